@@ -36,7 +36,9 @@ class WidgetsBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # its con
         if _is_stale(root):
             _build(root / "widgets")
         if not _bundles(root):
-            raise SystemExit("livedb: the build of widgets/ left no bundle in livedb/notebook/static")
+            raise SystemExit(
+                "livedb: the build of widgets/ left no bundle in livedb/notebook/static"
+            )
 
 
 def _may_skip() -> bool:
