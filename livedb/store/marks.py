@@ -1,0 +1,49 @@
+"""What a column of an Arrow table means beyond its Arrow type, written in the field's metadata.
+
+Arrow has no word for "JSON text in livedb's text form", for the difference between int and Int64,
+or for "this row lacks the field". Sources and exports mark such columns, bulk load reads the marks;
+Parquet keeps them. A column without a mark means what its Arrow type says.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import pyarrow as pa
+
+Mark: TypeAlias = Literal["json", "int64", "absent"]
+
+_KEY: Final = b"livedb"
+_ABSENT_PREFIX: Final = "$absent."
+
+
+def marked(field: pa.Field, mark: Mark) -> pa.Field:
+    """`field` with a mark."""
+    return field.with_metadata({**(field.metadata or {}), _KEY: mark.encode()})
+
+
+def has_mark(field: pa.Field, mark: Mark) -> bool:
+    """Whether `field` bears the mark; Arrow's own JSON type counts as "json"."""
+    if mark == "json" and isinstance(field.type, pa.JsonType):
+        return True
+    return (field.metadata or {}).get(_KEY) == mark.encode()
+
+
+def absent_field(name: str) -> pa.Field:
+    """The boolean column that is true where a row lacks the field `name`."""
+    return marked(pa.field(_ABSENT_PREFIX + name, pa.bool_()), "absent")
+
+
+def absent_name(field: pa.Field) -> str | None:
+    """The field whose absence this column tells; None when it is a column of values."""
+    return field.name.removeprefix(_ABSENT_PREFIX) if has_mark(field, "absent") else None
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_text(value: str) -> str:
+    """`value` as an SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
