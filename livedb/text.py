@@ -20,20 +20,11 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from livedb.values import Document, Int64, Value, measure
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class StoredText(Protocol):
-        """What decoding needs of a stored document (`livedb.store.contract.StoredDocument`)."""
-
-        def __iter__(self) -> Any: ...
-
 
 PLAIN = b"\x00"
 """First byte of a text that msgspec alone reads."""

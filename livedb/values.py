@@ -252,7 +252,7 @@ def _prepare(fields: Mapping[str, Value]) -> tuple[dict[str, Value], int, bool]:
             result[canonical_name] = value
             size += len(canonical_name) + 1
     except _Refusal as refusal:
-        refusal.steps.append(_step(name))
+        refusal.steps.append(path_step(name))
         raise
     _check_document(result, size)
     return result, size, is_plain
@@ -307,7 +307,7 @@ def _canonical_list(
         for item in items:
             result.append(_canonical(item, nesting_left - 1, allow_unset))  # noqa: PERF401
     except _Refusal as refusal:
-        refusal.steps.append(f"[{len(result)}]")
+        refusal.steps.append(path_step(len(result)))
         raise
     return result
 
@@ -327,7 +327,7 @@ def _canonical_dict(
                 continue
             result[_NAMES[name]] = _canonical(value, nesting_left - 1, allow_unset)
     except _Refusal as refusal:
-        refusal.steps.append(_step(name))
+        refusal.steps.append(path_step(name))
         raise
     return result
 
@@ -495,11 +495,11 @@ def _system_field(name: str) -> _Refusal:
     return _Refusal(f"{name!r} is given by livedb and cannot be written", code=code)
 
 
-def _step(name: object) -> str:
-    """One step of a path: `.title`, or `["a b"]` for a name that is no identifier."""
-    if isinstance(name, str) and name.isidentifier() and name.isascii():
-        return f".{name}"
-    return f"[{_shown(name)}]"
+def path_step(step: object) -> str:
+    """One step of a path into a value: `.title`, `["a b"]` for a name that is no identifier, `[2]`."""
+    if isinstance(step, str) and step.isidentifier() and step.isascii():
+        return f".{step}"
+    return f"[{_shown(step)}]"
 
 
 def _shown(value: object) -> str:
@@ -510,7 +510,7 @@ def _shown(value: object) -> str:
         text = "..."
     if len(text) > 80:
         text = text[:77] + "..."
-    return f"{text} of type {type(value).__name__}" if not isinstance(value, str) else text
+    return text if isinstance(value, (str, int)) else f"{text} of type {type(value).__name__}"
 
 
 def _unsupported(value: object) -> _Refusal:
