@@ -1,0 +1,124 @@
+"""A document against its table: defaults filled in, every field checked, the result converted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from livedb.errors import SchemaEnforcementError, ValidationError
+from livedb.schema.tables import TableDefinition
+from livedb.schema.validators import REFUSED, TableNumbers
+from livedb.values import Value
+
+Fields = dict[str, Value]
+
+
+def check_document(
+    definition: TableDefinition,
+    fields: Fields,
+    *,
+    tables: TableNumbers | None = None,
+    fill_defaults: bool = True,
+    document_id: str | None = None,
+) -> Fields:
+    """The fields to store, in the order written, defaults last.
+
+    Args:
+        fields: canonical, without `_id` and `_creationTime`; not changed.
+        tables: the catalog; with it, an id must belong to the table its validator names.
+        fill_defaults: whether absent fields get their defaults. For insert and replace; a patch
+            checks the whole document as it would become, and what it took away stays away.
+        document_id: named in the message, when the document exists already.
+
+    Raises:
+        SchemaEnforcementError: says which field, what was found and what was expected.
+    Cost: about 2 us for 6 fields.
+    """
+    if definition.document is None:
+        return fields
+    if fill_defaults and definition.defaults:
+        fields = _filler_of(definition)(fields)
+    checked = definition.document._check(fields, tables)
+    if checked is REFUSED:
+        _refuse(definition, fields, tables, document_id)
+    result: Fields = checked
+    return result
+
+
+def _refuse(
+    definition: TableDefinition,
+    fields: Fields,
+    tables: TableNumbers | None,
+    document_id: str | None,
+) -> NoReturn:
+    assert definition.document is not None
+    try:
+        definition.document.check(fields, tables=tables)
+    except ValidationError as error:
+        if document_id is None:
+            begin = f'Failed to insert or update a document in table "{definition.name}" because it'
+        else:
+            begin = f'Document with ID "{document_id}" in table "{definition.name}"'
+        raise SchemaEnforcementError(
+            f"{begin} does not match the schema: {error.message}",
+            path=error.path,
+            kind=error.kind,
+        ) from None
+    raise AssertionError("a check that refused must refuse again")
+
+
+# -- defaults --------------------------------------------------------------------------------------
+
+_Filler = Callable[[Fields], Fields]
+
+_FILLERS: dict[TableDefinition, _Filler] = {}
+_FILLERS_MAX = 4096
+
+
+def _filler_of(definition: TableDefinition) -> _Filler:
+    filler = _FILLERS.get(definition)
+    if filler is None:
+        if len(_FILLERS) >= _FILLERS_MAX:  # redefinitions in a long session; cheap to remake
+            _FILLERS.clear()
+        filler = _FILLERS[definition] = _compile_filler(definition.defaults.items())
+    return filler
+
+
+def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
+    """A function that adds defaults to a copy of a document; see `TableDefinition.defaults`."""
+    own: list[tuple[str, Value, bool]] = []
+    inner: dict[str, list[tuple[str, Value]]] = {}
+    for path, value in defaults:
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, []).append((rest, value))
+        else:
+            own.append((name, value, isinstance(value, list | dict)))
+    nested = [
+        (name.rstrip("[]"), name.count("[]"), _compile_filler(parts))
+        for name, parts in inner.items()
+    ]
+
+    def fill(fields: Fields) -> Fields:
+        filled = dict(fields)
+        for name, value, is_container in own:
+            if name not in filled:
+                filled[name] = copy.deepcopy(value) if is_container else value
+        for name, depth, fill_inner in nested:
+            if name in filled:
+                filled[name] = _fill_within(filled[name], depth, fill_inner)
+        return filled
+
+    return fill
+
+
+def _fill_within(value: Value, depth: int, fill: _Filler) -> Value:
+    """Fill the objects `depth` arrays or records further in; leave what is none of these."""
+    if depth == 0:
+        return fill(value) if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return [_fill_within(element, depth - 1, fill) for element in value]
+    if isinstance(value, dict):
+        return {key: _fill_within(item, depth - 1, fill) for key, item in value.items()}
+    return value

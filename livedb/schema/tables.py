@@ -1,0 +1,521 @@
+"""Tables and their indexes as they are declared: names, document types, defaults.
+
+Every definition checks itself when it is made, so one that exists is sound. Codes and texts of the
+errors are Convex's where Convex has the rule (features.md 5); unique indexes are ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Self
+
+from livedb.errors import SchemaDefinitionError
+from livedb.limits import (
+    IDENTIFIER_LENGTH_MAX,
+    INDEX_FIELDS_MAX,
+    INDEXES_PER_TABLE_MAX,
+    TABLES_MAX,
+)
+from livedb.schema.namespace import v
+from livedb.schema.validators import (
+    AnyValidator,
+    IdValidator,
+    Json,
+    ObjectValidator,
+    RecordValidator,
+    UnionValidator,
+    Validator,
+    iter_nested,
+)
+from livedb.text import decode_value, encode_value
+from livedb.values import Value
+
+SYSTEM_FIELDS = ("_id", "_creationTime")
+BUILT_IN_INDEXES = ("by_id", "by_creation_time")
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """One index: the documents of a table ordered by `fields`, then `_creationTime`, then `_id`.
+
+    Attributes:
+        fields: dotted paths; a document without one is in the index all the same.
+        is_unique: whether two documents may not have equal `fields`. Documents that lack one of
+            them, or have null there, are not compared (as in SQL).
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    is_unique: bool = False
+
+    def to_json(self) -> Json:
+        """Convex's index JSON, and `unique` where it is set."""
+        data: dict[str, Json] = {"indexDescriptor": self.name, "fields": list(self.fields)}
+        return data | {"unique": True} if self.is_unique else data
+
+    @classmethod
+    def from_json(cls, data: Json) -> IndexDefinition:
+        """The definition that `to_json` wrote."""
+        return cls(data["indexDescriptor"], tuple(data["fields"]), data.get("unique", False))
+
+
+@dataclass(frozen=True, eq=False)
+class TableDefinition:
+    """One table: what its documents are, and its indexes.
+
+    Attributes:
+        document: the type of a document without `_id` and `_creationTime`; None is schemaless.
+        indexes: the declared ones; `by_id` and `by_creation_time` are always there besides.
+        defaults: what `insert` fills in, by path: "status", "address.country", "lines[].unit".
+    """
+
+    name: str
+    document: Validator | None = None
+    indexes: tuple[IndexDefinition, ...] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_table_name(self.name)
+        if self.document is not None:
+            stored = _stored_document(self.document, self.name)
+            object.__setattr__(self, "document", stored)
+        object.__setattr__(self, "defaults", MappingProxyType(dict(self.defaults)))
+        _check_indexes(self)
+
+    @cached_property
+    def _identity(self) -> tuple[object, ...]:
+        """What equality and hash go by; made once, since a definition is a key in hot dicts."""
+        defaults = tuple((path, encode_value(value)) for path, value in self.defaults.items())
+        return (self.name, self.document, self.indexes, frozenset(defaults))
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, TableDefinition):
+            return NotImplemented
+        return self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TableDefinition.from_json, (self.to_json(),))
+
+    def index(self, name: str) -> IndexDefinition | None:
+        """The declared index of that name."""
+        return next((index for index in self.indexes if index.name == name), None)
+
+    @property
+    def fields(self) -> Mapping[str, Validator]:
+        """The top-level fields, by name; empty for a schemaless table.
+
+        A field of only some members of a union is optional; one of several types is their union.
+        """
+        if self.document is None:
+            return {}
+        return _fields_of(self.document)
+
+    def whole_document(self) -> Validator:
+        """The type of a document as it is read: with `_id` and `_creationTime`."""
+        system = {"_id": v.id(self.name), "_creationTime": v.number()}
+        return v.any() if self.document is None else _extended(self.document, system)
+
+    def to_json(self) -> Json:
+        """Convex's table JSON, with `defaults` where there are some."""
+        data: dict[str, Json] = {
+            "tableName": self.name,
+            "indexes": [index.to_json() for index in self.indexes],
+            "documentType": None if self.document is None else self.document.to_json(),
+        }
+        if self.defaults:
+            data["defaults"] = {
+                path: json.loads(encode_value(value)) for path, value in self.defaults.items()
+            }
+        return data
+
+    @classmethod
+    def from_json(cls, data: Json) -> TableDefinition:
+        """The definition that `to_json` wrote."""
+        document = data.get("documentType")
+        defaults = data.get("defaults", {})
+        return cls(
+            name=data["tableName"],
+            document=None if document is None else Validator.from_json(document),
+            indexes=tuple(map(IndexDefinition.from_json, data.get("indexes", ()))),
+            defaults={
+                path: decode_value(json.dumps(value).encode()) for path, value in defaults.items()
+            },
+        )
+
+
+class TableBuilder:
+    """A table that still lacks its name; `define_schema` or `db.push` gives it."""
+
+    def __init__(self, document: Validator | None) -> None:
+        self._document = document
+        self._indexes: list[IndexDefinition] = []
+
+    def index(self, name: str, fields: Sequence[str], *, unique: bool = False) -> Self:
+        """Add an index over `fields`, which may be dotted paths; returns the table, to chain."""
+        self._indexes.append(index_definition(name, fields, unique=unique))
+        return self
+
+    def build(self, name: str) -> TableDefinition:
+        """The finished definition.
+
+        Raises:
+            SchemaDefinitionError: the table contradicts itself (`code` says how).
+        """
+        return TableDefinition(name, self._document, tuple(self._indexes))
+
+
+def index_definition(
+    name: str, fields: Sequence[str], *, unique: bool = False
+) -> IndexDefinition:
+    """An index definition from what users write; one str is not taken for its letters."""
+    if isinstance(fields, str) or not all(isinstance(part, str) for part in fields):
+        raise SchemaDefinitionError(
+            f"The fields of index {name!r} must be a list of field names and are {fields!r}",
+            code="InvalidIndexField",
+        )
+    return IndexDefinition(name, tuple(fields), unique)
+
+
+def define_table(document: Mapping[str, Validator] | Validator | None = None) -> TableBuilder:
+    """A table of such documents: fields, `v.object`, a `v.union` of objects, `v.any()`, or None.
+
+    Example:
+        define_table({"title": v.string()}).index("by_title", ["title"])
+    """
+    if document is None or isinstance(document, Validator):
+        return TableBuilder(document)
+    if not isinstance(document, Mapping):
+        raise SchemaDefinitionError(
+            f"define_table takes the fields of a document or a validator, not {document!r}"
+        )
+    return TableBuilder(v.object(document))
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaDefinition:
+    """All tables of a workspace.
+
+    Attributes:
+        is_validated: whether documents are checked when written (Convex's `schemaValidation`).
+        is_strict: whether code may name other tables (Convex's `strictTableNameTypes`); for type
+            checkers only, at run time other tables exist either way.
+    """
+
+    tables: tuple[TableDefinition, ...]
+    is_strict: bool = True
+    is_validated: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.tables) > TABLES_MAX:
+            raise SchemaDefinitionError(
+                f"The schema has {len(self.tables)} tables; at most {TABLES_MAX} are allowed",
+                code="TooManyTables",
+            )
+        refuse_names_alike(table.name for table in self.tables)
+
+    def __iter__(self) -> Iterator[TableDefinition]:
+        return iter(self.tables)
+
+    def table(self, name: str) -> TableDefinition:
+        """The table of that name.
+
+        Raises:
+            SchemaDefinitionError: there is none.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        names = ", ".join(repr(table.name) for table in self.tables)
+        raise SchemaDefinitionError(f"The schema has no table {name!r}; it has {names or 'none'}")
+
+    def doc(self, name: str) -> Validator:
+        """The type of a whole document of table `name`, with `_id` and `_creationTime`."""
+        return self.table(name).whole_document()
+
+    def id(self, name: str) -> IdValidator:
+        """The type of an id of table `name`."""
+        return v.id(self.table(name).name)
+
+    def to_json(self) -> Json:
+        """Convex's schema JSON."""
+        return {
+            "tables": [table.to_json() for table in self.tables],
+            "schemaValidation": self.is_validated,
+            "strictTableNameTypes": self.is_strict,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> SchemaDefinition:
+        """The schema that `to_json` wrote."""
+        return cls(
+            tuple(map(TableDefinition.from_json, data["tables"])),
+            is_strict=data.get("strictTableNameTypes", True),
+            is_validated=data.get("schemaValidation", True),
+        )
+
+
+def define_schema(
+    tables: Mapping[str, TableBuilder | type],
+    *,
+    schema_validation: bool = True,
+    strict_table_name_types: bool = True,
+) -> SchemaDefinition:
+    """A schema: tables by name. Tables that it does not list stay schemaless.
+
+    Raises:
+        SchemaDefinitionError: a name, a document type or an index is not allowed.
+    """
+    definitions = []
+    for name, table in tables.items():
+        if not isinstance(table, TableBuilder):
+            raise SchemaDefinitionError(
+                f"Table {name!r}: expected define_table(...) and got {table!r}"
+            )
+        definitions.append(table.build(name))
+    return SchemaDefinition(
+        tuple(definitions), is_strict=strict_table_name_types, is_validated=schema_validation
+    )
+
+
+# -- the rules -------------------------------------------------------------------------------------
+
+
+def is_identifier(name: object) -> bool:
+    """Whether `name` starts with a letter and has only letters, digits and underscores, <= 64."""
+    return (
+        isinstance(name, str)
+        and len(name) <= IDENTIFIER_LENGTH_MAX
+        and _IDENTIFIER.fullmatch(name) is not None
+    )
+
+
+def check_table_name(name: str) -> None:
+    """Refuse what can be no name of a user's table.
+
+    Raises:
+        SchemaDefinitionError: `code` InvalidTableName.
+    """
+    if not is_identifier(name):
+        raise SchemaDefinitionError(
+            f'Invalid table name: "{name!s:.80}". Identifiers must start with a letter and can '
+            f"only contain letters, digits, and underscores, at most {IDENTIFIER_LENGTH_MAX}.",
+            code="InvalidTableName",
+        )
+
+
+def refuse_names_alike(names: Iterable[str]) -> None:
+    """Refuse names that differ only in case: SQL could not tell the tables apart.
+
+    Raises:
+        SchemaDefinitionError: `code` TableNamesNotUnique.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other is not name:
+            raise SchemaDefinitionError(
+                f"The tables {other!r} and {name!r} differ only in case; SQL could not tell them "
+                f"apart. Rename one",
+                code="TableNamesNotUnique",
+            )
+
+
+def _stored_document(document: Validator, table: str) -> Validator:
+    """The document type without system fields, which may be declared but are never stored."""
+    match document:
+        case AnyValidator() if not document.is_optional:
+            return document
+        case ObjectValidator() if not document.is_optional:
+            return _without_system_fields(document, table)
+        case UnionValidator() if document.members and not document.is_optional:
+            members = tuple(_stored_document(member, table) for member in document.members)
+            return UnionValidator(members)
+    raise SchemaDefinitionError(
+        f"The documents of table {table!r} must be a v.object, a v.union of objects, or v.any(), "
+        f"and are {document}"
+    )
+
+
+def _without_system_fields(document: ObjectValidator, table: str) -> ObjectValidator:
+    for name, validator in document.items:
+        if name in SYSTEM_FIELDS:
+            expected = v.id(table) if name == "_id" else v.number()
+            if validator != expected:
+                raise SchemaDefinitionError(
+                    f"Table {table!r}: the field `{name}` is {expected} and is declared {validator}"
+                )
+        elif name.startswith("_"):
+            raise SchemaDefinitionError(
+                f"Table {table!r}: the field {name!r} is not allowed; top-level fields that start "
+                f"with '_' are reserved"
+            )
+    present = [name for name in SYSTEM_FIELDS if name in document.fields]
+    return document.omit(*present) if present else document
+
+
+def _check_indexes(table: TableDefinition) -> None:
+    names: set[str] = set()
+    by_fields: dict[tuple[str, ...], str] = {}
+    if len(table.indexes) > INDEXES_PER_TABLE_MAX:
+        raise SchemaDefinitionError(
+            f'Table "{table.name}" has {len(table.indexes)} indexes; at most '
+            f"{INDEXES_PER_TABLE_MAX} are allowed.",
+            code="TooManyIndexes",
+        )
+    for index in table.indexes:
+        _check_index_name(table.name, index.name)
+        if index.name in names:
+            raise SchemaDefinitionError(
+                f'Table "{table.name}" has two or more definitions of index "{index.name}".',
+                code="IndexNamesNotUnique",
+            )
+        names.add(index.name)
+        _check_index_fields(table, index)
+        if index.fields in by_fields:
+            raise SchemaDefinitionError(
+                f'In table "{table.name}" index "{index.name}" and index '
+                f'"{by_fields[index.fields]}" have the same fields. Indexes must be unique within '
+                f"a table.",
+                code="IndexNotUnique",
+            )
+        by_fields[index.fields] = index.name
+
+
+def _check_index_name(table: str, name: str) -> None:
+    if isinstance(name, str) and (name.startswith("_") or name in BUILT_IN_INDEXES):
+        raise SchemaDefinitionError(
+            f'In table "{table}" cannot name an index "{name}" because the name is reserved. '
+            f'Indexes may not start with an underscore or be named "by_id" or "by_creation_time".',
+            code="IndexNameReserved",
+        )
+    if not is_identifier(name):
+        raise SchemaDefinitionError(
+            f'Invalid index name: "{name!s:.80}". Identifiers must be 64 characters or less, '
+            f"start with a letter, and only contain letters, digits, underscores.",
+            code="InvalidIndexName",
+        )
+
+
+def _check_index_fields(table: TableDefinition, index: IndexDefinition) -> None:
+    if not index.fields:
+        raise SchemaDefinitionError(
+            f'In table "{table.name}" index "{index.name}" must have at least one field.',
+            code="EmptyIndex",
+        )
+    place = f'In table "{table.name}": In index "{index.name}": '
+    if len(index.fields) > INDEX_FIELDS_MAX:
+        raise SchemaDefinitionError(
+            f"{place}Indexes may have up to {INDEX_FIELDS_MAX} fields.", code="IndexTooManyFields"
+        )
+    seen: set[str] = set()
+    for path in index.fields:
+        _check_index_field(path, place)
+        if path in seen:
+            raise SchemaDefinitionError(
+                f"{place}Duplicate field {path}. Index fields must be unique within an index.",
+                code="FieldsNotUniqueWithinIndex",
+            )
+        seen.add(path)
+        if table.document is not None and not _can_have(table.document, path.split(".")):
+            raise SchemaDefinitionError(
+                f'{place}Invalid index field: "{path}". The documents have no such field; they '
+                f"have {', '.join(table.fields)}.",
+                code="InvalidIndexField",
+            )
+
+
+def _check_index_field(path: str, place: str) -> None:
+    if path == "_id":
+        raise SchemaDefinitionError(
+            f"{place}`_id` is not a valid index field. To load documents by ID, use "
+            f"`ctx.db.get(id)`.",
+            code="IndexFieldsContainId",
+        )
+    if path == "_creationTime":
+        raise SchemaDefinitionError(
+            f"{place}`_creationTime` is automatically added to the end of each index. It should "
+            f"not be added explicitly in the index definition.",
+            code="IndexFieldsContainCreationTime",
+        )
+    names = path.split(".")
+    if any(name.startswith("_") for name in names):
+        raise SchemaDefinitionError(
+            f"{place}Reserved fields (starting with `_`) are not allowed in indexes.",
+            code="IndexFieldNameReserved",
+        )
+    # Convex asks for identifiers; a field is whatever a document may have, dots apart.
+    if not all(name and name.isascii() and name.isprintable() for name in names):
+        raise SchemaDefinitionError(
+            f'{place}Invalid index field: "{path}"', code="InvalidIndexField"
+        )
+
+
+def _can_have(validator: Validator, path: Sequence[str]) -> bool:
+    """Whether some value of the type has something at `path`."""
+    if not path or validator.kind == "any":
+        return True
+    match validator:
+        case ObjectValidator():
+            inner = validator.fields.get(path[0])
+            return inner is not None and _can_have(inner, path[1:])
+        case RecordValidator():
+            return _can_have(validator.values, path[1:])
+        case UnionValidator():
+            return any(_can_have(member, path) for member in validator.members)
+    return False
+
+
+def _fields_of(document: Validator) -> dict[str, Validator]:
+    match document:
+        case ObjectValidator():
+            return document.fields
+        case UnionValidator():
+            return _merged_fields([_fields_of(member) for member in document.members])
+    return {}
+
+
+def _merged_fields(members: Sequence[Mapping[str, Validator]]) -> dict[str, Validator]:
+    merged: dict[str, Validator] = {}
+    for name in dict.fromkeys(name for member in members for name in member):
+        found = [member[name] for member in members if name in member]
+        types = tuple(dict.fromkeys(validator.required() for validator in found))
+        validator = types[0] if len(types) == 1 else UnionValidator(types)
+        is_always = len(found) == len(members) and not any(one.is_optional for one in found)
+        merged[name] = validator if is_always else validator.optional()
+    return merged
+
+
+def _extended(document: Validator, fields: Mapping[str, Validator]) -> Validator:
+    match document:
+        case ObjectValidator():
+            return v.object(dict(fields) | document.fields)
+        case UnionValidator():
+            return UnionValidator(tuple(_extended(one, fields) for one in document.members))
+    return document
+
+
+def tables_referenced(table: TableDefinition) -> frozenset[str]:
+    """The tables whose ids the documents hold; such a table cannot be deleted."""
+    if table.document is None:
+        return frozenset()
+    return frozenset(
+        validator.table
+        for validator in iter_nested(table.document)
+        if isinstance(validator, IdValidator)
+    )
