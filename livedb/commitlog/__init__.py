@@ -1,0 +1,1 @@
+"""The ordered, durable commits: the contract, its two local implementations, and their files."""

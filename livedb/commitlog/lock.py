@@ -1,0 +1,326 @@
+"""One process at a time: advisory locks on files of our own, and the folder they live in.
+
+SQLite's and DuckDB's own locks are POSIX record locks, which vanish as soon as the owning process
+closes any other descriptor of the file. So a workspace is guarded by `flock` on a file that nobody
+else opens: it belongs to the open descriptor, ends with the process, and a file left by a dead
+process is simply free. A forked child shares the descriptor; it closes its copy at the fork, for
+only an explicit unlock, which it never makes, would take the lock from its parent.
+
+Network file systems are refused: their locks may be granted twice, and a sync may return before
+the bytes are safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from livedb.errors import ForkedError, FormatError, LogError, WorkspaceLockedError
+
+LOCK_NAME = "lock"
+"""The lock file's name inside the workspace's folder."""
+
+FOLDER_MODE = 0o700
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afs",
+        "9p",
+        "coda",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "panfs",
+        "orangefs",
+        "pvfs2",
+        "davfs",
+        "ocfs2",
+        "gfs2",
+        "fuse.sshfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.glusterfs",
+        "fuse.davfs2",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.drive",
+        "fuse.goofys",
+        "fuse.mount-s3",
+        "fuse.blobfuse",
+        "fuse.blobfuse2",
+        "fuse.juicefs",
+        "fuse.mfs",
+    }
+)
+)
+"""File system types, as the mount table names them, whose locks or syncs cannot be relied on."""
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a workspace, as written into its lock file."""
+
+    pid: int
+    host: str
+    address: str | None = None
+    """Where the holder serves the workspace, for others to attach; None if it does not."""
+
+
+class WorkspaceLock:
+    """The right to be the one process that has a workspace open.
+
+    The holder is named in the lock file, so that whoever is refused knows whom to ask.
+    """
+
+    def __init__(self, folder: Path | str, *, mounts: Path | str = "/proc/self/mounts") -> None:
+        """A lock on `folder`, not yet taken; `mounts` is the mount table to look it up in."""
+        self.folder = Path(folder)
+        self._mounts = Path(mounts)
+        self._descriptor: int | None = None
+        self._is_forked = False
+
+    def acquire(self, *, address: str | None = None) -> None:
+        """Make the folder, if missing, private to its user, and take the lock.
+
+        Raises:
+            WorkspaceLockedError: another process, or another workspace of this one, holds it.
+            FormatError: `folder` is no folder, or lies on a network file system.
+        """
+        self._check_not_forked()
+        assert self._descriptor is None, "the lock is held already"
+        refuse_network_file_system(self.folder, self._mounts)
+        _make_private_folder(self.folder)
+        self._descriptor = self._take()
+        _held.add(self)
+        self.announce(address)
+
+    def announce(self, address: str | None) -> None:
+        """Tell those who are refused where the workspace is served."""
+        self._check_not_forked()
+        assert self._descriptor is not None, "the lock is not held"
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), address=address)
+        _overwrite(self._descriptor, msgspec.json.encode(holder))
+
+    def release(self) -> None:
+        """Give the lock back; a second time, or in a forked child, does nothing.
+
+        The file stays: removing it would let two processes lock two files of one name.
+        """
+        if self._descriptor is None or self._is_forked:
+            return
+        with contextlib.suppress(OSError):  # The name in the file is a courtesy, the lock is not.
+            _overwrite(self._descriptor, b"")
+        os.close(self._descriptor)
+        self._descriptor = None
+        _held.discard(self)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock, in this process."""
+        return self._descriptor is not None and not self._is_forked
+
+    def __enter__(self) -> Self:
+        if self._descriptor is None:
+            self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _take(self) -> int:
+        path = self.folder / LOCK_NAME
+        while True:
+            descriptor = _open_lock_file(path)
+            if not try_lock(descriptor):
+                holder = _read_holder(descriptor)
+                os.close(descriptor)
+                raise locked_error(self.folder, holder)
+            if _is_same_file(descriptor, path):
+                return descriptor
+            os.close(descriptor)  # Somebody replaced the file between the open and the lock.
+
+    def _check_not_forked(self) -> None:
+        if self._is_forked:
+            raise ForkedError(
+                f"the lock of {str(self.folder)!r} belongs to the process this one was forked from"
+            )
+
+    def _forget_in_child(self) -> None:
+        self._is_forked = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def locked_error(path: Path, holder: Holder | None) -> WorkspaceLockedError:
+    """The error for a workspace that `holder` has open; None when it could not be read."""
+    if holder is None:
+        return WorkspaceLockedError(
+            f"{str(path)!r} is open in another process; close it there, or connect to it"
+        )
+    here = holder.host == socket.gethostname()
+    who = f"process {holder.pid}" + ("" if here else f" on {holder.host!r}")
+    if here and holder.pid == os.getpid():
+        who = f"this process ({holder.pid})"
+    advice = (
+        f"attach with livedb.connect({holder.address!r})"
+        if holder.address is not None
+        else "close it there, or call db.serve() there and connect to it"
+    )
+    return WorkspaceLockedError(
+        f"{str(path)!r} is already open by {who}; {advice}",
+        pid=holder.pid,
+        host=holder.host,
+        address=holder.address,
+    )
+
+
+def refuse_network_file_system(path: Path, mounts: Path) -> None:
+    """Raise FormatError when `path` lies on a file system whose locks cannot be relied on."""
+    try:
+        table = mounts.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return  # No mount table (macOS, Windows): nothing is known, so nothing is refused.
+    kind = file_system_of(path.resolve(), table)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise FormatError(
+            f"{str(path)!r} lies on a network file system ({kind}), where locks and syncs cannot"
+            " be relied on; keep the workspace on a local disk and copy it there with db.backup()",
+            code="NetworkFileSystem",
+        )
+
+
+def file_system_of(path: Path, mounts: str) -> str | None:
+    """The type of the file system that holds `path`.
+
+    Args:
+        path: absolute, without symbolic links.
+        mounts: the mount table in the form of /proc/self/mounts; a later line hides an earlier.
+    """
+    best: tuple[int, str] | None = None
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mount = Path(_unescape(fields[1]))
+        depth = len(mount.parts)
+        if (path == mount or mount in path.parents) and (best is None or depth >= best[0]):
+            best = depth, fields[2]
+    return None if best is None else best[1]
+
+
+def _unescape(field: str) -> str:
+    """A mount table writes space, tab, newline and backslash as octal."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field
+
+
+def _make_private_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise FormatError(f"{str(folder)!r} is a file; a workspace is a folder") from None
+    except OSError as error:
+        raise FormatError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+    # An existing folder may have been made by hand or unpacked with a laxer mode. One that
+    # belongs to another user cannot be changed, and its owner has decided who may enter.
+    with contextlib.suppress(PermissionError):
+        folder.chmod(FOLDER_MODE)
+
+
+def _open_lock_file(path: Path) -> int:
+    # O_NONBLOCK and O_NOFOLLOW: a FIFO or a link planted under this name neither hangs nor
+    # leads the holder's JSON into another file.
+    flags = os.O_RDWR | os.O_CREAT
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise FormatError(f"cannot open the lock file {str(path)!r}: {error.strerror}") from error
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _overwrite(descriptor: int, data: bytes) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, data)
+    except OSError as error:
+        raise LogError(f"cannot write the lock file: {error.strerror}") from error
+
+
+def _read_holder(descriptor: int) -> Holder | None:
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return msgspec.json.decode(os.read(descriptor, 4096), type=Holder)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None  # Caught between the lock and the name: it is held, by whom is not known.
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _LOCKED_BYTE = 1 << 30
+    """Far behind the content: on Windows a locked range cannot be read by others."""
+
+    def try_lock(descriptor: int) -> bool:
+        """Take the lock of an open file until it is closed; False if another one has it."""
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def try_lock(descriptor: int) -> bool:
+        """Take the lock of an open file until it is closed; False if another one has it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+_held: weakref.WeakSet[WorkspaceLock] = weakref.WeakSet()
+"""Locks held by this process, for the child of a fork to let go of."""
+
+
+def _forget_all_in_child() -> None:
+    for lock in list(_held):
+        lock._forget_in_child()  # noqa: SLF001 - the fork hook is part of this class.
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all_in_child)

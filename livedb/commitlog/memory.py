@@ -1,0 +1,133 @@
+"""The commit log of a workspace without a path: a list, gone with the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from livedb.commitlog.chain import next_chain
+from livedb.commitlog.contract import Commit, Head
+from livedb.commitlog.head import HeadFile
+from livedb.commitlog.sqlite import create_log
+from livedb.commitlog.sqlite_file import EMPTY_HEAD, head_path, translated
+from livedb.errors import ClosedError, DuplicateMutationError, LoadError, SnapshotTooOldError
+
+
+class MemoryCommitLog:
+    """A `CommitLog` in memory. Durable means appended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Guards every field below; taken alone."""
+        self._anchor = self._head = EMPTY_HEAD
+        self._commits: list[Commit] = []
+        self._chains: list[bytes] = []
+        self._numbers: dict[str, int] = {}
+        self._is_closed = False
+
+    @property
+    def head(self) -> Head:
+        """The last commit."""
+        return self._head
+
+    def append(self, commits: Sequence[Commit]) -> bytes:
+        """Append `commits`, all or none; see `CommitLog.append`."""
+        with self._lock:
+            self._check_open()
+            head, chains = self._head, []
+            chain, ts = head.chain, head.ts
+            for number, commit in enumerate(commits, head.number + 1):
+                assert commit.number == number, f"commit {commit.number} in place of {number}"
+                assert commit.ts > ts, "commit timestamps must increase"
+                ts, chain = commit.ts, next_chain(chain, commit)
+                chains.append(chain)
+            self._remember(commits)
+            self._commits.extend(commits)
+            self._chains.extend(chains)
+            self._head = Head(number=head.number + len(chains), ts=ts, chain=chain)
+            return chain
+
+    def read(self, *, after: int, until: int | None = None) -> Iterator[Commit]:
+        """The commits with `after < number <= until`; see `CommitLog.read`."""
+        with self._lock:
+            self._check_open()
+            end = self._head.number if until is None else min(until, self._head.number)
+            start = self._anchor.number
+            if after < end and after < start:
+                raise SnapshotTooOldError(
+                    f"commits after {after} were asked for, but those up to {start} are no longer"
+                    " in the log"
+                )
+            commits = self._commits[max(after - start, 0) : max(end - start, 0)]
+        yield from commits
+
+    def chain_at(self, number: int) -> bytes | None:
+        """The running hash up to `number`; None when it was truncated or never written."""
+        with self._lock:
+            self._check_open()
+            if number == self._anchor.number:
+                return self._anchor.chain
+            position = number - self._anchor.number - 1
+            return self._chains[position] if 0 <= position < len(self._chains) else None
+
+    def find(self, mutation_id: str) -> Commit | None:
+        """The commit that carries `mutation_id`, if it is still remembered."""
+        with self._lock:
+            self._check_open()
+            number = self._numbers.get(mutation_id)
+            return None if number is None else self._commits[number - self._anchor.number - 1]
+
+    def truncate(self, *, until: int, before_ts: int) -> int:
+        """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
+        with self._lock:
+            self._check_open()
+            count = 0
+            for commit in self._commits:
+                if commit.number > until or commit.ts >= before_ts:
+                    break
+                count += 1
+            if count:
+                self._drop(count)
+            return count
+
+    def backup(self, path: str) -> None:
+        """Write the commits as a log that `SqliteCommitLog` opens to `path`, a new file."""
+        target = Path(path)
+        if target.exists() or head_path(target).exists():
+            raise LoadError(f"the backup {path!r} exists already; choose another name")
+        with self._lock:
+            self._check_open()
+            anchor, commits = self._anchor, list(self._commits)
+        try:
+            head = create_log(target, anchor, iter(commits))
+            HeadFile.create(head_path(target), head.number, head.chain).close()
+        except (sqlite3.Error, OSError) as error:
+            target.unlink(missing_ok=True)
+            raise translated(error, target, "write") from error
+
+    def close(self) -> None:
+        """Refuse further calls; closing twice is harmless."""
+        self._is_closed = True
+
+    def _remember(self, commits: Sequence[Commit]) -> None:
+        added = {c.mutation_id: c.number for c in commits if c.mutation_id is not None}
+        identified = sum(c.mutation_id is not None for c in commits)
+        if len(added) < identified or not self._numbers.keys().isdisjoint(added):
+            raise DuplicateMutationError(
+                "a commit with the same mutation id is in the log already; find() returns it"
+            )
+        self._numbers.update(added)
+
+    def _drop(self, count: int) -> None:
+        for commit in self._commits[:count]:
+            if commit.mutation_id is not None:
+                del self._numbers[commit.mutation_id]
+        last = self._commits[count - 1]
+        self._anchor = Head(number=last.number, ts=last.ts, chain=self._chains[count - 1])
+        del self._commits[:count], self._chains[:count]
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the log is closed")
