@@ -69,7 +69,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "fuse.mfs",
     }
 )
-)
 """File system types, as the mount table names them, whose locks or syncs cannot be relied on."""
 
 
