@@ -1,0 +1,379 @@
+"""Every error livedb raises, in one tree.
+
+    LivedbError
+    ├── ApplicationError            the user's own, raised inside a function; travels whole
+    ├── InvalidValueError           a value that cannot be stored
+    │   └── ValidationError         a value that a validator refuses
+    │       ├── ArgumentValidationError
+    │       ├── ReturnsValidationError
+    │       └── SchemaEnforcementError
+    ├── InvalidIdError              text that is no id, or the id of another table
+    ├── NonexistentDocumentError    a write to a document that is not there
+    ├── UniqueError                 a second document under one unique key
+    ├── IndexRangeError             an index named or bounded wrongly
+    ├── FilterError                 a filter expression that cannot be evaluated
+    ├── PaginationError             a page size or cursor that cannot be used
+    ├── ReadOnlyError               a write where only reads are allowed
+    ├── SchemaDefinitionError       a schema that contradicts itself
+    ├── SchemaChangeError           a schema that existing documents do not fit
+    ├── DuplicateMutationError      a mutation id that another commit carries
+    ├── FunctionNotFoundError       no such function, or one that is not public
+    ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── LimitError                  a limit of `livedb.Limits` was reached
+    │   ├── FunctionTimeoutError
+    │   └── MemoryBudgetError
+    ├── SqlError                    SQL that is wrong, or that the gate refuses
+    ├── LoadError                   a source that cannot be loaded or exported
+    ├── HandleError                 a handle used in a way it cannot be
+    ├── TransientError              the same call may succeed later
+    │   ├── ConflictError           the documents read changed on every try
+    │   ├── SnapshotTooOldError     the snapshot is no longer kept
+    │   ├── LogError                the commit log could not be written
+    │   └── FoldError               DuckDB could not take what the commit log holds
+    └── WorkspaceError              the workspace itself
+        ├── ClosedError
+        ├── ForkedError
+        ├── WorkspaceLockedError    another process holds it
+        ├── DamagedError            its files do not agree
+        └── FormatError             its files are of a newer or foreign format
+
+A class says what a program may catch; `code` is the fine grain, stable for tests and for the wire.
+`status` is the HTTP status an edge answers with. A message says what was asked, what was found and
+what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class LivedbError(Exception):
+    """Base of every error livedb raises.
+
+    Attributes:
+        code: stable short name, as on Convex's wire where Convex has one.
+        status: the HTTP status an edge answers with.
+        is_transient: whether the same call may succeed when made again.
+    """
+
+    code: str = "InternalError"
+    status: ClassVar[int] = 500
+    is_transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class ApplicationError(LivedbError):
+    """Raise it in a function to send `data`, any livedb value, to whoever called.
+
+    Source: Convex's `ConvexError`.
+    """
+
+    code = "ApplicationError"
+    status = 560
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data if isinstance(data, str) else repr(data))
+        self.data = data
+
+    def __reduce__(self) -> tuple[type[ApplicationError], tuple[Any]]:
+        return (type(self), (self.data,))
+
+
+class InvalidValueError(LivedbError):
+    """A value that livedb cannot store; `path` says where in the value, such as `.tags[2]`."""
+
+    code = "InvalidValue"
+    status = 400
+
+    def __init__(self, message: str, *, path: str = "", code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.path = path
+
+
+class ValidationError(InvalidValueError):
+    """A value that a validator refuses; `path` says where, `kind` says why.
+
+    `kind` is one of NoMatch, LiteralValuesDoNotMatch, MissingRequiredField, ExtraField,
+    TableNamesDoNotMatch, SystemTableReference, NotIntegral, OutOfRange.
+    """
+
+    code = "ValidationError"
+
+    def __init__(
+        self, message: str, *, path: str = "", kind: str = "NoMatch", code: str | None = None
+    ) -> None:
+        super().__init__(message, path=path, code=code)
+        self.kind = kind
+
+
+class ArgumentValidationError(ValidationError):
+    """An argument that the function's args validator refuses."""
+
+    code = "ArgumentValidationError"
+
+
+class ReturnsValidationError(ValidationError):
+    """A result that the function's returns validator refuses; a mutation is rolled back."""
+
+    code = "ReturnsValidationError"
+    status = 500
+
+
+class SchemaEnforcementError(ValidationError):
+    """A document that its table's schema refuses; nothing was written."""
+
+    code = "SchemaEnforcementError"
+
+
+class InvalidIdError(LivedbError):
+    """Text that is not an id, or an id of another table than the one asked for."""
+
+    code = "InvalidIdError"
+    status = 400
+
+
+class NonexistentDocumentError(LivedbError):
+    """A patch, replace or delete of a document that is not there."""
+
+    code = "NonexistentDocument"
+    status = 404
+
+
+class UniqueError(LivedbError):
+    """A second document under one key of a unique index; `existing_id` is the first one's."""
+
+    code = "UniqueError"
+    status = 409
+
+    def __init__(self, message: str, *, index: str, existing_id: str | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+        self.existing_id = existing_id
+
+
+class IndexRangeError(LivedbError):
+    """An index that does not exist, or bounds that it cannot serve (`code` says which)."""
+
+    code = "InvalidIndexRange"
+    status = 400
+
+
+class FilterError(LivedbError):
+    """A filter expression that cannot be evaluated, such as text plus number."""
+
+    code = "EvalError"
+    status = 400
+
+
+class PaginationError(LivedbError):
+    """A page size or a cursor that cannot be used (`code` says which)."""
+
+    code = "InvalidCursor"
+    status = 400
+
+
+class ReadOnlyError(LivedbError):
+    """A write in a query, in a snapshot, or to a system table."""
+
+    code = "ReadOnlyTable"
+    status = 400
+
+
+class SchemaDefinitionError(LivedbError):
+    """A schema, table or index definition that contradicts itself or the rules for names."""
+
+    code = "SchemaDefinitionError"
+    status = 400
+
+
+class SchemaChangeError(LivedbError):
+    """A schema change that existing documents do not fit; nothing was changed.
+
+    Attributes:
+        ids: up to 20 ids of documents that do not fit.
+        count: how many do not fit.
+    """
+
+    code = "SchemaChangeError"
+    status = 409
+
+    def __init__(self, message: str, *, table: str, ids: Sequence[str], count: int) -> None:
+        super().__init__(message)
+        self.table = table
+        self.ids = tuple(ids)
+        self.count = count
+
+
+class DuplicateMutationError(LivedbError):
+    """A mutation id that is taken by another commit; nothing was written."""
+
+    code = "DuplicateMutation"
+    status = 409
+
+
+class FunctionNotFoundError(LivedbError):
+    """No function of that name, or none that this caller may call."""
+
+    code = "FunctionPathNotFound"
+    status = 404
+
+
+class FunctionTypeError(LivedbError):
+    """A query called as a mutation, a mutation inside a query, and the like."""
+
+    code = "FunctionPathWrongType"
+    status = 400
+
+
+class LimitError(LivedbError):
+    """A limit was reached (`code` says which); see `livedb.Limits` to raise it."""
+
+    code = "TooManyReads"
+    status = 400
+
+
+class FunctionTimeoutError(LimitError):
+    """A function ran longer than its time limit and was stopped; nothing was written."""
+
+    code = "FunctionTimeout"
+    status = 503
+
+
+class MemoryBudgetError(LimitError):
+    """A table too large for functions to hold in memory; SQL over it still works."""
+
+    code = "MemoryBudget"
+    status = 507
+
+
+class SqlError(LivedbError):
+    """SQL that is wrong (`code` "SqlError") or not allowed ("SqlRefused")."""
+
+    code = "SqlError"
+    status = 400
+
+
+class LoadError(LivedbError):
+    """A source that cannot be loaded, or a target that cannot be written; nothing was changed."""
+
+    code = "LoadError"
+    status = 400
+
+
+class HandleError(LivedbError):
+    """A handle that is closed, or read where it may not be."""
+
+    code = "HandleError"
+    status = 400
+
+
+class TransientError(LivedbError):
+    """Something that passes: making the same call again may succeed."""
+
+    status = 503
+    is_transient = True
+
+
+class ConflictError(TransientError):
+    """What a mutation read was changed by others on every try; nothing was written.
+
+    Attributes:
+        table: the table read.
+        index: the index read.
+        number: the commit that changed it.
+    """
+
+    code = "OptimisticConcurrencyControlFailure"
+
+    def __init__(self, message: str, *, table: str = "", index: str = "", number: int = 0) -> None:
+        super().__init__(message)
+        self.table = table
+        self.index = index
+        self.number = number
+
+
+class SnapshotTooOldError(TransientError):
+    """The commit asked for is no longer kept in memory."""
+
+    code = "SnapshotTooOld"
+
+
+class LogError(TransientError):
+    """The commit log could not be written (`code` "DiskFull" when the disk is full).
+
+    Nothing of the transaction was kept; reads go on, writes work again when the log can be written.
+    """
+
+    code = "LogFailed"
+
+
+class FoldError(TransientError):
+    """DuckDB could not take the newest commits (`code` "DiskFull" when the disk is full).
+
+    Nothing is lost: the commit log holds them, and the next fold takes them.
+    """
+
+    code = "FoldFailed"
+
+
+class WorkspaceError(LivedbError):
+    """Something about the workspace as a whole."""
+
+    code = "WorkspaceError"
+
+
+class ClosedError(WorkspaceError):
+    """The workspace, or this handle, has been closed."""
+
+    code = "Closed"
+
+
+class ForkedError(WorkspaceError):
+    """Used in a forked child process; open the workspace there through its service instead."""
+
+    code = "Forked"
+
+
+class WorkspaceLockedError(WorkspaceError):
+    """Another process has the workspace open.
+
+    Attributes:
+        pid: the holder's process id, None if unknown.
+        host: the holder's host name, None if unknown.
+        address: where the holder serves, None if it does not.
+    """
+
+    code = "WorkspaceLocked"
+    status = 423
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        pid: int | None = None,
+        host: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.address = address
+
+
+class DamagedError(WorkspaceError):
+    """The workspace's files were cut, changed or mixed up; `livedb.repair` says what is left."""
+
+    code = "Damaged"
+
+
+class FormatError(WorkspaceError):
+    """A path that is no workspace, or one written by a newer livedb."""
+
+    code = "Format"
+    status = 400

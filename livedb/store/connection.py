@@ -1,0 +1,124 @@
+"""Opening DuckDB, and locking it down before any text of a user reaches it.
+
+The order of the settings is the point: folders that may be used are named first, then everything
+else outside the database is closed, then the settings themselves are locked, so that no later
+statement of anyone can undo a line above it. Locked down, DuckDB still lets SQL write: the gate in
+`store.sql` and a read-only transaction stop that.
+
+DuckDB holds a POSIX lock that any `open()` and `close()` of its file in this process would drop.
+So nothing here looks into the file: a path is judged by `stat` and by what DuckDB says of it.
+
+Source: `reliability.md` 1.3 (d) and 2.2, tried on DuckDB 2.0.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
+from livedb.limits import Limits
+
+_CONNECT = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+# These two are given at connect: DuckDB would download an extension to open a SQLite file.
+
+
+def open_connection(
+    path: Path | None, *, limits: Limits, folders: Sequence[Path]
+) -> duckdb.DuckDBPyConnection:
+    """A locked-down connection to the database at `path`, created if absent; None is in memory.
+
+    Args:
+        folders: the only folders whose files SQL may read or write.
+
+    Raises:
+        FormatError: `path` is something else than a DuckDB database this version reads.
+        WorkspaceLockedError: another process has it open.
+    """
+    if path is not None:
+        _refuse_what_is_no_file(path)
+    try:
+        connection = duckdb.connect(":memory:" if path is None else str(path), config=_CONNECT)
+    except duckdb.Error as error:
+        raise _opening_error(path, error) from error
+    try:
+        for setting in _settings(path, limits, folders):
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def quote(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """`text` as a SQL string constant."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def fold_error(error: Exception) -> LivedbError:
+    """What a failed write to DuckDB means for whoever asked for it."""
+    text = str(error)
+    if "No space left" in text or getattr(error, "errno", None) == errno.ENOSPC:
+        return FoldError(
+            "the disk is full: DuckDB could not take the newest commits; they are safe in the "
+            "commit log, and SQL sees them once there is space again",
+            code="DiskFull",
+        )
+    return FoldError(
+        f"DuckDB could not take the newest commits ({_first_line(text)}); they are safe in the "
+        "commit log and are tried again with the next read by SQL"
+    )
+
+
+def _settings(path: Path | None, limits: Limits, folders: Sequence[Path]) -> list[str]:
+    allowed = ", ".join(quote_text(str(folder)) for folder in folders)
+    # A database in memory would otherwise spill into `.tmp` of the current folder.
+    in_memory = ["SET temp_directory = ''"] if path is None else []
+    return [
+        "SET GLOBAL TimeZone = 'UTC'",
+        "SET allow_community_extensions = false",
+        "SET allow_persistent_secrets = false",
+        "SET python_enable_replacements = false",
+        f"SET memory_limit = '{limits.sql_memory_bytes_max} bytes'",
+        *in_memory,
+        f"SET allowed_directories = [{allowed}]",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    ]
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise FormatError(f"{str(path)!r} is not a regular file; no database can be opened there")
+
+
+def _opening_error(path: Path | None, error: Exception) -> LivedbError:
+    text = str(error)
+    if "lock" in text.lower() and "conflicting" in text.lower():
+        return WorkspaceLockedError(f"another process has {str(path)!r} open: {_first_line(text)}")
+    if "newer version" in text or "version number" in text:
+        return FormatError(
+            f"{str(path)!r} was written by a newer DuckDB than {duckdb.__version__}; "
+            f"update livedb to open it ({_first_line(text)})"
+        )
+    return FormatError(
+        f"{str(path)!r} is not a database of livedb, or it is damaged; a file of another program "
+        f"is loaded with db[table].load(path) instead ({_first_line(text)})"
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

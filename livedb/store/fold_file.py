@@ -1,0 +1,112 @@
+"""The fold of a bulk load: a staged Parquet file becomes rows without passing through Python.
+
+The file's typed columns are taken as they are where the table's column has their type. Where it has
+not, the value is NULL and the field's JSON goes to `<field>__json`, taken from `_doc`: the same
+rule as `store.columns`, set-wise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import duckdb
+
+from livedb.store import layout
+from livedb.store.columns import SQL_TYPES, Column, Columns, ColumnType, Namer
+from livedb.store.connection import quote, quote_text
+from livedb.store.layout import SYSTEM_COLUMNS, Layout
+
+_FILE_TYPES: Final[Mapping[str, ColumnType]] = MappingProxyType(
+    {
+        "BOOLEAN": "boolean",
+        "TINYINT": "bigint",
+        "SMALLINT": "bigint",
+        "INTEGER": "bigint",
+        "BIGINT": "bigint",
+        "UTINYINT": "bigint",
+        "USMALLINT": "bigint",
+        "UINTEGER": "bigint",
+        "FLOAT": "double",
+        "DOUBLE": "double",
+        "VARCHAR": "varchar",
+        "BLOB": "blob",
+        "TIMESTAMP WITH TIME ZONE": "timestamptz",
+        "JSON": "json",
+        '"NULL"': "null",
+    }
+)
+
+
+def insert_file(
+    connection: duckdb.DuckDBPyConnection, before: Layout, path: Path, number: int
+) -> Layout:
+    """Add every row of a staged file to a table, as written by commit `number`."""
+    source = f"read_parquet({quote_text(str(path))})"
+    types = _file_types(connection, source)
+    after, values = _plan(before, types)
+    layout.change_table(connection, before, after)
+    names = "".join(f", {quote(name)}" for name in values)
+    expressions = "".join(f", {value}" for value in values.values())
+    connection.execute(
+        f"insert into data.{quote(after.name)} (_id, _creationTime, _seq, _number, _doc{names}) "
+        f"select _id, _creationTime, _seq, {number}, _doc{expressions} from {source}"
+    )
+    return after
+
+
+def _file_types(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, ColumnType]:
+    described = connection.sql(f"describe select * from {source}").to_arrow_table()
+    return {
+        row["column_name"]: _FILE_TYPES.get(row["column_type"], "json")
+        for row in described.select(["column_name", "column_type"]).to_pylist()
+        if row["column_name"] not in SYSTEM_COLUMNS
+    }
+
+
+def _plan(before: Layout, types: Mapping[str, ColumnType]) -> tuple[Layout, dict[str, str]]:
+    """The table's shape with the file's fields in it, and each column's value in SQL."""
+    columns = list(before.columns)
+    at = {column.field: index for index, column in enumerate(columns) if not column.is_spill}
+    spills = {column.field: column for column in columns if column.is_spill}
+    namer = Namer(before.columns)
+    values: dict[str, str] = {}
+    has_hidden = before.has_hidden
+    for field, file_type in types.items():
+        if field not in at:
+            if not namer.take(field):
+                has_hidden = True
+                continue
+            at[field] = len(columns)
+            columns.append(Column(field, field, "null"))
+        column = columns[at[field]] = _typed(columns[at[field]], file_type)
+        if column.type == "json":
+            values[column.name] = _json_of(field)
+        elif file_type in (column.type, "null") or (file_type, column.type) == ("bigint", "double"):
+            values[column.name] = f"try_cast({quote(field)} as {SQL_TYPES[column.type]})"
+        elif field in spills or namer.take(f"{field}__json", is_spill=True):
+            spill = spills.get(field) or Column(field, f"{field}__json", "json", is_spill=True)
+            if field not in spills:
+                columns.append(spill)
+            values[spill.name] = _json_of(field)
+    grown: Columns = tuple(columns)
+    return replace(before, columns=grown, has_hidden=has_hidden), values
+
+
+def _typed(column: Column, file_type: ColumnType) -> Column:
+    """As `store.columns`: the first type seen stays, and BIGINT widens."""
+    if column.is_declared:
+        return column
+    if column.type == "null" or (column.type, file_type) == ("bigint", "double"):
+        return replace(column, type=file_type)
+    return column
+
+
+def _json_of(field: str) -> str:
+    """The field's value in `_doc` as JSON; SQL NULL for null or absent."""
+    pointer = "/" + field.replace("~", "~0").replace("/", "~1")
+    value = f"json_extract(try_cast(substr(decode(_doc), 2) as json), {quote_text(pointer)})"
+    return f"nullif({value}::varchar, 'null')::json"

@@ -1,0 +1,167 @@
+"""Reads of DuckDB at one commit number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from livedb.errors import ClosedError
+from livedb.store import history, sql
+from livedb.store.connection import quote
+from livedb.store.history import Version
+from livedb.store.loaded import LoadedTable
+
+if TYPE_CHECKING:
+    from livedb.schema.catalog import Catalog
+
+
+class SqlSnapshot:
+    """One read-only transaction of DuckDB, for several reads at one number. Close it soon.
+
+    While it is open, DuckDB keeps what later folds replace and cannot checkpoint. Results are
+    materialised, so nothing of them depends on the snapshot. One thread at a time.
+
+    Attributes:
+        number: the commit everything is read at.
+    """
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        *,
+        on_close: Callable[[SqlSnapshot], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._cursor = cursor
+        self._on_close = on_close
+        self._on_failure = on_failure
+        self._is_open = True
+        self._closing = Lock()
+        cursor.execute("begin transaction read only")
+        # The first read, not BEGIN, is what pins the snapshot.
+        state = cursor.sql("select folded_number from meta.state").to_arrow_table()
+        self.number: int = state.column(0)[0].as_py()
+
+    def query(self, text: str, parameters: sql.Parameters = None) -> pa.Table:
+        """The rows of livedb's own SQL: no gate, every schema. Raises: as `sql.run`."""
+        self._require_open()
+        try:
+            return sql.run(self._cursor, text, parameters)
+        except BaseException as error:
+            self._on_failure(error)
+            raise
+
+    def run_sql(
+        self, text: str, parameters: sql.Parameters = None, *, catalog: Catalog
+    ) -> tuple[pa.Table, set[str]]:
+        """The rows of a user's SQL, and the names of the tables it reads.
+
+        Raises:
+            SqlError: the gate refused it (code "SqlRefused"), or it is wrong.
+            LimitError, FunctionTimeoutError: as `sql.run`.
+        """
+        self._require_open()
+        admitted = sql.admit(self._cursor, text, names=catalog.names())
+        return self.query(admitted.text, parameters), set(admitted.tables)
+
+    def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
+        """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
+        self._require_open()
+        return set(sql.admit(self._cursor, text, names=catalog.names()).tables)
+
+    def load_table(self, table_number: int) -> LoadedTable:
+        """Every document of a table; none when the table is not there.
+
+        Cost: about 0.3 us per document, and a sort when imported documents are out of order.
+        """
+        name = self._table_name(table_number)
+        if name is None:
+            return _loaded(self.number, _NO_DOCUMENTS)
+        rows = self.query(f"select _id, _creationTime, _doc from data.{quote(name)}")
+        return _loaded(self.number, rows)
+
+    def count(self, table_number: int) -> int:
+        """How many documents a table has."""
+        name = self._table_name(table_number)
+        if name is None:
+            return 0
+        counted = self.query(f"select count(*) from data.{quote(name)}")
+        count: int = counted.column(0)[0].as_py()
+        return count
+
+    def history(self, table_number: int, document_id: str) -> list[Version]:
+        """Every kept version of one document, oldest first."""
+        name = self._table_name(table_number)
+        if name is None:
+            return []
+        return history.read_versions(self._cursor, table_number, name, document_id)
+
+    def interrupt(self) -> None:
+        """End the read that is running, from another thread: a FunctionTimeoutError there."""
+        with self._closing:
+            if self._is_open:
+                self._cursor.interrupt()
+
+    def close(self) -> None:
+        """End the transaction; closing twice is harmless."""
+        with self._closing:
+            if not self._is_open:
+                return
+            self._is_open = False
+        self._on_close(self)
+        self._cursor.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise ClosedError("this snapshot has been closed; take a new one")
+
+    def _table_name(self, table_number: int) -> str | None:
+        names = self.query("select name from meta.tables where number = ?", [table_number])
+        return names.column(0)[0].as_py() if names.num_rows else None
+
+
+_SCHEMA = pa.schema(
+    [("_id", pa.string()), ("_creationTime", pa.float64()), ("_doc", pa.large_binary())]
+)
+_NO_DOCUMENTS = _SCHEMA.empty_table()
+
+
+def _loaded(number: int, rows: pa.Table) -> LoadedTable:
+    # Offsets of 64 bits first: the texts of one table may pass Arrow's 2 GiB per array.
+    rows = rows.cast(_SCHEMA).combine_chunks()
+    if not _is_ordered(rows.column("_creationTime")):
+        order = [("_creationTime", "ascending"), ("_id", "ascending")]
+        rows = rows.take(pc.sort_indices(rows, sort_keys=order)).combine_chunks()
+    ids, times, texts = (_single(rows.column(at)) for at in range(3))
+    return LoadedTable(number=number, ids=ids, creation_times=times, texts=texts)
+
+
+def _is_ordered(times: pa.ChunkedArray) -> bool:
+    """Whether every time is above the one before: then it is the order, and no tie is left."""
+    if len(times) < 2:
+        return True
+    is_above = pc.greater(times.slice(1), times.slice(0, len(times) - 1))
+    return bool(pc.all(is_above).as_py())
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
