@@ -1,0 +1,507 @@
+"""The row store: documents in memory, for functions, readable at every commit that is kept.
+
+A table enters memory when a function first reads it, and is one of
+
+    unloaded   nothing here; writes go to the commit log and the backlog alone
+    loading    a loader thread packs what the tables (DuckDB) have; writes wait in a queue
+    loaded     a `ResidentTable`: packed base, changed documents, superseded versions
+
+**Loading without stopping commits.** The loader registers `loading`, and copies from the backlog
+every commit the tables did not have at that instant; then it loads, which takes about a second for
+1e6 documents. A commit is in the backlog before it is applied here, so each one above the last fold
+is in that copy or in the queue, whatever folds happen meanwhile, and replaying them with what they
+replaced makes every number since that fold readable, even those below the load's own.
+
+**Threads.** One committer applies and undoes. Any thread reads; a reader holds a table's latch for
+one block at a time, or not at all (`get` of a table unchanged since). Nothing that a reader's
+thread does alone is needed by others: loads run in threads of their own, so that an interrupt
+(Ctrl-C in a cell) cannot leave one half done.
+
+Order of locks: a loader's turn, a table's latch, the innermost ones of backlog and block cache.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldError
+from livedb.limits import READ_BLOCK_KEYS, Limits
+from livedb.schema.tables import IndexDefinition
+from livedb.store.backlog import Backlog
+from livedb.store.contract import DocumentStore, Entry, StoredDocument, Write
+from livedb.store.loaded import LoadedTable
+from livedb.store.resident import ResidentTable
+from livedb.store.segment import Segment, SegmentOrder
+
+_FIRST_BLOCK_KEYS = 16
+"""Keys of a scan's first block; the next ones double up to READ_BLOCK_KEYS."""
+
+_INSTALL_WRITES_MAX = 100
+"""Queued writes that a loader applies under the latch; it applies more outside, and looks again."""
+
+_REPACK_CHANGED_MIN = 50_000
+"""Changed documents below which packing them anew is not worth a load."""
+
+_REPACK_SHARE = 0.25
+"""Share of the base that may be changed before it is packed anew."""
+
+_WEIGH_BYTES = 1 << 20
+"""Bytes written between two comparisons of what is held with the budget."""
+
+
+_Bounds = tuple[bytes, bytes | None]
+
+
+@dataclass(slots=True)
+class _Loading:
+    """A load under way. Guarded by the slot's latch.
+
+    Attributes:
+        covered: commits up to this one were taken from the backlog.
+        queue: commits above it, applied since.
+        undone_to: the lowest number an undo went back to since the loader last looked.
+    """
+
+    covered: int
+    queue: list[tuple[int, list[Write]]] = field(default_factory=list)
+    undone_to: int | None = None
+
+    def enqueue(self, number: int, writes: list[Write]) -> None:
+        if number > self.covered:
+            self.queue.append((number, writes))
+
+    def undo(self, number: int) -> None:
+        self.queue = [commit for commit in self.queue if commit[0] <= number]
+        self.covered = min(self.covered, number)
+        self.undone_to = number if self.undone_to is None else min(self.undone_to, number)
+
+
+class _Slot:
+    """One table, loaded or not."""
+
+    def __init__(self, table: int) -> None:
+        self.table = table
+        # Guards every field below and the state's contents.
+        self.latch = threading.Lock()
+        self.state: ResidentTable | None = None
+        self.loading: _Loading | None = None
+        self.floor = 0  # reads below are refused
+        self.load_from = 0  # a load must contain this commit
+        self.covered = 0  # `apply` skips commits up to this one: the load took them already
+        self.estimate_factor = 1.0  # by how much the last estimate of its size fell short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStatistics:
+    """One loaded table."""
+
+    table: int
+    documents: int
+    documents_changed: int
+    versions_superseded: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowStoreStatistics:
+    """What the row store holds."""
+
+    tables: tuple[TableStatistics, ...]
+    size_bytes: int
+    size_bytes_max: int
+
+
+class RowStore(DocumentStore):
+    """Documents of the tables that functions use, in memory."""
+
+    def __init__(
+        self,
+        *,
+        load: Callable[[int], LoadedTable],
+        indexes_of: Callable[[int], Sequence[IndexDefinition]],
+        estimate_bytes: Callable[[int], int],
+        backlog: Backlog,
+        limits: Limits,
+    ) -> None:
+        """Make an empty store.
+
+        Args:
+            load: all documents of a table; called in a loader thread, with no latch held that a
+                commit needs. May be called while commits and folds go on.
+            indexes_of: the declared indexes of a table.
+            estimate_bytes: how much memory a table will take, roughly.
+            backlog: commits the tables do not have yet; each is appended there before `apply`,
+                and taken back there before `undo`.
+            limits: `row_memory_bytes_max` is heeded.
+        """
+        self._load = load
+        self._indexes_of = indexes_of
+        self._estimate_bytes = estimate_bytes
+        self._backlog = backlog
+        self._limits = limits
+        # Guards the dict of slots, not the slots.
+        self._slots_latch = threading.Lock()
+        self._slots: dict[int, _Slot] = {}
+        # One load at a time: two would only share the interpreter, and the memory budget is
+        # weighed before each.
+        self._load_turn = threading.Lock()
+        self._released = 0
+        self._unweighed_bytes = 0  # written since memory was last compared with the budget
+
+    # Reading
+
+    def get(self, table: int, document_id: str, *, number: int) -> StoredDocument | None:
+        """See `DocumentStore.get`. Cost: 0.4 us for a changed document, 2 us for a packed one."""
+        slot = self._slots.get(table) or self._slot(table)
+        state = slot.state
+        if state is not None and state.oldest <= number:
+            is_certain, document = state.get_newest(document_id, number)
+            if is_certain:
+                return document
+        while True:
+            state = self._state(slot)
+            with slot.latch:
+                if slot.state is state:
+                    _check_number(slot, state, number)
+                    return state.get(document_id, number)
+
+    def scan(
+        self,
+        table: int,
+        index: str,
+        lower: bytes,
+        upper: bytes | None,
+        *,
+        number: int,
+        reverse: bool = False,
+    ) -> Iterator[list[Entry]]:
+        """See `DocumentStore.scan`."""
+        slot = self._slot(table)
+        limit = _FIRST_BLOCK_KEYS
+        rest: _Bounds | None = (lower, upper)
+        while rest is not None and (rest[1] is None or rest[0] < rest[1]):
+            state = self._state(slot)
+            order = _order_of(state, index)
+            # The base never changes, so its blocks are made without the latch.
+            take = order.take_last if reverse else order.take
+            packed, bound = take(*rest, limit)
+            known = _narrowed(rest, bound, reverse=reverse)
+            with slot.latch:
+                if slot.state is not state:
+                    continue
+                _check_number(slot, state, number)
+                entries, stop = state.merge(index, packed, *known, limit, number, reverse=reverse)
+            rest = _beyond(rest, bound if stop is None else stop, reverse=reverse)
+            if entries:
+                yield entries
+            limit = min(2 * limit, READ_BLOCK_KEYS)
+
+    def count(self, table: int, *, number: int) -> int:
+        """See `DocumentStore.count`."""
+        slot = self._slot(table)
+        while True:
+            state = self._state(slot)
+            with slot.latch:
+                if slot.state is state:
+                    _check_number(slot, state, number)
+                    return state.count(number)
+
+    # Changing: the committer's thread
+
+    def apply(self, number: int, writes: Sequence[Write]) -> None:
+        """See `DocumentStore.apply`. Cost: about 10 us a write, nothing for unloaded tables."""
+        assert self._backlog.last >= number, f"commit {number} is not in the backlog yet"
+        by_table: dict[int, list[Write]] = {}
+        for write in writes:
+            by_table.setdefault(write.table, []).append(write)
+        for table, own in by_table.items():
+            slot = self._slots.get(table)
+            if slot is not None:
+                self._apply_to(slot, number, own)
+
+    def undo(self, number: int) -> None:
+        """See `DocumentStore.undo`."""
+        assert self._backlog.last <= number, f"commits above {number} are still in the backlog"
+        for slot in self._all_slots():
+            with slot.latch:
+                if slot.loading is not None:
+                    slot.loading.undo(number)
+                if slot.state is not None:
+                    slot.state.undo(number)
+                slot.covered = min(slot.covered, number)
+                if slot.floor > number:
+                    # The commit that reset the table is undone: what was before is unknown here.
+                    slot.state = slot.loading = None
+                    slot.floor, slot.load_from = number, min(slot.load_from, number)
+
+    def release(self, number: int) -> None:
+        """See `DocumentStore.release`."""
+        self._released = max(self._released, number)
+        for slot in self._all_slots():
+            with slot.latch:
+                if slot.state is not None:
+                    slot.state.release(number)
+
+    def reset(self, table: int, number: int, *, load_from: int | None = None) -> None:
+        """Drop a table's documents from memory: they, or its indexes, changed as a whole.
+
+        Versions before `number` are gone. The next read loads the table.
+
+        Args:
+            table: its number.
+            number: the commit that changed it (a load of a file, a schema).
+            load_from: what the next load must contain at least; `number` if not given. Pass 0 when
+                the documents are the same and only the indexes changed.
+        """
+        slot = self._slot(table)
+        with slot.latch:
+            slot.state = slot.loading = None
+            slot.floor = max(slot.floor, number)
+            slot.load_from = max(slot.load_from, number if load_from is None else load_from)
+
+    def create(self, table: int, number: int) -> None:
+        """A new table, empty and loaded, as of commit `number`."""
+        slot = self._slot(table)
+        indexes = self._indexes_of(table)
+        base = Segment(_nothing(number - 1), indexes)
+        with slot.latch:
+            # One number below: the commit that creates it may write to it as well.
+            slot.state, slot.loading = ResidentTable(base, indexes, oldest=number - 1), None
+            slot.floor, slot.load_from, slot.covered = number, 0, 0
+
+    # Memory
+
+    def repack_wanted(self) -> list[int]:
+        """Tables of which so much changed that `repack` would save memory."""
+        return [
+            slot.table
+            for slot in self._all_slots()
+            if (state := slot.state) is not None
+            and state.changed_count >= max(_REPACK_CHANGED_MIN, _REPACK_SHARE * state.base.count)
+        ]
+
+    def repack(self, table: int) -> None:
+        """Pack a table's changed documents into a new base, while it is read and written.
+
+        Every snapshot that is readable stays so. The maintenance thread calls it.
+        Cost: a load of the table, in memory for both bases while it runs.
+        """
+        slot = self._slot(table)
+        with self._load_turn:
+            before = slot.state
+            if before is None:
+                return
+            base = Segment(self._load(table), before.indexes)
+            with slot.latch:
+                # A reset, or an undo below the base, came in between: leave it.
+                if slot.state is before and slot.load_from <= base.number <= before.applied:
+                    slot.state = before.rebased(base)
+
+    def statistics(self) -> RowStoreStatistics:
+        """What is held now."""
+        tables = []
+        for slot in self._all_slots():
+            with slot.latch:
+                state = slot.state
+                if state is not None:
+                    tables.append(
+                        TableStatistics(
+                            table=slot.table,
+                            documents=state.count(state.applied),
+                            documents_changed=state.changed_count,
+                            versions_superseded=state.versions_count,
+                            size_bytes=state.size_bytes,
+                        )
+                    )
+        return RowStoreStatistics(
+            tables=tuple(tables),
+            size_bytes=sum(table.size_bytes for table in tables),
+            size_bytes_max=self._limits.row_memory_bytes_max,
+        )
+
+    # Inside
+
+    def _slot(self, table: int) -> _Slot:
+        with self._slots_latch:
+            slot = self._slots.get(table)
+            if slot is None:
+                slot = self._slots[table] = _Slot(table)
+            return slot
+
+    def _all_slots(self) -> list[_Slot]:
+        with self._slots_latch:
+            return list(self._slots.values())
+
+    def _state(self, slot: _Slot) -> ResidentTable:
+        """The table's state, loaded first if need be."""
+        while (state := slot.state) is None:
+            loaded: Future[None] = Future()
+            # Everything from here on happens in the loader's thread, so that an interrupt of this
+            # one leaves nothing half done.
+            name = f"livedb-load-{slot.table}"
+            threading.Thread(
+                target=self._load_slot, args=(slot, loaded), name=name, daemon=True
+            ).start()
+            loaded.result()
+        return state
+
+    def _load_slot(self, slot: _Slot, loaded: Future[None]) -> None:
+        """Load a table unless it is loaded; `loaded` learns when it is done or why it failed."""
+        try:
+            with self._load_turn:
+                if slot.state is None:
+                    self._load_unloaded(slot)
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
+            loaded.set_exception(error)
+        else:
+            loaded.set_result(None)
+
+    def _load_unloaded(self, slot: _Slot) -> None:
+        with slot.latch:
+            # Register first, then copy the backlog, both before the load looks at the tables:
+            # every commit it may lack is in the copy or will come into the queue.
+            backlog = self._backlog.of_table(slot.table)
+            loading = slot.loading = _Loading(covered=backlog.last)
+            floor, load_from = slot.floor, slot.load_from
+        try:
+            estimate_bytes = self._require_room(slot)
+            indexes = self._indexes_of(slot.table)
+            loaded = self._load(slot.table)
+            assert loaded.number >= max(backlog.dropped, load_from), (
+                f"table {slot.table} was loaded at {loaded.number}, but what is below "
+                f"{max(backlog.dropped, load_from)} is nowhere else"
+            )
+            oldest = max(backlog.dropped, floor)
+            state = ResidentTable(Segment(loaded, indexes), indexes, oldest=oldest)
+            for number, write in backlog.writes:
+                # What the base has and no reader may ask about would only take space; and below a
+                # reset, the base may have been changed by other means than writes.
+                if number > min(loaded.number, floor):
+                    state.apply(number, [write], keys_known=False)
+            self._check_room(slot, state, estimate_bytes)
+            self._install(slot, loading, state)
+        finally:
+            with slot.latch:
+                if slot.loading is loading:
+                    slot.loading = None
+
+    def _install(self, slot: _Slot, loading: _Loading, state: ResidentTable) -> None:
+        """Catch up with the commits applied during the load, and let readers in."""
+        while True:
+            with slot.latch:
+                if slot.loading is not loading:
+                    return  # reset meanwhile; the reader asks again
+                queue, loading.queue = loading.queue, []
+                undone_to, loading.undone_to = loading.undone_to, None
+                if undone_to is not None:
+                    state.undo(undone_to)
+                if len(queue) <= _INSTALL_WRITES_MAX:
+                    for number, writes in queue:
+                        state.apply(number, writes)
+                    state.release(self._released)
+                    slot.state, slot.loading, slot.covered = state, None, loading.covered
+                    return
+            for number, writes in queue:
+                state.apply(number, writes)
+
+    def _apply_to(self, slot: _Slot, number: int, writes: list[Write]) -> None:
+        with slot.latch:
+            if slot.loading is not None:
+                slot.loading.enqueue(number, writes)
+            state = slot.state
+            if state is None or number <= slot.covered:
+                return
+            before = state.size_bytes
+            state.apply(number, writes)
+            self._unweighed_bytes += max(0, state.size_bytes - before)
+        if self._unweighed_bytes > _WEIGH_BYTES:
+            self._unweighed_bytes = 0
+            self._weigh(slot)
+
+    def _weigh(self, slot: _Slot) -> None:
+        """Take a table out of memory if, by what was written to it, the budget is exceeded.
+
+        The next reader weighs loading it: packed anew it may fit, else it gets the error. A commit
+        cannot be refused here, being in the log already.
+        """
+        if self._held_bytes() > self._limits.row_memory_bytes_max:
+            with slot.latch:
+                slot.state = None
+
+    def _held_bytes(self) -> int:
+        states = [slot.state for slot in self._all_slots()]
+        return sum(state.size_bytes for state in states if state is not None)
+
+    def _require_room(self, slot: _Slot) -> int:
+        """The estimated size of a table, if there is room for it."""
+        estimate_bytes = int(self._estimate_bytes(slot.table) * slot.estimate_factor)
+        if self._held_bytes() + estimate_bytes > self._limits.row_memory_bytes_max:
+            raise _budget_error(slot.table, estimate_bytes, self._held_bytes(), self._limits)
+        return estimate_bytes
+
+    def _check_room(self, slot: _Slot, state: ResidentTable, estimate_bytes: int) -> None:
+        """Refuse a table that turned out larger than estimated, and estimate better next time."""
+        if self._held_bytes() + state.size_bytes > self._limits.row_memory_bytes_max:
+            slot.estimate_factor *= max(1.0, state.size_bytes / max(estimate_bytes, 1))
+            raise _budget_error(slot.table, state.size_bytes, self._held_bytes(), self._limits)
+
+    def _check(self) -> None:
+        """Assert every invariant, or show the state."""
+        for slot in self._all_slots():
+            with slot.latch:
+                assert slot.loading is None or slot.state is None, f"table {slot.table}"
+                if slot.state is not None:
+                    slot.state._check()  # noqa: SLF001 - each structure checks itself
+
+
+def _order_of(state: ResidentTable, index: str) -> SegmentOrder:
+    order = state.base.orders.get(index)
+    if order is None:
+        raise IndexRangeError(
+            f"no index {index!r}; there are {sorted(state.base.orders)}", code="IndexNotFoundError"
+        )
+    return order
+
+
+def _check_number(slot: _Slot, state: ResidentTable, number: int) -> None:
+    if number < state.oldest:
+        raise SnapshotTooOldError(
+            f"table {slot.table} was asked for as of commit {number}, but versions before "
+            f"{state.oldest} are no longer kept in memory; run it again at the newest commit"
+        )
+
+
+def _narrowed(bounds: _Bounds, bound: bytes | None, *, reverse: bool) -> _Bounds:
+    """The part of an interval up to `bound` (None: all of it), in reading direction."""
+    if bound is None:
+        return bounds
+    return (bound, bounds[1]) if reverse else (bounds[0], bound)
+
+
+def _beyond(bounds: _Bounds, bound: bytes | None, *, reverse: bool) -> _Bounds | None:
+    """The part of an interval beyond `bound` (None: nothing is left), in reading direction."""
+    if bound is None:
+        return None
+    return (bounds[0], bound) if reverse else (bound, bounds[1])
+
+
+def _nothing(number: int) -> LoadedTable:
+    return LoadedTable(
+        number=number,
+        ids=pa.array([], pa.string()),
+        creation_times=pa.array([], pa.float64()),
+        texts=pa.array([], pa.large_binary()),
+    )
+
+
+def _budget_error(table: int, needed: int, held: int, limits: Limits) -> MemoryBudgetError:
+    return MemoryBudgetError(
+        f"functions need table {table} in memory, about {needed >> 20} MiB, but "
+        f"{held >> 20} of {limits.row_memory_bytes_max >> 20} MiB are taken; raise "
+        "Limits.row_memory_bytes_max, delete documents, or use SQL, which does not need this memory"
+    )
