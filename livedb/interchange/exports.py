@@ -106,7 +106,7 @@ def _publish(
         raise LoadError(f"{target} is a folder; name a file to export to.")
     if not overwrite and target.exists():
         raise LoadError(f"{target} exists; pass overwrite=True to replace it.", code="FileExists")
-    temporary = target.withquoted(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         write(temporary)
         temporary.replace(target)
