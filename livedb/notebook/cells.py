@@ -1,0 +1,247 @@
+"""From Arrow rows to what a page can draw: column kinds, the window as bytes, a cell as text.
+
+The page gets few Arrow types: booleans, 64-bit integers, doubles, timestamps and text. Everything
+else becomes text here, where Python's exact values are at hand, and long text is cut, so that one
+cell of a megabyte costs the page a kilobyte. `text_of_cell` is the same drawing for static HTML;
+`widgets/test/cells.json` keeps it and the page's in agreement.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+CELL_CHARACTERS_MAX = 1_000
+"""Characters of a cell that travel to a page; the rest is replaced by an ellipsis."""
+
+CELL_BYTES_MAX = 32
+"""Bytes of a binary value that are shown, in hexadecimal."""
+
+Kind = Literal[
+    "integer", "float", "number", "boolean", "datetime", "id", "text", "json", "bytes", "name"
+]
+"""How a column is drawn. `number` is text that is a number (a decimal); `name` heads a record."""
+
+NUMERIC_KINDS: frozenset[Kind] = frozenset({"integer", "float", "number"})
+
+
+class Column(NamedTuple):
+    """A column as the page knows it; its Arrow column is named by position, as names may repeat."""
+
+    name: str
+    kind: Kind
+
+
+def columns_of(schema: pa.Schema, fields: Mapping[str, str]) -> list[Column]:
+    """How each column of `schema` is drawn; the field type says more than the Arrow type."""
+    return [Column(each.name, _kind_of(each, fields.get(each.name))) for each in schema]
+
+
+def _kind_of(column: pa.Field, field_type: str | None) -> Kind:
+    if column.name == "_creationTime" and pa.types.is_floating(column.type):
+        return "datetime"  # Convex's float milliseconds
+    if field_type == "id" or column.name == "_id":
+        return "id"
+    if field_type in {"json", "list", "object"}:
+        return "json"
+    return "name" if field_type == "name" else _kind_of_type(column.type)
+
+
+def _kind_of_type(data_type: pa.DataType) -> Kind:
+    is_ = pa.types
+    if is_.is_dictionary(data_type):
+        return _kind_of_type(data_type.value_type)
+    tests: tuple[tuple[Any, Kind], ...] = (
+        (is_.is_boolean, "boolean"),
+        (is_.is_integer, "integer"),
+        (is_.is_floating, "float"),
+        (is_.is_decimal, "number"),
+        (is_.is_timestamp, "datetime"),
+        (is_.is_nested, "json"),
+        (_is_binary, "bytes"),
+    )
+    return next((kind for test, kind in tests if test(data_type)), "text")
+
+
+def _is_binary(data_type: pa.DataType) -> bool:
+    is_ = pa.types
+    return bool(
+        is_.is_binary(data_type)
+        or is_.is_large_binary(data_type)
+        or is_.is_binary_view(data_type)
+        or is_.is_fixed_size_binary(data_type)
+    )
+
+
+def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
+    """`window` as an Arrow IPC stream of one batch, its columns named "0", "1", ... by position."""
+    arrays = [
+        _plain(each.combine_chunks(), column) for each, column in zip(window.columns, columns)
+    ]
+    names = [str(at) for at in range(len(arrays))]
+    batch = pa.record_batch(arrays, names=names)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _plain(array: pa.Array, column: Column) -> pa.Array:
+    """`array` in one of the types that a page decodes."""
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks of no chunks keeps the chunked form
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    match column.kind:
+        case "datetime":
+            return _microseconds(array)
+        case "integer":
+            return array if pa.types.is_uint64(array.type) else array.cast(pa.int64())
+        case "float":
+            return array.cast(pa.float64())
+        case "boolean":
+            return array
+        case "id" | "text" | "name" if pa.types.is_string(array.type):
+            return _cut(array)
+        case _:
+            return pa.array(_texts(array, column.kind), pa.string())
+
+
+def _microseconds(array: pa.Array) -> pa.Array:
+    """Instants as whole microseconds since the epoch; None where the milliseconds are no number."""
+    if not pa.types.is_timestamp(array.type):
+        return pa.array(map(_microseconds_of_ms, array.to_pylist()), pa.int64())
+    return array.cast(pa.timestamp("us", tz=array.type.tz), safe=False).cast(pa.int64())
+
+
+def _microseconds_of_ms(value: float | None) -> int | None:
+    return round(value * 1000) if value is not None and abs(value) < 8.64e15 else None
+
+
+def _cut(array: pa.Array) -> pa.Array:
+    if not pc.any(pc.greater(pc.binary_length(array), CELL_CHARACTERS_MAX)).as_py():
+        return array
+    return pa.array(
+        [None if each is None else cut(each) for each in array.to_pylist()], pa.string()
+    )
+
+
+def cut(text: str, length_max: int = CELL_CHARACTERS_MAX) -> str:
+    """`text`, or its beginning and an ellipsis when it is longer than `length_max` characters."""
+    return text if len(text) <= length_max else text[: length_max - 1] + "…"
+
+
+def _texts(array: pa.Array, kind: Kind) -> list[str | None]:
+    values = array.to_pylist()
+    return [None if each is None else cut(_text(each, kind)) for each in values]
+
+
+def _text(value: Any, kind: Kind) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return _hexadecimal(value)
+    return json_text(value) if kind == "json" else str(value)
+
+
+def _hexadecimal(data: bytes) -> str:
+    more = f"… ({len(data):,} bytes)" if len(data) > CELL_BYTES_MAX else ""
+    return "0x" + data[:CELL_BYTES_MAX].hex() + more
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON that a person reads: no escapes, and text for what JSON does not know."""
+    return json.dumps(value, ensure_ascii=False, default=_json_default)
+
+
+def _json_default(value: Any) -> str:
+    return _hexadecimal(value) if isinstance(value, bytes) else str(value)
+
+
+class CellText(NamedTuple):
+    """A cell as drawn: `dim` marks what is not a value's own text (null, NaN, empty)."""
+
+    text: str
+    title: str = ""
+    dim: bool = False
+
+
+def text_of_cell(value: Any, kind: Kind) -> CellText:
+    """How a value as Arrow's `to_pylist` gives it is drawn, exactly as the page draws it."""
+    if value is None:
+        return CellText("∅", "null", dim=True)
+    match kind:
+        case "float":
+            return _text_of_float(value)
+        case "boolean":
+            return CellText("true" if value else "false", dim=not value)
+        case "datetime":
+            return _text_of_instant(value)
+        case "id":
+            return _text_of_id(str(value))
+    text = _text(value, kind)
+    return CellText(visible(cut(text))) if text else CellText('""', "empty text", dim=True)
+
+
+def visible(text: str) -> str:
+    """`text` on one line: line ends, tabs and other control characters get a visible sign."""
+    return text.translate(_CONTROL_SIGNS)
+
+
+_CONTROL_SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x0A: 0x23CE, 0x7F: 0x2421}
+
+
+def _text_of_float(value: float) -> CellText:
+    if math.isnan(value):
+        return CellText("NaN", dim=True)
+    if math.isinf(value):
+        return CellText("∞" if value > 0 else "-∞")
+    exact = _exact(value)
+    short = exact if len(exact) <= 12 else _exact(float(f"{value:.8g}"))
+    return CellText(short, "" if short == exact else exact)
+
+
+def _exact(value: float) -> str:
+    """The shortest digits that are `value`, as Python writes them but without ".0"."""
+    return repr(value).removesuffix(".0")
+
+
+def _text_of_id(text: str) -> CellText:
+    return (
+        CellText(visible(text))
+        if len(text) <= 12
+        else CellText(f"{visible(text[:3])}…{visible(text[-6:])}", cut(text))
+    )
+
+
+def _text_of_instant(value: datetime | float) -> CellText:
+    if isinstance(value, datetime):
+        text = value.replace(tzinfo=None).isoformat(" ", "microseconds")
+        return CellText(_without_empty_fraction(text), value.isoformat())
+    microseconds = _microseconds_of_ms(value)
+    if microseconds is None:
+        return CellText(_exact(value))
+    return _text_of_instant_us(microseconds)
+
+
+def _text_of_instant_us(microseconds: int) -> CellText:
+    from datetime import UTC, timedelta
+
+    try:
+        return _text_of_instant(
+            datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+        )
+    except OverflowError:  # before year 1 or after 9999
+        return CellText(f"{microseconds} µs")
+
+
+def _without_empty_fraction(text: str) -> str:
+    head, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{head}.{fraction}" if fraction else head

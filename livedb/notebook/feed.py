@@ -1,0 +1,268 @@
+"""What the open views of one table have been sent, and what each still needs. No comm, no thread.
+
+Theory of operation. A *view* is one table on one page; it asks for a window of rows `[start, stop)`
+and gets it whole, as Arrow. From then on the feed remembers which window that view holds, and every
+`take_update` reads the newest state and describes the new window as *runs* over the old one: "rows
+0-11 as before, one new row, rows 12-48 as before", with only new and changed rows as Arrow.
+
+Each update has a sequence number; each patch names the number of the window it is based on. A view
+that holds another one has missed something and asks again: no message is ever needed twice, and a
+lost or late one costs one round trip.
+
+A patch sends only the rows that a `RowChange` named when the state read is exactly the last change's;
+otherwise (unknown change, a newer state, no keys) every row of the window travels. So the picture is
+always one whole commit, never a mixture of two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from livedb.notebook.cells import columns_of, encode_window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from livedb.notebook.rows import RowChange, RowSource, RowState
+
+WINDOW_ROWS_MAX = 1_000
+"""Rows of one window; a request for more gets its beginning."""
+
+VIEWS_MAX = 32
+"""Views a table remembers; the one heard of least recently is forgotten, and asks again by itself."""
+
+PENDING_KEYS_MAX = 10_000
+"""Keys of changes not yet sent; beyond it the change counts as unknown, and windows travel whole."""
+
+VIEW_KEEP_S = 60.0
+"""Seconds a view that does not answer is kept, while others do answer."""
+
+Run = tuple[int, int]
+"""(from, count): from >= 0 is a row of the old window, from < 0 is row -1-from of the new rows."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One part of a comm message: JSON content and the Arrow buffers it refers to by position."""
+
+    content: dict[str, Any]
+    buffers: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _View:
+    """The window a view holds: `keys` are its rows' keys, None when they cannot name rows."""
+
+    realm: str
+    start: int
+    stop: int
+    sequence: int
+    keys: list[str] | None
+    heard_s: float
+
+
+@dataclass(slots=True)
+class _Pending:
+    """The changes since the last update, as one; `keys` None is unknown."""
+
+    number: int = -1
+    keys: set[str] | None = field(default_factory=set)
+    is_empty: bool = True
+
+    def add(self, change: RowChange) -> None:
+        self.is_empty = False
+        self.number = max(self.number, change.number)
+        parts = (change.changed, change.added, change.removed)
+        if self.keys is None or any(part is None for part in parts):
+            self.keys = None
+            return
+        for part in parts:
+            self.keys.update(part or ())
+        if len(self.keys) > PENDING_KEYS_MAX:
+            self.keys = None
+
+
+class TableFeed:
+    """The views of one `RowSource` and the messages that keep them right.
+
+    `add_change` may be called by any thread and never waits for a window being read. The other
+    methods exclude each other, as a reply and an update must not both extend the same window.
+    """
+
+    def __init__(self, source: RowSource) -> None:
+        self.source = source
+        self._pending = _Pending()
+        self._pending_lock = (
+            threading.Lock()
+        )  # guards `_pending`; the innermost lock, held for a moment
+        self._views: dict[str, _View] = {}
+        self._sequence = 0
+        self._lock = (
+            threading.Lock()
+        )  # guards `_views`, `_sequence`; taken before any lock of the source
+
+    def add_change(self, change: RowChange) -> None:
+        """Note that the result changed. Cost: O(keys of the change)."""
+        with self._pending_lock:
+            self._pending.add(change)
+
+    def open_window(self, view: str, realm: str, start: int, stop: int, *, now_s: float) -> Message:
+        """Answer a view's request for rows, and follow that window from now on."""
+        with self._lock:
+            state = self.source.current()
+            start, stop = _clipped(start, stop, state.row_count)
+            window = state.window(start, stop)
+            self._views.pop(view, None)
+            self._views[view] = _View(
+                realm, start, stop, self._sequence, _keys_of(window, state.key), now_s
+            )
+            while len(self._views) > VIEWS_MAX:
+                del self._views[next(iter(self._views))]
+            content = self._state_content(state, window.schema)
+            content |= {"start": start, "rows": window.num_rows, "keys": self._views[view].keys}
+            return Message(
+                content, [encode_window(window, columns_of(window.schema, state.fields))]
+            )
+
+    def close_view(self, view: str) -> None:
+        """Forget a view that left its page."""
+        with self._lock:
+            self._views.pop(view, None)
+
+    def hear(self, realm: str, *, now_s: float) -> None:
+        """Note that a page is there; views of other pages long silent are forgotten."""
+        with self._lock:
+            for name, view in list(self._views.items()):
+                if view.realm == realm:
+                    view.heard_s = now_s
+                elif now_s - view.heard_s > VIEW_KEEP_S:
+                    del self._views[name]
+
+    @property
+    def view_count(self) -> int:
+        """Views that are open on some page, as far as is known."""
+        return len(self._views)
+
+    def realms(self) -> frozenset[str]:
+        """The pages that hold a view of this table."""
+        with self._lock:
+            return frozenset(view.realm for view in self._views.values())
+
+    def beat(self) -> Message:
+        """A message without news: a page that gets it knows that the kernel lives and what it missed."""
+        with self._lock:
+            return Message({"sequence": self._sequence, "beat": True})
+
+    def take_update(self) -> Message | None:
+        """The newest state, as one patch per open view; None when nothing changed or nobody looks.
+
+        Cost: O(rows of the open windows), however large the result is.
+        """
+        with self._pending_lock:
+            pending, self._pending = self._pending, _Pending()
+        with self._lock:
+            if pending.is_empty or not self._views:
+                return None
+            self._sequence += 1  # first: if reading fails, the next beat makes every view ask again
+            state = self.source.current()
+            touched = pending.keys if state.number == pending.number else None
+            return self._update(state, touched)
+
+    def _update(self, state: RowState, touched: set[str] | None) -> Message:
+        patches: list[dict[str, Any]] = []
+        message = Message({"views": patches})
+        schema = None
+        for name, view in self._views.items():
+            window = state.window(*_clipped(view.start, view.stop, state.row_count))
+            schema = window.schema
+            patches.append(self._patch(name, view, window, state, touched, message.buffers))
+        assert schema is not None, "an update is made only when a view is open"
+        message.content |= self._state_content(state, schema)
+        return message
+
+    def _patch(
+        self,
+        name: str,
+        view: _View,
+        window: pa.Table,
+        state: RowState,
+        touched: set[str] | None,
+        buffers: list[bytes],
+    ) -> dict[str, Any]:
+        """One view's patch; its fresh rows are appended to `buffers`, and the view moves on."""
+        keys = _keys_of(window, state.key)
+        base, view.sequence = view.sequence, self._sequence
+        old_keys, view.keys = view.keys, keys
+        patch: dict[str, Any] = {"view": name, "start": view.start, "base": base}
+        if keys is None or old_keys is None or touched is None:
+            patch |= {"rows": window.num_rows, "keys": keys}
+            fresh = window
+        else:
+            runs, positions = diff_window(old_keys, keys, touched)
+            patch |= {"runs": runs, "keys": [keys[at] for at in positions]}
+            fresh = window.take(positions) if positions else window.slice(0, 0)
+        if fresh.num_rows:
+            patch["buffer"] = len(buffers)
+            buffers.append(encode_window(fresh, columns_of(window.schema, state.fields)))
+        return patch
+
+    def _state_content(self, state: RowState, schema: pa.Schema) -> dict[str, Any]:
+        return {"sequence": self._sequence} | state_content(self.source.title, state, schema)
+
+
+def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, Any]:
+    """What a page is told of a state besides its rows."""
+    return {
+        "title": title,
+        "number": state.number,
+        "row_count": state.row_count,
+        "columns": [list(column) for column in columns_of(schema, state.fields)],
+        "error": state.error,
+        "shape": state.shape,
+    }
+
+
+def diff_window(
+    old: Sequence[str], new: Sequence[str], touched: set[str]
+) -> tuple[list[Run], list[int]]:
+    """Describe `new` as runs over `old` and over the fresh rows; also which rows of `new` are fresh.
+
+    A row is fresh when it was not in the old window or is in `touched`.
+    """
+    old_at: Mapping[str, int] = {key: at for at, key in enumerate(old) if key not in touched}
+    runs: list[Run] = []
+    fresh: list[int] = []
+    for at, key in enumerate(new):
+        source = old_at.get(key)
+        if source is None:
+            source = -1 - len(fresh)
+            fresh.append(at)
+        _extend(runs, source)
+    return runs, fresh
+
+
+def _extend(runs: list[Run], source: int) -> None:
+    """Append one row to `runs`, to its last run if it goes on there."""
+    if runs:
+        first, count = runs[-1]
+        follows = first + count if first >= 0 else first - count
+        if source == follows and (source >= 0) == (first >= 0):
+            runs[-1] = (first, count + 1)
+            return
+    runs.append((source, 1))
+
+
+def _keys_of(window: pa.Table, key: str | None) -> list[str] | None:
+    """The row keys of a window; None without a key column, or when they do not tell rows apart."""
+    if key is None or key not in window.column_names:
+        return None
+    keys: list[str] = window.column(key).to_pylist()
+    return keys if len(set(keys)) == len(keys) and None not in keys else None
+
+
+def _clipped(start: int, stop: int, row_count: int) -> tuple[int, int]:
+    start = max(0, min(start, row_count))
+    return start, max(start, min(stop, row_count, start + WINDOW_ROWS_MAX))

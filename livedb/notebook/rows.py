@@ -1,0 +1,116 @@
+"""What a table on screen reads: the seam between live results and the notebook.
+
+A query handle and an SQL result are `RowSource`s. The widget, the static HTML and the publisher
+know nothing else of them: they *pull* the newest state when they need it, and a `RowChange` only
+tells them that there is something to pull, and which rows it touched. So a change that is lost,
+late or doubled can never put a wrong row on the screen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Shape = Literal["rows", "record", "value"]
+"""`rows`: a table; `record`: one dict, drawn as names and values; `value`: one scalar."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowState:
+    """One published state of a result.
+
+    Attributes:
+        number: the commit number this state is exact at.
+        row_count: rows in the whole result.
+        fields: column name -> field type (`livedb.interchange.frames.FieldType`), in column order;
+            a column it does not name is drawn by its Arrow type.
+        error: message of the last run if it failed; the rows are then the last good ones.
+        key: name of the column whose values name the rows ("_id"), None if there is none.
+        window: `window(start, stop)` -> the rows [start, stop) in result order, columns in `fields`
+            order; cheap, callable from any thread, the same rows for as long as this state lives.
+        shape: how to draw it.
+    """
+
+    number: int
+    row_count: int
+    fields: Mapping[str, str]
+    error: str | None
+    key: str | None
+    window: Callable[[int, int], pa.Table]
+    shape: Shape = "rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """What a commit did to a result, by row key.
+
+    None instead of keys means "unknown": the whole window is read again.
+    """
+
+    number: int
+    changed: tuple[str, ...] | None = field(default=None)
+    added: tuple[str, ...] | None = field(default=None)
+    removed: tuple[str, ...] | None = field(default=None)
+
+
+class RowSource(Protocol):
+    """A live result that can be shown as a table."""
+
+    title: str
+    """What the result is, such as `open_tasks(user='ann')`; any text."""
+
+    def current(self) -> RowState:
+        """The newest published state; cheap, callable from any thread, never waits for the turn."""
+        ...
+
+
+def state_of_value(value: Any, *, number: int, error: str | None = None) -> RowState:
+    """The state of a result that is no table: a scalar, a dict, or a list of scalars.
+
+    A dict becomes two columns, names and values; anything else one column, `value`. Nested values
+    are shown as JSON.
+    """
+    import pyarrow as pa
+
+    if isinstance(value, Mapping):
+        names, texts = list(map(str, value)), [_cell_text(each) for each in value.values()]
+        table = pa.table(
+            {"field": pa.array(names, pa.string()), "value": pa.array(texts, pa.string())}
+        )
+        fields, shape = {"field": "name", "value": "any"}, "record"
+    else:
+        many = isinstance(value, list | tuple)
+        table = pa.table({"value": _value_column(list(value) if many else [value])})
+        fields, shape = {}, "rows" if many else "value"
+    return RowState(
+        number=number,
+        row_count=table.num_rows,
+        fields=fields,
+        error=error,
+        key=None,
+        window=lambda start, stop: table.slice(start, max(stop - start, 0)),
+        shape=shape,  # type: ignore[arg-type]  # one of two literals each way
+    )
+
+
+def _value_column(values: list[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.array([_cell_text(each) for each in values], pa.string())  # mixed types
+
+
+def _cell_text(value: Any) -> str | None:
+    """The text of a value in a column that holds values of many types; None stays null."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

@@ -1,0 +1,168 @@
+// The messages between a table in the kernel (livedb/notebook/widgets.py, feed.py, publisher.py) and
+// its views on a page. What arrives is `unknown` until a guard here has read it.
+
+export type Kind =
+  | "integer" | "float" | "number" | "boolean" | "datetime"
+  | "id" | "text" | "json" | "bytes" | "name";
+
+export type Shape = "rows" | "record" | "value";
+
+export interface Column {
+  name: string;
+  kind: Kind;
+}
+
+/** What a page knows of a result besides its rows; mirrors `state_content` in feed.py. */
+export interface TableState {
+  sequence: number;
+  title: string;
+  /** Commit number that this state is exact at. */
+  number: number;
+  rowCount: number;
+  columns: Column[];
+  /** Message of the last run if it failed; the rows are then the last good ones. */
+  error: string | null;
+  shape: Shape;
+}
+
+/** The rows of one view's window, whole. */
+export interface WindowContent {
+  start: number;
+  rows: number;
+  /** One key per row, or null when keys cannot name rows. */
+  keys: string[] | null;
+  buffer: number | null;
+}
+
+/** One view's part of an update: a whole window, or runs over the window numbered `base`. */
+export interface Patch extends WindowContent {
+  view: string;
+  base: number;
+  /** [from, count]: from >= 0 is a row of the old window, from < 0 is row -1-from of the new rows. */
+  runs: [number, number][] | null;
+}
+
+export interface Entry {
+  address: string;
+  sequence: number;
+  /** Null in a mere sign of life. */
+  state: TableState | null;
+  patches: Patch[];
+  /** Where this entry's buffers begin in the message. */
+  buffers: number;
+}
+
+export type Incoming =
+  | { kind: "batch"; batch: number; entries: Entry[] }
+  | { kind: "reply"; id: number; failed: string }
+  | { kind: "reply"; id: number; failed: null; state: TableState; content: WindowContent }
+  | { kind: "closed" };
+
+export type Outgoing =
+  | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number }
+  | { kind: "acknowledge"; realm: string; batch: number }
+  | { kind: "close"; realm: string; view: string };
+
+type Fields = Record<string, unknown>;
+
+const KINDS: readonly string[] = [
+  "integer", "float", "number", "boolean", "datetime", "id", "text", "json", "bytes", "name",
+];
+
+/** Read a message of the kernel; null for a kind that this version does not know. */
+export function readIncoming(message: unknown): Incoming | null {
+  const fields = asFields(message);
+  switch (fields["kind"]) {
+    case "batch":
+      return { kind: "batch", batch: whole(fields, "batch"), entries: list(fields, "entries").map(readEntry) };
+    case "reply":
+      return readReply(fields);
+    case "closed":
+      return { kind: "closed" };
+    default:
+      return null;
+  }
+}
+
+function readReply(fields: Fields): Incoming {
+  const id = whole(fields, "id");
+  if (typeof fields["failed"] === "string") return { kind: "reply", id, failed: fields["failed"] };
+  return { kind: "reply", id, failed: null, state: readState(fields), content: readWindow(fields, 0) };
+}
+
+function readEntry(entry: unknown): Entry {
+  const fields = asFields(entry);
+  const isBeat = fields["beat"] === true;
+  return {
+    address: text(fields, "address"),
+    sequence: whole(fields, "sequence"),
+    state: isBeat ? null : readState(fields),
+    patches: isBeat ? [] : list(fields, "views").map(readPatch),
+    buffers: whole(fields, "buffers"),
+  };
+}
+
+function readPatch(patch: unknown): Patch {
+  const fields = asFields(patch);
+  const runs = fields["runs"] === undefined ? null : list(fields, "runs").map(readRun);
+  const window = readWindow(fields, null);
+  return { ...window, view: text(fields, "view"), base: whole(fields, "base"), runs };
+}
+
+function readRun(run: unknown): [number, number] {
+  if (!Array.isArray(run) || !Number.isInteger(run[0]) || !Number.isInteger(run[1])) fail("run");
+  return [run[0], run[1]];
+}
+
+function readWindow(fields: Fields, buffer: number | null): WindowContent {
+  const keys = fields["keys"];
+  return {
+    start: whole(fields, "start"),
+    rows: fields["runs"] === undefined ? whole(fields, "rows") : 0,
+    keys: Array.isArray(keys) ? keys.map(String) : null,
+    buffer: typeof fields["buffer"] === "number" ? fields["buffer"] : buffer,
+  };
+}
+
+export function readState(value: unknown): TableState {
+  const fields = asFields(value);
+  const shape = fields["shape"];
+  return {
+    sequence: typeof fields["sequence"] === "number" ? fields["sequence"] : -1,
+    title: text(fields, "title"),
+    number: whole(fields, "number"),
+    rowCount: whole(fields, "row_count"),
+    columns: list(fields, "columns").map(readColumn),
+    error: typeof fields["error"] === "string" ? fields["error"] : null,
+    shape: shape === "record" || shape === "value" ? shape : "rows",
+  };
+}
+
+function readColumn(column: unknown): Column {
+  if (!Array.isArray(column)) return fail("column");
+  const kind: string = KINDS.includes(column[1]) ? column[1] : "text";
+  return { name: String(column[0]), kind: kind as Kind };
+}
+
+function asFields(value: unknown): Fields {
+  return typeof value === "object" && value !== null ? (value as Fields) : fail("object");
+}
+
+function whole(fields: Fields, name: string): number {
+  const value = fields[name];
+  return typeof value === "number" && Number.isInteger(value) ? value : fail(name);
+}
+
+function text(fields: Fields, name: string): string {
+  const value = fields[name];
+  return typeof value === "string" ? value : fail(name);
+}
+
+function list(fields: Fields, name: string): unknown[] {
+  const value = fields[name];
+  return Array.isArray(value) ? value : fail(name);
+}
+
+function fail(name: string): never {
+  throw new TypeError(`livedb: a message of the kernel has no valid ${name}`);
+}

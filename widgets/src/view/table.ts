@@ -1,0 +1,320 @@
+// One view of a table: a scroller whose table is pinned to its top, rows drawn for the position.
+//
+// The table does not move with the scrollbar; on every scroll the rows for that position are drawn
+// into it (as regular-table does). So the header needs no second table, nothing blanks during a fast
+// scroll, and a scroll range of any height costs the page nothing. Everything is drawn from the
+// store's state, once per frame: a late, repeated or skipped message makes no difference.
+
+import { columnWidths } from "../model/columns.js";
+import { NUMERIC } from "../model/cells.js";
+import type { Column, TableState } from "../model/messages.js";
+import { realmId } from "../model/realm.js";
+import type { Row, RowWindow } from "../model/rows.js";
+import type { Change, Store } from "../model/store.js";
+import {
+  contentPx, firstRowAfter, firstRowShowing, type Geometry, isEnough, scrollTopOf, visibleRows, windowFor,
+} from "../model/window.js";
+import { type Active, createBody, type Line } from "./body.js";
+import { adviceFor, createFooter, div, setText } from "./footer.js";
+
+const ROW_PX = 26;
+const HEAD_PX = 30;
+const ROWS_ON_SCREEN_MAX = 15;
+const MARGIN_ROWS = 30;
+
+let viewCount = 0;
+
+export function createTable(root: HTMLElement, store: Store, signal: AbortSignal): void {
+  const name = `livedb-${realmId()}-${(viewCount += 1)}`;
+  const dom = buildDom(root);
+  const body = createBody(dom.body);
+  let columns: readonly Column[] = [];
+  let widths: number[] = [];
+  let widthsFor: RowWindow | null = null;
+  let firstRow = 0;
+  let scrollTop = 0;
+  let viewportPx = 0;
+  let active: Active | null = null;
+  let added = new Set<string>();
+  let isUpdate = false;
+  let frame = 0;
+
+  const view = store.openView((change) => {
+    noteChange(change);
+    schedule();
+  }, signal);
+
+  const geometry = (): Geometry => ({ rowCount: store.state()?.rowCount ?? 0, rowPx: ROW_PX, viewportPx });
+
+  /** Keep the row at the top where it is when rows come or go above it, and note what is new. */
+  const noteChange = ({ before }: Change): void => {
+    const after = view.window;
+    if (before === null || after === null || before === after) return;
+    isUpdate = true;
+    if (before.start !== after.start) return;
+    const known = new Map(before.rows.map((row, at) => [row.key, at]));
+    for (const { key } of after.rows) if (key !== null && !known.has(key)) added.add(key);
+    if (firstRow > 0) firstRow += shiftOfTop(before, after);
+    followActive(after);
+  };
+
+  const shiftOfTop = (before: RowWindow, after: RowWindow): number => {
+    const now = new Map(after.rows.map((row, at) => [row.key, at]));
+    const top = Math.floor(firstRow) - before.start;
+    for (let at = Math.max(0, top); at < before.rows.length; at += 1) {
+      const key = before.rows[at]?.key ?? null;
+      const moved = key === null ? undefined : now.get(key);
+      if (moved !== undefined) return moved - at;
+    }
+    return 0;
+  };
+
+  const followActive = (window: RowWindow): void => {
+    if (active === null) return;
+    const { identity, column } = active;
+    const at = window.rows.findIndex((row) => row.key === identity);
+    if (at >= 0) active = { identity, at: window.start + at, column };
+  };
+
+  const rowAt = (at: number): Row | null => {
+    const { window } = view;
+    return window === null ? null : (window.rows[at - window.start] ?? null);
+  };
+
+  const identityOf = (at: number): string => rowAt(at)?.key ?? `#${at}`;
+
+  const schedule = (): void => {
+    frame ||= requestAnimationFrame(draw);
+  };
+
+  const draw = (): void => {
+    frame = 0;
+    if (signal.aborted) return;
+    const state = store.state();
+    drawSurroundings(state);
+    if (state !== null) drawRows(state);
+    added = new Set();
+    isUpdate = false;
+  };
+
+  const drawSurroundings = (state: TableState | null): void => {
+    const status = store.status();
+    dom.footer.update(state, status);
+    setText(dom.title, state?.title ?? "");
+    dom.title.hidden = !state?.title;
+    dom.table.setAttribute("aria-label", state?.title || "live table");
+    setText(dom.advice, adviceFor(status));
+    dom.advice.hidden = dom.advice.textContent === "";
+    setText(dom.error, state?.error ?? "");
+    dom.error.hidden = state === null || state.error === null;
+    root.dataset["state"] = status === "live" && state?.error != null ? "failed" : status;
+    root.dataset["shape"] = state?.shape ?? "rows";
+    root.dataset["number"] = String(state?.number ?? "");
+  };
+
+  const drawRows = (state: TableState): void => {
+    if (!sameColumns(columns, state.columns)) drawHead(state);
+    if (view.window !== widthsFor) growWidths(state);
+    sizeScroller(state);
+    const shown = visibleRows(firstRow, geometry());
+    body.paint({ lines: lines(shown), columns, active, name, added, isUpdate });
+    dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
+    markActive(shown);
+    dom.empty.hidden = state.rowCount > 0;
+    askFor(shown, state.rowCount);
+  };
+
+  const lines = (shown: { start: number; stop: number }): Line[] =>
+    Array.from({ length: shown.stop - shown.start }, (_, index) => {
+      const at = shown.start + index;
+      return { identity: identityOf(at), at, row: rowAt(at) };
+    });
+
+  const drawHead = (state: TableState): void => {
+    ({ columns } = state);
+    widths = [];
+    body.reset();
+    dom.head.replaceChildren(...columns.map(headCell));
+    dom.table.setAttribute("aria-colcount", String(columns.length));
+  };
+
+  const growWidths = ({ shape }: TableState): void => {
+    widthsFor = view.window;
+    widths = columnWidths(columns, view.window?.rows ?? [], shape, widths);
+    dom.widths.replaceChildren(...widths.map((width) => {
+      const col = document.createElement("col");
+      col.style.width = `${width}px`;
+      return col;
+    }));
+    dom.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+  };
+
+  const sizeScroller = (state: TableState): void => {
+    const headPx = state.shape === "value" ? 0 : HEAD_PX;
+    const rowsOnScreen = Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
+    dom.table.setAttribute("aria-rowcount", String(state.rowCount + 1));
+    const barPx = dom.scroller.offsetHeight - dom.scroller.clientHeight;
+    dom.scroller.style.height = `${headPx + rowsOnScreen * ROW_PX + barPx}px`;
+    viewportPx = Math.max(ROW_PX, dom.scroller.clientHeight - headPx || rowsOnScreen * ROW_PX);
+    firstRow = Math.max(0, Math.min(firstRow, state.rowCount - viewportPx / ROW_PX));
+    dom.sizer.style.height = `${headPx + contentPx(geometry())}px`;
+    dom.pane.style.height = `${headPx + viewportPx}px`;
+    moveScrollbar();
+  };
+
+  /** Put the scrollbar where `firstRow` is, without taking that for a scroll of the reader's. */
+  const moveScrollbar = (): void => {
+    const wanted = scrollTopOf(firstRow, geometry());
+    const isScaled = contentPx(geometry()) < geometry().rowCount * ROW_PX;
+    if (Math.abs(wanted - scrollTop) < (isScaled ? 2 * viewportPx : 1)) return;
+    dom.scroller.scrollTop = wanted;
+    ({ scrollTop } = dom.scroller);
+  };
+
+  const markActive = (shown: { start: number; stop: number }): void => {
+    const isShown = active !== null && active.at >= shown.start && active.at < shown.stop;
+    if (isShown) dom.table.setAttribute("aria-activedescendant", `${name}-${active?.at}-${active?.column}`);
+    else dom.table.removeAttribute("aria-activedescendant");
+  };
+
+  const askFor = (shown: { start: number; stop: number }, rowCount: number): void => {
+    const status = store.status();
+    if (status === "stale" || status === "closed") return;
+    const { window, request } = view;
+    const isLive = window !== null && window.sequence >= 0;
+    const held = request ?? (isLive ? { start: window.start, stop: window.start + window.rows.length } : null);
+    if (held !== null && isEnough(held, shown, rowCount, MARGIN_ROWS)) return;
+    store.ask(view, windowFor(shown, Math.max(rowCount, MARGIN_ROWS), MARGIN_ROWS));
+  };
+
+  const moveTo = (at: number, column: number): void => {
+    const { rowCount } = geometry();
+    if (rowCount === 0 || columns.length === 0) return;
+    const row = Math.max(0, Math.min(at, rowCount - 1));
+    active = { identity: identityOf(row), at: row, column: Math.max(0, Math.min(column, columns.length - 1)) };
+    firstRow = firstRowShowing(row, firstRow, geometry());
+    showColumn(active.column);
+    schedule();
+  };
+
+  const showColumn = (column: number): void => {
+    const left = widths.slice(0, column).reduce((sum, width) => sum + width, 0);
+    const right = left + (widths[column] ?? 0);
+    const { scroller } = dom;
+    if (left < scroller.scrollLeft) scroller.scrollLeft = left;
+    else if (right > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = right - scroller.clientWidth;
+  };
+
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.altKey || event.metaKey) return;
+    const { at, column } = active ?? { at: Math.ceil(firstRow), column: 0 };
+    const page = Math.max(1, Math.floor(viewportPx / ROW_PX) - 1);
+    const { rowCount } = geometry();
+    const toEdge = event.ctrlKey;
+    const moves: Record<string, () => void> = {
+      ArrowDown: () => moveTo(active === null ? at : at + 1, column),
+      ArrowUp: () => moveTo(at - 1, column),
+      ArrowRight: () => moveTo(at, column + 1),
+      ArrowLeft: () => moveTo(at, column - 1),
+      PageDown: () => moveTo(at + page, column),
+      PageUp: () => moveTo(at - page, column),
+      Home: () => moveTo(0, toEdge ? 0 : column),
+      End: () => moveTo(rowCount - 1, toEdge ? columns.length - 1 : column),
+      Escape: leave,
+    };
+    const move = moves[event.key];
+    if (move === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    move();
+  };
+
+  /** Give the keyboard back to the notebook, whose keys the table swallows while it has the focus. */
+  const leave = (): void => {
+    active = null;
+    schedule();
+    dom.table.blur();
+    root.closest<HTMLElement>(".jp-Notebook")?.focus();
+  };
+
+  const onPress = (event: MouseEvent): void => {
+    const cell = (event.target as Element | null)?.closest<HTMLTableCellElement>("td");
+    const position = cell?.closest("tr")?.getAttribute("aria-rowindex");
+    if (cell != null && position != null) moveTo(Number(position) - 2, cell.cellIndex);
+  };
+
+  const onScroll = (): void => {
+    const before = scrollTop;
+    ({ scrollTop } = dom.scroller);
+    if (scrollTop === before) return;
+    firstRow = firstRowAfter(firstRow, before, scrollTop, geometry());
+    schedule();
+  };
+
+  const onCopy = (event: ClipboardEvent): void => {
+    if (active === null || String(document.getSelection()) !== "") return;
+    const cell = rowAt(active.at)?.cells[active.column];
+    if (cell === undefined || event.clipboardData === null) return;
+    event.clipboardData.setData("text/plain", cell.dim ? "" : cell.title || cell.text);
+    event.preventDefault();
+  };
+
+  dom.scroller.addEventListener("scroll", onScroll, { signal, passive: true });
+  dom.table.addEventListener("keydown", onKey, { signal });
+  dom.table.addEventListener("mousedown", onPress, { signal });
+  dom.table.addEventListener("copy", onCopy, { signal });
+  if (typeof ResizeObserver !== "undefined") {
+    const observer = new ResizeObserver(schedule);
+    observer.observe(dom.scroller);
+    signal.addEventListener("abort", () => observer.disconnect());
+  }
+  signal.addEventListener("abort", () => cancelAnimationFrame(frame));
+  store.ask(view, { start: 0, stop: ROWS_ON_SCREEN_MAX + MARGIN_ROWS });
+  draw();
+}
+
+function sameColumns(some: readonly Column[], others: readonly Column[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every(({ name, kind }, at) => name === others[at]?.name && kind === others[at]?.kind)
+  );
+}
+
+function headCell({ name, kind }: Column, index: number): HTMLTableCellElement {
+  const cell = document.createElement("th");
+  cell.scope = "col";
+  cell.setAttribute("role", "columnheader");
+  cell.setAttribute("aria-colindex", String(index + 1));
+  cell.textContent = name;
+  cell.title = `${name} (${kind === "datetime" ? "UTC" : kind})`;
+  cell.classList.toggle("livedb-number", NUMERIC.has(kind));
+  return cell;
+}
+
+function buildDom(root: HTMLElement) {
+  root.classList.add("livedb");
+  const title = root.appendChild(div("livedb-title"));
+  const error = root.appendChild(div("livedb-error"));
+  const advice = root.appendChild(div("livedb-advice"));
+  const scroller = root.appendChild(div("livedb-scroller"));
+  const sizer = scroller.appendChild(div("livedb-sizer"));
+  const pane = sizer.appendChild(div("livedb-pane"));
+  const empty = root.appendChild(div("livedb-empty"));
+  const footer = createFooter();
+  root.append(footer.element);
+  const table = pane.appendChild(document.createElement("table"));
+  const widths = table.appendChild(document.createElement("colgroup"));
+  const head = table.createTHead().insertRow();
+  const body = table.createTBody();
+  error.setAttribute("role", "alert");
+  advice.setAttribute("role", "alert");
+  empty.textContent = "no rows";
+  for (const each of [title, error, advice, empty]) each.hidden = true;
+  table.setAttribute("role", "grid");
+  table.setAttribute("aria-readonly", "true");
+  head.setAttribute("aria-rowindex", "1");
+  table.tabIndex = 0;
+  scroller.tabIndex = -1; // otherwise Chromium makes it a second stop of the Tab key
+  table.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: arrow keys are ours while focused
+  return { title, error, advice, scroller, sizer, pane, empty, footer, table, widths, head, body };
+}
