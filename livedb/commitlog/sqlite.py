@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Final
 from livedb.commitlog import sqlite_file
 from livedb.commitlog.contract import Commit, Head
 from livedb.commitlog.head import HeadFile, sync_folder
-from livedb.commitlog.sqlite_file import EMPTY_HEAD, Contents, Row, damaged, head_path, translated
+from livedb.commitlog.sqlite_file import (
+    EMPTY_HEAD,
+    Contents,
+    Row,
+    damaged,
+    head_path,
+    repaired_path,
+    translated,
+)
 from livedb.errors import (
     ClosedError,
     DuplicateMutationError,
@@ -151,8 +159,7 @@ class SqliteCommitLog:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:
             self._check_usable()
-            # The mark must not fall behind the anchor, where it could no longer be compared.
-            self._head_file.sync()
+            self._sync_head()
         dropped = 0
         while count := self._truncate_some(until, before_ts):
             dropped += count
@@ -234,6 +241,13 @@ class SqliteCommitLog:
                 self._synced_s = now_s
         except OSError as error:
             _logger.warning("cannot write the head file of %s: %s", self.path, error)
+
+    def _sync_head(self) -> None:
+        """Before a truncation: a mark behind the anchor could no longer be compared."""
+        try:
+            self._head_file.sync()
+        except OSError as error:
+            raise translated(error, head_path(self.path), "write") from error
 
     def _select(self, after: int, until: int) -> list[Row]:
         with self._lock:
@@ -348,6 +362,8 @@ def _open_checked(path: Path, head_file: HeadFile) -> tuple[sqlite3.Connection, 
 def _check(path: Path, head_file: HeadFile) -> Contents | None:
     """Verify the log without changing it; None when there is nothing in it yet."""
     sqlite_file.check_kind(path)
+    if repaired_path(path).exists():
+        raise damaged(path, "a repair of it was cut short")
     mark = head_file.read()
     if not path.exists():
         if mark.number == 0:
@@ -356,8 +372,10 @@ def _check(path: Path, head_file: HeadFile) -> Contents | None:
     try:
         connection = sqlite_file.connect_read_only(path)
         try:
-            if mark.number == 0 and sqlite_file.is_blank(connection):
-                return None
+            if sqlite_file.is_blank(connection):
+                if mark.number == 0:
+                    return None
+                raise damaged(path, f"it is empty, but commit {mark.number} was acknowledged")
             sqlite_file.check_format(connection, path)
             contents = sqlite_file.read_contents(connection, path)
             sqlite_file.check_mark(connection, contents, mark, path)

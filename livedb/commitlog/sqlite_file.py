@@ -83,6 +83,11 @@ def head_path(path: Path) -> Path:
     return path.with_name(path.name + ".head")
 
 
+def repaired_path(path: Path) -> Path:
+    """Where a finished repair waits for the moment it takes the log's place."""
+    return path.with_name(path.name + ".repaired")
+
+
 def check_kind(path: Path) -> None:
     """Refuse what is no SQLite database, without changing it or waiting on it.
 
@@ -158,10 +163,11 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
         DamagedError: a log whose tables are not the ones we made.
     """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id != APPLICATION_ID:
-        raise FormatError(f"{str(path)!r} is a SQLite database, but not a livedb commit log")
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    if _META not in {sql for (sql,) in rows}:
+    statements = {sql for (sql,) in rows}
+    if application_id != APPLICATION_ID and _META not in statements:
+        raise FormatError(f"{str(path)!r} is a SQLite database, but not a livedb commit log")
+    if _META not in statements:
         raise damaged(path, "its tables are not a commit log's")
     versions = connection.execute("SELECT format FROM meta").fetchall()
     if len(versions) != 1 or type(versions[0][0]) is not int:
@@ -171,17 +177,16 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
             f"{str(path)!r} is of log format {versions[0][0]}, and this livedb reads up to"
             f" {FORMAT_VERSION}; open it with a newer livedb"
         )
+    if application_id != APPLICATION_ID:
+        raise damaged(path, "its header was changed")
     # Nothing but our own statements: a trigger or view in a file from elsewhere would run.
-    if sorted(sql for (sql,) in rows) != sorted(_SCHEMA):
+    if len(rows) != len(_SCHEMA) or statements != set(_SCHEMA):
         raise damaged(path, "its tables are not a commit log's")
 
 
 def read_contents(connection: sqlite3.Connection, path: Path) -> Contents:
     """Where the log starts and ends; its last commit is checked against the chain."""
-    anchor_row = connection.execute(
-        "SELECT anchor_number, anchor_ts, anchor_chain FROM meta"
-    ).fetchone()
-    anchor = Head(number=anchor_row[0], ts=anchor_row[1], chain=anchor_row[2])
+    anchor = read_anchor(connection, path)
     first, last = connection.execute("SELECT min(number), max(number) FROM commits").fetchone()
     if last is None:
         return Contents(anchor, anchor)
@@ -190,6 +195,16 @@ def read_contents(connection: sqlite3.Connection, path: Path) -> Contents:
     link = read_link(connection, last, anchor, path)
     assert link is not None
     return Contents(anchor, Head(number=last, ts=link.commit.ts, chain=link.chain))
+
+
+def read_anchor(connection: sqlite3.Connection, path: Path) -> Head:
+    """What the first commit of the log continues."""
+    number, ts, chain = connection.execute(
+        "SELECT anchor_number, anchor_ts, anchor_chain FROM meta"
+    ).fetchone()
+    if (type(number), type(ts), type(chain)) != (int, int, bytes) or number < 0:
+        raise damaged(path, "its anchor cannot be read")
+    return Head(number=number, ts=ts, chain=chain)
 
 
 def read_link(connection: sqlite3.Connection, number: int, anchor: Head, path: Path) -> Link | None:
@@ -216,7 +231,9 @@ def read_chain(connection: sqlite3.Connection, number: int, anchor: Head) -> byt
     if number == anchor.number:
         return anchor.chain
     row = connection.execute("SELECT chain FROM commits WHERE number = ?", (number,)).fetchone()
-    return None if row is None else row[0]
+    if row is None:
+        return None
+    return row[0] if type(row[0]) is bytes else b""  # Damaged: it must not look like any chain.
 
 
 def read_rows(connection: sqlite3.Connection, after: int, until: int) -> list[Row]:
@@ -225,6 +242,11 @@ def read_rows(connection: sqlite3.Connection, after: int, until: int) -> list[Ro
         f"{_SELECT} WHERE number > ? AND number <= ? ORDER BY number LIMIT {BLOCK_ROWS}",
         (after, until),
     ).fetchall()
+
+
+def iterate_rows(connection: sqlite3.Connection) -> Iterator[Row]:
+    """Every stored row in order, one by one, so that those before a damaged page come out."""
+    return connection.execute(f"{_SELECT} ORDER BY number")
 
 
 def check_rows(rows: Sequence[Row], after: int, chain: bytes, path: Path) -> Iterator[Link]:
@@ -276,7 +298,8 @@ def damaged(path: Path, what: str) -> DamagedError:
     """The error for a log whose files do not agree."""
     return DamagedError(
         f"the commit log {str(path)!r} is damaged: {what}. Nothing was changed; livedb.repair()"
-        " backs up the workspace, keeps the longest exact beginning and reports what is lost"
+        " backs up the workspace, keeps the longest exact beginning and reports what is lost",
+        reason=what,
     )
 
 
