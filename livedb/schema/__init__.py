@@ -1,0 +1,1 @@
+"""Types of documents, arguments and results: declared, checked, compared, inferred."""

@@ -120,6 +120,13 @@ class Catalog:
         """The same tables, as the catalog of commit `number`."""
         return type(self)(number, self.next_number, self._by_name, self._by_number)
 
+    def changed_names(self, before: Catalog) -> frozenset[str]:
+        """The names whose table is new, changed or gone since `before`. Cost: O(tables)."""
+        mine, theirs = self._by_name, before._by_name
+        return frozenset(
+            name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)
+        )
+
     def to_json(self) -> Json:
         """All of it, for the commit log."""
         return {

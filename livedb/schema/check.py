@@ -25,6 +25,7 @@ def check_document(
     """The fields to store, in the order written, defaults last.
 
     Args:
+        definition: the table.
         fields: canonical, without `_id` and `_creationTime`; not changed.
         tables: the catalog; with it, an id must belong to the table its validator names.
         fill_defaults: whether absent fields get their defaults. For insert and replace; a patch
@@ -39,7 +40,7 @@ def check_document(
         return fields
     if fill_defaults and definition.defaults:
         fields = _filler_of(definition)(fields)
-    checked = definition.document._check(fields, tables)
+    checked = definition.document.compiled(fields, tables)
     if checked is REFUSED:
         _refuse(definition, fields, tables, document_id)
     result: Fields = checked

@@ -38,10 +38,10 @@ def compile_check(validator: Validator, *, from_wire: bool) -> Check:
         case LiteralValidator():
             return _literal_check(validator)
         case ArrayValidator():
-            return _array_check(_compiled(validator.element, from_wire))
+            return _array_check(_compiled(validator.element, from_wire=from_wire))
         case RecordValidator():
-            keys, values = validator.keys, validator.values
-            return _record_check(_compiled(keys, from_wire), _compiled(values, from_wire))
+            keys = _compiled(validator.keys, from_wire=from_wire)
+            return _record_check(keys, _compiled(validator.values, from_wire=from_wire))
         case ObjectValidator():
             return _object_check(validator, from_wire=from_wire)
         case UnionValidator():
@@ -51,8 +51,8 @@ def compile_check(validator: Validator, *, from_wire: bool) -> Check:
     return _SIMPLE[validator.kind]
 
 
-def _compiled(validator: Validator, from_wire: bool) -> Check:
-    return validator._wire_check if from_wire else validator._check
+def _compiled(validator: Validator, *, from_wire: bool) -> Check:
+    return validator.compiled_for_wire if from_wire else validator.compiled
 
 
 def _any(value: Value, _tables: TableNumbers | None) -> Value:
@@ -169,10 +169,10 @@ def _array_check(check_element: Check) -> Check:
             return REFUSED
         checked = []
         for element in value:
-            element = check_element(element, tables)
-            if element is REFUSED:
+            kept = check_element(element, tables)
+            if kept is REFUSED:
                 return REFUSED
-            checked.append(element)
+            checked.append(kept)
         return checked
 
     return check if check_element is not _any else _any_array
@@ -190,10 +190,10 @@ def _record_check(check_key: Check, check_value: Check) -> Check:
         for key, item in value.items():
             if check_key(key, tables) is REFUSED:
                 return REFUSED
-            item = check_value(item, tables)
-            if item is REFUSED:
+            kept = check_value(item, tables)
+            if kept is REFUSED:
                 return REFUSED
-            checked[key] = item
+            checked[key] = kept
         return checked
 
     return check
@@ -201,7 +201,7 @@ def _record_check(check_key: Check, check_value: Check) -> Check:
 
 def _object_check(validator: ObjectValidator, *, from_wire: bool) -> Check:
     # Follows the order of the value, not of the fields: a document keeps the order written.
-    check_of = {name: _compiled(inner, from_wire) for name, inner in validator.items}.get
+    check_of = {name: _compiled(inner, from_wire=from_wire) for name, inner in validator.items}.get
     required = {name for name, inner in validator.items if not inner.is_optional}
     count = len(validator.items)
 
@@ -213,10 +213,10 @@ def _object_check(validator: ObjectValidator, *, from_wire: bool) -> Check:
             check_field = check_of(name)
             if check_field is None:
                 return REFUSED
-            item = check_field(item, tables)
-            if item is REFUSED:
+            kept = check_field(item, tables)
+            if kept is REFUSED:
                 return REFUSED
-            checked[name] = item
+            checked[name] = kept
         if len(checked) != count and not required <= checked.keys():
             return REFUSED
         return checked
@@ -264,7 +264,7 @@ def _union_check(validator: UnionValidator, *, from_wire: bool) -> Check:
     """
     members = list(_iter_members(validator))
     by_type = {
-        kind: tuple(_compiled(member, from_wire) for member in _candidates(members, kind))
+        kind: tuple(_compiled(member, from_wire=from_wire) for member in _candidates(members, kind))
         for kind in _TYPES
     }
     find = by_type.get

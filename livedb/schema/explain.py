@@ -68,7 +68,7 @@ class _Explanation:
         self._refuse_here(validator, value, path)
 
     def _accepts(self, validator: Validator, value: Value) -> bool:
-        check = validator._wire_check if self.from_wire else validator._check
+        check = validator.compiled_for_wire if self.from_wire else validator.compiled
         return check(value, self.tables) is not REFUSED
 
     def _descend(self, validator: Validator, value: Value, path: str) -> None:
@@ -107,9 +107,7 @@ class _Explanation:
             else "Consider `v.optional(...)` or an annotation `... | Missing` if this is expected."
         )
         headline = f"Object is missing the required field `{name}`. {hint}"
-        raise self._error(
-            "MissingRequiredField", headline, validator, value, path, thing="Object"
-        )
+        raise self._error("MissingRequiredField", headline, validator, value, path, thing="Object")
 
     def _meant_member(self, union: UnionValidator, value: Value) -> Validator | None:
         """The member whose own refusal says more than "none of these"."""
@@ -183,7 +181,8 @@ def _headline(validator: Validator, value: Value) -> tuple[str, str]:
         return "LiteralValuesDoNotMatch", f"Expected {validator.value!r} and {found}."
     if isinstance(validator, UnionValidator):
         return _union_headline(validator, value)
-    return "NoMatch", f"Value does not match validator: expected {_EXPECTED[validator.kind]} and {found}."
+    expected = _EXPECTED[validator.kind]
+    return "NoMatch", f"Value does not match validator: expected {expected} and {found}."
 
 
 def _union_headline(validator: UnionValidator, value: Value) -> tuple[str, str]:

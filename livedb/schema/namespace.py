@@ -1,12 +1,13 @@
 """`v`: the validators as they are written, as in Convex.
 
-    v.object({"title": v.string(), "due": v.optional(v.datetime())})
+v.object({"title": v.string(), "due": v.optional(v.datetime())})
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from livedb.errors import SchemaDefinitionError
 from livedb.schema.validators import (
     AnyValidator,
     ArrayValidator,
@@ -27,7 +28,6 @@ from livedb.schema.validators import (
     Validator,
     require_validator,
 )
-from livedb.errors import SchemaDefinitionError
 
 
 class v:  # noqa: N801 - the one-letter name is Convex's, and what users type dozens of times

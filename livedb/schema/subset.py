@@ -94,6 +94,4 @@ def _object_is_within(narrow: ObjectValidator, wide: ObjectValidator) -> bool:
     for name, inner in narrow.items:
         if name not in wide.fields or not accepts_subset(inner, wide.fields[name]):
             return False
-    return all(
-        inner.is_optional for name, inner in wide.items if name not in narrow.fields
-    )
+    return all(inner.is_optional for name, inner in wide.items if name not in narrow.fields)

@@ -15,12 +15,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from livedb.errors import SchemaDefinitionError
-from livedb.limits import (
-    IDENTIFIER_LENGTH_MAX,
-    INDEX_FIELDS_MAX,
-    INDEXES_PER_TABLE_MAX,
-    TABLES_MAX,
-)
+from livedb.limits import IDENTIFIER_LENGTH_MAX, INDEX_FIELDS_MAX, INDEXES_PER_TABLE_MAX, TABLES_MAX
 from livedb.schema.namespace import v
 from livedb.schema.validators import (
     AnyValidator,
@@ -180,10 +175,12 @@ class TableBuilder:
         return TableDefinition(name, self._document, tuple(self._indexes))
 
 
-def index_definition(
-    name: str, fields: Sequence[str], *, unique: bool = False
-) -> IndexDefinition:
+def index_definition(name: str, fields: Sequence[str], *, unique: bool = False) -> IndexDefinition:
     """An index definition from what users write; one str is not taken for its letters."""
+    if not isinstance(name, str):
+        raise SchemaDefinitionError(
+            f"An index name must be a str and is {name!r}", code="InvalidIndexName"
+        )
     if isinstance(fields, str) or not all(isinstance(part, str) for part in fields):
         raise SchemaDefinitionError(
             f"The fields of index {name!r} must be a list of field names and are {fields!r}",
@@ -398,7 +395,7 @@ def _check_indexes(table: TableDefinition) -> None:
 
 
 def _check_index_name(table: str, name: str) -> None:
-    if isinstance(name, str) and (name.startswith("_") or name in BUILT_IN_INDEXES):
+    if name.startswith("_") or name in BUILT_IN_INDEXES:
         raise SchemaDefinitionError(
             f'In table "{table}" cannot name an index "{name}" because the name is reserved. '
             f'Indexes may not start with an underscore or be named "by_id" or "by_creation_time".',

@@ -85,7 +85,7 @@ class Validator(ABC):
             ValidationError: names the path, what was found, and what was expected.
         Cost: about 0.3 us a field.
         """
-        check = self._wire_check if from_wire else self._check
+        check = self.compiled_for_wire if from_wire else self.compiled
         checked = check(value, tables)
         if checked is REFUSED:
             # Only a refusal needs the words, so only a refusal loads and pays for them.
@@ -133,13 +133,15 @@ class Validator(ABC):
     def _notation(self) -> str: ...
 
     @cached_property
-    def _check(self) -> Check:
+    def compiled(self) -> Check:
+        """The closure behind `check`: answers `REFUSED` instead of raising."""
         from livedb.schema.compile import compile_check
 
         return compile_check(self, from_wire=False)
 
     @cached_property
-    def _wire_check(self) -> Check:
+    def compiled_for_wire(self) -> Check:
+        """The same for values that came over Convex's protocol."""
         from livedb.schema.compile import compile_check
 
         return compile_check(self, from_wire=True)
@@ -269,6 +271,7 @@ class IdValidator(Validator):
     table: str
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         return {"type": "id", "tableName": self.table}
 
     def _notation(self) -> str:
@@ -328,6 +331,7 @@ class LiteralValidator(Validator):
         return hash((self.sameness, self.is_optional))
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         return {"type": "literal", "value": _literal_to_json(self.value)}
 
     def _notation(self) -> str:
@@ -348,6 +352,7 @@ class ArrayValidator(Validator):
         _refuse_optional(self.element, "the elements of v.array")
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         return {"type": "array", "value": self.element.to_json()}
 
     def _notation(self) -> str:
@@ -373,6 +378,7 @@ class RecordValidator(Validator):
             )
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         values = {"fieldType": self.values.to_json(), "optional": False}
         return {"type": "record", "keys": self.keys.to_json(), "values": values}
 
@@ -401,6 +407,7 @@ class UnionValidator(Validator):
         return found.pop() if len(found) == 1 else "json"
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         return {"type": "union", "value": [member.to_json() for member in self.members]}
 
     def _notation(self) -> str:
@@ -457,6 +464,7 @@ class ObjectValidator(Validator):
         return self._with((self.fields | dict(fields)).items())
 
     def to_json(self) -> Json:
+        """Convex's validator JSON."""
         return {
             "type": "object",
             "value": {
