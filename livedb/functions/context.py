@@ -1,0 +1,441 @@
+"""What a user's function receives: `ctx`, with the database, the time and randomness of its run.
+
+The time and the random numbers of a run are frozen or seeded, so that a run depends on nothing but
+its arguments and its reads; using them marks the run, and its result is not kept.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from livedb.errors import (
+    FunctionTypeError,
+    InvalidIdError,
+    InvalidValueError,
+    NonexistentDocumentError,
+    ReadOnlyError,
+)
+from livedb.functions.query_builder import DocumentQuery
+from livedb.ids import Id, table_number_of
+from livedb.limits import DOCUMENT_BYTES_MAX
+from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.check import check_document
+from livedb.schema.tables import check_table_name
+from livedb.store.contract import StoredDocument
+from livedb.text import decode_document, decode_fields, encode_fields
+from livedb.transactions.transaction import Snapshot, Transaction
+from livedb.values import Document, Missing, Value, measure, prepare_fields, system_fields_size
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SYSTEM_TABLES = ("_storage", "_scheduled_functions")
+
+
+def table_name(table: str | type[Any]) -> str:
+    """The name of a table given by name or by its class."""
+    if isinstance(table, str):
+        return table
+    name = getattr(table, "__livedb_table__", None)
+    if not isinstance(name, str):
+        raise InvalidValueError(
+            f"{table!r} is not a table: give its name, or a class decorated with @db.table(...)"
+        )
+    return name
+
+
+class Caller(Protocol):
+    """How a context calls other functions; the runner implements it."""
+
+    def call_nested(
+        self, kind: str, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any: ...
+
+    def read_sql(
+        self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+    ) -> pa.Table: ...
+
+
+class RunClock:
+    """The frozen time and seeded randomness of one run, and whether it looked."""
+
+    __slots__ = ("_now", "_now_ns", "_random", "_seed", "is_observed")
+
+    def __init__(self, now_ns: int, seed: Callable[[], random_module.Random]) -> None:
+        self._now_ns = now_ns
+        self._seed = seed
+        self._now: datetime | None = None
+        self._random: random_module.Random | None = None
+        self.is_observed = False
+
+    @property
+    def now(self) -> datetime:
+        self.is_observed = True
+        if self._now is None:
+            self._now = EPOCH + timedelta(microseconds=self._now_ns // 1000)
+        return self._now
+
+    @property
+    def random(self) -> random_module.Random:
+        self.is_observed = True
+        if self._random is None:
+            self._random = self._seed()
+        return self._random
+
+
+class SystemReader:
+    """`ctx.db.system`: the system tables, read-only."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def query(self, table: str) -> DocumentQuery[Document]:
+        """Documents of `_storage` or `_scheduled_functions`."""
+        _check_system(table)
+        return DocumentQuery(self._snapshot, table)
+
+    def get(self, document_id: str) -> Document | None:
+        """One document of a system table, or None."""
+        table = self._snapshot.table_of(document_id)
+        if table is None:
+            return None
+        _check_system(table.definition.name)
+        stored = self._snapshot.get(table, document_id)
+        return None if stored is None else decode_document(document_id, stored)
+
+
+def _check_system(table: str) -> None:
+    if table not in SYSTEM_TABLES:
+        if not table.startswith("_"):
+            raise ReadOnlyError(
+                f"User tables cannot be accessed with db.system. Use ctx.db.query({table!r}).",
+                code="SystemTableError",
+            )
+        raise ReadOnlyError(
+            f"There is no system table {table!r}; there are {', '.join(SYSTEM_TABLES)}",
+            code="SystemTableError",
+        )
+
+
+class DatabaseReader:
+    """`ctx.db` in a query."""
+
+    def __init__(self, snapshot: Snapshot, caller: Caller) -> None:
+        self._snapshot = snapshot
+        self._caller = caller
+
+    @property
+    def system(self) -> SystemReader:
+        """The system tables, read-only."""
+        return SystemReader(self._snapshot)
+
+    @overload
+    def get(self, id: Id[T], /) -> T | None: ...  # noqa: A002  # the word users know it by
+    @overload
+    def get(self, id: str, /) -> Any: ...  # noqa: A002
+    @overload
+    def get(self, table: str | type[T], id: str, /) -> Any: ...  # noqa: A002
+
+    def get(self, *arguments: Any) -> Any:
+        """The document with this id, or None: `get(id)` or `get(table, id)`.
+
+        Raises:
+            InvalidIdError: the text is no id, or the id of another table than the one named.
+        Cost: one index range.
+        """
+        document_id, table = self._addressed(arguments)
+        if table is None:
+            return None
+        stored = self._snapshot.get(table, document_id)
+        return None if stored is None else decode_document(document_id, stored)
+
+    @overload
+    def query(self, table: type[T], /) -> DocumentQuery[T]: ...
+    @overload
+    def query(self, table: str, /) -> DocumentQuery[Document]: ...
+
+    def query(self, table: Any, /) -> Any:
+        """The documents of a table, to be narrowed, ordered and read.
+
+        A table that does not exist is empty, not an error.
+        """
+        name = table_name(table)
+        if name.startswith("_"):
+            raise ReadOnlyError(
+                f"System tables can only be accessed with db.system: ctx.db.system.query({name!r})",
+                code="SystemTableError",
+            )
+        return DocumentQuery(self._snapshot, name)
+
+    def normalize_id(self, table: str | type[Any], text: str) -> str | None:
+        """`text` when it is an id of `table`, else None."""
+        entry = self._snapshot.table(table_name(table))
+        try:
+            number = table_number_of(text)
+        except InvalidIdError:
+            return None
+        return text if entry is not None and entry.number == number else None
+
+    def sql(
+        self, text: str, params: Mapping[str, Any] | Iterable[Any] | None = None
+    ) -> list[Document]:
+        """The rows of one SQL statement at this query's commit, as documents.
+
+        Only in queries. Depends on the whole of each table read.
+
+        Raises:
+            SqlError: the statement is wrong or not allowed.
+            ReadOnlyError: called in a mutation, whose own writes SQL would not see.
+        """
+        if isinstance(self._snapshot, Transaction):
+            raise ReadOnlyError(
+                "ctx.db.sql is for queries: in a mutation it would not see the mutation's own "
+                "writes. Read with ctx.db.query, or run the SQL in a query before."
+            )
+        table = self._caller.read_sql(self._snapshot, text, params)
+        return [Document(row) for row in table.to_pylist()]
+
+    def _addressed(self, arguments: tuple[Any, ...]) -> tuple[str, CatalogTable | None]:
+        """The id, and the table it belongs to, of `(id)` or `(table, id)`."""
+        if len(arguments) == 1:
+            document_id = arguments[0]
+            expected = None
+        elif len(arguments) == 2:
+            expected, document_id = table_name(arguments[0]), arguments[1]
+        else:
+            raise TypeError(f"expected (id) or (table, id), got {len(arguments)} arguments")
+        table = self._snapshot.table_of(document_id)
+        if expected is not None and (table is None or table.definition.name != expected):
+            found = table.definition.name if table is not None else "no table"
+            raise InvalidIdError(
+                f'expected to be an Id<"{expected}">, got Id<"{found}"> instead: {document_id}'
+            )
+        if table is not None and table.definition.name.startswith("_"):
+            raise ReadOnlyError(
+                "System tables can only be accessed with db.system.", code="SystemTableError"
+            )
+        return document_id, table
+
+    # The verbs of DatabaseWriter, so that a query that writes is told what to do.
+
+    def insert(self, *_: Any, **__: Any) -> Any:
+        raise _read_only("insert")
+
+    def patch(self, *_: Any, **__: Any) -> Any:
+        raise _read_only("patch")
+
+    def replace(self, *_: Any, **__: Any) -> Any:
+        raise _read_only("replace")
+
+    def delete(self, *_: Any, **__: Any) -> Any:
+        raise _read_only("delete")
+
+
+def _read_only(verb: str) -> ReadOnlyError:
+    return ReadOnlyError(
+        f"A query cannot {verb} documents; queries only read. Make the function a mutation.",
+        code="ReadOnly",
+    )
+
+
+class DatabaseWriter(DatabaseReader):
+    """`ctx.db` in a mutation: reads see the mutation's own writes."""
+
+    _snapshot: Transaction
+
+    def insert(self, table: str | type[Any], document: Mapping[str, Any], /) -> Any:
+        """Insert a document; returns its id. A table that does not exist is created.
+
+        Raises:
+            SchemaEnforcementError: the document does not fit the table's schema.
+            InvalidValueError: a value that cannot be stored.
+            UniqueError: a unique index already has its key.
+        """
+        name = table_name(table)
+        check_table_name(name)
+        transaction = self._snapshot
+        entry = transaction.writable_table(name)
+        document_id = transaction.new_id(entry)
+        given = _mapping(document, "insert")
+        time = transaction.next_creation_time()
+        fields, stored = _stored(entry, time, document_id, given, transaction.catalog)
+        transaction.insert(entry, document_id, fields, stored)
+        return document_id
+
+    def patch(self, *arguments: Any) -> None:
+        """Change the fields given: `patch(id, {...})` or `patch(table, id, {...})`.
+
+        `livedb.UNSET` removes a field; nested objects are replaced whole.
+
+        Raises: as `insert`, and NonexistentDocumentError.
+        """
+        *address, changes = arguments
+        _mapping(changes, "patch")
+        entry, document_id, old = self._existing("Update", tuple(address))
+        before = decode_fields(old.text)
+        fields = dict(before)
+        for field, value in _user_fields(changes, document_id, old).items():
+            if isinstance(value, Missing):
+                fields.pop(field, None)
+            else:
+                fields[field] = value
+        fields, stored = _stored(
+            entry, old.creation_time, document_id, fields, self._snapshot.catalog, is_patch=True
+        )
+        self._snapshot.replace(entry, document_id, old, before, fields, stored)
+
+    def replace(self, *arguments: Any) -> None:
+        """Replace the whole document but `_id` and `_creationTime`: as `patch`.
+
+        Raises: as `patch`.
+        """
+        *address, document = arguments
+        entry, document_id, old = self._existing("Replace", tuple(address))
+        given = _user_fields(_mapping(document, "replace"), document_id, old)
+        fields, stored = _stored(
+            entry, old.creation_time, document_id, given, self._snapshot.catalog
+        )
+        self._snapshot.replace(entry, document_id, old, None, fields, stored)
+
+    def delete(self, *arguments: Any) -> None:
+        """Delete the document: `delete(id)` or `delete(table, id)`.
+
+        Raises:
+            NonexistentDocumentError: there is none, or it was deleted already.
+        """
+        entry, document_id, old = self._existing("Delete", arguments)
+        self._snapshot.delete(entry, document_id, old)
+
+    def _existing(
+        self, verb: str, address: tuple[Any, ...]
+    ) -> tuple[CatalogTable, str, StoredDocument]:
+        document_id, table = self._addressed(address)
+        old = None if table is None else self._snapshot.get(table, document_id)
+        if table is None or old is None:
+            raise NonexistentDocumentError(f"{verb} on nonexistent document ID {document_id}")
+        return table, document_id, old
+
+
+
+def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
+    if not isinstance(document, Mapping):
+        raise InvalidValueError(
+            f"Invalid argument `value` for `db.{verb}`: Value must be an Object, "
+            f"not {type(document).__name__}"
+        )
+    return document
+
+
+def _user_fields(
+    changes: Mapping[str, Any], document_id: str, old: StoredDocument
+) -> dict[str, Any]:
+    """`changes` without system fields, which may be given only as they are."""
+    fields = dict(changes)
+    if fields.pop("_id", document_id) != document_id:
+        raise InvalidIdError(
+            f"Provided document ID {changes['_id']} doesn't match '_id' field {document_id}"
+        )
+    if fields.pop("_creationTime", old.creation_time) != old.creation_time:
+        raise InvalidValueError(
+            f"Provided creation time {changes['_creationTime']} doesn't match '_creationTime' "
+            f"field {old.creation_time}",
+            path="._creationTime",
+            code="InvalidCreationTimeError",
+        )
+    return fields
+
+
+def _stored(
+    entry: CatalogTable,
+    creation_time: float,
+    document_id: str,
+    given: Mapping[str, Any],
+    catalog: Catalog,
+    *,
+    is_patch: bool = False,
+) -> tuple[dict[str, Value], StoredDocument]:
+    """A document's fields, canonical and checked by its table's schema, and as they are stored."""
+    fields, size, is_plain = prepare_fields(given)
+    definition = entry.definition
+    if definition.document is not None:
+        checked = check_document(
+            definition,
+            fields,
+            tables=catalog,
+            fill_defaults=not is_patch,
+            document_id=document_id if is_patch else None,
+        )
+        if checked is not fields:
+            fields = checked
+            size, is_plain = measure(fields)
+    size += system_fields_size(document_id)
+    if size > DOCUMENT_BYTES_MAX:
+        raise InvalidValueError(
+            f"Document is too large ({size:,} bytes, limit: {DOCUMENT_BYTES_MAX:,}). Keep large "
+            "values in several documents or in files."
+        )
+    return fields, StoredDocument(creation_time, encode_fields(fields, is_plain=is_plain))
+
+
+class _Context:
+    """What queries and mutations share."""
+
+    def __init__(self, caller: Caller, clock: RunClock) -> None:
+        self._caller = caller
+        self._clock = clock
+
+    @property
+    def now(self) -> datetime:
+        """When this run began, in UTC; the same on every read of it."""
+        return self._clock.now
+
+    @property
+    def random(self) -> random_module.Random:
+        """Random numbers of this run."""
+        return self._clock.random
+
+    def run_query(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
+        """Run a query inside this transaction: it sees what this run has written."""
+        return self._caller.call_nested("query", function, (), args)
+
+
+class QueryContext(_Context):
+    """`ctx` of a query.
+
+    Attributes:
+        db: the documents at this query's commit.
+    """
+
+    def __init__(self, db: DatabaseReader, caller: Caller, clock: RunClock) -> None:
+        super().__init__(caller, clock)
+        self.db = db
+
+    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
+        """Refused: a query only reads."""
+        raise FunctionTypeError(
+            "A query cannot run a mutation; queries only read. Make the function a mutation."
+        )
+
+
+class MutationContext(_Context):
+    """`ctx` of a mutation.
+
+    Attributes:
+        db: the documents, with this mutation's own writes.
+    """
+
+    def __init__(self, db: DatabaseWriter, caller: Caller, clock: RunClock) -> None:
+        super().__init__(caller, clock)
+        self.db = db
+
+    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
+        """Run a mutation inside this one: when it raises, only its own writes are undone."""
+        return self._caller.call_nested("mutation", function, (), args)

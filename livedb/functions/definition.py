@@ -1,0 +1,190 @@
+"""What livedb knows of a user's function, and the module-level decorators that mark one.
+
+A definition is immutable; redefining a function makes a new one with a higher version, and every
+live handle follows by its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from livedb.errors import FunctionNotFoundError
+from livedb.schema.annotations import FunctionSignature, signature_validators
+from livedb.schema.namespace import v
+from livedb.schema.validators import Validator
+from livedb.values import Document, Value, canonical
+
+FunctionKind = Literal["query", "mutation"]
+Visibility = Literal["public", "internal"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK = "__livedb_function__"
+"""The attribute by which `push` finds the functions of a module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FunctionDefinition:
+    """One query or mutation.
+
+    Attributes:
+        name: how it is called: `f` from a cell, `folder/module:f` from a module.
+        handler: the user's function; its first parameter is the context.
+        signature: validators of its arguments and result, and the wire's names.
+        version: raised by each redefinition under the same name.
+    """
+
+    name: str
+    kind: FunctionKind
+    visibility: Visibility
+    handler: Callable[..., Any]
+    signature: FunctionSignature
+    version: int = 0
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Value]:
+        """The arguments of a Python call: by wire name, canonical and validated.
+
+        Raises:
+            ArgumentValidationError: an argument is missing, unknown, or of the wrong type.
+            TypeError: as a Python call raises it.
+        """
+        given = self.signature.arguments(args, kwargs)
+        return self.check_arguments(
+            {name: canonical(value, path=f".{name}") for name, value in given.items()}
+        )
+
+    def check_arguments(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Arguments by wire name, validated and converted; defaults are left to Python."""
+        return self.signature.check_arguments(given)
+
+    def call(self, context: Any, args: Mapping[str, Value]) -> Any:
+        """Run the handler on checked arguments; its result checked when it declares one.
+
+        Raises: whatever the handler raises; ReturnsValidationError.
+        """
+        result = self.handler(context, **self.signature.python_arguments(args))
+        if self.signature.returns is None:
+            return result
+        return as_documents(self.signature.check_result(canonical(result)))
+
+
+def as_documents(value: Value) -> Value:
+    """A result with its documents readable by attribute, as functions see them."""
+    if isinstance(value, list):
+        return [Document(row) if type(row) is dict else row for row in value]
+    return Document(value) if type(value) is dict else value
+
+
+def define(
+    function: Callable[..., Any],
+    *,
+    kind: FunctionKind,
+    visibility: Visibility = "public",
+    name: str | None = None,
+    args: Mapping[str, Validator] | None = None,
+    returns: Validator | None = None,
+    namespace: Mapping[str, Any] | None = None,
+) -> FunctionDefinition:
+    """The definition of `function`, its validators read from its annotations unless given."""
+    handler = inspect.unwrap(function)
+    signature = signature_validators(handler, namespace=namespace)
+    if args is not None or returns is not None:
+        signature = replace(
+            signature,
+            args=signature.args if args is None else v.object(dict(args)),
+            returns=signature.returns if returns is None else returns,
+        )
+    return FunctionDefinition(
+        name=name or handler.__name__,
+        kind=kind,
+        visibility=visibility,
+        handler=handler,
+        signature=signature,
+    )
+
+
+def call_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature as callers see it: without the context."""
+    signature = inspect.signature(function)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionMark:
+    """What a module-level decorator leaves on a function for `push` to find."""
+
+    kind: FunctionKind
+    visibility: Visibility
+    args: Mapping[str, Validator] | None
+    returns: Validator | None
+
+
+def _marker(kind: FunctionKind, visibility: Visibility) -> Callable[..., Any]:
+    def decorate(
+        function: F | None = None,
+        /,
+        *,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+    ) -> F | Callable[[F], F]:
+        if function is None:
+            return functools.partial(decorate, args=args, returns=returns)
+        setattr(function, MARK, FunctionMark(kind, visibility, args, returns))
+        return function
+
+    decorate.__name__ = kind if visibility == "public" else f"internal_{kind}"
+    decorate.__doc__ = (
+        f"Mark a function of a module as a {visibility} {kind}; `db.push(module)` defines it."
+    )
+    return decorate
+
+
+query = _marker("query", "public")
+mutation = _marker("mutation", "public")
+internal_query = _marker("query", "internal")
+internal_mutation = _marker("mutation", "internal")
+
+
+class Registry:
+    """The functions of a workspace by name."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, FunctionDefinition] = {}
+        self._version = 0
+
+    def define(self, definition: FunctionDefinition) -> FunctionDefinition:
+        """Put or replace a function; returns it with its version."""
+        self._version += 1
+        numbered = replace(definition, version=self._version)
+        self._functions[definition.name] = numbered
+        return numbered
+
+    def get(self, name: str) -> FunctionDefinition:
+        """The function of that name.
+
+        Raises:
+            FunctionNotFoundError: there is none; near misses are named.
+        """
+        found = self._functions.get(name)
+        if found is None:
+            raise FunctionNotFoundError(
+                f"Could not find function {name!r}.{did_you_mean(name, self._functions)}"
+            )
+        return found
+
+    def find(self, name: str) -> FunctionDefinition | None:
+        return self._functions.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self._functions)
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """` Did you mean 'x'?`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,108 @@
+"""Pages and cursors.
+
+A cursor is the index key after which the next page begins, or the end, with a fingerprint of the
+query it belongs to: a cursor of another query is refused instead of giving wrong rows. A cursor is
+a key, not an id, so a page can be continued after its last document was deleted.
+
+Source: spec semantics.md 11, features.md 7.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from livedb.errors import PaginationError
+
+PAGE_DOCUMENTS_MAX = 32_000
+"""Documents of one page (Convex); more is a PageSizeTooLarge."""
+
+_AFTER, _END = b"a", b"e"
+_FINGERPRINT_BYTES = 8
+
+
+class Cursor(NamedTuple):
+    """Where a page ends: after the key, or (None) at the end of the range."""
+
+    key: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions:
+    """What to read: the arguments of `.paginate`, checked."""
+
+    page_documents: int
+    cursor: str | None = None
+    end_cursor: str | None = None
+    documents_read_max: int | None = None
+    bytes_read_max: int | None = None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> PageOptions:
+        """From the wire's `paginationOpts` and/or keyword arguments."""
+        merged = dict(options or {}) | {k: v for k, v in given.items() if v is not None}
+        count = merged.get("numItems")
+        if isinstance(count, bool) or not isinstance(count, (int, float)) or count != int(count):
+            raise PaginationError(
+                f"numItems must be a whole number, not {count!r}", code="InvalidPaginationLimit"
+            )
+        if count < 1:
+            raise PaginationError(
+                "A page must have at least one document", code="NoDocumentsForPagination"
+            )
+        if count > PAGE_DOCUMENTS_MAX:
+            raise PaginationError(
+                f"A page has at most {PAGE_DOCUMENTS_MAX} documents, not {int(count)}",
+                code="PageSizeTooLarge",
+            )
+        return cls(
+            page_documents=int(count),
+            cursor=merged.get("cursor"),
+            end_cursor=merged.get("endCursor"),
+            documents_read_max=_whole(merged.get("maximumRowsRead")),
+            bytes_read_max=_whole(merged.get("maximumBytesRead")),
+        )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def fingerprint(description: str) -> bytes:
+    """Eight bytes that tell queries apart."""
+    return hashlib.blake2b(description.encode(), digest_size=_FINGERPRINT_BYTES).digest()
+
+
+def encode_cursor(cursor: Cursor, query: bytes) -> str:
+    body = query + (_END if cursor.key is None else _AFTER + cursor.key)
+    return base64.urlsafe_b64encode(body).decode()
+
+
+def decode_cursor(text: str, query: bytes) -> Cursor:
+    """The cursor, if it belongs to the query with this fingerprint.
+
+    Raises:
+        PaginationError: InvalidCursor.
+    """
+    try:
+        body = base64.b64decode(text.encode(), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError, AttributeError):
+        raise _invalid("is not a cursor") from None
+    kind = body[_FINGERPRINT_BYTES : _FINGERPRINT_BYTES + 1]
+    if body[:_FINGERPRINT_BYTES] != query:
+        raise _invalid("belongs to a query with another index, range, order or filter")
+    if kind == _END:
+        return Cursor(None)
+    if kind != _AFTER:
+        raise _invalid("is not a cursor")
+    return Cursor(body[_FINGERPRINT_BYTES + 1 :])
+
+
+def _invalid(what: str) -> PaginationError:
+    return PaginationError(
+        f"The cursor {what}. Start again with cursor=None.", code="InvalidCursor"
+    )

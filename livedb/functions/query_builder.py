@@ -1,0 +1,326 @@
+"""`ctx.db.query(table)`: a description of documents to read, and the verbs that read them.
+
+Each method returns a new description, so one may be kept and used many times. Nothing is read
+until a verb is called: `collect take first unique paginate`, or iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from livedb.errors import IndexRangeError, LimitError, PaginationError
+from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
+from livedb.functions.index_range import IndexRangeBuilder, KeyRange, key_range
+from livedb.functions.pagination import (
+    Cursor,
+    PageOptions,
+    decode_cursor,
+    encode_cursor,
+    fingerprint,
+)
+from livedb.schema.catalog import CatalogTable
+from livedb.schema.tables import TableDefinition
+from livedb.store.contract import Entry
+from livedb.text import decode_block, decode_document
+from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
+from livedb.values import Document
+
+T_co = TypeVar("T_co", covariant=True)
+
+Order = Literal["asc", "desc"]
+
+
+class NotUniqueError(LimitError):
+    """`unique()` found more than one document."""
+
+    code = "NotUnique"
+
+
+class DocumentQuery(Generic[T_co]):
+    """Documents of one table, by an index, in an order, through filters.
+
+    Without `with_index`, documents come by creation time.
+    """
+
+    __slots__ = ("_build", "_equalities", "_filters", "_index", "_order", "_snapshot", "_table")
+
+    def __init__(self, snapshot: Snapshot, table: str) -> None:
+        self._snapshot = snapshot
+        self._table = table
+        self._index: str | None = None
+        self._build: Callable[[IndexRangeBuilder], IndexRangeBuilder] | None = None
+        self._equalities: Mapping[str, Any] = {}
+        self._order: Order | None = None
+        self._filters: tuple[Expression, ...] = ()
+
+    # -- description ---------------------------------------------------------------------------
+
+    def with_index(
+        self,
+        name: str,
+        range: Callable[[IndexRangeBuilder], IndexRangeBuilder] | None = None,  # noqa: A002  # Convex's word; positional-only below
+        /,
+        **equalities: Any,
+    ) -> DocumentQuery[T_co]:
+        """Read by the index `name`, all of it or a range.
+
+        Args:
+            name: a declared index, `by_creation_time` or `by_id`.
+            range: builds the range, as in `lambda q: q.eq("user", me).gt("due", now)`.
+            equalities: the same as `.eq(field, value)` for each.
+
+        Raises:
+            IndexRangeError: no such index, or bounds that it cannot serve (when it is read).
+        """
+        if self._index is not None:
+            raise IndexRangeError("A query reads by one index; .with_index() was called twice")
+        copy = self._copy()
+        copy._index, copy._build, copy._equalities = name, range, equalities
+        return copy
+
+    def order(self, order: Order) -> DocumentQuery[T_co]:
+        """Read in the index's order ("asc", the default) or backwards ("desc")."""
+        if order not in ("asc", "desc"):
+            raise IndexRangeError(f'order is "asc" or "desc", not {order!r}')
+        if self._order is not None:
+            raise IndexRangeError(".order() was called twice")
+        copy = self._copy()
+        copy._order = order
+        return copy
+
+    def filter(self, build: Callable[[FilterBuilder], Any]) -> DocumentQuery[T_co]:
+        """Keep the documents for which an expression holds.
+
+        Every document scanned is evaluated and counts as read: prefer an index range.
+        """
+        copy = self._copy()
+        copy._filters = (*self._filters, build_filter(build))
+        return copy
+
+    def _copy(self) -> DocumentQuery[T_co]:
+        copy: DocumentQuery[T_co] = DocumentQuery(self._snapshot, self._table)
+        copy._index, copy._build, copy._equalities = self._index, self._build, self._equalities
+        copy._order, copy._filters = self._order, self._filters
+        return copy
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    def collect(self) -> list[T_co]:
+        """All documents, as a list.
+
+        Raises:
+            LimitError: more documents or bytes than one run may read.
+        """
+        if self._filters:
+            return list(self)
+        return self._take_unfiltered(None)
+
+    def take(self, count: int) -> list[T_co]:
+        """The first `count` documents."""
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise PaginationError(
+                f"take() needs a whole number of at least 0, not {count!r}", code="InvalidLimit"
+            )
+        if not self._filters:
+            return self._take_unfiltered(count) if count else []
+        taken: list[T_co] = []
+        if count:
+            for document in self:
+                taken.append(document)
+                if len(taken) == count:
+                    break
+        return taken
+
+    def first(self) -> T_co | None:
+        """The first document, or None."""
+        found = self.take(1)
+        return found[0] if found else None
+
+    def unique(self) -> T_co | None:
+        """The only document, or None.
+
+        Raises:
+            NotUniqueError: there is more than one.
+        """
+        found = self.take(2)
+        if len(found) > 1:
+            ids = [cast(Document, document)["_id"] for document in found]
+            raise NotUniqueError(
+                f"unique() query returned more than one result from table {self._table}: {ids}"
+            )
+        return found[0] if found else None
+
+    def __iter__(self) -> Iterator[T_co]:
+        located = self._locate()
+        if located is None:
+            return
+        table, keys = located
+        filters = self._filters
+        for entry in self._iter_entries(table, keys):
+            document = decode_document(entry[1], entry[2])
+            if all(passes(expression, document) for expression in filters):
+                yield cast(T_co, document)
+
+    def paginate(
+        self,
+        options: Mapping[str, Any] | None = None,
+        *,
+        num_items: int | None = None,
+        cursor: str | None = None,
+        end_cursor: str | None = None,
+    ) -> Document:
+        """One page: `{page, isDone, continueCursor, splitCursor, pageStatus}`.
+
+        Args:
+            options: Convex's `paginationOpts`, as clients send it.
+            num_items: documents of the page; a page may be shorter than that only at the end, or
+                when `maximumRowsRead` or `maximumBytesRead` of `options` was reached.
+            cursor: the `continueCursor` of the page before; None for the first page.
+            end_cursor: read up to this cursor instead of counting.
+
+        Raises:
+            PaginationError: a page size or cursor that cannot be used.
+        """
+        given = {"numItems": num_items, "cursor": cursor, "endCursor": end_cursor}
+        return _Pager(self, PageOptions.parse(options, given)).read()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @property
+    def _reverse(self) -> bool:
+        return self._order == "desc"
+
+    def _locate(self) -> tuple[CatalogTable, KeyRange] | None:
+        """The table and the encoded range; None when there is nothing to read."""
+        table = self._snapshot.table(self._table)
+        if table is None:
+            if self._index is not None:
+                # A table without any document has every index; its range is still checked.
+                _check_unknown_table(self._index, self._build)
+            return None
+        index = self._index or BY_CREATION_TIME
+        keys = key_range(table.definition, index, self._build, self._equalities)
+        if keys.upper is not None and keys.lower >= keys.upper:
+            return None
+        return table, keys
+
+    def _take_unfiltered(self, count: int | None) -> list[T_co]:
+        located = self._locate()
+        if located is None:
+            return []
+        table, keys = located
+        read = self._snapshot.range_read(
+            table, self._index or BY_CREATION_TIME, *keys, reverse=self._reverse
+        )
+        return cast("list[T_co]", decode_block(self._snapshot.entries(table, read, count)))
+
+    def _iter_entries(self, table: CatalogTable, keys: KeyRange) -> Iterator[Entry]:
+        read = self._snapshot.range_read(
+            table, self._index or BY_CREATION_TIME, *keys, reverse=self._reverse
+        )
+        return self._snapshot.iter_entries(table, read)
+
+    def _describe(self, keys: KeyRange) -> str:
+        filters = ",".join(expression.text for expression in self._filters)
+        return (
+            f"{self._table}|{self._index}|{self._order}|{keys.lower.hex()}|"
+            f"{keys.upper.hex() if keys.upper is not None else ''}|{filters}"
+        )
+
+
+def _check_unknown_table(
+    index: str, build: Callable[[IndexRangeBuilder], IndexRangeBuilder] | None
+) -> None:
+    if build is not None:
+        build(IndexRangeBuilder())
+
+
+class _Pager:
+    """Reads one page of a query."""
+
+    def __init__(self, query: DocumentQuery[Any], options: PageOptions) -> None:
+        self.query = query
+        self.options = options
+        self.page: list[Document] = []
+        self.keys: list[bytes] = []
+        self.scanned = 0
+        self.scanned_bytes = 0
+
+    def read(self) -> Document:
+        located = self.query._locate()
+        if located is None:
+            mark = fingerprint(f"{self.query._table}|empty")
+            return self._result(mark, Cursor(None), is_done=True, status=None)
+        table, keys = located
+        mark = fingerprint(self.query._describe(keys))
+        options = self.options
+        start = decode_cursor(options.cursor, mark) if options.cursor is not None else None
+        end = decode_cursor(options.end_cursor, mark) if options.end_cursor is not None else None
+        if start is not None and start.key is None:
+            return self._result(mark, Cursor(None), is_done=True, status=None)
+        bounded = self._bounded(keys, start, end)
+        status = None
+        is_full = False
+        if bounded.upper is None or bounded.lower < bounded.upper:
+            for entry in self.query._iter_entries(table, bounded):
+                self._consider(entry)
+                if end is None and len(self.page) == options.page_documents:
+                    is_full = True
+                    break
+                if end is None and self._is_over_limit():
+                    is_full, status = True, "SplitRequired"
+                    break
+        if is_full:
+            return self._result(mark, Cursor(self.last_key), is_done=False, status=status)
+        if end is not None and end.key is not None:
+            return self._result(mark, end, is_done=False, status=None)
+        return self._result(mark, Cursor(None), is_done=True, status=None)
+
+    def _bounded(self, keys: KeyRange, start: Cursor | None, end: Cursor | None) -> KeyRange:
+        """The range after `start` and up to and including `end`, in the query's order."""
+        lower, upper = keys.lower, keys.upper
+        if self.query._reverse:
+            if start is not None and start.key is not None:
+                upper = start.key
+            if end is not None and end.key is not None:
+                lower = end.key
+        else:
+            if start is not None and start.key is not None:
+                lower = start.key + b"\x00"
+            if end is not None and end.key is not None:
+                upper = end.key + b"\x00"
+        return KeyRange(keys.prefix, lower, upper)
+
+    def _consider(self, entry: Entry) -> None:
+        self.scanned += 1
+        self.scanned_bytes += len(entry[2][1])
+        self.last_key = entry[0]
+        document = decode_document(entry[1], entry[2])
+        if all(passes(expression, document) for expression in self.query._filters):
+            self.page.append(document)
+            self.keys.append(entry[0])
+
+    def _is_over_limit(self) -> bool:
+        options = self.options
+        return (
+            options.documents_read_max is not None and self.scanned >= options.documents_read_max
+        ) or (
+            options.bytes_read_max is not None and self.scanned_bytes >= options.bytes_read_max
+        )
+
+    def _result(self, mark: bytes, cursor: Cursor, *, is_done: bool, status: str | None) -> Document:
+        result = Document(
+            page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
+        )
+        if len(self.keys) > 2:
+            middle = self.keys[len(self.keys) // 2]
+            result["splitCursor"] = encode_cursor(Cursor(middle), mark)
+        if status is not None:
+            result["pageStatus"] = status
+        return result
+
+
+def empty_definition(name: str) -> TableDefinition:
+    """What a table that does not exist yet looks like."""
+    return TableDefinition(name=name)

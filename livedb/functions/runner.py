@@ -1,0 +1,460 @@
+"""The runner: what happens between calling a function and its answer.
+
+A query runs on a snapshot at the published number and never waits. A mutation takes the turn, runs
+on the applied state, and hands a finished request to the committer; when what it read went stale it
+runs again. A function called inside a running one joins its transaction.
+
+The caller's thread runs only the user's function and touches only its own transaction, so an
+interrupt at any bytecode spoils only what is thrown away anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livedb.clock import Clock
+from livedb.errors import (
+    ConflictError,
+    FunctionTypeError,
+    InvalidValueError,
+    LimitError,
+    LogError,
+    SnapshotTooOldError,
+)
+from livedb.functions.context import (
+    DatabaseReader,
+    DatabaseWriter,
+    MutationContext,
+    QueryContext,
+    RunClock,
+)
+from livedb.functions.deadline import Watchdog
+from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.ids import IdFactory
+from livedb.limits import CALL_DEPTH_MAX, Limits
+from livedb.store.contract import DocumentStore
+from livedb.text import decode_value, encode_value
+from livedb.transactions.committer import CommitDetails, Committer, CommitRequest
+from livedb.transactions.reads import ReadSet
+from livedb.transactions.transaction import Snapshot, Transaction
+from livedb.transactions.turn import Turn, TurnHolder
+from livedb.values import Value, canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger("livedb")
+
+SNAPSHOT_RETRIES_MAX = 8
+"""Times a query starts again because the snapshot it began on is no longer kept."""
+
+
+class SqlReader(Protocol):
+    """Reads SQL for `ctx.db.sql`; the workspace implements it."""
+
+    def read_sql_at(
+        self,
+        snapshot: Snapshot,
+        text: str,
+        params: Mapping[str, Any] | Iterable[Any] | None,
+    ) -> pa.Table:
+        """The rows at the snapshot's commit; adds the tables read to its read set.
+
+        Raises:
+            SnapshotTooOldError: the tables are folded beyond the snapshot's commit.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRun:
+    """What one run of a query gave.
+
+    Attributes:
+        number: the commit it is exact at.
+        error: what the function raised instead of giving a value.
+        is_volatile: it looked at the time or at random numbers.
+    """
+
+    value: Any
+    error: Exception | None
+    number: int
+    reads: ReadSet
+    is_volatile: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MutationIdentity:
+    """By what a retried mutation is known: `session:request`, and who asks."""
+
+    mutation_id: str | None = None
+    author: str | None = None
+
+
+ANONYMOUS = MutationIdentity()
+
+
+class Run:
+    """One transaction in progress on one thread; nested calls join it."""
+
+    __slots__ = ("clock", "depth", "kind", "snapshot")
+
+    def __init__(self, kind: FunctionKind, snapshot: Snapshot, clock: RunClock) -> None:
+        self.kind = kind
+        self.snapshot = snapshot
+        self.clock = clock
+        self.depth = 1
+
+
+_current_run: ContextVar[tuple[Runner, Run] | None] = ContextVar("livedb_run", default=None)
+
+
+def is_running() -> bool:
+    """Whether a query or mutation of any workspace is running in this context."""
+    return _current_run.get() is not None
+
+
+class Runner:
+    """Runs functions of one workspace."""
+
+    def __init__(
+        self,
+        *,
+        committer: Committer,
+        store: DocumentStore,
+        registry: Registry,
+        turn: Turn,
+        ids: IdFactory,
+        clock: Clock,
+        limits: Limits,
+        sql: SqlReader,
+        find_commit: Callable[[str], Any],
+    ) -> None:
+        self._committer = committer
+        self._store = store
+        self.registry = registry
+        self._turn = turn
+        self._ids = ids
+        self._clock = clock
+        self._limits = limits
+        self._sql = sql
+        self._find_commit = find_commit
+        self._watchdog = Watchdog(clock)
+        self._active: dict[object, int] = {}
+        self.runs: dict[str, int] = {}
+        """How often each function's handler was called: work, for tests and statistics."""
+
+    # -- queries -------------------------------------------------------------------------------
+
+    def run_query(
+        self, function: FunctionDefinition, args: Mapping[str, Value], *, at: int | None = None
+    ) -> QueryRun:
+        """One run of a query at commit `at`, or at the newest published one.
+
+        Raises:
+            SnapshotTooOldError: `at` is no longer kept.
+        Interrupts (Ctrl-C) propagate; what the function raises is in the result.
+        """
+        for attempt in range(SNAPSHOT_RETRIES_MAX):
+            token = object()
+            self._active[token] = 0  # pins everything until the number is known
+            try:
+                number = self._committer.published if at is None else at
+                self._active[token] = number
+                return self._run_query_at(function, args, number)
+            except SnapshotTooOldError:
+                if at is not None or attempt == SNAPSHOT_RETRIES_MAX - 1:
+                    raise
+            finally:
+                self._active.pop(token, None)
+        raise AssertionError("the loop returns or raises")
+
+    def _run_query_at(
+        self, function: FunctionDefinition, args: Mapping[str, Value], number: int
+    ) -> QueryRun:
+        catalog = self._committer.catalog_at(number)
+        snapshot = Snapshot(self._store, catalog, number, self._limits)
+        run = Run("query", snapshot, self._run_clock())
+        value, error = None, None
+        try:
+            value = self._call(function, run, args)
+        except SnapshotTooOldError:
+            raise
+        except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
+            error = raised
+        self._warn(function, snapshot)
+        return QueryRun(
+            value=value,
+            error=error,
+            number=number,
+            reads=snapshot.reads,
+            is_volatile=run.clock.is_observed,
+        )
+
+    # -- mutations -----------------------------------------------------------------------------
+
+    def run_mutation(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        identity: MutationIdentity = ANONYMOUS,
+    ) -> Any:
+        """Run a mutation until it commits; returns its result once it is durable and published.
+
+        Raises:
+            ConflictError: what it read changed on every try.
+            LogError: the commit log could not be written.
+            whatever the function raises; nothing was written then.
+        """
+        args_hash = None
+        if identity.mutation_id is not None:
+            args_hash = hash_arguments(function.name, args)
+        attempts = self._limits.conflict_retries_max + 1
+        for attempt in range(attempts):
+            if identity.mutation_id is not None and args_hash is not None:
+                self._settle(*self._committer.begin()[:2])
+                known = self._remembered(identity.mutation_id, args_hash)
+                if known is not None:
+                    return known[0]
+            try:
+                return self._try_mutation(function, args, identity, args_hash)
+            except ConflictError as conflict:
+                if attempt == attempts - 1:
+                    raise ConflictError(
+                        f"{conflict.message}, and on every subsequent retry "
+                        f"({attempts} runs of {function.name}). Read less, or retry later.",
+                        table=conflict.table,
+                        index=conflict.index,
+                        number=conflict.number,
+                    ) from None
+        raise AssertionError("the loop returns or raises")
+
+    def _try_mutation(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        identity: MutationIdentity,
+        args_hash: bytes | None,
+    ) -> Any:
+        holder = TurnHolder()
+        token = object()
+        self._active[token] = 0
+        try:
+            self._turn.take(holder)
+            number, epoch, catalog = self._committer.begin()
+            self._active[token] = number
+            transaction = Transaction(
+                self._store,
+                catalog,
+                number,
+                self._limits,
+                ids=self._ids,
+                start_ms=self._start_ms(),
+            )
+            run = Run("mutation", transaction, self._run_clock())
+            try:
+                result = self._call(function, run, args)
+            except Exception:
+                self._settle(number, epoch)
+                raise
+            self._warn(function, transaction)
+            if not transaction.has_written and identity.mutation_id is None:
+                self._settle(number, epoch)
+                return result
+            request = CommitRequest(
+                begin=number,
+                epoch=epoch,
+                reads=transaction.reads,
+                change=transaction.write_set(),
+                catalog=transaction.catalog if transaction.has_new_tables else None,
+                details=self._details(function, identity, args_hash, result),
+                holder=holder,
+            )
+            self.commit(request)
+            return result
+        finally:
+            self._turn.give(holder)
+            self._active.pop(token, None)
+
+    def commit(self, request: CommitRequest) -> int:
+        """Submit a request and wait for its outcome; returns the commit number.
+
+        Raises: what the committer answered; KeyboardInterrupt when Ctrl-C came meanwhile: before
+            the committer took the request nothing was committed, after that the call waits for
+            the outcome, at most `log_deadline_s`.
+        """
+        try:
+            self._committer.submit(request)
+            request.done.acquire()
+        except KeyboardInterrupt:
+            if request.cancel():
+                raise
+            if not request.done.acquire(timeout=self._limits.log_deadline_s):
+                raise KeyboardInterrupt(
+                    "interrupted while the commit was being written; whether it is durable is "
+                    "not known yet"
+                ) from None
+            if request.error is None:
+                raise KeyboardInterrupt(f"committed as number {request.number}") from None
+            raise
+        if request.error is not None:
+            raise request.error
+        return request.number
+
+    def _settle(self, number: int, epoch: int) -> None:
+        """Wait until what a run without writes has read is durable.
+
+        Raises:
+            ConflictError: it was undone, because the log failed; the mutation runs again.
+        """
+        if number <= self._committer.published:
+            return
+        empty = CommitRequest.empty(begin=number, epoch=epoch)
+        try:
+            self.commit(empty)
+        except LogError:
+            raise ConflictError("What this mutation read was undone: the commit log failed") from None
+
+    def _remembered(self, mutation_id: str, args_hash: bytes) -> tuple[Value] | None:
+        commit = self._find_commit(mutation_id)
+        if commit is None:
+            return None
+        if commit.args_hash != args_hash:
+            raise InvalidValueError(
+                f"Mutation id {mutation_id!r} was used before with another function or other "
+                "arguments. Use a new id for a new call.",
+                code="MutationIdReused",
+            )
+        return (decode_value(commit.result) if commit.result is not None else None,)
+
+    @staticmethod
+    def _details(
+        function: FunctionDefinition,
+        identity: MutationIdentity,
+        args_hash: bytes | None,
+        result: Any,
+    ) -> CommitDetails:
+        kept = encode_value(canonical(result)) if identity.mutation_id is not None else None
+        return CommitDetails(
+            function=function.name,
+            author=identity.author,
+            mutation_id=identity.mutation_id,
+            args_hash=args_hash,
+            result=kept,
+        )
+
+    # -- calling -------------------------------------------------------------------------------
+
+    def nested_run(self) -> Run | None:
+        """The run in progress on this thread, if it is this workspace's."""
+        current = _current_run.get()
+        if current is None or current[0] is not self:
+            return None
+        return current[1]
+
+    def call_nested(
+        self, kind: str, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Call a function inside the run in progress, as a sub-transaction of it."""
+        run = self.nested_run()
+        if run is None:
+            raise FunctionTypeError("ctx is used after its function has returned")
+        definition = self.resolve(function)
+        if definition.kind != kind:
+            raise FunctionTypeError(
+                f"{definition.name!r} is a {definition.kind}: call it with "
+                f"ctx.run_{definition.kind}, not ctx.run_{kind}"
+            )
+        return self.join(run, definition, definition.bind(args, kwargs))
+
+    def join(self, run: Run, function: FunctionDefinition, args: Mapping[str, Value]) -> Any:
+        """Run `function` in the transaction of `run`; its writes are undone when it raises."""
+        if function.kind == "mutation" and run.kind == "query":
+            raise FunctionTypeError(
+                f"A query cannot run the mutation {function.name!r}; queries only read"
+            )
+        if run.depth >= CALL_DEPTH_MAX:
+            raise LimitError(
+                f"Functions may call each other {CALL_DEPTH_MAX} levels deep",
+                code="MaximumCallDepthExceeded",
+            )
+        run.depth += 1
+        try:
+            if function.kind == "query":
+                return self._invoke(function, run, args)
+            assert isinstance(run.snapshot, Transaction)
+            savepoint = run.snapshot.savepoint()
+            try:
+                return self._invoke(function, run, args)
+            except BaseException:
+                run.snapshot.rollback(savepoint)
+                raise
+        finally:
+            run.depth -= 1
+
+    def resolve(self, function: Any) -> FunctionDefinition:
+        """The newest definition of a function given by name or as what a decorator returned."""
+        name = function if isinstance(function, str) else getattr(function, "name", None)
+        if not isinstance(name, str):
+            name = getattr(function, "__name__", None)
+        if not isinstance(name, str):
+            raise FunctionTypeError(f"{function!r} is not a livedb function or the name of one")
+        return self.registry.get(name)
+
+    def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
+        mark = _current_run.set((self, run))
+        try:
+            limit_s = self._limits.function_s_max
+            if limit_s is None:
+                return self._invoke(function, run, args)
+            return self._watchdog.run(
+                lambda: self._invoke(function, run, args), name=function.name, limit_s=limit_s
+            )
+        finally:
+            _current_run.reset(mark)
+
+    def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
+        self.runs[function.name] = self.runs.get(function.name, 0) + 1
+        context: QueryContext | MutationContext
+        if function.kind == "mutation":
+            assert isinstance(run.snapshot, Transaction)
+            context = MutationContext(DatabaseWriter(run.snapshot, self), self, run.clock)
+        else:
+            context = QueryContext(DatabaseReader(run.snapshot, self), self, run.clock)
+        return function.call(context, args)
+
+    def read_sql(
+        self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+    ) -> pa.Table:
+        return self._sql.read_sql_at(snapshot, text, params)
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    def oldest_active(self) -> int | None:
+        """The oldest number a run in progress reads at; None when nothing runs."""
+        return min(list(self._active.values()), default=None)
+
+    def close(self) -> None:
+        self._watchdog.close()
+
+    def _run_clock(self) -> RunClock:
+        return RunClock(self._clock.now_ns(), self._clock.random)
+
+    def _start_ms(self) -> float:
+        return max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6
+
+    def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
+        for line in snapshot.usage.warnings():
+            logger.warning("%s used %s", function.name, line)
+
+
+def hash_arguments(name: str, args: Mapping[str, Value]) -> bytes:
+    """What tells one call from another: the function and its arguments, in any order."""
+    ordered = encode_value([[key, args[key]] for key in sorted(args)])
+    return hashlib.blake2b(name.encode() + b"\x00" + ordered, digest_size=16).digest()
+
+

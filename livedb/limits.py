@@ -1,0 +1,104 @@
+"""Every bound in livedb: its unit, its default, and what happens when it is reached.
+
+A workspace takes a `Limits`; nothing else in the code base holds a bound of its own.
+Source of the defaults named "Convex": spec features.md 21, semantics.md 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INT_SAFE_MAX = 2**53
+"""Largest whole number a float64 holds exactly; a larger `int` is refused outside int64 fields."""
+
+DOCUMENT_NESTING_MAX = 16
+"""Levels of containers in a stored document (Convex); deeper is an InvalidValueError."""
+
+VALUE_NESTING_MAX = 64
+"""Levels of containers in an argument or a result (Convex); deeper is an InvalidValueError."""
+
+ARRAY_LENGTH_MAX = 8192
+"""Elements of one array (Convex); more is an InvalidValueError."""
+
+OBJECT_FIELDS_MAX = 1024
+"""Fields of one object (Convex); more is an InvalidValueError."""
+
+FIELD_NAME_LENGTH_MAX = 1024
+"""Characters of one field name (Convex)."""
+
+IDENTIFIER_LENGTH_MAX = 64
+"""Characters of a table, index or top-level schema field name (Convex)."""
+
+DOCUMENT_BYTES_MAX = 1 << 20
+"""Convex size of a stored document, system fields included (Convex)."""
+
+INDEX_FIELDS_MAX = 16
+"""Declared fields of one index (Convex)."""
+
+INDEXES_PER_TABLE_MAX = 64
+"""Indexes of one table (Convex's code; its documentation says 32)."""
+
+TABLES_MAX = 10_000
+"""Tables of one workspace (Convex)."""
+
+COLUMNS_MAX = 256
+"""Fields of a table that get a column in DuckDB; further ones live in `_doc` only."""
+
+CALL_DEPTH_MAX = 8
+"""Functions that may call each other in one transaction (Convex)."""
+
+SQL_TEXT_BYTES_MAX = 64 << 10
+"""Bytes of one SQL text; longer is an SqlError before anything parses it."""
+
+READ_BLOCK_KEYS = 256
+"""Index keys taken under the latch at once; bounds how long a reader holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The settings of a workspace that bound work, memory and time.
+
+    A function that uses more than 80 % of a limit logs a warning; one that passes it gets a
+    `LimitError` with the limit's code, and a mutation is rolled back.
+    """
+
+    documents_read_max: int = 32_000
+    """Documents one function run may scan (Convex)."""
+    bytes_read_max: int = 16 << 20
+    """Bytes of documents one function run may scan (Convex)."""
+    index_ranges_max: int = 4_096
+    """Point and range reads of one function run (Convex)."""
+    documents_written_max: int = 16_000
+    """Documents one mutation may write (Convex)."""
+    bytes_written_max: int = 16 << 20
+    """Bytes one mutation may write (Convex)."""
+    args_bytes_max: int = 16 << 20
+    """Convex size of a call's arguments."""
+    result_bytes_max: int = 16 << 20
+    """Convex size of a call's result."""
+    function_s_max: float | None = None
+    """Seconds a run may take; None, the default in a notebook, is no limit (served calls: 1 s)."""
+    turn_ms_max: float = 50.0
+    """Milliseconds a mutation keeps the others waiting before they go on beside it."""
+    conflict_retries_max: int = 4
+    """Reruns of a mutation whose reads went stale (Convex)."""
+    snapshot_s_max: float = 300.0
+    """Seconds one run may read the same snapshot."""
+    snapshot_keep_s: float = 30.0
+    """Seconds a superseded version stays readable in memory."""
+    log_deadline_s: float = 30.0
+    """Seconds an interrupted call waits to learn whether its commit is durable."""
+    fold_backlog_max: int = 20_000
+    """Commits not yet in DuckDB after which a fold starts by itself."""
+    fold_idle_s: float = 1.0
+    """Seconds without a commit after which a fold starts by itself."""
+    row_memory_bytes_max: int = 4 << 30
+    """Bytes of documents held in memory for functions; a table beyond it is a MemoryBudgetError."""
+    sql_memory_bytes_max: int = 4 << 30
+    """DuckDB's memory limit, in bytes."""
+    sql_s_max: float | None = None
+    """Seconds one SQL statement may take; None, the default in a notebook, is no limit."""
+    retry_window_s: float = 14 * 24 * 3600.0
+    """Seconds a mutation id is remembered (Convex: 14 days)."""
+    cache_entries_max: int = 1_000
+    """Results of queries without a subscriber that the query cache keeps."""

@@ -1,0 +1,1 @@
+"""Live results: what is run again when a commit touched it, and who hears of it."""

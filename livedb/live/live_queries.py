@@ -1,0 +1,278 @@
+"""All live queries of a workspace: run again when touched, told all together.
+
+A commit marks the live queries it touches stale (on the publishing thread, a set operation). They
+are refreshed in one *transition*: every stale one is run at the same commit number, and only then
+do followers see any of it, so nobody ever sees two commits mixed. A transition is made by whoever
+needs it first: the refresher's thread after a commit (push), or a reader of a handle (pull). What
+changed is told to followers by the refresher's thread alone, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from threading import Condition, Lock, Thread, current_thread
+
+from livedb.errors import SnapshotTooOldError
+from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
+from livedb.transactions.committer import Committer, Published
+from livedb.transactions.reads import ReadSet
+from livedb.transactions.subscriptions import SubscriptionIndex
+
+logger = logging.getLogger("livedb")
+
+TRANSITION_TRIES_MAX = 8
+"""Times a transition starts again at a newer commit before it stops folds meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One live query's part of a transition."""
+
+    query: LiveQuery
+    old: LiveState | None
+    new: LiveState
+
+
+Listener = Callable[[int, Sequence[Change]], None]
+"""Told (number, changes) after each transition, on the refresher's thread; must not raise."""
+
+
+class LiveQueries:
+    """The live queries of a workspace, and the thread that refreshes them. `close()` it.
+
+    Args:
+        fold_pause: a context within which no fold happens, so that SQL keeps one number.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        *,
+        cache_entries_max: int,
+        fold_pause: Callable[[], AbstractContextManager[int]],
+    ) -> None:
+        self._committer = committer
+        self._cache_entries_max = cache_entries_max
+        self._fold_pause = fold_pause
+        self._refresh_lock = Lock()
+        """Held while a transition is computed; taken before the committer's `publish_lock`."""
+        self._index: SubscriptionIndex[LiveQuery] = SubscriptionIndex()
+        """Guarded by the committer's `publish_lock`, as is `_stale`."""
+        self._stale: set[LiveQuery] = set()
+        self._by_key: dict[Hashable, LiveQuery] = {}
+        self._idle: OrderedDict[Hashable, LiveQuery] = OrderedDict()
+        self._listeners: list[Listener] = []
+        self._transitions: list[tuple[int, list[Change]]] = []
+        self._wake = Condition()
+        self._is_woken = False
+        self._is_closed = False
+        self.number = committer.published
+        """The commit all live results stand at."""
+        self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
+        self._thread.start()
+
+    # -- following -----------------------------------------------------------------------------
+
+    def follow(self, source: LiveSource) -> LiveQuery:
+        """The live query of `source`, computed; pair with `unfollow`.
+
+        Cost: nothing is run when an equal one is already followed and current.
+        """
+        with self._refresh_lock:
+            query = self._by_key.get(source.key)
+            if query is None:
+                query = self._by_key[source.key] = LiveQuery(source)
+            query.followers += 1
+            self._idle.pop(source.key, None)
+            is_new = query.state is None
+            if is_new:
+                with self._committer.publish_lock:
+                    self._stale.add(query)
+        try:
+            self.refresh()
+        except BaseException:
+            self.unfollow(query)
+            raise
+        return query
+
+    def unfollow(self, query: LiveQuery) -> None:
+        """Stop following; a live query that nobody follows is kept a while, until it is touched."""
+        with self._refresh_lock:
+            query.followers -= 1
+            if query.followers:
+                return
+            if query.state is None or query.state.error is not None:
+                self._forget(query)
+                return
+            self._idle[query.source.key] = query
+            while len(self._idle) > self._cache_entries_max:
+                self._forget(next(iter(self._idle.values())))
+
+    def _forget(self, query: LiveQuery) -> None:
+        key = query.source.key
+        self._idle.pop(key, None)
+        if self._by_key.get(key) is query:
+            del self._by_key[key]
+        with self._committer.publish_lock:
+            self._index.remove(query)
+            self._stale.discard(query)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Be told of every transition; call what is returned to stop."""
+        self._listeners = [*self._listeners, listener]
+
+        def stop() -> None:
+            # `==`, not `is`: a bound method is a new object each time it is looked up.
+            self._listeners = [each for each in self._listeners if each != listener]
+
+        return stop
+
+    def statistics(self) -> dict[str, int]:
+        """How many live queries there are, are followed, are idle, and were touched."""
+        return {
+            "live_queries": len(self._by_key),
+            "followed": sum(1 for query in list(self._by_key.values()) if query.followers),
+            "idle": len(self._idle),
+            "stale": len(self._stale),
+        }
+
+    # -- invalidation --------------------------------------------------------------------------
+
+    def publish(self, batch: Sequence[Published]) -> None:
+        """Mark what a published batch touches; the committer calls it under its publish lock.
+
+        Cost: a few dict look-ups per key written, plus the live queries touched.
+        """
+        if not len(self._index):
+            return
+        touched: set[LiveQuery] = set()
+        for commit in batch:
+            touched |= self._index.touched(commit.change)
+        if touched:
+            self._stale |= touched
+            self._wake_up()
+
+    def invalidate(self, matches: Callable[[LiveSource], bool]) -> None:
+        """Mark live queries stale for another reason than data, such as a redefined function."""
+        with self._refresh_lock:
+            found = [query for query in self._by_key.values() if matches(query.source)]
+            with self._committer.publish_lock:
+                self._stale.update(found)
+        if found:
+            self._wake_up()
+
+    def _wake_up(self) -> None:
+        with self._wake:
+            self._is_woken = True
+            self._wake.notify()
+
+    # -- transitions ---------------------------------------------------------------------------
+
+    def refresh(self) -> int:
+        """Bring every live result to the newest published commit; returns its number.
+
+        Cost: nothing but a comparison when no live query was touched since the last time.
+        """
+        if self.number == self._committer.published and not self._stale:
+            return self.number
+        with self._refresh_lock:
+            return self._refresh_locked()
+
+    def _refresh_locked(self) -> int:
+        for _ in range(TRANSITION_TRIES_MAX):
+            try:
+                return self._transition(self._committer.published)
+            except SnapshotTooOldError:
+                continue
+        with self._fold_pause() as number:
+            return self._transition(number)
+
+    def _transition(self, number: int) -> int:
+        """Run every stale query at `number`, then show all of it at once."""
+        with self._committer.publish_lock:
+            stale, self._stale = self._stale, set()
+        runs: list[tuple[LiveQuery, Computed]] = []
+        try:
+            for query in self._in_order(stale):
+                if not query.followers:
+                    self._forget(query)
+                    continue
+                computed = query.source.compute(number)
+                query.runs += 1
+                runs.append((query, computed))
+                self._register(query, computed.reads, number)
+        except BaseException:
+            # Nobody has seen anything of it, so all of it is simply stale again.
+            with self._committer.publish_lock:
+                self._stale |= stale
+            raise
+        changes = self._show(runs)
+        self.number = number
+        if changes and self._listeners:
+            self._transitions.append((number, changes))
+            self._wake_up()
+        return number
+
+    @staticmethod
+    def _show(runs: Sequence[tuple[LiveQuery, Computed]]) -> list[Change]:
+        changes: list[Change] = []
+        for query, computed in runs:
+            old = query.state
+            new, is_changed = query.absorb(computed)
+            if is_changed:
+                changes.append(Change(query=query, old=old, new=new))
+        return changes
+
+    @staticmethod
+    def _in_order(stale: set[LiveQuery]) -> list[LiveQuery]:
+        """SQL first: it may find that the tables are ahead, before functions are run in vain."""
+        return sorted(stale, key=lambda query: not query.source.uses_sql)
+
+    def _register(self, query: LiveQuery, reads: ReadSet, number: int) -> None:
+        """Follow the new read set, minding commits published while the query ran."""
+        with self._committer.publish_lock:
+            self._index.set(query, reads)
+            log = self._committer.write_log
+            if not log.covers(number) or log.first_conflict(
+                reads, after=number, until=self._committer.published
+            ):
+                self._stale.add(query)
+                self._wake_up()
+
+    # -- the refresher -------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                while not self._is_woken and not self._is_closed:
+                    self._wake.wait()
+                if self._is_closed:
+                    return
+                self._is_woken = False
+            try:
+                self.refresh()
+                self._deliver()
+            except Exception:  # noqa: BLE001  # the job worker: log it and go on with the next one
+                logger.exception("refreshing live queries failed")
+
+    def _deliver(self) -> None:
+        while self._transitions:
+            number, changes = self._transitions.pop(0)
+            for listener in self._listeners:
+                listener(number, changes)
+
+    def is_refresher(self) -> bool:
+        """Whether the calling thread is the one that tells followers."""
+        return current_thread() is self._thread
+
+    def close(self) -> None:
+        """Stop refreshing; states stay readable."""
+        with self._wake:
+            self._is_closed = True
+            self._wake.notify()
+        if not self.is_refresher():
+            self._thread.join()

@@ -1,0 +1,93 @@
+"""A live query: a function and arguments, or a SQL text, with what it read and its newest result.
+
+Equal subscriptions share one live query, so it is run once however many follow it. It keeps the
+last good result beside the error of a failed run, and the failed run's read set: it runs again when
+what it read changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+from livedb.live.result import Result
+from livedb.transactions.reads import ReadSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What one run of a source gave: a result or an error, and what it depends on."""
+
+    result: Result | None
+    error: Exception | None
+    number: int
+    reads: ReadSet
+
+
+class LiveSource(Protocol):
+    """How a live query gets its result.
+
+    The seam for live SQL that is maintained instead of run again: such a source answers `compute`
+    from its operators' state.
+    """
+
+    key: Hashable
+    """Equal keys share one live query."""
+    title: str
+    uses_sql: bool
+    """Whether it reads folded tables, which have one number at a time."""
+
+    def compute(self, number: int) -> Computed:
+        """Its result exactly at commit `number`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveState:
+    """What followers of a live query see; replaced as a whole.
+
+    Attributes:
+        result: the newest good result; None when no run has succeeded yet.
+        error: why the newest run failed; None when it succeeded.
+        number: the commit of the run that last changed `result` or `error`.
+    """
+
+    result: Result | None
+    error: Exception | None
+    number: int
+
+
+class LiveQuery:
+    """One shared live query; belongs to `LiveQueries`, which guards it with its refresh lock."""
+
+    __slots__ = ("followers", "runs", "source", "state")
+
+    def __init__(self, source: LiveSource) -> None:
+        self.source = source
+        self.state: LiveState | None = None
+        self.followers = 0
+        self.runs = 0
+        """How often it was computed: work, for tests and the explorer."""
+
+    def __repr__(self) -> str:
+        return f"<LiveQuery {self.source.title}>"
+
+    def absorb(self, computed: Computed) -> tuple[LiveState, bool]:
+        """Take a run's outcome; returns the new state and whether followers must hear of it."""
+        old = self.state
+        error = computed.error
+        result = computed.result if error is None else (old.result if old else None)
+        if old is not None and _is_unchanged(old, result, error):
+            return old, False
+        self.state = LiveState(result=result, error=error, number=computed.number)
+        return self.state, True
+
+
+def _is_unchanged(old: LiveState, result: Result | None, error: Exception | None) -> bool:
+    if (old.error is None) != (error is None):
+        return False
+    if error is not None:
+        return type(error) is type(old.error) and str(error) == str(old.error)
+    if result is None or old.result is None:
+        return result is old.result
+    return result.is_same(old.result)

@@ -1,0 +1,141 @@
+"""A result as it is kept, compared and told: text, not objects.
+
+"Did it change" compares text forms, because Python's `==` says that `True == 1` and that NaN is not
+NaN; and a result kept as text gives each reader a private copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livedb.text import decode_value, encode_value
+from livedb.values import Document, Value, canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowDiff:
+    """What became of a list of documents, by `_id`.
+
+    `is_reordered` says that the documents in both lists stand in another order relative to each
+    other; added and removed ones do not count.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    is_reordered: bool
+
+
+class Result(Protocol):
+    """One value of a live query or live SQL."""
+
+    def is_same(self, other: Result) -> bool:
+        """Whether `other` is the same value to the last bit."""
+
+    def diff_from(self, old: Result | None) -> RowDiff | None:
+        """What changed since `old`; None when the rows have no ids to go by."""
+
+    def value(self) -> Any:
+        """A private copy of the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsResult:
+    """A list of documents: one text each, so that unchanged ones are neither sent nor decoded."""
+
+    ids: tuple[str, ...] | None
+    """The documents' `_id`s when all have one and they differ; else None."""
+    texts: tuple[bytes, ...]
+
+    def is_same(self, other: Result) -> bool:
+        return isinstance(other, DocumentsResult) and self.texts == other.texts
+
+    def diff_from(self, old: Result | None) -> RowDiff | None:
+        if self.ids is None or not isinstance(old, DocumentsResult) or old.ids is None:
+            return None
+        before = dict(zip(old.ids, old.texts, strict=True))
+        after = dict(zip(self.ids, self.texts, strict=True))
+        return RowDiff(
+            added=tuple(key for key in self.ids if key not in before),
+            removed=tuple(key for key in old.ids if key not in after),
+            changed=tuple(key for key in self.ids if key in before and before[key] != after[key]),
+            is_reordered=_is_reordered(old.ids, self.ids, before, after),
+        )
+
+    def value(self) -> list[Value]:
+        return [_as_document(decode_value(text)) for text in self.texts]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueResult:
+    """Any other value."""
+
+    text: bytes
+
+    def is_same(self, other: Result) -> bool:
+        return isinstance(other, ValueResult) and self.text == other.text
+
+    def diff_from(self, old: Result | None) -> RowDiff | None:
+        return None
+
+    def value(self) -> Value:
+        return _as_document(decode_value(self.text))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableResult:
+    """The rows of a SQL statement; immutable, so that it can be handed out as it is."""
+
+    table: pa.Table
+
+    def is_same(self, other: Result) -> bool:
+        if not isinstance(other, TableResult) or self.table.schema != other.table.schema:
+            return False
+        if self.table.equals(other.table):
+            return True
+        # Arrow says that NaN differs from NaN; rows that hold one are compared by their bytes.
+        return _ipc_bytes(self.table) == _ipc_bytes(other.table)
+
+    def diff_from(self, old: Result | None) -> RowDiff | None:
+        return None
+
+    def value(self) -> pa.Table:
+        return self.table
+
+
+def _ipc_bytes(table: pa.Table) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def result_of(value: Any) -> Result:
+    """The result a function returned, as it is kept.
+
+    Raises:
+        InvalidValueError: it cannot be a livedb value.
+    """
+    if isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
+        texts = tuple([encode_value(canonical(row)) for row in value])
+        ids = tuple([row.get("_id") for row in value])
+        has_ids = all(isinstance(key, str) for key in ids) and len(set(ids)) == len(ids)
+        return DocumentsResult(ids if has_ids else None, texts)
+    return ValueResult(encode_value(canonical(value)))
+
+
+def _as_document(value: Value) -> Value:
+    return Document(value) if isinstance(value, dict) else value
+
+
+def _is_reordered(
+    old: Sequence[str], new: Sequence[str], before: dict[str, bytes], after: dict[str, bytes]
+) -> bool:
+    return [key for key in old if key in after] != [key for key in new if key in before]

@@ -1,0 +1,99 @@
+"""What a live query can follow: a function with arguments, or a SQL text.
+
+Live SQL reruns when a table it reads is touched. A maintained view will be a third source here,
+with the same `key` and `compute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livedb.errors import LivedbError
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.runner import Runner
+from livedb.live.live_query import Computed
+from livedb.live.result import TableResult, result_of
+from livedb.text import encode_value
+from livedb.transactions.reads import ReadSet
+from livedb.values import Value, canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class FunctionSource:
+    """A query function and its arguments; follows redefinitions by name."""
+
+    def __init__(self, runner: Runner, name: str, args: Mapping[str, Value]) -> None:
+        self._runner = runner
+        self.name = name
+        self.args = dict(args)
+        ordered = [[key, self.args[key]] for key in sorted(self.args)]
+        self.key: Hashable = ("function", name, encode_value(ordered))
+        self.uses_sql = False
+
+    @property
+    def title(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.args.items())
+        return f"{self.name}({shown})"
+
+    @property
+    def definition(self) -> FunctionDefinition:
+        return self._runner.registry.get(self.name)
+
+    def compute(self, number: int) -> Computed:
+        try:
+            function = self.definition
+            args = function.check_arguments(self.args)
+        except LivedbError as error:
+            return Computed(result=None, error=error, number=number, reads=ReadSet())
+        run = self._runner.run_query(function, args, at=number)
+        self.uses_sql = bool(run.reads.whole_tables)
+        error, result = run.error, None
+        if error is None:
+            try:
+                result = result_of(run.value)
+            except LivedbError as refused:
+                error = refused
+        return Computed(result=result, error=error, number=number, reads=run.reads)
+
+
+class SqlAt(Protocol):
+    """Reads SQL exactly at a commit; the workspace implements it."""
+
+    def sql_at(
+        self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+    ) -> tuple[pa.Table, ReadSet]: ...
+
+
+class SqlSource:
+    """A SQL text and its parameters."""
+
+    uses_sql = True
+
+    def __init__(
+        self, reader: SqlAt, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+    ) -> None:
+        self._reader = reader
+        self.text = text
+        self.params: Any = dict(params) if isinstance(params, Mapping) else (
+            None if params is None else list(params)
+        )
+        self.key: Hashable = ("sql", text, encode_value(canonical(self.params)))
+        self._reads = ReadSet()
+
+    @property
+    def title(self) -> str:
+        return " ".join(self.text.split())
+
+    def compute(self, number: int) -> Computed:
+        try:
+            table, reads = self._reader.sql_at(number, self.text, self.params)
+        except LivedbError as error:
+            if error.is_transient:
+                raise
+            # Keep following what the last good run read, so that it recovers by itself.
+            return Computed(result=None, error=error, number=number, reads=self._reads)
+        self._reads = reads
+        return Computed(result=TableResult(table), error=None, number=number, reads=reads)

@@ -1,0 +1,1 @@
+"""Transactions: snapshots, read and write sets, the committer, subscriptions."""

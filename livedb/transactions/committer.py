@@ -1,0 +1,472 @@
+"""The committer: the one order of commits.
+
+Three numbers say how far a commit has come: `applied` (in the store, seen only by the next
+mutation) >= `durable` (in the log) >= `published` (seen by queries, handles, SQL, answers).
+
+    caller's thread        runs the user's function; hands over a finished request
+    commit step            validates, numbers and applies it        (under `_lock`)
+    log writer's thread    appends in batches, then publishes in number order, then answers
+
+The commit step of the main thread runs on a thread of its own, because only the main thread gets
+signals: a KeyboardInterrupt inside the step would leave half a commit in memory. The request
+crosses in one `SimpleQueue.put`. Other threads run the step themselves, which saves a hand-over.
+
+What is above `durable` is a speculative suffix. When the log fails, the whole suffix is undone
+newest first and each of its callers gets the typed error; a run that began on top of it finds
+`epoch` changed and runs again.
+
+Source: Kung and Robinson 1981 for validation; DeWitt et al. 1984 for group commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+
+import msgspec
+
+from livedb.clock import Clock
+from livedb.commitlog.contract import Commit, CommitLog
+from livedb.commitlog.payload import DocumentsPart, DocumentWrite, Part, SchemaPart, encode_payload
+from livedb.errors import ClosedError, ConflictError, LivedbError, LogError
+from livedb.schema.catalog import Catalog
+from livedb.store.backlog import Backlog
+from livedb.store.contract import DocumentStore
+from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.turn import Turn, TurnHolder
+from livedb.transactions.write_log import WriteLog
+
+BATCH_COMMITS_MAX = 1024
+"""Commits in one log append; bounds how long the first of a batch waits for the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitDetails:
+    """What the log keeps of the call that led to a commit."""
+
+    function: str | None = None
+    author: str | None = None
+    mutation_id: str | None = None
+    args_hash: bytes | None = None
+    result: bytes | None = None
+    log_lines: bytes | None = None
+
+
+NO_DETAILS = CommitDetails()
+
+
+class CommitRequest:
+    """One finished transaction on its way; immutable but for its outcome.
+
+    `done` is locked until the outcome is known: then `number` is the commit's, or `error` is set.
+    """
+
+    __slots__ = (
+        "_claim",
+        "begin",
+        "catalog",
+        "change",
+        "details",
+        "done",
+        "epoch",
+        "error",
+        "extra_parts",
+        "holder",
+        "number",
+        "on_publish",
+        "payload",
+        "reads",
+    )
+
+    def __init__(
+        self,
+        *,
+        begin: int,
+        epoch: int,
+        reads: ReadSet,
+        change: WriteSet,
+        catalog: Catalog | None,
+        details: CommitDetails = NO_DETAILS,
+        extra_parts: Sequence[Part] = (),
+        holder: TurnHolder | None = None,
+        on_publish: Callable[[int], None] | None = None,
+    ) -> None:
+        self.begin = begin
+        self.epoch = epoch
+        self.reads = reads
+        self.change = change
+        self.catalog = catalog
+        self.details = details
+        self.extra_parts = extra_parts
+        self.holder = holder
+        self.on_publish = on_publish
+        """Runs on the publishing thread just before the commit becomes visible; must not fail."""
+        self.payload = encode_payload(_parts(change, catalog, extra_parts))
+        self.number = 0
+        self.error: LivedbError | None = None
+        self.done = Lock()
+        self.done.acquire()
+        self._claim = Lock()
+
+    @classmethod
+    def empty(cls, *, begin: int, epoch: int) -> CommitRequest:
+        """A request without writes: it answers once everything up to `begin` is durable."""
+        nothing = WriteSet((), frozenset(), frozenset())
+        return cls(begin=begin, epoch=epoch, reads=ReadSet(), change=nothing, catalog=None)
+
+    def claim(self) -> bool:
+        """Take the request for committing, or for giving it up: whoever asks first has it."""
+        return self._claim.acquire(blocking=False)
+
+    cancel = claim
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One commit as subscribers hear of it."""
+
+    number: int
+    change: WriteSet
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedHead:
+    """The last published commit, with the log's running hash up to it."""
+
+    number: int
+    chain: bytes
+
+
+class Committer:
+    """Numbers, applies, logs and publishes commits. `close()` it.
+
+    Args:
+        log: where commits become durable.
+        after_append: called with (number, chain) after each durable batch, before it is published.
+        publish: called with each published batch, on the publishing thread, under `publish_lock`.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: CommitLog,
+        store: DocumentStore,
+        backlog: Backlog,
+        catalog: Catalog,
+        turn: Turn,
+        clock: Clock,
+        publish: Callable[[Sequence[Published]], None],
+        after_append: Callable[[int, bytes], None] | None = None,
+        is_volatile: bool = False,
+    ) -> None:
+        head = log.head
+        self._log = log
+        self._store = store
+        self._backlog = backlog
+        self._turn = turn
+        self._clock = clock
+        self._publish = publish
+        self._after_append = after_append
+        self._is_volatile = is_volatile
+        """The log is memory: append and publish within the commit step, no log writer."""
+        self._lock = Lock()
+        """Guards everything the commit step changes. Taken before `publish_lock`."""
+        self.publish_lock = Lock()
+        """Guards `published` and the subscription index. Nothing is taken inside it."""
+        self.write_log = WriteLog(head.number)
+        self.applied = head.number
+        self.durable = head.number
+        self.head = PublishedHead(head.number, head.chain)
+        self._unpublished_ids: set[str] = set()
+        """Mutation ids on their way to the log, where a retry does not find them yet."""
+        self.epoch = 0
+        """Raised when a speculative suffix is undone."""
+        self._last_ts = head.ts
+        self._catalogs: list[tuple[int, Catalog]] = [(head.number, catalog)]
+        self._handed_over: SimpleQueue[CommitRequest | None] = SimpleQueue()
+        self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
+        self._is_closed = False
+        self._broken: LivedbError | None = None
+        self._threads = [Thread(target=self._apply_loop, name="livedb-committer", daemon=True)]
+        if not is_volatile:
+            self._threads.append(Thread(target=self._log_loop, name="livedb-log", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def published(self) -> int:
+        return self.head.number
+
+    @property
+    def last_ts(self) -> int:
+        """The ts of the last commit that was given one."""
+        return self._last_ts
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tables at `applied`."""
+        return self._catalogs[-1][1]
+
+    def begin(self) -> tuple[int, int, Catalog]:
+        """(number, epoch, catalog) for a mutation to begin at: one moment's."""
+        with self._lock:
+            return self.applied, self.epoch, self._catalogs[-1][1]
+
+    def catalog_at(self, number: int) -> Catalog:
+        """The tables at commit `number`."""
+        for since, catalog in reversed(self._catalogs):
+            if since <= number:
+                return catalog
+        return self._catalogs[0][1]
+
+    def remember_catalog(self, number: int, catalog: Catalog) -> None:
+        """The tables as of a commit that recovery found in the log, given in order."""
+        if catalog is not self._catalogs[-1][1]:
+            self._catalogs.insert(-1, (number, catalog))
+
+    # -- committing ----------------------------------------------------------------------------
+
+    def submit(self, request: CommitRequest) -> None:
+        """Send a request on its way; wait for `request.done` to learn its outcome."""
+        if threading.current_thread() is threading.main_thread():
+            self._handed_over.put(request)
+        else:
+            self._commit(request)
+
+    def _apply_loop(self) -> None:
+        while (request := self._handed_over.get()) is not None:
+            self._commit(request)
+
+    def _commit(self, request: CommitRequest) -> None:
+        if not request.claim():
+            return  # its caller was interrupted before this step began, and gave it up
+        try:
+            with self._lock:
+                self._commit_locked(request)
+        except BaseException as error:
+            # Only a bug of ours gets here. What is in memory can no longer be trusted to equal
+            # the log, so the workspace takes no more writes; reads and handles go on.
+            self._broken = ClosedError(
+                "The workspace stopped taking writes after an internal error "
+                f"({type(error).__name__}: {error}). Close it and open it again."
+            )
+            self._answer(request, self._broken)
+            raise
+        finally:
+            if request.holder is not None:
+                self._turn.give(request.holder)
+
+    def _commit_locked(self, request: CommitRequest) -> None:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._answer(request, refusal)
+            return
+        number = self.applied
+        if _is_write(request):
+            number += 1
+            # The backlog first: a table that loads meanwhile must find there what it may miss.
+            self._backlog.append(number, request.change.writes)
+            if request.catalog is not None:
+                self._change_catalog(number, request.catalog)
+            self._store.apply(number, request.change.writes)
+            self.write_log.append(request.change)
+            if request.details.mutation_id is not None:
+                self._unpublished_ids.add(request.details.mutation_id)
+            self.applied = number
+        request.number = number
+        if not self._is_volatile:
+            self._unlogged.put(request)
+        else:
+            self._append([request])
+
+    def _change_catalog(self, number: int, catalog: Catalog) -> None:
+        before = self.catalog
+        self._catalogs.append((number, catalog.at(number)))
+        for table in catalog:
+            if before.by_number(table.number) is None:
+                self._store.create(table.number, number)
+
+    def _refusal(self, request: CommitRequest) -> LivedbError | None:
+        if self._broken is not None:
+            return self._broken
+        if self._is_closed:
+            return ClosedError("The workspace is closed")
+        if request.epoch != self.epoch:
+            return ConflictError("What this mutation read was undone: the commit log failed")
+        if request.details.mutation_id in self._unpublished_ids:
+            return ConflictError("The same mutation id is being committed by another caller")
+        if request.begin == self.applied:
+            return None
+        if not self.write_log.covers(request.begin):
+            return ConflictError("This mutation ran longer than the write log is kept")
+        found = self.write_log.first_conflict(request.reads, after=request.begin)
+        if found is None:
+            return None
+        number, conflict = found
+        table = self.catalog.by_number(conflict.table)
+        name = "" if table is None else table.definition.name
+        return ConflictError(
+            f"Documents read from or written to the {name!r} table changed (commit {number}, index "
+            f"{conflict.index!r}) while this mutation was being run",
+            table=name,
+            index=conflict.index,
+            number=number,
+        )
+
+    # -- log and publication -------------------------------------------------------------------
+
+    def _log_loop(self) -> None:
+        while (request := self._unlogged.get()) is not None:
+            batch = [request]
+            is_last = False
+            try:
+                while len(batch) < BATCH_COMMITS_MAX:
+                    following = self._unlogged.get_nowait()
+                    if following is None:
+                        is_last = True
+                        break
+                    batch.append(following)
+            except Empty:
+                pass
+            self._append(batch)
+            if is_last:
+                return
+
+    def _append(self, batch: list[CommitRequest]) -> None:
+        """Make a batch durable, publish it, answer its callers."""
+        stale = [request for request in batch if request.epoch != self.epoch]
+        if stale:  # queued behind a batch that failed: their state is already undone
+            for request in stale:
+                self._answer(request, ConflictError("Undone: the commit log failed before it"))
+            batch = [request for request in batch if request.epoch == self.epoch]
+        writes = [request for request in batch if _is_write(request)]
+        if writes:
+            try:
+                chain = self._log.append([self._row(request) for request in writes])
+            except LivedbError as error:
+                self._undo(batch, error)
+                return
+            last = writes[-1].number
+            self.durable = last
+            if self._after_append is not None:
+                self._after_append(last, chain)
+            self._make_visible(writes, PublishedHead(last, chain))
+        for request in batch:
+            request.done.release()
+
+    def _make_visible(self, writes: list[CommitRequest], head: PublishedHead) -> None:
+        with self.publish_lock:
+            for request in writes:
+                if request.on_publish is not None:
+                    request.on_publish(request.number)
+            self.head = head
+            if self._unpublished_ids:
+                self._unpublished_ids.difference_update(
+                    request.details.mutation_id or "" for request in writes
+                )
+            self._publish([Published(request.number, request.change) for request in writes])
+
+    def _row(self, request: CommitRequest) -> Commit:
+        self._last_ts = max(self._last_ts + 1, self._clock.now_ns())
+        details = request.details
+        return Commit(
+            request.number,
+            self._last_ts,
+            details.mutation_id,
+            details.function,
+            details.args_hash,
+            details.result,
+            details.log_lines,
+            details.author,
+            request.payload,
+        )
+
+    def _undo(self, batch: list[CommitRequest], error: LivedbError) -> None:
+        """The log failed: take back everything above `durable`, newest first."""
+        if self._is_volatile:
+            self._undo_locked()
+        else:
+            with self._lock:
+                self._undo_locked()
+        for request in batch:
+            self._answer(request, _log_error(error))
+
+    def _undo_locked(self) -> None:
+        self._backlog.undo(self.durable)
+        self._store.undo(self.durable)
+        self.write_log.undo(self.durable)
+        while self._catalogs[-1][0] > self.durable:
+            self._catalogs.pop()
+        self.applied = self.durable
+        self._unpublished_ids.clear()
+        self.epoch += 1
+
+    @staticmethod
+    def _answer(request: CommitRequest, error: LivedbError) -> None:
+        request.error = error
+        request.done.release()
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    def release(self, number: int) -> None:
+        """Forget versions, write sets and catalogs that nobody at `number` or later needs."""
+        with self._lock:
+            self._store.release(number)
+            self.write_log.release(number)
+            while len(self._catalogs) > 1 and self._catalogs[1][0] <= number:
+                self._catalogs.pop(0)
+
+    def close(self) -> None:
+        """Finish what was handed over, then stop. Later requests get ClosedError."""
+        with self._lock:
+            if self._is_closed:
+                return
+        self._handed_over.put(None)
+        self._threads[0].join()
+        with self._lock:
+            self._is_closed = True
+        self._unlogged.put(None)
+        for thread in self._threads[1:]:
+            thread.join()
+
+
+def _is_write(request: CommitRequest) -> bool:
+    """Whether the request gets a number: it wrote, or its outcome must be remembered."""
+    change = request.change
+    return bool(
+        change.writes
+        or change.names
+        or change.whole_tables
+        or request.extra_parts
+        or request.details.mutation_id
+    )
+
+
+def _parts(
+    change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]
+) -> list[Part]:
+    parts: list[Part] = []
+    if catalog is not None:
+        parts.append(SchemaPart(msgspec.json.encode(catalog.to_json())))
+    parts.extend(extra_parts)
+    if change.writes:
+        parts.append(DocumentsPart([_document_write(write) for write in change.writes]))
+    return parts
+
+
+def _document_write(write: object) -> DocumentWrite:
+    table, document_id, old, new, _ = write  # type: ignore[misc]  # a Write, unpacked for speed
+    if new is None:
+        return DocumentWrite(table, document_id, old[0], None)
+    return DocumentWrite(table, document_id, new[0], new[1])
+
+
+def _log_error(error: LivedbError) -> LivedbError:
+    if isinstance(error, LogError):
+        return LogError(error.message, code=error.code)
+    return LogError(f"The commit log could not be written: {error}")

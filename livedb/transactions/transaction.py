@@ -1,0 +1,507 @@
+"""A view of the documents at one commit, and a mutation's own writes over it.
+
+A view is *base + overlay*: the base is the store at the number the run began at, the overlay holds
+the run's own writes. A `Snapshot` has no overlay; a `Transaction` does. One read path serves both,
+records what was read, and counts it against the limits.
+
+The overlay is journalled, so that a nested mutation can be rolled back alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sortedcontainers import SortedList
+
+from livedb.errors import InvalidIdError, UniqueError
+from livedb.ids import IdFactory, table_number_of
+from livedb.keys.encoding import encode_key, prefix_end
+from livedb.keys.index_key import Path, index_key, key_suffix, split_path
+from livedb.limits import Limits
+from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.tables import TableDefinition
+from livedb.store.contract import DocumentStore, Entry, IndexChange, StoredDocument, Write
+from livedb.text import decode_fields
+from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
+from livedb.transactions.usage import Usage
+from livedb.values import Value
+
+BY_CREATION_TIME = "by_creation_time"
+BY_ID = "by_id"
+
+
+class IndexPaths(NamedTuple):
+    """One index of a table as the overlay uses it; `by_creation_time` has no paths."""
+
+    name: str
+    paths: tuple[Path, ...]
+    is_unique: bool
+
+
+_INDEX_PATHS: dict[TableDefinition, tuple[IndexPaths, ...]] = {}
+
+
+def index_paths_of(definition: TableDefinition) -> tuple[IndexPaths, ...]:
+    """The ordered indexes of a table, `by_creation_time` first. Cost: one dict hit."""
+    found = _INDEX_PATHS.get(definition)
+    if found is None:
+        if len(_INDEX_PATHS) > 4096:  # redefinitions in a long session; any entry is cheap to remake
+            _INDEX_PATHS.clear()
+        declared = (
+            IndexPaths(index.name, tuple(map(split_path, index.fields)), index.is_unique)
+            for index in definition.indexes
+        )
+        found = (IndexPaths(BY_CREATION_TIME, (), False), *declared)
+        _INDEX_PATHS[definition] = found
+    return found
+
+
+@dataclass(slots=True)
+class Pending:
+    """One document the transaction has written; keys are in `index_paths_of` order."""
+
+    old: StoredDocument | None
+    old_keys: tuple[bytes, ...] | None
+    new: StoredDocument | None
+    new_keys: tuple[bytes, ...] | None
+
+
+class Snapshot:
+    """The documents at one commit, read-only; records what was read.
+
+    Not thread-safe: it belongs to one run.
+    """
+
+    def __init__(
+        self, store: DocumentStore, catalog: Catalog, number: int, limits: Limits
+    ) -> None:
+        self.store = store
+        self.catalog = catalog
+        self.number = number
+        self.reads = ReadSet()
+        self.usage = Usage(limits)
+
+    def table(self, name: str) -> CatalogTable | None:
+        """The table of that name; the look-up itself is a read."""
+        self.reads.names.add(name)
+        return self.catalog.get(name)
+
+    def table_of(self, document_id: str) -> CatalogTable | None:
+        """The table an id belongs to, None when there is none such.
+
+        Raises:
+            InvalidIdError: `document_id` is not an id.
+        """
+        if not isinstance(document_id, str):
+            raise InvalidIdError(
+                f"Expected an id, which is a str, and got {type(document_id).__name__}"
+            )
+        table = self.catalog.by_number(table_number_of(document_id))
+        if table is not None:
+            self.reads.names.add(table.definition.name)
+        return table
+
+    def get(self, table: CatalogTable, document_id: str) -> StoredDocument | None:
+        """One document, as this run sees it."""
+        self.reads.points.add((table.number, document_id))
+        self.usage.count_range()
+        stored = self._current(table.number, document_id)
+        if stored is not None:
+            self.usage.count_read(1, len(stored.text), table.definition.name)
+        return stored
+
+    def range_read(
+        self,
+        table: CatalogTable,
+        index: str,
+        prefix: bytes,
+        lower: bytes,
+        upper: bytes | None,
+        *,
+        reverse: bool,
+    ) -> RangeRead:
+        """Begin a scan; give it to `entries` or `iter_entries`."""
+        self.usage.count_range()
+        read = RangeRead(table.number, index, prefix, lower, upper, reverse=reverse)
+        self.reads.ranges.append(read)
+        return read
+
+    def entries(self, table: CatalogTable, read: RangeRead, limit: int | None) -> list[Entry]:
+        """The next `limit` entries of a scan just begun (None: all of them)."""
+        found: list[Entry] = []
+        for block in self._blocks(table, read):
+            found += block if limit is None else block[: limit - len(found)]
+            if limit is not None and len(found) >= limit:
+                break
+        else:
+            read.is_exhausted = True
+        if found:
+            read.last_key = found[-1][0]
+            size = sum([len(entry[2][1]) for entry in found])
+            self.usage.count_read(len(found), size, table.definition.name)
+        return found
+
+    def iter_entries(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
+        """The entries of a scan one by one; only those handed out count as read."""
+        count, name = self.usage.count_read, table.definition.name
+        for block in self._blocks(table, read):
+            for entry in block:
+                read.last_key = entry[0]
+                count(1, len(entry[2][1]), name)
+                yield entry
+        read.is_exhausted = True
+
+    def count(self, table: CatalogTable) -> int:
+        """How many documents the table has; reads the whole table as far as conflicts go."""
+        read = self.range_read(table, BY_CREATION_TIME, b"", b"", None, reverse=False)
+        read.is_exhausted = True
+        return self.store.count(table.number, number=self.number)
+
+    def _current(self, table: int, document_id: str) -> StoredDocument | None:
+        return self.store.get(table, document_id, number=self.number)
+
+    def _blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+        return self.store.scan(
+            table.number,
+            read.index,
+            read.lower,
+            read.upper,
+            number=self.number,
+            reverse=read.reverse,
+        )
+
+
+class Transaction(Snapshot):
+    """A snapshot with writes of its own; becomes a commit when it is handed to the committer."""
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        catalog: Catalog,
+        number: int,
+        limits: Limits,
+        *,
+        ids: IdFactory,
+        start_ms: float,
+    ) -> None:
+        super().__init__(store, catalog, number, limits)
+        self._base_catalog = catalog
+        self._ids = ids
+        self._creation_time = start_ms
+        self._overlay: dict[int, dict[str, Pending]] = {}
+        self._orders: dict[tuple[int, str], SortedList] = {}
+        self._journal: list[tuple[int, str, Pending | None]] = []
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def count(self, table: CatalogTable) -> int:
+        base = 0
+        if self._base_catalog.by_number(table.number) is not None:
+            base = super().count(table)
+        for pending in self._overlay.get(table.number, {}).values():
+            base += (pending.new is not None) - (pending.old is not None)
+        return base
+
+    def _current(self, table: int, document_id: str) -> StoredDocument | None:
+        overlay = self._overlay.get(table)
+        if overlay is not None:
+            pending = overlay.get(document_id)
+            if pending is not None:
+                return pending.new
+        if self.catalog is not self._base_catalog and self._base_catalog.by_number(table) is None:
+            return None
+        return self.store.get(table, document_id, number=self.number)
+
+    def iter_entries(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
+        # The caller may write this table while it iterates, so own writes are merged from the
+        # start, entry by entry.
+        count, name = self.usage.count_read, table.definition.name
+        self._overlay.setdefault(table.number, {})
+        for entry in self._merged(table, read):
+            read.last_key = entry[0]
+            count(1, len(entry[2][1]), name)
+            yield entry
+        read.is_exhausted = True
+
+    def _blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+        if self._overlay.get(table.number):
+            return ([entry] for entry in self._merged(table, read))
+        return self._base_blocks(table, read)
+
+    def _base_blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+        if self._base_catalog.by_number(table.number) is None:
+            return iter(())
+        return super()._blocks(table, read)
+
+    def _merged(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
+        """Base entries not overwritten, and own writes, in key order.
+
+        Own writes made while iterating appear when their key lies ahead of the position, as a
+        cursor over an index would show them.
+        """
+        overlay = self._overlay[table.number]
+        entries = (entry for block in self._base_blocks(table, read) for entry in block)
+        ahead = next(entries, None)
+        position: bytes | None = None
+        while True:
+            while ahead is not None and ahead[1] in overlay:
+                ahead = next(entries, None)
+            own = self._next_own(table, read, position)
+            if ahead is None and own is None:
+                return
+            if own is None or (ahead is not None and (ahead[0] < own[0]) != read.reverse):
+                assert ahead is not None
+                position = ahead[0]
+                entry, ahead = ahead, next(entries, None)
+                yield entry
+            else:
+                position = own[0]
+                yield own
+
+    def _next_own(
+        self, table: CatalogTable, read: RangeRead, position: bytes | None
+    ) -> Entry | None:
+        """The own write that follows `position` within the range."""
+        order = self._order(table, read.index)
+        if read.reverse:
+            bound = read.upper if position is None else position
+            at = len(order) if bound is None else order.bisect_left((bound, ""))
+            if at == 0:
+                return None
+            key, document_id = order[at - 1]
+            if key < read.lower:
+                return None
+        else:
+            at = (
+                order.bisect_left((read.lower, ""))
+                if position is None
+                else order.bisect_left((position + b"\x00", ""))
+            )
+            if at == len(order):
+                return None
+            key, document_id = order[at]
+            if read.upper is not None and key >= read.upper:
+                return None
+        stored = self._overlay[table.number][document_id].new
+        assert stored is not None, "the order of an overlay names only documents that exist"
+        return Entry(key, document_id, stored)
+
+    def _order(self, table: CatalogTable, index: str) -> SortedList:
+        order = self._orders.get((table.number, index))
+        if order is None:
+            at = self._position(table, index)
+            order = SortedList(
+                (_key_at(pending.new_keys, at, document_id), document_id)
+                for document_id, pending in self._overlay[table.number].items()
+                if pending.new_keys is not None
+            )
+            self._orders[table.number, index] = order
+        return order
+
+    @staticmethod
+    def _position(table: CatalogTable, index: str) -> int:
+        if index == BY_ID:
+            return -1
+        names = [paths.name for paths in index_paths_of(table.definition)]
+        return names.index(index)
+
+    # -- writes --------------------------------------------------------------------------------
+
+    def writable_table(self, name: str, definition: TableDefinition | None = None) -> CatalogTable:
+        """The table to insert into, created when there is none."""
+        table = self.table(name)
+        if table is None:
+            created = TableDefinition(name=name) if definition is None else definition
+            table = CatalogTable(self.catalog.next_table_number(), created)
+            self.catalog = self.catalog.with_table(self.number, table)
+        return table
+
+    def next_creation_time(self) -> float:
+        """The creation time of the next insert: the next double after the last one's."""
+        self._creation_time = math.nextafter(self._creation_time, math.inf)
+        return self._creation_time
+
+    def new_id(self, table: CatalogTable) -> str:
+        return self._ids.new(table.number)
+
+    def insert(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        fields: dict[str, Value],
+        stored: StoredDocument,
+    ) -> None:
+        """Put a new document. `fields` are what `stored.text` encodes."""
+        self._put(table, document_id, None, None, fields, stored)
+
+    def replace(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        old: StoredDocument,
+        old_fields: dict[str, Value] | None,
+        fields: dict[str, Value],
+        stored: StoredDocument,
+    ) -> None:
+        """Put a new version of a document this run has read as `old`."""
+        self._put(table, document_id, old, old_fields, fields, stored)
+
+    def delete(self, table: CatalogTable, document_id: str, old: StoredDocument) -> None:
+        self._put(table, document_id, old, None, None, None)
+
+    def _put(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        old: StoredDocument | None,
+        old_fields: dict[str, Value] | None,
+        fields: dict[str, Value] | None,
+        stored: StoredDocument | None,
+    ) -> None:
+        number = table.number
+        overlay = self._overlay.get(number)
+        if overlay is None:
+            overlay = self._overlay[number] = {}
+        size = len(stored.text) if stored is not None else 0
+        self.usage.count_write(size, table.definition.name)
+        before = overlay.get(document_id)
+        indexes = index_paths_of(table.definition)
+        new_keys = None
+        if stored is not None:
+            assert fields is not None
+            new_keys = _keys(indexes, fields, document_id, stored)
+            for at, index in enumerate(indexes):
+                if index.is_unique:
+                    self._check_unique(table, index, new_keys[at], document_id, stored)
+        if before is not None:
+            pending = Pending(before.old, before.old_keys, stored, new_keys)
+            taken_keys = before.new_keys
+        else:
+            old_keys = None
+            if old is not None:
+                known = old_fields if old_fields is not None else decode_fields(old.text)
+                old_keys = _keys(indexes, known, document_id, old)
+            pending = Pending(old, old_keys, stored, new_keys)
+            taken_keys = None
+        self._journal.append((number, document_id, before))
+        overlay[document_id] = pending
+        if self._orders:
+            self._reorder(table, document_id, taken_keys, new_keys)
+
+    def _reorder(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        taken: tuple[bytes, ...] | None,
+        added: tuple[bytes, ...] | None,
+    ) -> None:
+        for (number, index), order in self._orders.items():
+            if number != table.number:
+                continue
+            at = self._position(table, index)
+            if taken is not None:
+                order.remove((_key_at(taken, at, document_id), document_id))
+            if added is not None:
+                order.add((_key_at(added, at, document_id), document_id))
+
+    def _check_unique(
+        self,
+        table: CatalogTable,
+        index: IndexPaths,
+        key: bytes,
+        document_id: str,
+        stored: StoredDocument,
+    ) -> None:
+        """Refuse a second document under one key; the look-up is a read like any other."""
+        prefix = key[: len(key) - len(key_suffix(stored.creation_time, document_id))]
+        read = self.range_read(
+            table, index.name, prefix, prefix, prefix_end(prefix), reverse=False
+        )
+        for entry in self.entries(table, read, 2):
+            if entry.id != document_id:
+                fields = ", ".join(".".join(path) for path in index.paths)
+                name = table.definition.name
+                raise UniqueError(
+                    f"Table {name!r} already has a document with this {fields} "
+                    f"(unique index {index.name!r}): {entry.id}. Patch that one, or use another "
+                    "value.",
+                    index=index.name,
+                    existing_id=entry.id,
+                )
+
+    # -- nesting -------------------------------------------------------------------------------
+
+    def savepoint(self) -> tuple[int, Catalog]:
+        """A mark to roll back to."""
+        return len(self._journal), self.catalog
+
+    def rollback(self, savepoint: tuple[int, Catalog]) -> None:
+        """Undo every write since `savepoint`; what was read stays read."""
+        length, self.catalog = savepoint
+        while len(self._journal) > length:
+            number, document_id, before = self._journal.pop()
+            if before is None:
+                del self._overlay[number][document_id]
+            else:
+                self._overlay[number][document_id] = before
+        self._orders.clear()
+
+    # -- outcome -------------------------------------------------------------------------------
+
+    @property
+    def has_written(self) -> bool:
+        return bool(self._journal) or self.has_new_tables
+
+    @property
+    def has_new_tables(self) -> bool:
+        return self.catalog is not self._base_catalog
+
+    def write_set(self) -> WriteSet:
+        """What this transaction changes, without writes that leave a document as it was."""
+        writes = []
+        for number, overlay in self._overlay.items():
+            table = self.catalog.by_number(number)
+            if table is None:
+                continue  # created in a nested mutation that was rolled back
+            indexes = index_paths_of(table.definition)
+            for document_id, pending in overlay.items():
+                if pending.old == pending.new:
+                    continue
+                changes = _index_changes(indexes, pending)
+                writes.append(Write(number, document_id, pending.old, pending.new, changes))
+        return WriteSet(tuple(writes), self._changed_names(), frozenset())
+
+    def _changed_names(self) -> frozenset[str]:
+        if self.catalog is self._base_catalog:
+            return frozenset()
+        return self.catalog.changed_names(self._base_catalog)
+
+
+def _keys(
+    indexes: Sequence[IndexPaths],
+    fields: dict[str, Value],
+    document_id: str,
+    stored: StoredDocument,
+) -> tuple[bytes, ...]:
+    suffix = key_suffix(stored.creation_time, document_id)
+    if len(indexes) == 1:
+        return (suffix,)
+    return (suffix, *[index_key(fields, index.paths, suffix) for index in indexes[1:]])
+
+
+def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
+    assert keys is not None
+    return encode_key(document_id) if at < 0 else keys[at]
+
+
+def _index_changes(indexes: Sequence[IndexPaths], pending: Pending) -> list[IndexChange]:
+    old, new = pending.old_keys, pending.new_keys
+    return [
+        IndexChange(
+            index.name, None if old is None else old[at], None if new is None else new[at]
+        )
+        for at, index in enumerate(indexes)
+    ]

@@ -1,0 +1,56 @@
+"""The turn: whose mutation runs now.
+
+Mutations of a workspace run one at a time, which saves reruns; correctness never depends on it,
+since every commit is validated by its read set. So a turn may be overtaken: after `turn_ms_max`
+the next caller goes on beside a holder that sleeps, debugs or waits for input. For the same reason
+a turn lost to a signal at the wrong bytecode heals itself: the next caller overtakes it.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from livedb.clock import Clock
+
+
+class TurnHolder:
+    """One run's hold on the turn; `is_exclusive` ones (schema changes, loads) are not overtaken."""
+
+    __slots__ = ("is_exclusive", "since_s")
+
+    def __init__(self, *, is_exclusive: bool = False) -> None:
+        self.is_exclusive = is_exclusive
+        self.since_s = 0.0
+
+
+class Turn:
+    """A lock that waits only so long for its holder."""
+
+    def __init__(self, clock: Clock, *, turn_ms_max: float) -> None:
+        self._clock = clock
+        self._turn_s_max = turn_ms_max / 1000
+        self._lock = Lock()
+        self._holder: TurnHolder | None = None
+
+    def take(self, holder: TurnHolder) -> None:
+        """Wait for the turn, or overtake a holder that has had it for too long."""
+        if not self._lock.acquire(blocking=False):
+            while not self._lock.acquire(timeout=self._turn_s_max):
+                if self._may_overtake(holder):
+                    break
+        holder.since_s = self._clock.monotonic_s()
+        self._holder = holder
+
+    def give(self, holder: TurnHolder) -> None:
+        """Give the turn back; does nothing when it was overtaken."""
+        if self._holder is holder:
+            self._holder = None
+            self._lock.release()
+
+    def _may_overtake(self, holder: TurnHolder) -> bool:
+        current = self._holder
+        if current is None:
+            return True  # released just now, or lost to a signal before it was written down
+        if current.is_exclusive or holder.is_exclusive:
+            return False
+        return self._clock.monotonic_s() - current.since_s >= self._turn_s_max

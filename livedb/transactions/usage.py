@@ -1,0 +1,96 @@
+"""What one run has used of its limits.
+
+Counters are raised before they are compared, as in Convex, so the error names the first document
+too many and nothing beyond it was handed out.
+"""
+
+from __future__ import annotations
+
+from livedb.errors import LimitError
+from livedb.limits import Limits
+
+WARN_SHARE = 0.8
+
+
+class Usage:
+    """Documents, bytes and ranges a run has read and written."""
+
+    __slots__ = (
+        "bytes_read",
+        "bytes_written",
+        "documents_read",
+        "documents_written",
+        "index_ranges",
+        "limits",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.documents_read = 0
+        self.bytes_read = 0
+        self.index_ranges = 0
+        self.documents_written = 0
+        self.bytes_written = 0
+
+    def count_range(self) -> None:
+        self.index_ranges += 1
+        if self.index_ranges > self.limits.index_ranges_max:
+            raise LimitError(
+                "Too many reads in a single function execution "
+                f"(limit: {self.limits.index_ranges_max})",
+                code="TooManyReads",
+            )
+
+    def count_read(self, documents: int, size_bytes: int, table: str) -> None:
+        self.documents_read += documents
+        self.bytes_read += size_bytes
+        if self.documents_read > self.limits.documents_read_max:
+            raise LimitError(
+                "Too many documents read in a single function execution "
+                f"(limit: {self.limits.documents_read_max}), the last of them from {table!r}. "
+                "Consider using smaller limits in your queries, paginating your queries, or using "
+                "indexed queries with a selective index range expressions; db.sql has no such "
+                "limit.",
+                code="TooManyDocumentsRead",
+            )
+        if self.bytes_read > self.limits.bytes_read_max:
+            raise LimitError(
+                "Too many bytes read in a single function execution "
+                f"(limit: {self.limits.bytes_read_max} bytes), the last of them from {table!r}. "
+                "Paginate, use a more selective index range, or use db.sql.",
+                code="TooManyBytesRead",
+            )
+
+    def count_write(self, size_bytes: int, table: str) -> None:
+        self.documents_written += 1
+        self.bytes_written += size_bytes
+        if self.documents_written > self.limits.documents_written_max:
+            raise LimitError(
+                "Too many writes in a single function execution "
+                f"(limit: {self.limits.documents_written_max}), the last of them to {table!r}. "
+                "Write in several mutations, or use db.load for bulk data.",
+                code="TooManyWrites",
+            )
+        if self.bytes_written > self.limits.bytes_written_max:
+            raise LimitError(
+                "Too many bytes written in a single function execution "
+                f"(limit: {self.limits.bytes_written_max} bytes), the last of them to {table!r}. "
+                "Write in several mutations, or use db.load for bulk data.",
+                code="TooManyBytesWritten",
+            )
+
+    def warnings(self) -> list[str]:
+        """One line for each limit that is more than 80 % used."""
+        limits = self.limits
+        pairs = (
+            ("documents read", self.documents_read, limits.documents_read_max),
+            ("bytes read", self.bytes_read, limits.bytes_read_max),
+            ("index ranges read", self.index_ranges, limits.index_ranges_max),
+            ("documents written", self.documents_written, limits.documents_written_max),
+            ("bytes written", self.bytes_written, limits.bytes_written_max),
+        )
+        return [
+            f"{used:,} of at most {most:,} {what}"
+            for what, used, most in pairs
+            if used > WARN_SHARE * most
+        ]
