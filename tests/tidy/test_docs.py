@@ -1,0 +1,100 @@
+"""What a user can set, catch or call is written down, and what is written down runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from livedb import errors, limits
+
+REPOSITORY = Path(__file__).parents[2]
+REFERENCE = (REPOSITORY / "docs/reference.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+
+
+def test_every_limit_is_in_the_reference_and_no_other():
+    fields = {field.name for field in dataclasses.fields(limits.Limits)}
+    section = REFERENCE.partition("## Errors")[0]
+    assert set(re.findall(r"^\| `(\w+)`", section, flags=re.MULTILINE)) == fields
+
+
+def test_every_error_is_in_the_reference_and_no_other():
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.LivedbError)
+    }
+    section = REFERENCE.partition("## Errors")[2]
+    assert set(re.findall(r"^\| `(\w+)`", section, flags=re.MULTILINE)) == classes
+
+
+def test_the_reference_says_which_errors_pass():
+    transient = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.TransientError)
+    }
+    section = REFERENCE.partition("## Errors")[2]
+    assert set(re.findall(r"^\| `(\w+)`.*\| yes \|$", section, flags=re.MULTILINE)) == transient
+
+
+def test_the_tree_of_errors_names_every_class():
+    tree = errors.__doc__.partition("A class says")[0]
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.LivedbError)
+    }
+    assert set(re.findall(r"[A-Z]\w*Error", tree)) == classes
+
+
+def make_verbs() -> set[str]:
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
+    assert phony is not None
+    return set(phony[1].split())
+
+
+def test_every_make_verb_has_a_line_of_help():
+    done = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert set(re.findall(r"^make (\w+) ", done.stdout, flags=re.MULTILINE)) == make_verbs() - {
+        "help",
+        "constraints",  # for who changes pyproject.toml; its comment says so
+    }
+
+
+def test_every_make_verb_is_in_the_readme():
+    unnamed = {
+        verb for verb in make_verbs() if f"`{verb}`" not in README and f"make {verb}" not in README
+    }
+    assert unnamed == {"constraints"}
+
+
+def test_the_files_that_the_readme_points_to_exist():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [target for target in targets if not (REPOSITORY / target).exists()] == []
+
+
+def test_the_code_that_opens_the_readme_runs(tmp_path):
+    code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert code is not None
+    check = (
+        "\nassert list(mine.df.title) == ['Write the docs'], mine.df"
+        "\nassert by_user.df.to_dict('records') == [{'name': 'Ana', 'n': 1}], by_user.df"
+        "\ndb.close()\n"
+    )
+    (tmp_path / "readme.py").write_text(code[1] + check)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "readme.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,45 @@
+"""`import livedb` is light: what is heavy loads when it is first needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "IPython",
+    "anywidget",
+    "duckdb",
+    "ipywidgets",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "sqlglot",
+    "starlette",
+    "traitlets",
+)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after `statement`."""
+    script = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_livedb_loads_nothing_heavy():
+    assert loaded_after("import livedb").isdisjoint(HEAVY)
+
+
+def test_the_public_names_that_annotate_a_function_load_nothing_heavy():
+    names = "UNSET, Id, Int64, Missing, MutationContext, QueryContext, v, mutation, query"
+    assert loaded_after(f"from livedb import {names}").isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("name", ["duckdb", "pandas", "pyarrow", "ipywidgets", "traitlets"])
+def test_the_probe_sees_what_is_loaded(name):
+    assert name in loaded_after(f"import {name}")
