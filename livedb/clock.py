@@ -37,12 +37,15 @@ class SystemClock(Clock):
     """The machine's clock and the operating system's randomness."""
 
     def now_ns(self) -> int:
+        """The machine's wall clock."""
         return time.time_ns()
 
     def monotonic_s(self) -> float:
+        """Seconds since the machine started, or the like."""
         return time.monotonic()
 
     def random_bytes(self, count: int) -> bytes:
+        """The operating system's randomness."""
         return os.urandom(count)
 
 
@@ -61,12 +64,15 @@ class ManualClock(Clock):
         self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose
 
     def now_ns(self) -> int:
+        """The moment last set, plus what advanced since."""
         return self._now_ns
 
     def monotonic_s(self) -> float:
+        """What advanced since the clock was made."""
         return self._elapsed_ns / 1e9
 
     def random_bytes(self, count: int) -> bytes:
+        """The next bytes of the seeded generator."""
         return self._random.randbytes(count)
 
     def advance(self, seconds: float) -> None:

@@ -5,8 +5,8 @@
     {"$bytes": base64}  {"$int64": "decimal"}  {"$float": "nan" | "inf" | "-inf"}
     {"$datetime": "2026-01-31T12:00:00.000000Z"}
 
-No field name starts with `$`, so a tag is never mistaken for a document's own object. The commit log,
-the row store and DuckDB all hold this form; Convex's wire form is made at the edge
+No field name starts with `$`, so a tag is never mistaken for a document's own object. The commit
+log, the row store and DuckDB all hold this form; Convex's wire form is made at the edge
 (`livedb.protocol.convex_json`).
 
 A stored text starts with one flag byte. Most documents are *plain*: msgspec alone writes and reads
@@ -32,6 +32,7 @@ TAGGED = b"\x01"
 """First byte of a text that holds tags."""
 
 _PLAIN_BYTE = PLAIN[0]
+_AFTER_FLAG = slice(1, None)  # made once: building it costs a third of taking it
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
@@ -42,14 +43,13 @@ def encode_fields(fields: Mapping[str, Value], *, is_plain: bool | None = None) 
     """The stored text of a document's canonical fields, `_id` and `_creationTime` left out.
 
     Args:
+        fields: in canonical types.
         is_plain: as `prepare_fields` or `measure` said; None measures here.
     Cost: about 0.3 us for six plain primitives when `is_plain` is given.
     """
     if "_id" in fields or "_creationTime" in fields:
         fields = {
-            name: value
-            for name, value in fields.items()
-            if name not in ("_id", "_creationTime")
+            name: value for name, value in fields.items() if name not in ("_id", "_creationTime")
         }
     if is_plain is None:
         is_plain = measure(fields)[1]
@@ -60,7 +60,7 @@ def encode_fields(fields: Mapping[str, Value], *, is_plain: bool | None = None) 
 
 def decode_fields(text: bytes | memoryview) -> dict[str, Value]:
     """The fields of a stored text. Cost: about 0.35 us for six plain primitives."""
-    fields: dict[str, Value] = _decode_json(text[1:])
+    fields: dict[str, Value] = _decode_json(text[_AFTER_FLAG])
     if text[0] != _PLAIN_BYTE:
         _untag_dict(fields)
     return fields
@@ -70,10 +70,11 @@ def decode_document(document_id: str, stored: tuple[float, bytes]) -> Document:
     """The document of a stored version: a private copy. Cost: about 0.55 us for six fields.
 
     Args:
+        document_id: the `_id` it is stored under.
         stored: creation time and stored text, a `livedb.store.contract.StoredDocument`.
     """
     creation_time, text = stored
-    document = Document(_decode_json(text[1:]))
+    document = Document(_decode_json(text[_AFTER_FLAG]))
     if text[0]:
         _untag_dict(document)
     document["_id"] = document_id
@@ -86,7 +87,7 @@ def decode_block(entries: Iterable[tuple[Any, str, tuple[float, bytes]]]) -> lis
     decode = _decode_json
     documents = []
     for _, document_id, (creation_time, text) in entries:
-        document = Document(decode(text[1:]))
+        document = Document(decode(text[_AFTER_FLAG]))
         if text[0]:
             _untag_dict(document)
         document["_id"] = document_id

@@ -5,16 +5,16 @@ A value is one of
     None  bool  int (within +-2^53)  float  Int64  str  bytes  list  dict  datetime (aware, UTC)
 
 `int` and `float` are one type, *number*, to validators and indexes, yet each comes back as written.
-`Int64` is a type of its own, as in Convex. A NaN is kept as the one quiet NaN: payload and sign of a
-NaN mean nothing in any of the places a value travels to.
+`Int64` is a type of its own, as in Convex. A NaN is kept as the one quiet NaN: payload and sign of
+a NaN mean nothing in any of the places a value travels to.
 
 `canonical` makes a private copy in exactly these types. It converts what has one exact equal: numpy
-scalars, pandas' `Timestamp`, `NaT` and `NA`, `Decimal`, an `Enum` by its value, tuples, and a `date`
-as its midnight in UTC. It refuses everything else, with the path to it, and never rounds. No numpy or
-pandas is imported for that: their types are told by the name of their module.
+scalars, pandas' `Timestamp`, `NaT` and `NA`, `Decimal`, an `Enum` by its value, tuples, and a
+`date` as its midnight in UTC. It refuses everything else, with the path to it, and never rounds. No
+numpy or pandas is imported for that: their types are told by the name of their module.
 
-"Is it the same value" is `same_value`, never `==`: Python says {'x': True} == {'x': 1} == {'x': 1.0}
-== {'x': Int64(1)}, 0.0 == -0.0 and NaN != NaN.
+"Is it the same value" is `same_value`, never `==`: Python says {'x': True} == {'x': 1} == {'x':
+1.0} == {'x': Int64(1)}, 0.0 == -0.0 and NaN != NaN.
 
 Source: spec semantics.md 1; design section 2.
 """
@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from math import copysign
-from typing import Any, Final, SupportsIndex, final
+from math import copysign, isnan
+from typing import Any, Final, Self, SupportsIndex, final
 
 from livedb.errors import InvalidValueError
 from livedb.limits import (
@@ -65,7 +65,8 @@ class Int64(int):
 
     __slots__ = ()
 
-    def __new__(cls, value: SupportsIndex = 0) -> Int64:
+    def __new__(cls, value: SupportsIndex = 0) -> Self:
+        """An Int64 of a whole number; neither text nor a float is taken for one."""
         if isinstance(value, bool):
             raise TypeError(f"Int64 takes a whole number, not {value!r}")
         number = operator.index(value)
@@ -158,6 +159,7 @@ def canonical(
     """A private deep copy of `value` in canonical types.
 
     Args:
+        value: anything.
         path: where `value` stands, for messages.
         nesting_max: levels of containers allowed; a list or dict of primitives is one.
         allow_unset: leave out fields that are `UNSET`, at every level, as Convex does with
@@ -170,7 +172,7 @@ def canonical(
     if value is UNSET and allow_unset:
         return UNSET
     try:
-        return _canonical(value, nesting_max, allow_unset)
+        return _canonical(value, nesting_max, allow_unset=allow_unset)
     except _Refusal as refusal:
         raise refusal.as_error(path) from None
 
@@ -223,32 +225,31 @@ def _prepare(fields: Mapping[str, Value]) -> tuple[dict[str, Value], int, bool]:
     names = _TOP_NAMES
     name = None
     try:
-        for name, value in fields.items():  # noqa: B007 - named in the handler below
-            canonical_name = names[name]
+        for name, given in fields.items():
+            value = given
             kind = type(value)
             if kind is str:
                 # `isascii` is a flag on the string: no pass over it.
-                length = len(value) if value.isascii() else _utf8_length(value)
-                size += length + 2
+                size += (len(value) if value.isascii() else _utf8_length(value)) + 2
             elif kind is int:
                 if not _INT_MIN <= value <= _INT_MAX:
                     raise _int_refusal(value)
                 size += 9
             elif kind is float:
                 if value - value != 0.0:  # NaN or infinite; cheaper than a call
+                    value = _canonical_float(value)
                     is_plain = False
-                    if value != value:
-                        value = _NAN
                 size += 9
             elif value is None or kind is bool:
                 size += 1
             elif value is UNSET:
                 continue
             else:
-                value = _canonical(value, DOCUMENT_NESTING_MAX - 1, True)
+                value = _canonical(value, DOCUMENT_NESTING_MAX - 1, allow_unset=True)
                 value_size, value_is_plain = measure(value)
                 size += value_size
                 is_plain = is_plain and value_is_plain
+            canonical_name = names[name]
             result[canonical_name] = value
             size += len(canonical_name) + 1
     except _Refusal as refusal:
@@ -268,7 +269,7 @@ def _check_document(fields: dict[str, Value], size: int) -> None:
         )
 
 
-def _canonical(value: Value, nesting_left: int, allow_unset: bool) -> Value:
+def _canonical(value: Value, nesting_left: int, *, allow_unset: bool) -> Value:
     kind = type(value)
     if kind is str:
         if not value.isascii():
@@ -281,18 +282,18 @@ def _canonical(value: Value, nesting_left: int, allow_unset: bool) -> Value:
             raise _int_refusal(value)
         return value
     if kind is float:
-        return value if value == value else _NAN
+        return _canonical_float(value)
     if kind is list or kind is tuple:
-        return _canonical_list(value, nesting_left, allow_unset)
+        return _canonical_list(value, nesting_left, allow_unset=allow_unset)
     if kind is dict or kind is Document:
-        return _canonical_dict(value, nesting_left, allow_unset)
+        return _canonical_dict(value, nesting_left, allow_unset=allow_unset)
     if kind is datetime:
         return _canonical_datetime(value)
-    return _converted(value, nesting_left, allow_unset)
+    return _converted(value, nesting_left, allow_unset=allow_unset)
 
 
 def _canonical_list(
-    items: list[Value] | tuple[Value, ...], nesting_left: int, allow_unset: bool
+    items: list[Value] | tuple[Value, ...], nesting_left: int, *, allow_unset: bool
 ) -> list[Value]:
     if nesting_left <= 0:
         raise _too_nested()
@@ -305,7 +306,8 @@ def _canonical_list(
     try:
         # No comprehension: when it fails, the length of `result` is the index that failed.
         for item in items:
-            result.append(_canonical(item, nesting_left - 1, allow_unset))  # noqa: PERF401
+            result.append(_canonical(item, nesting_left - 1, allow_unset=allow_unset))  # noqa:
+            PERF401
     except _Refusal as refusal:
         refusal.steps.append(path_step(len(result)))
         raise
@@ -313,7 +315,7 @@ def _canonical_list(
 
 
 def _canonical_dict(
-    fields: Mapping[str, Value], nesting_left: int, allow_unset: bool
+    fields: Mapping[str, Value], nesting_left: int, *, allow_unset: bool
 ) -> dict[str, Value]:
     if nesting_left <= 0:
         raise _too_nested()
@@ -322,14 +324,18 @@ def _canonical_dict(
     result: dict[str, Value] = {}
     name = None
     try:
-        for name, value in fields.items():  # noqa: B007 - named in the handler below
+        for name, value in fields.items():
             if value is UNSET and allow_unset:
                 continue
-            result[_NAMES[name]] = _canonical(value, nesting_left - 1, allow_unset)
+            result[_NAMES[name]] = _canonical(value, nesting_left - 1, allow_unset=allow_unset)
     except _Refusal as refusal:
         refusal.steps.append(path_step(name))
         raise
     return result
+
+
+def _canonical_float(value: float) -> float:
+    return _NAN if isnan(value) else value
 
 
 def _canonical_datetime(value: datetime) -> datetime:
@@ -346,12 +352,12 @@ def _canonical_datetime(value: datetime) -> datetime:
 # --- conversions of foreign types -----------------------------------------------------------------
 
 
-def _converted(value: Value, nesting_left: int, allow_unset: bool) -> Value:
+def _converted(value: Value, nesting_left: int, *, allow_unset: bool) -> Value:
     """`value`, of none of the canonical types, as the one value it is exactly equal to."""
     if value is UNSET:
         raise _Refusal("UNSET means that a field is absent; it cannot be a value here")
     if isinstance(value, Enum):
-        return _canonical(value.value, nesting_left, allow_unset)
+        return _canonical(value.value, nesting_left, allow_unset=allow_unset)
     module = type(value).__module__.partition(".")[0]
     if module == "numpy":
         return _from_numpy(value, nesting_left)
@@ -359,9 +365,9 @@ def _converted(value: Value, nesting_left: int, allow_unset: bool) -> Value:
         return _from_pandas(value)
     for base, convert in _BASES:
         if isinstance(value, base):
-            return _canonical(convert(value), nesting_left, allow_unset)
+            return _canonical(convert(value), nesting_left, allow_unset=allow_unset)
     if isinstance(value, Mapping):
-        return _canonical_dict(value, nesting_left, allow_unset)
+        return _canonical_dict(value, nesting_left, allow_unset=allow_unset)
     raise _unsupported(value)
 
 
@@ -380,11 +386,11 @@ def _from_numpy(value: Value, nesting_left: int) -> Value:
     plain = value.item()
     if type(plain) is type(value):  # a longdouble stays itself: wider than any type of ours
         plain = float(value)
-        if plain != value and value == value:
+        if plain != value and not isnan(plain):
             raise _Refusal(f"{_shown(value)} is no exact float")
     if type(plain) not in _NUMPY_RESULTS:
         raise _unsupported(value)
-    return _canonical(plain, nesting_left, False)
+    return _canonical(plain, nesting_left, allow_unset=False)
 
 
 _NUMPY_RESULTS = frozenset({bool, int, float, str, bytes})
@@ -395,9 +401,7 @@ def _from_pandas(value: Value) -> Value:
     if name in {"NAType", "NaTType"}:
         return None
     if name == "Timestamp":
-        if value.nanosecond:
-            raise _Refusal(f"{_shown(value)} has nanoseconds; livedb keeps microseconds")
-        return _canonical_datetime(value.to_pydatetime())
+        return _canonical_datetime(_exact_datetime(value))
     raise _unsupported(value)
 
 
@@ -420,6 +424,8 @@ def _from_date(value: date) -> datetime:
 
 
 def _exact_datetime(value: datetime) -> datetime:
+    if getattr(value, "nanosecond", 0):  # a subclass of pandas' Timestamp
+        raise _Refusal(f"{_shown(value)} has nanoseconds; livedb keeps microseconds")
     return datetime.combine(value.date(), value.timetz())
 
 
@@ -468,7 +474,7 @@ def _checked_name(name: object) -> str:
         raise _Refusal(f"field name {_shown(name)} is not a string")
     if isinstance(name, Enum):
         name = name.value
-    name = str.__str__(name)  # type: ignore[arg-type]  # an exact str, whatever the subclass
+    name = str.__str__(name)  # an exact str, whatever the subclass
     if len(name) > FIELD_NAME_LENGTH_MAX:
         raise _Refusal(
             f"field name {name[:20]}... has {len(name)} characters, limit {FIELD_NAME_LENGTH_MAX}"
@@ -496,7 +502,7 @@ def _system_field(name: str) -> _Refusal:
 
 
 def path_step(step: object) -> str:
-    """One step of a path into a value: `.title`, `["a b"]` for a name that is no identifier, `[2]`."""
+    """One step of a path into a value: `.title`, `[2]`, `["a b"]` for other names."""
     if isinstance(step, str) and step.isidentifier() and step.isascii():
         return f".{step}"
     return f"[{_shown(step)}]"
@@ -614,7 +620,7 @@ def same_value(left: Value, right: Value) -> bool:
     if kind is float:
         # Unequal floats may both be NaN; equal ones may be the two zeros.
         if left != right:
-            return left != left and right != right
+            return isnan(left) and isnan(right)
         return left != 0.0 or copysign(1.0, left) == copysign(1.0, right)
     if kind is list:
         return len(left) == len(right) and all(map(same_value, left, right))

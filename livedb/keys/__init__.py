@@ -1,0 +1,1 @@
+"""Index keys as bytes: their encoding, and intervals of them."""

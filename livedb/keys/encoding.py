@@ -6,10 +6,10 @@ One component of a key is a type tag and a payload:
     < string 10 < bytes 11 < array 12 < object 15
 
 A number is its float64 in IEEE total order (int n has the key of float n, a datetime that of its
-milliseconds), so -0.0 < 0.0 and NaN equals NaN. Strings and bytes end with 00, a 00 inside is 00 FF.
-Arrays and objects end with 00, which sorts before any tag and any name; an object is its sorted
-(name, value) pairs. Every component thus says itself where it ends, and the key of an index entry is
-the concatenation of its fields' components, then `_creationTime`'s, then `_id`'s.
+milliseconds), so -0.0 < 0.0 and NaN equals NaN. Strings and bytes end with 00, a 00 inside is 00
+FF. Arrays and objects end with 00, which sorts before any tag and any name; an object is its sorted
+(name, value) pairs. Every component thus says itself where it ends, and the key of an index entry
+is the concatenation of its fields' components, then that of `_creationTime`, then that of `_id`.
 
 Source: spec semantics.md 1; Convex value/src/sorting.rs.
 """
@@ -46,7 +46,7 @@ _MINUS_ZERO_KEY = bytes([_NUMBER]) + _pack_double(-0.0).translate(_flip_all)
 _NAN_KEY = bytes.fromhex("0dfff8000000000000")
 
 
-def encode_key(value: Value | Missing) -> bytes:
+def encode_key(value: Value) -> bytes:
     """The key of one component; `UNSET` is an absent field.
 
     Raises:
@@ -80,17 +80,17 @@ def _number_key(value: float) -> bytes:
         return _pack_number(_NUMBER, -value)
     if value < 0.0:
         return b"\x0d" + _pack_double(value).translate(_flip_all)
-    if value != value:
-        return _NAN_KEY
-    return _ZERO_KEY if _pack_double(value)[0] == 0 else _MINUS_ZERO_KEY
+    if value == 0.0:
+        return _ZERO_KEY if _pack_double(value)[0] == 0 else _MINUS_ZERO_KEY
+    return _NAN_KEY
 
 
-def encode_parts(values: Iterable[Value | Missing]) -> list[bytes]:
+def encode_parts(values: Iterable[Value]) -> list[bytes]:
     """The components of several values; joined, they are the key or a prefix of it."""
     return [encode_key(value) for value in values]
 
 
-def decode_key(data: bytes) -> list[Value | Missing]:
+def decode_key(data: bytes) -> list[Value]:
     """The values of a key's components; numbers come back as float.
 
     Raises:
@@ -129,11 +129,10 @@ def _encode_int64(value: Int64) -> bytes:
     number = int(value)
     if number == 0:
         return bytes([_ZERO_INT64])
-    for step, bits in enumerate((7, 15, 31, 63), start=1):
-        if -(1 << bits) <= number < 1 << bits:
-            break
+    magnitude_bits = (number if number > 0 else ~number).bit_length()
+    step = next(step for step in (1, 2, 3, 4) if magnitude_bits < 8 << step - 1)
     tag = _ZERO_INT64 + (step if number > 0 else -step)
-    return bytes([tag]) + number.to_bytes(1 << (step - 1), "big", signed=True)
+    return bytes([tag]) + number.to_bytes(1 << step - 1, "big", signed=True)
 
 
 def _encode_object(value: dict[str, Value]) -> bytes:
@@ -157,7 +156,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 }
 
 
-def _decode(data: bytes, at: int) -> tuple[Value | Missing, int]:
+def _decode(data: bytes, at: int) -> tuple[Value, int]:
     """The value of the component at `at`, and where the next one starts."""
     tag = data[at]
     at += 1
@@ -188,12 +187,9 @@ _CONSTANTS: dict[int, Value] = {
 
 
 def _decode_number(data: bytes) -> float:
-    if data[0] >= 0x80:
-        data = bytes([data[0] & 0x7F]) + data[1:]
-    else:
-        data = data.translate(_flip_all)
-    number: float = _unpack_double(data)[0]
-    return number
+    is_negative = data[0] < 0x80
+    number: float = _unpack_double(data.translate(_flip_all) if is_negative else data)[0]
+    return number if is_negative else -number
 
 
 def _decode_escaped(data: bytes, at: int) -> tuple[bytes, int]:

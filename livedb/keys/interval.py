@@ -14,6 +14,7 @@ class Interval(NamedTuple):
     upper: bytes | None
 
     def contains(self, key: bytes) -> bool:
+        """Whether `key` lies in it."""
         return self.lower <= key and (self.upper is None or key < self.upper)
 
     def overlaps(self, other: Interval) -> bool:
@@ -26,6 +27,7 @@ class Interval(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
+        """Whether no key lies in it."""
         return self.upper is not None and self.upper <= self.lower
 
 
@@ -105,4 +107,4 @@ class IntervalSet:
             is_last = index == len(self._lowers) - 1
             assert upper is not None or is_last, self
             assert upper is None or lower < upper, self
-            assert is_last or upper is not None and upper < self._lowers[index + 1], self
+            assert is_last or (upper is not None and upper < self._lowers[index + 1]), self

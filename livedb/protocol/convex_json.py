@@ -4,8 +4,8 @@ On the wire every JSON number is a float64, however it is written; an int64 is `
 bytes are `{"$bytes": ..}`, and NaN, the infinities and -0.0 are `{"$float": ..}`, each with the
 base64 of its little-endian bytes. Whole floats are written with a point (`3.0`): the older Python
 client refuses a JSON integer where it expects a number. A `datetime` leaves as its number of
-milliseconds; that a number is meant as an `int` or a `datetime` only the schema knows, so validators
-turn it back, not this module.
+milliseconds; that a number is meant as an `int` or a `datetime` only the schema knows, so
+validators turn it back, not this module.
 
 Source: spec sync-protocol.md 2, checked against the official encoder (tests/vectors/values.json).
 """
@@ -61,7 +61,8 @@ def from_wire(json: Json, *, path: str = "") -> Value:
     """The canonical value of a wire form; every number but int64 comes back as float.
 
     Args:
-        path: where the value stands, for messages.
+        json: as `json.loads` or msgspec decoded it.
+        path: where it stands in something larger, for messages.
 
     Raises:
         InvalidValueError: no value, or one beyond the limits of values; its `path` says where.
@@ -125,9 +126,7 @@ def _from_wire(json: Json, where: _Where, nesting_left: int) -> Value:
         return [
             _from_wire(item, (where, index), nesting_left - 1) for index, item in enumerate(json)
         ]
-    return {
-        name: _from_wire(item, (where, name), nesting_left - 1) for name, item in json.items()
-    }
+    return {name: _from_wire(item, (where, name), nesting_left - 1) for name, item in json.items()}
 
 
 def _refusal(reason: str, where: _Where, *, code: str | None = None) -> InvalidValueError:
