@@ -9,6 +9,7 @@ one, by `livedb.text`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -74,7 +75,7 @@ def _columns(
     last = {path[0]: position for position, path in enumerate(paths)}
     columns = []
     for path in paths:
-        column = [getattr(row, f"column_{last[path[0]]}") for row in rows]
+        column = list(map(attrgetter(f"column_{last[path[0]]}"), rows))
         if len(path) > 1:
             column = [
                 value_at(value, path[1:]) if isinstance(value, dict) else UNSET for value in column
@@ -95,13 +96,14 @@ class _ColumnEncoder:
         self._known = _KnownTexts()
 
     def __call__(self, values: list[Value]) -> list[bytes]:
-        known = self._known
-        if len(known) > _KNOWN_TEXTS_MAX:
-            known.clear()
-        return [
-            known[value] if type(value) is str else encode_key(value)  # 1, 1.0, True are equal
-            for value in values
-        ]
+        kinds = set(map(type, values))
+        if kinds <= {int, float}:
+            return _number_keys(values)
+        if kinds == {str}:
+            if len(self._known) > _KNOWN_TEXTS_MAX:
+                self._known.clear()
+            return list(map(self._known.__getitem__, values))
+        return list(map(encode_key, values))
 
 
 class _KnownTexts(dict[str, bytes]):
@@ -110,3 +112,18 @@ class _KnownTexts(dict[str, bytes]):
     def __missing__(self, value: str) -> bytes:
         key = self[value] = encode_key(value)
         return key
+
+
+def _number_keys(values: list[int | float]) -> list[bytes]:
+    """`encode_key` of numbers, at once: a tag, then the bits of the float in total order."""
+    numbers = np.array(values, dtype=np.float64)
+    if np.isnan(numbers).any():
+        return list(map(encode_key, values))  # all NaN share one key, whatever their bits
+    bits = numbers.view(np.uint64)
+    sign = np.uint64(1 << 63)
+    ordered = np.where(bits & sign, ~bits, bits | sign).astype(">u8")
+    keys = np.empty((len(values), 9), dtype=np.uint8)
+    keys[:, 0] = 0x0D
+    keys[:, 1:] = ordered.view(np.uint8).reshape(-1, 8)
+    listed: list[bytes] = keys.view("V9").ravel().tolist()
+    return listed

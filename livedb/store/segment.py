@@ -77,7 +77,7 @@ class Segment:
             keys = declared_keys(self.texts, offsets, index.fields)
             rows = _permutation(keys, creation_times)
             ordered = keys if rows is None else [keys[row] for row in rows]
-            self.orders[index.name] = SegmentOrder(self, rows, _PackedKeys(ordered))
+            self.orders[index.name] = SegmentOrder(self, rows, ordered)
         self._packed_bytes = (
             len(self.ids)
             + len(self.texts)
@@ -180,16 +180,24 @@ class SegmentOrder:
         self,
         segment: Segment,
         rows: array[int] | None,
-        declared: _PackedKeys | None,
+        declared: list[bytes] | None,
         *,
         is_by_id: bool = False,
     ) -> None:
+        """Order a segment.
+
+        Args:
+            segment: whose rows.
+            rows: in the order of the index; None if they are in it as they lie.
+            declared: the keys of the declared fields, in the order of the index.
+            is_by_id: the keys are the ids' alone.
+        """
         self._segment = segment
         self._rows = rows
-        self._declared = declared
+        self._declared = None if declared is None else _PackedKeys(declared)
         self.is_by_id = is_by_id
         self.block_count = -(-segment.count // BLOCK_ROWS)
-        self.fences = [self._first_key(block) for block in range(self.block_count)]
+        self.fences = self._first_keys(declared)
 
     @property
     def size_bytes(self) -> int:
@@ -199,14 +207,19 @@ class SegmentOrder:
         return fences + rows + (self._declared.size_bytes if self._declared else 0)
 
     def keys(self, block: int, ids: Sequence[str], times: Sequence[float]) -> list[bytes]:
-        """The whole keys of the first rows of a block."""
+        """The whole keys of the rows of a block, which have these ids and creation times."""
+        declared = None if self._declared is None else self._declared.block(block)
+        return self._whole_keys(declared, ids, times)
+
+    def _whole_keys(
+        self, declared: list[bytes] | None, ids: Sequence[str], times: Sequence[float]
+    ) -> list[bytes]:
         if self.is_by_id:
             return [b"\x10" + document_id.encode() + b"\x00" for document_id in ids]
         suffixes = self._segment.suffixes(ids, times)
-        if self._declared is None:
+        if declared is None:
             return suffixes
-        declared = self._declared.block(block)
-        return [key + suffix for key, suffix in zip(declared, suffixes, strict=False)]
+        return [key + suffix for key, suffix in zip(declared, suffixes, strict=True)]
 
     def block(self, block: int) -> list[Entry]:
         """The entries of a block; they are shared, so do not change the list."""
@@ -280,10 +293,16 @@ class SegmentOrder:
         end = min(start + BLOCK_ROWS, self._segment.count)
         return range(start, end) if self._rows is None else self._rows[start:end]
 
-    def _first_key(self, block: int) -> bytes:
+    def _first_keys(self, declared: list[bytes] | None) -> list[bytes]:
+        """The first whole key of every block."""
         segment = self._segment
-        row = self._rows_of(block)[0]
-        return self.keys(block, [segment.id_at(row)], [segment.creation_times[row]])[0]
+        every = slice(None, None, BLOCK_ROWS)
+        rows = range(segment.count)[every] if self._rows is None else self._rows[every]
+        return self._whole_keys(
+            None if declared is None else declared[every],
+            [segment.id_at(row) for row in rows],
+            [segment.creation_times[row] for row in rows],
+        )
 
 
 def _first(entries: list[Entry], limit: int, *, is_all: bool) -> tuple[list[Entry], bytes | None]:
@@ -333,11 +352,15 @@ def _common_prefix(one: bytes, other: bytes) -> bytes:
 
 
 class _BlockCache:
-    """Blocks read lately; the one not read for longest gives way."""
+    """Blocks made lately; the oldest gives way.
+
+    The one not read for longest would be the better choice, but noting each read would cost more
+    than making a block again now and then.
+    """
 
     def __init__(self, blocks_max: int) -> None:
         self._blocks_max = blocks_max
-        # Guards `_blocks`; innermost. Several readers share a segment without a table's latch.
+        # Guards additions; innermost. Several readers share a segment without a table's latch.
         self._latch = threading.Lock()
         self._blocks: dict[tuple[int, int], tuple[list[bytes], list[Entry]]] = {}
 
@@ -346,11 +369,7 @@ class _BlockCache:
         return len(self._blocks)
 
     def get(self, key: tuple[int, int]) -> tuple[list[bytes], list[Entry]] | None:
-        with self._latch:
-            kept = self._blocks.pop(key, None)
-            if kept is not None:
-                self._blocks[key] = kept
-            return kept
+        return self._blocks.get(key)
 
     def put(self, key: tuple[int, int], block: tuple[list[bytes], list[Entry]]) -> None:
         with self._latch:
@@ -415,12 +434,12 @@ def _permutation(keys: list[bytes], creation_times: np.ndarray[Any, Any]) -> arr
     if keys:
         distinct = pa.array(keys, type=pa.large_binary()).dictionary_encode()
         order = pc.sort_indices(distinct.dictionary).to_numpy()
-        ranks = np.empty(len(order), dtype=np.int64)
-        ranks[order] = np.arange(len(order))
+        ranks = np.empty(len(order), dtype=np.uint32)
+        ranks[order] = np.arange(len(order), dtype=np.uint32)
         columns.append(ranks[distinct.indices.to_numpy()])
     if not columns:
         return None
-    rows = np.lexsort(columns)
+    rows = np.argsort(columns[0], kind="stable") if len(columns) == 1 else np.lexsort(columns)
     if np.array_equal(rows, np.arange(len(rows))):
         return None
     return array("I", rows.astype(np.uint32).tobytes())

@@ -17,14 +17,6 @@ def row_store(world: World) -> RowStore:
     )
 
 
-class LoadedAtOnce(World):
-    """The table is in memory before the first commit: every document is a changed one."""
-
-    def __init__(self):
-        super().__init__(row_store)
-        self.store.count(TABLE, number=0)
-
-
 class LoadedLate(World):
     """The table loads with the first read, commits being in the backlog."""
 
@@ -32,12 +24,16 @@ class LoadedLate(World):
         super().__init__(row_store)
 
 
-class Packed(World):
-    """Every commit is folded and packed into a new base at once."""
+class LoadedAtOnce(LoadedLate):
+    """The table is in memory before the first commit: every document is a changed one."""
 
     def __init__(self):
-        super().__init__(row_store)
+        super().__init__()
         self.store.count(TABLE, number=0)
+
+
+class Packed(LoadedAtOnce):
+    """Every commit is folded and packed into a new base at once."""
 
     def commit(self, changes, *, table=TABLE):
         number = super().commit(changes, table=table)
@@ -46,17 +42,13 @@ class Packed(World):
         return number
 
 
-class PackedLate(World):
+class PackedLate(LoadedAtOnce):
     """One commit in three is folded, and then packed: bases older and newer than snapshots."""
-
-    def __init__(self):
-        super().__init__(row_store)
 
     def commit(self, changes, *, table=TABLE):
         number = super().commit(changes, table=table)
         if number % 3 == 1:
             self.fold()
-            self.store.count(TABLE, number=number)
             self.store.repack(table)
         return number
 
