@@ -303,11 +303,11 @@ def _canonical_list(
             code="ArrayTooLong",
         )
     result: list[Value] = []
+    inner_left = nesting_left - 1
     try:
         # No comprehension: when it fails, the length of `result` is the index that failed.
         for item in items:
-            result.append(_canonical(item, nesting_left - 1, allow_unset=allow_unset))  # noqa:
-            PERF401
+            result.append(_canonical(item, inner_left, allow_unset=allow_unset))  # noqa: PERF401
     except _Refusal as refusal:
         refusal.steps.append(path_step(len(result)))
         raise

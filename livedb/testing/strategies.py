@@ -128,8 +128,8 @@ def documents(*, max_fields: int = 8) -> st.SearchStrategy[dict[str, Value]]:
 def hostile_documents() -> st.SearchStrategy[dict[str, Value]]:
     """The fields of documents chosen to break what handles them.
 
-    Odd and case-colliding names, nesting to the limit, and one type of value after another under the
-    same name over several documents.
+    Odd and case-colliding names, nesting to the limit, and one type of value after another under
+    the same name over several documents.
     """
     few_names = st.sampled_from(("a", "A", "b", "", "a b", "x.y", "select"))
     return st.one_of(
