@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from livedb.commitlog.chain import CHAIN_BYTES, EMPTY_CHAIN
-from livedb.commitlog.lock import locked_error, try_lock
+from livedb.commitlog.lock import locked_error, try_lock, unlock
 from livedb.errors import DamagedError, FormatError
 
 _MAGIC = b"livedbhd"
@@ -55,6 +55,7 @@ class HeadFile:
         """
         self.path = Path(path)
         self._descriptor = _open_regular(self.path)
+        self._is_locked = False
         try:
             self._lock()
             slots = [_read_slot(self._descriptor, offset) for offset in _SLOT_OFFSETS]
@@ -103,12 +104,20 @@ class HeadFile:
     def close(self) -> None:
         """Release the file and the lock, without a sync; closing twice is harmless."""
         if self._descriptor >= 0:
+            if self._is_locked:
+                unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def forget(self) -> None:
+        """In a forked child: let go of the file without taking the lock from the parent."""
+        self._is_locked = False
+        self.close()
 
     def _lock(self) -> None:
         if not try_lock(self._descriptor):
             raise locked_error(self.path, None)
+        self._is_locked = True
 
 
 def read_mark(path: Path | str) -> HeadMark | None:

@@ -3,8 +3,8 @@
 SQLite's and DuckDB's own locks are POSIX record locks, which vanish as soon as the owning process
 closes any other descriptor of the file. So a workspace is guarded by `flock` on a file that nobody
 else opens: it belongs to the open descriptor, ends with the process, and a file left by a dead
-process is simply free. A forked child shares the descriptor; it closes its copy at the fork, for
-only an explicit unlock, which it never makes, would take the lock from its parent.
+process is simply free. A forked child shares the descriptor; it closes its copy at the fork and
+never unlocks, which would take the lock from its parent.
 
 Network file systems are refused: their locks may be granted twice, and a sync may return before
 the bytes are safe.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import sys
 import weakref
 from pathlib import Path
@@ -125,6 +126,7 @@ class WorkspaceLock:
             return
         with contextlib.suppress(OSError):  # The name in the file is a courtesy, the lock is not.
             _overwrite(self._descriptor, b"")
+        unlock(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
         _held.discard(self)
@@ -255,9 +257,13 @@ def _open_lock_file(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        return os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         raise FormatError(f"cannot open the lock file {str(path)!r}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FormatError(f"the lock file {str(path)!r} is not a regular file; remove it")
+    return descriptor
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:
@@ -299,6 +305,11 @@ if sys.platform == "win32":
             return False
         return True
 
+    def unlock(descriptor: int) -> None:
+        """Give the lock back, in the process that took it."""
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
@@ -309,6 +320,13 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def unlock(descriptor: int) -> None:
+        """Give the lock back, in the process that took it.
+
+        Closing is not enough while a child is between its fork and closing its own copy.
+        """
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 _held: weakref.WeakSet[WorkspaceLock] = weakref.WeakSet()

@@ -195,12 +195,11 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _salvaging(path: Path) -> Iterator[_Salvage]:
-    connection = sqlite_file.connect_read_only(path) if path.exists() else None
-    try:
+    if not path.exists():
+        yield _Salvage(path, None)
+        return
+    with sqlite_file.reading(path) as connection:
         yield _Salvage(path, connection)
-    finally:
-        if connection is not None:
-            connection.close()
 
 
 def _back_up(path: Path) -> Path:
@@ -226,7 +225,7 @@ def _take_place(path: Path) -> None:
     repaired = repaired_path(path)
     sync_folder(path.parent)
     wal_path(path).unlink(missing_ok=True)
-    with contextlib.closing(sqlite_file.connect_read_only(repaired)) as connection:
+    with sqlite_file.reading(repaired) as connection:
         head = sqlite_file.read_contents(connection, repaired).head
     HeadFile.create(head_path(path), head.number, head.chain).close()
     repaired.replace(path)

@@ -301,7 +301,7 @@ class SqliteCommitLog:
         parent's `-wal` into the database and delete it. So the connection is never freed there.
         """
         self._is_forked = True
-        self._head_file.close()
+        self._head_file.forget()
         _never_freed(self._connection)
 
 
@@ -370,8 +370,7 @@ def _check(path: Path, head_file: HeadFile) -> Contents | None:
             return None
         raise damaged(path, f"it is gone, but commit {mark.number} was acknowledged")
     try:
-        connection = sqlite_file.connect_read_only(path)
-        try:
+        with sqlite_file.reading(path) as connection:
             if sqlite_file.is_blank(connection):
                 if mark.number == 0:
                     return None
@@ -380,19 +379,14 @@ def _check(path: Path, head_file: HeadFile) -> Contents | None:
             contents = sqlite_file.read_contents(connection, path)
             sqlite_file.check_mark(connection, contents, mark, path)
             return contents
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise translated(error, path, "read") from error
 
 
 def _check_is_log(path: Path) -> None:
     try:
-        connection = sqlite_file.connect_read_only(path)
-        try:
+        with sqlite_file.reading(path) as connection:
             sqlite_file.check_format(connection, path)
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise translated(error, path, "read") from error
 

@@ -8,8 +8,10 @@ file's `flock` keeps others out), which leaves every byte as it was.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -125,16 +127,54 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes no byte; the caller sees to it that nobody writes meanwhile."""
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes no byte; the caller sees to it that nobody writes meanwhile.
+
+    Closing it, SQLite deletes a `-wal` in which it found no whole commit, read-only or not. So the
+    file gets a second name first, and its own name back afterwards.
+    """
+    _restore_wal(path)  # A process may have died in here.
+    _keep_wal(path)
     address = f"file:{quote(str(path))}?mode=ro&vfs={_UNLOCKED_VFS}"
-    connection = sqlite3.connect(
-        address, uri=True, timeout=0, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    return connection
+    try:
+        with contextlib.closing(
+            sqlite3.connect(
+                address, uri=True, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        ) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            yield connection
+    finally:
+        _restore_wal(path)
+
+
+def _kept_wal_path(path: Path) -> Path:
+    return path.with_name(path.name + "-wal.kept")
+
+
+def _keep_wal(path: Path) -> None:
+    wal, kept = wal_path(path), _kept_wal_path(path)
+    if not wal.exists():
+        return
+    try:
+        kept.hardlink_to(wal)
+    except OSError:  # A file system without hard links.
+        draft = kept.with_name(kept.name + ".new")
+        shutil.copy2(wal, draft)
+        draft.replace(kept)
+
+
+def _restore_wal(path: Path) -> None:
+    wal, kept = wal_path(path), _kept_wal_path(path)
+    if not kept.exists():
+        return
+    if wal.exists():
+        kept.unlink()
+    else:
+        kept.rename(wal)
 
 
 def create_schema(connection: sqlite3.Connection, anchor: Head) -> None:
@@ -237,11 +277,21 @@ def read_chain(connection: sqlite3.Connection, number: int, anchor: Head) -> byt
 
 
 def read_rows(connection: sqlite3.Connection, after: int, until: int) -> list[Row]:
-    """Up to `BLOCK_ROWS` stored rows with after < number <= until, in order."""
-    return connection.execute(
+    """Up to `BLOCK_ROWS` stored rows with after < number <= until, in order.
+
+    Rows before one that cannot be read are handed out; the next call meets that one first.
+    """
+    cursor = connection.execute(
         f"{_SELECT} WHERE number > ? AND number <= ? ORDER BY number LIMIT {BLOCK_ROWS}",
         (after, until),
-    ).fetchall()
+    )
+    rows: list[Row] = []
+    try:
+        rows.extend(cursor)
+    except sqlite3.Error:
+        if not rows:
+            raise
+    return rows
 
 
 def iterate_rows(connection: sqlite3.Connection) -> Iterator[Row]:
