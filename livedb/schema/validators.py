@@ -505,9 +505,9 @@ def check_field_name(name: object) -> None:
     """
     if not isinstance(name, str):
         raise SchemaDefinitionError(f"A field name must be a str and is {name!r}")
-    if not name or name.startswith("$") or len(name) > FIELD_NAME_LENGTH_MAX:
+    if name.startswith("$") or len(name) > FIELD_NAME_LENGTH_MAX:
         raise SchemaDefinitionError(
-            f"The field name {name[:80]!r} is not allowed: 1 to {FIELD_NAME_LENGTH_MAX} "
+            f"The field name {name[:80]!r} is not allowed: at most {FIELD_NAME_LENGTH_MAX} "
             f"characters, not starting with '$'"
         )
     if not (name.isascii() and name.isprintable()):
