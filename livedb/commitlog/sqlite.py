@@ -123,12 +123,11 @@ class SqliteCommitLog:
             return
         chain = self.chain_at(after)
         if chain is None:
-            raise SnapshotTooOldError(
-                f"commits after {after} were asked for, but those up to {self._anchor.number} are"
-                " no longer in the log; start from a backup or a newer state"
-            )
+            raise self._truncated(after)
         while after < end:
             rows = self._select(after, end)
+            if after < self._anchor.number:  # Overtaken by a truncation.
+                raise self._truncated(after)
             if not rows:
                 raise damaged(self.path, f"commit {after + 1} is missing")
             for link in sqlite_file.check_rows(rows, after, chain, self.path):
@@ -241,6 +240,12 @@ class SqliteCommitLog:
                 self._synced_s = now_s
         except OSError as error:
             _logger.warning("cannot write the head file of %s: %s", self.path, error)
+
+    def _truncated(self, after: int) -> SnapshotTooOldError:
+        return SnapshotTooOldError(
+            f"commits after {after} were asked for, but those up to {self._anchor.number} are no"
+            " longer in the log; start from a backup or a newer state"
+        )
 
     def _sync_head(self) -> None:
         """Before a truncation: a mark behind the anchor could no longer be compared."""

@@ -18,7 +18,14 @@ from livedb.clock import ManualClock
 from livedb.commitlog.contract import Head
 from livedb.commitlog.head import read_mark
 from livedb.commitlog.sqlite import HEAD_SYNC_S, SqliteCommitLog
-from livedb.errors import DamagedError, ForkedError, FormatError, LogError, WorkspaceLockedError
+from livedb.errors import (
+    DamagedError,
+    ForkedError,
+    FormatError,
+    LogError,
+    SnapshotTooOldError,
+    WorkspaceLockedError,
+)
 from tests.commitlog.samples import commit, commits
 
 KILL_CYCLES = int(os.environ.get("LIVEDB_KILL_CYCLES", "30"))
@@ -95,6 +102,19 @@ def test_values_of_every_size_come_back(path):
     log.close()
     log = open_log(path)
     assert list(log.read(after=0)) == wanted
+    log.close()
+
+
+def test_a_reader_overtaken_by_a_truncation_is_told_so(path):
+    log = open_log(path)
+    log.append(commits(1, 600))
+    reading = log.read(after=0)
+    assert next(reading) == commits(1, 1)[0]
+    log.truncate(until=400, before_ts=10**9)
+    found = []
+    with pytest.raises(SnapshotTooOldError):
+        found.extend(reading)
+    assert found == commits(2, 1 + len(found))
     log.close()
 
 
@@ -265,9 +285,7 @@ def test_a_killed_process_loses_no_acknowledged_commit_and_leaves_no_half_one(pa
         assert child.stdout.readline() == "READY\n"
         time.sleep(generator.random() * 0.08)
         child.send_signal(signal.SIGKILL)
-        whole_lines = [
-            line for line in child.stdout.read().splitlines(keepends=True) if line[-1:] == "\n"
-        ]
+        lines = child.stdout.read().splitlines(keepends=True)
         child.wait()
         child.stdout.close()
         acknowledged = max([acknowledged, *(int(line) for line in lines if line.endswith("\n"))])
