@@ -255,6 +255,8 @@ def _field_of(json: dict[str, Any]) -> tuple[FieldType, pa.DataType | None]:
     """The field type of a validator, and the Arrow type if it is a container with known insides."""
     kinds = {_kind(member): member for member in _members(json)}
     kinds.pop("null", None)
+    if kinds.keys() == {"integer", "number"}:
+        return "float", None
     if len(kinds) != 1:
         return "any", None
     ((kind, member),) = kinds.items()

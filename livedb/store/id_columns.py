@@ -1,0 +1,176 @@
+"""Document ids by the column: made and read with numpy, never one at a time.
+
+The same ids as `livedb.ids`, which see for the format. Bulk load needs a million of them in the time
+that `IdFactory` takes for fifty thousand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from livedb.clock import Clock
+from livedb.errors import InvalidIdError
+from livedb.ids import INTERNAL_BYTES, IdFactory, decode_id, encode_id, sequence_of
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Numbers: TypeAlias = npt.NDArray[np.uint64]
+
+_ALPHABET = np.frombuffer(b"0123456789abcdefghjkmnpqrstvwxyz", np.uint8)
+_VALUES = np.full(256, 255, np.uint8)
+_VALUES[_ALPHABET] = np.arange(32, dtype=np.uint8)
+_CHARACTERS = 32
+"""Characters of an id whose table number takes two bytes: 128 to 16,383, so all of ours."""
+_BODY = 2 + INTERNAL_BYTES
+_SHIFTS = np.arange(35, -1, -5, dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdColumn:
+    """A column of ids.
+
+    Attributes:
+        ids: the texts.
+        sequences: the first 8 internal bytes of each, `_seq`.
+    """
+
+    ids: pa.Array
+    sequences: pa.Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedIds:
+    """What the texts of a column are.
+
+    Attributes:
+        table_numbers: the table of each; 0 where the text is no id, or is null.
+        internals: 16 bytes each.
+    """
+
+    table_numbers: Numbers
+    internals: Bytes
+
+
+def new_ids(
+    table_number: int, count: int, *, first_sequence: int, random: bytes
+) -> IdColumn:
+    """`count` new ids with sequences counted up from `first_sequence`.
+
+    Args:
+        random: 8 bytes for each.
+    Cost: about 0.15 us per id.
+    """
+    sequences = np.arange(count, dtype=np.uint64) + np.uint64(first_sequence)
+    internals = np.empty((count, INTERNAL_BYTES), np.uint8)
+    internals[:, :8] = sequences.astype(">u8").view(np.uint8).reshape(count, 8)
+    internals[:, 8:] = np.frombuffer(random, np.uint8).reshape(count, 8)
+    return IdColumn(ids=_encode(table_number, internals), sequences=pa.array(sequences))
+
+
+def first_sequence(id_factory: IdFactory, table_number: int) -> int:
+    """A sequence above those the factory has given out."""
+    return sequence_of(id_factory.new(table_number)) + 1
+
+
+def decode_ids(texts: pa.Array) -> DecodedIds:
+    """The ids of a string column; what is no id gets table number 0. Cost: 0.2 us per id."""
+    count = len(texts)
+    found = DecodedIds(
+        table_numbers=np.zeros(count, np.uint64),
+        internals=np.zeros((count, INTERNAL_BYTES), np.uint8),
+    )
+    lengths = pc.binary_length(texts).fill_null(0).to_numpy(zero_copy_only=False)
+    usual = np.flatnonzero(lengths == _CHARACTERS)
+    if len(usual):
+        chosen = texts if len(usual) == count else texts.take(pa.array(usual))
+        _decode_usual(_character_rows(chosen), usual, found)
+    for position in np.flatnonzero((lengths != _CHARACTERS) & (lengths > 0)):
+        _decode_one(texts[int(position)].as_py(), int(position), found)
+    return found
+
+
+def sequences_of(decoded: DecodedIds) -> pa.Array:
+    """`_seq` of each decoded id."""
+    return pa.array(np.ascontiguousarray(decoded.internals[:, :8]).view(">u8")[:, 0].astype("u8"))
+
+
+def has_duplicates(internals: Bytes) -> bool:
+    """Whether two ids have the same bytes. Cost: a sort."""
+    halves = np.ascontiguousarray(internals).view(np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    halves = halves[order]
+    return bool(np.any(np.all(halves[1:] == halves[:-1], axis=1)))
+
+
+def _encode(table_number: int, internals: Bytes) -> pa.Array:
+    if not 128 <= table_number < 1 << 14:
+        return pa.array([encode_id(table_number, row.tobytes()) for row in internals], pa.string())
+    count = len(internals)
+    data = np.empty((count, 20), np.uint8)
+    data[:, 0] = table_number & 0x7F | 0x80
+    data[:, 1] = table_number >> 7
+    data[:, 2:_BODY] = internals
+    data[:, _BODY:] = _checksums(data[:, :_BODY])
+    groups = np.zeros((count, 4), np.uint64)
+    for byte in range(5):
+        groups = groups << np.uint64(8) | data[:, byte::5]
+    characters = np.empty((count, 4, 8), np.uint8)
+    for place, shift in enumerate(_SHIFTS):
+        characters[:, :, place] = _ALPHABET[(groups >> shift & np.uint64(31)).astype(np.uint8)]
+    offsets = np.arange(count + 1, dtype=np.int32) * _CHARACTERS
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
+
+
+def _checksums(bodies: Bytes) -> Bytes:
+    """Fletcher-16 modulo 256 of each row; uint8 arithmetic wraps as the checksum wants."""
+    weights = np.arange(bodies.shape[1], 0, -1, dtype=np.uint8)
+    sums = np.empty((len(bodies), 2), np.uint8)
+    sums[:, 0] = bodies.sum(axis=1, dtype=np.uint8)
+    sums[:, 1] = (bodies * weights).sum(axis=1, dtype=np.uint8)
+    return sums
+
+
+def _character_rows(texts: pa.Array) -> Bytes:
+    """The bytes of a column whose texts all have the usual length."""
+    whole = pa.concat_arrays([texts.cast(pa.large_string())])
+    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset :]
+    data = np.frombuffer(whole.buffers()[2], np.uint8)
+    rows: Bytes = data[offsets[0] : offsets[0] + len(whole) * _CHARACTERS]
+    return rows.reshape(len(whole), _CHARACTERS)
+
+
+def _decode_usual(rows: Bytes, positions: npt.NDArray[Any], found: DecodedIds) -> None:
+    values = _VALUES[rows].reshape(len(rows), 4, 8)
+    is_id = (values != 255).all(axis=(1, 2))
+    groups = np.zeros((len(rows), 4), np.uint64)
+    for place in range(8):
+        groups = groups << np.uint64(5) | (values[:, :, place] & np.uint8(31))
+    data = np.empty((len(rows), 20), np.uint8)
+    for byte in range(5):
+        data[:, byte::5] = (groups >> np.uint64(32 - 8 * byte) & np.uint64(255)).astype(np.uint8)
+    high, low = data[:, 1], data[:, 0]
+    is_id &= (low >= 0x80) & (high > 0) & (high < 0x80)
+    is_id &= (data[:, _BODY:] == _checksums(data[:, :_BODY])).all(axis=1)
+    numbers = (low & 0x7F).astype(np.uint64) | high.astype(np.uint64) << np.uint64(7)
+    found.table_numbers[positions] = np.where(is_id, numbers, 0)
+    found.internals[positions] = data[:, 2:_BODY]
+
+
+def _decode_one(text: str, position: int, found: DecodedIds) -> None:
+    try:
+        number, internal = decode_id(text)
+    except InvalidIdError:
+        return
+    found.table_numbers[position] = number
+    found.internals[position] = np.frombuffer(internal, np.uint8)
+
+
+def random_of(clock: Clock, count: int) -> bytes:
+    """The random bytes that `new_ids` takes."""
+    return clock.random_bytes(8 * count)
