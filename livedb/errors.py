@@ -367,9 +367,17 @@ class WorkspaceLockedError(WorkspaceError):
 
 
 class DamagedError(WorkspaceError):
-    """The workspace's files were cut, changed or mixed up; `livedb.repair` says what is left."""
+    """The workspace's files were cut, changed or mixed up; `livedb.repair` says what is left.
+
+    Attributes:
+        reason: what does not agree, without the advice of the message.
+    """
 
     code = "Damaged"
+
+    def __init__(self, message: str, *, reason: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.reason = message if reason is None else reason
 
 
 class FormatError(WorkspaceError):

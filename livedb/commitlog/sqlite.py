@@ -188,7 +188,7 @@ class SqliteCommitLog:
 
     def close(self) -> None:
         """Flush and release; closing twice, or in a forked child, is harmless."""
-        with self._lock if not self._is_forked else threading.Lock():
+        with self._lock:
             if self._is_closed or self._is_forked:
                 return
             self._is_closed = True
@@ -306,6 +306,7 @@ class SqliteCommitLog:
         parent's `-wal` into the database and delete it. So the connection is never freed there.
         """
         self._is_forked = True
+        self._lock = threading.Lock()  # Another thread of the parent may have held it.
         self._head_file.forget()
         _never_freed(self._connection)
 
@@ -356,12 +357,20 @@ def _open_checked(path: Path, head_file: HeadFile) -> tuple[sqlite3.Connection, 
         contents = _check(path, head_file)
         connection = sqlite_file.connect(path)
         if contents is None:
-            sqlite_file.create_schema(connection, EMPTY_HEAD)
-            sync_folder(path.parent)
-            contents = Contents(EMPTY_HEAD, EMPTY_HEAD)
+            contents = _create(connection, path)
     except (sqlite3.Error, OSError) as error:
         raise translated(error, path, "open") from error
     return connection, contents
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> Contents:
+    try:
+        sqlite_file.create_schema(connection, EMPTY_HEAD)
+        sync_folder(path.parent)
+    except BaseException:
+        connection.close()
+        raise
+    return Contents(EMPTY_HEAD, EMPTY_HEAD)
 
 
 def _check(path: Path, head_file: HeadFile) -> Contents | None:

@@ -228,7 +228,8 @@ def test_a_log_is_open_in_one_process(path):
 def test_a_forked_child_cannot_use_or_spoil_the_log(path):
     log = open_log(path)
     log.append(commits(1, 20))
-    child = os.fork()
+    with log._lock:  # As if another thread of the parent were appending.
+        child = os.fork()
     if child == 0:
         status = 1
         try:
