@@ -8,8 +8,7 @@ reaches the table; the versions in between go to the history, as does the one fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -32,74 +31,122 @@ class Superseded(NamedTuple):
     document: StoredDocument
 
 
-class Row(NamedTuple):
-    """A document as it is after the fold, and the commit that wrote it."""
-
-    id: str
-    sequence: int
-    number: int
-    document: StoredDocument
-
-
-@dataclass(slots=True)
-class _Newest:
-    first_number: int
-    number: int
-    document: StoredDocument | None
-
-
-@dataclass(slots=True)
 class TableDelta:
-    """What a fold changes in one table.
+    """What a fold changes in one table: parallel lists, one position per document written.
 
-    `_newest` maps each id written to its last version; `superseded` keeps those in between.
+    Lists and not one object per document: twenty thousand new objects would wake the garbage
+    collector, which then walks the row store's million.
+
+    Attributes:
+        ids: each document once, in the order first written.
+        sequences: its `_seq`.
+        first_numbers: the first commit that wrote it.
+        numbers: the last commit that wrote it.
+        documents: what that commit made of it; None is deleted.
+        superseded: the versions in between.
     """
 
-    superseded: list[Superseded] = field(default_factory=list)
-    _newest: dict[str, _Newest] = field(default_factory=dict)
+    __slots__ = (
+        "_at",
+        "documents",
+        "first_numbers",
+        "ids",
+        "numbers",
+        "sequences",
+        "superseded",
+    )
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.sequences: list[int] = []
+        self.first_numbers: list[int] = []
+        self.numbers: list[int] = []
+        self.documents: list[StoredDocument | None] = []
+        self.superseded: list[Superseded] = []
+        self._at: dict[str, int] = {}
 
     def add(self, number: int, document_id: str, document: StoredDocument | None) -> None:
         """Take one write; numbers never decrease."""
-        before = self._newest.get(document_id)
-        if before is None:
-            self._newest[document_id] = _Newest(number, number, document)
+        at = self._at.setdefault(document_id, len(self.ids))
+        if at == len(self.ids):
+            self.ids.append(document_id)
+            self.sequences.append(_sequence(document_id))
+            self.first_numbers.append(number)
+            self.numbers.append(number)
+            self.documents.append(document)
             return
-        assert before.number <= number, "commits are folded in order"
+        before, before_number = self.documents[at], self.numbers[at]
+        assert before_number <= number, "commits are folded in order"
         # Two writes of one commit make one version: the commit is atomic for history too.
-        if before.document is not None and before.number < number:
-            old = Superseded(document_id, before.number, number, before.document)
-            self.superseded.append(old)
-        before.number = number
-        before.document = document
+        if before is not None and before_number < number:
+            self.superseded.append(Superseded(document_id, before_number, number, before))
+        self.numbers[at] = number
+        self.documents[at] = document
 
-    def rows(self) -> list[Row]:
-        """The documents to insert, by `_seq`, so that DuckDB's zone maps stay narrow."""
-        rows = [
-            Row(document_id, sequence_of(document_id), newest.number, newest.document)
-            for document_id, newest in self._newest.items()
-            if newest.document is not None
-        ]
-        rows.sort(key=lambda row: row.sequence)
-        return rows
+    def slices(self) -> Iterator[list[int]]:
+        """The positions to insert, by `_seq` so that DuckDB's zone maps stay narrow.
+
+        In pieces of at most `SLICE_ROWS` and about `SLICE_BYTES`.
+        """
+        documents = self.documents
+        positions = [at for at, document in enumerate(documents) if document is not None]
+        positions.sort(key=self.sequences.__getitem__)
+        piece: list[int] = []
+        size = 0
+        for at in positions:
+            piece.append(at)
+            size += len(documents[at].text)  # type: ignore[union-attr]  # filtered above
+            if len(piece) >= SLICE_ROWS or size >= SLICE_BYTES:
+                yield piece
+                piece, size = [], 0
+        if piece:
+            yield piece
+
+    def texts(self, positions: Sequence[int]) -> list[bytes]:
+        """The stored texts at `positions`, all of them documents to insert."""
+        return [self.documents[at].text for at in positions]  # type: ignore[union-attr]
+
+    def system_arrays(self, positions: Sequence[int]) -> dict[str, pa.Array[Any]]:
+        """The columns that every table has, for the documents at `positions`."""
+        documents = [self.documents[at] for at in positions]
+        times = [document.creation_time for document in documents if document is not None]
+        return {
+            "_id": pa.array([self.ids[at] for at in positions], pa.string()),
+            "_creationTime": pa.array(times, pa.float64()),
+            "_seq": pa.array([self.sequences[at] for at in positions], pa.uint64()),
+            "_number": pa.array([self.numbers[at] for at in positions], pa.uint64()),
+            "_doc": pa.array(self.texts(positions), pa.binary()),
+        }
 
     def touched(self, *, sequence_max: int) -> pa.Table:
-        """Every id that may be in the table already: `_id`, `_seq`, and `_to`, its first write.
+        """What may be in the table already: `_id`, `_seq`, and `_to`, the first write's commit.
 
-        Args:
-            sequence_max: the highest `_seq` in the table; an id above it cannot be there.
+        `sequence_max` is the highest `_seq` of the table: an id above it cannot be there.
         """
-        found = [
-            (document_id, sequence, newest.first_number)
-            for document_id, newest in self._newest.items()
-            if (sequence := sequence_of(document_id)) <= sequence_max
-        ]
+        positions = [at for at, sequence in enumerate(self.sequences) if sequence <= sequence_max]
         return pa.table(
             {
-                "_id": pa.array([entry[0] for entry in found], pa.string()),
-                "_seq": pa.array([entry[1] for entry in found], pa.uint64()),
-                "_to": pa.array([entry[2] for entry in found], pa.uint64()),
+                "_id": pa.array([self.ids[at] for at in positions], pa.string()),
+                "_seq": pa.array([self.sequences[at] for at in positions], pa.uint64()),
+                "_to": pa.array([self.first_numbers[at] for at in positions], pa.uint64()),
             }
         )
+
+
+def _sequence(document_id: str) -> int:
+    """As `sequence_of`, a third of its cost: the ids of stored documents need no checking again.
+
+    The usual 160 bits are 16 of table number, 64 of sequence, 64 random, 16 of checksum.
+    """
+    if len(document_id) != 32:
+        return sequence_of(document_id)
+    digits = document_id.encode().translate(_CROCKFORD_TO_DIGITS)
+    return int(digits, 32) >> 80 & 0xFFFF_FFFF_FFFF_FFFF
+
+
+_CROCKFORD_TO_DIGITS = bytes.maketrans(
+    b"0123456789abcdefghjkmnpqrstvwxyz", b"0123456789abcdefghijklmnopqrstuv"
+)
 
 
 def compact(
@@ -107,7 +154,7 @@ def compact(
 ) -> dict[int, TableDelta]:
     """The commits `after < number <= until` as one delta per table number.
 
-    Cost: about 1 us per write.
+    Cost: about 2 us per write.
     """
     deltas: dict[int, TableDelta] = {}
     for number, writes in entries:
@@ -119,26 +166,3 @@ def compact(
                 delta = deltas[write.table] = TableDelta()
             delta.add(number, write.id, write.new)
     return deltas
-
-
-def slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """`rows` in pieces of at most `SLICE_ROWS` and about `SLICE_BYTES`."""
-    start = size = 0
-    for at, row in enumerate(rows):
-        size += len(row.document.text)
-        if at + 1 - start >= SLICE_ROWS or size >= SLICE_BYTES:
-            yield rows[start : at + 1]
-            start, size = at + 1, 0
-    if start < len(rows):
-        yield rows[start:]
-
-
-def system_arrays(rows: Sequence[Row]) -> dict[str, pa.Array]:
-    """The columns every table has, for `rows`."""
-    return {
-        "_id": pa.array([row.id for row in rows], pa.string()),
-        "_creationTime": pa.array([row.document.creation_time for row in rows], pa.float64()),
-        "_seq": pa.array([row.sequence for row in rows], pa.uint64()),
-        "_number": pa.array([row.number for row in rows], pa.uint64()),
-        "_doc": pa.array([row.document.text for row in rows], pa.binary()),
-    }

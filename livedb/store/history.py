@@ -12,7 +12,7 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from livedb.store.connection import quote
+from livedb.store.connection import quote, quote_text
 from livedb.store.contract import StoredDocument
 from livedb.store.fold import Superseded
 
@@ -36,22 +36,35 @@ class Version(NamedTuple):
     document: StoredDocument
 
 
-def move_out(connection: duckdb.DuckDBPyConnection, table: int, name: str) -> None:
-    """Delete from table `name` the documents named by the view `livedb_touched`, keeping each.
+def move_out(
+    connection: duckdb.DuckDBPyConnection, table: int, name: str, touched: pa.Table
+) -> None:
+    """Delete from table `name` the documents that `touched` names, and keep each here.
 
-    `_seq` prunes row groups and `_id` decides: a `_seq` alone is not unique.
+    `touched` has `_id`, `_seq` and `_to`, the commit that replaced or deleted it. `_seq` prunes
+    row groups and `_id` decides: a `_seq` alone is not unique. An id that is not there is no error.
     """
-    connection.execute(f"""
-        with gone as (
-            delete from data.{quote(name)}
-            where _seq in (select _seq from livedb_touched)
-              and _id in (select _id from livedb_touched)
-            returning _id, _number, _creationTime, _doc
-        )
-        insert into meta.history
-        select {table}, gone._id, _number, _to, _creationTime, _doc
-        from gone join livedb_touched using (_id)
-    """)
+    connection.register("livedb_touched", touched)
+    try:
+        connection.execute(f"""
+            with gone as (
+                delete from data.{quote(name)} where {_condition(touched)}
+                returning _id, _number, _creationTime, _doc
+            )
+            insert into meta.history
+            select {table}, gone._id, _number, _to, _creationTime, _doc
+            from gone join livedb_touched using (_id)
+        """)
+    finally:
+        connection.unregister("livedb_touched")
+
+
+def _condition(touched: pa.Table) -> str:
+    if touched.num_rows == 1:
+        # A constant is compared with the zone maps before anything is read: half the time.
+        [row] = touched.to_pylist()
+        return f"_seq = {row['_seq']} and _id = {quote_text(row['_id'])}"
+    return "_seq in (select _seq from livedb_touched) and _id in (select _id from livedb_touched)"
 
 
 def append(

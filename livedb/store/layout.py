@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
 from livedb.errors import FormatError
+from livedb.schema.catalog import Catalog
 from livedb.schema.validators import ObjectValidator, UnionValidator, Validator
 from livedb.store import history
 from livedb.store.columns import (
@@ -94,6 +96,8 @@ def create_meta(connection: duckdb.DuckDBPyConnection) -> None:
         f"create table meta.format as select {FORMAT_NUMBER} as number",
         "create table meta.state (folded_number ubigint, folded_chain blob)",
         "insert into meta.state values (0, ''::blob)",
+        # The whole catalog as of folded_number: the log may have dropped the commits that made it.
+        "create table meta.catalog (json varchar)",
         "create table meta.tables"
         " (number ubigint, name varchar, columns varchar, has_hidden boolean)",
         history.CREATE,
@@ -138,6 +142,19 @@ def read_layouts(connection: duckdb.DuckDBPyConnection) -> dict[int, Layout]:
         )
         for row in rows
     }
+
+
+def write_catalog(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """Keep the catalog of the commit being folded."""
+    connection.execute("delete from meta.catalog")
+    text = msgspec.json.encode(catalog.to_json()).decode()
+    connection.execute("insert into meta.catalog values (?)", [text])
+
+
+def read_catalog(connection: duckdb.DuckDBPyConnection) -> Catalog | None:
+    """The catalog at the folded number; None before the first fold."""
+    texts = connection.sql("select json from meta.catalog").to_arrow_table().column(0).to_pylist()
+    return Catalog.from_json(msgspec.json.decode(texts[0])) if texts else None
 
 
 def create_table(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:

@@ -29,7 +29,7 @@ from livedb.store import history, layout, sql
 from livedb.store.columns import Projection, project
 from livedb.store.connection import fold_error, open_connection, quote, quote_text
 from livedb.store.contract import Write
-from livedb.store.fold import TableDelta, compact, slices, system_arrays
+from livedb.store.fold import TableDelta, compact
 from livedb.store.fold_file import insert_file
 from livedb.store.layout import Layout, declared_columns
 from livedb.store.snapshot import SqlSnapshot
@@ -94,6 +94,11 @@ class TableStore:
     def folded_chain(self) -> bytes:
         """The commit log's chain at `folded_number`; empty before the first fold."""
         return self._folded_chain
+
+    def stored_catalog(self) -> Catalog | None:
+        """The tables of the workspace at `folded_number`; None before the first fold."""
+        with self._lock:
+            return layout.read_catalog(self._require_open())
 
     def fold(
         self,
@@ -359,31 +364,29 @@ class TableStore:
         layouts = layout.rename_tables(connection, layouts, names)
         for number, table in wanted.items():
             layouts[number] = _synchronize(connection, layouts.get(number), table)
+        layout.write_catalog(connection, catalog)
         return layouts
 
     def _fold_table(
         self, connection: duckdb.DuckDBPyConnection, before: Layout, delta: TableDelta
     ) -> Layout:
-        rows = delta.rows()
         after, inserts = before, []
-        for piece in slices(rows):
-            documents = [decode_fields(row.document.text) for row in piece]
+        for positions in delta.slices():
+            documents = [decode_fields(text) for text in delta.texts(positions)]
             projection = project(after.columns, documents)
             after = _grown(after, projection)
-            inserts.append(pa.table({**system_arrays(piece), **projection.arrays}))
+            inserts.append(pa.table({**delta.system_arrays(positions), **projection.arrays}))
         layout.change_table(connection, before, after)
         sequence_max = self._last_sequence(connection, before)
         touched = delta.touched(sequence_max=sequence_max)
         if touched.num_rows:
-            with _registered(connection, "livedb_touched", touched):
-                history.move_out(connection, before.number, before.name)
+            history.move_out(connection, before.number, before.name, touched)
         if delta.superseded:
             history.append(connection, before.number, delta.superseded)
-        for piece_rows in inserts:
-            layout.insert(connection, after, piece_rows)
-        if rows:
-            # Too high after a rollback is harmless: it only makes the next delete look further.
-            self._sequence_max[before.number] = max(sequence_max, rows[-1].sequence)
+        for rows in inserts:
+            layout.insert(connection, after, rows)
+        # Too high after a rollback is harmless: the next delete looks for more than it must.
+        self._sequence_max[before.number] = max(sequence_max, *delta.sequences)
         return after
 
     def _last_sequence(self, connection: duckdb.DuckDBPyConnection, table: Layout) -> int:
@@ -417,15 +420,6 @@ def _grown(before: Layout, projection: Projection) -> Layout:
         columns=projection.columns,
         has_hidden=before.has_hidden or projection.has_hidden,
     )
-
-
-@contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
-    connection.register(name, rows)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
 
 
 def _copy_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
