@@ -1,0 +1,60 @@
+"""One mutation that touches 1 of S subscriptions: the cost may not grow with S."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.figure import Figure, Reading, Target
+from bench.measure import Bench, Watch, medians_us
+from bench.tasks import open_tasks
+
+GROUP = "subscriptions"
+COST = Target(of="value", comparison="<=", bound=50, text="<= 50 us")
+GROWTH = Target(of="ratio", comparison="<", bound=2, text="< 2 x growth")
+
+
+def run(bench: Bench) -> Iterator[Figure]:
+    sizes = [10, 1_000, bench.pick(100_000, 2_000)]
+    rounds = bench.pick(2000, 50)
+    tasks = open_tasks(None, sizes[-1])
+    try:
+        ids = tasks.ids(sizes[-1])
+        hot = ids[0]
+        watched = tasks.one.live(id=hot)
+        watch = Watch(watched)
+        held = [watched]
+        calls: list[float] = []
+        arrivals: list[float] = []
+        for size in sizes:
+            held += [tasks.one.live(id=each) for each in ids[len(held) : size]]
+            (call_us,) = medians_us(rounds, lambda: tasks.bump(id=hot))
+            calls.append(call_us)
+
+            def until_callback() -> None:
+                n = tasks.bump(id=hot)
+                watch.wait(lambda value: value["n"] == n)
+
+            arrivals += medians_us(rounds, until_callback)
+        for handle in held:
+            handle.close()
+    finally:
+        tasks.db.close()
+    for size, call_us in zip(sizes, calls, strict=True):
+        yield Figure(
+            group=GROUP,
+            what=f"mutation touching 1 of {size:,} subscriptions",
+            unit="us",
+            value=call_us,
+            floor=Reading(name=f"{sizes[0]} subscriptions", value=calls[0]),
+            ratio_to=f"{sizes[0]} subscriptions",
+            target=GROWTH if size == sizes[-1] else COST,
+        )
+    yield Figure(
+        group=GROUP,
+        what=f"the same until its callback, {sizes[-1]:,} subscriptions",
+        unit="us",
+        value=arrivals[-1],
+        floor=Reading(name=f"{sizes[0]} subscriptions", value=arrivals[0]),
+        ratio_to=f"{sizes[0]} subscriptions",
+        target=GROWTH,
+    )
