@@ -293,7 +293,7 @@ def class_fields(cls: type, reader: HintReader) -> list[ClassField]:
         open_classes=(*reader.open_classes, cls),
     )
     fields: dict[str, ClassField] = {}
-    for owner in reversed(cls.__mro__):
+    for owner in reversed(_own_bases(cls)):
         for name, hint in _annotations_of(owner).items():
             field = _read_field(cls, name, hint, inner)
             if field is not None:
@@ -305,6 +305,11 @@ def _own_names(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """What annotations of a class may name first: the class itself, and its module's globals."""
     module = sys.modules.get(cls.__module__)
     return {cls.__name__: cls}, {} if module is None else vars(module)
+
+
+def _own_bases(cls: type) -> list[type]:
+    """The class and its bases without Python's own: a TypedDict's key "items" is no dict method."""
+    return [owner for owner in cls.__mro__ if owner.__module__ != "builtins"]
 
 
 def _annotations_of(cls: type) -> Mapping[str, Any]:
@@ -346,7 +351,7 @@ def _may_be_absent(cls: type, name: str, qualifiers: set[Any]) -> bool:
 def _default_of(cls: type, name: str, place: str) -> Any:
     """What `name` is set to in the class; UNSET when it is set to nothing, or to UNSET."""
     dataclass_fields: dict[str, Any] = getattr(cls, "__dataclass_fields__", {})
-    for owner in cls.__mro__:
+    for owner in _own_bases(cls):
         if name in vars(owner):
             value = vars(owner)[name]
             break
