@@ -110,9 +110,12 @@ def _with_tags(value: Value) -> Value:
     """A copy of `value` that msgspec writes as the tagged form."""
     kind = type(value)
     if kind is dict or kind is Document:
-        return {name: _with_tags(item) for name, item in value.items()}
+        return {
+            name: item if type(item) in _UNTAGGED else _with_tags(item)
+            for name, item in value.items()
+        }
     if kind is list:
-        return [_with_tags(item) for item in value]
+        return [item if type(item) in _UNTAGGED else _with_tags(item) for item in value]
     if kind is float:
         return value if value - value == 0.0 else {"$float": repr(value)}
     if kind is bytes:
@@ -121,7 +124,7 @@ def _with_tags(value: Value) -> Value:
         return {"$int64": str(value)}
     if kind is datetime:
         return {"$datetime": _datetime_text(value)}
-    assert value is None or kind in (str, int, bool), f"not a canonical value: {kind}"
+    assert kind in _UNTAGGED, f"not a canonical value: {kind}"
     return value
 
 
@@ -151,6 +154,7 @@ def _untag_dict(fields: dict[str, Value]) -> None:
             fields[name] = _without_tags(item)  # an existing key: the dict keeps its shape
 
 
+_UNTAGGED = frozenset({type(None), bool, int, str})
 _CONTAINERS = frozenset({dict, list})
 _READERS: dict[str, Any] = {
     "$bytes": b64decode,

@@ -324,6 +324,22 @@ class TestCanonical:
         assert struct.pack(">d", prepare_fields({"x": odd})[0]["x"]) == plain
         assert struct.pack(">d", canonical([np.float32(math.nan)])[0]) == plain
 
+    @given(
+        st.lists(strategies.numbers().filter(lambda n: type(n) is int))
+        | st.lists(strategies.numbers().filter(lambda n: type(n) is float))
+        | st.lists(strategies.texts())
+    )
+    def test_a_run_of_one_type_is_examined_like_its_items(self, items):
+        assert same_value(canonical(items), [canonical(item) for item in items])
+        measured = [measure(item) for item in items]
+        assert measure(items) == (2 + sum(m[0] for m in measured), all(m[1] for m in measured))
+
+    @pytest.mark.parametrize(
+        "items", [[1, 2**53 + 1], [-(2**53) - 1, 1], [1] * 9 + [10**400], ["a", "\ud800"]]
+    )
+    def test_one_bad_item_in_a_run_is_found(self, items):
+        assert refused(items).path.startswith("[")
+
     def test_a_zone_without_an_offset_is_naive(self):
         class Nowhere(tzinfo):
             def utcoffset(self, _moment):
