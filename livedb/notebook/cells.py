@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -221,27 +221,23 @@ def _text_of_id(text: str) -> CellText:
 
 
 def _text_of_instant(value: datetime | float) -> CellText:
+    """Milliseconds at most; the title has the rest."""
     if isinstance(value, datetime):
-        text = value.replace(tzinfo=None).isoformat(" ", "microseconds")
-        return CellText(_without_empty_fraction(text), value.isoformat())
+        seconds = value.replace(microsecond=0, tzinfo=None).isoformat()
+        fraction = f"{value.microsecond:06}".rstrip("0")
+        title = _with_fraction(seconds, fraction) + ("+00:00" if value.tzinfo else "")
+        return CellText(_with_fraction(seconds.replace("T", " "), fraction[:3].rstrip("0")), title)
     microseconds = _microseconds_of_ms(value)
     if microseconds is None:
-        return CellText(_exact(value))
-    return _text_of_instant_us(microseconds)
-
-
-def _text_of_instant_us(microseconds: int) -> CellText:
-    from datetime import UTC, timedelta
-
+        return text_of_cell(None, "datetime")
     try:
-        return _text_of_instant(
-            datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-        )
+        return _text_of_instant(_EPOCH + timedelta(microseconds=microseconds))
     except OverflowError:  # before year 1 or after 9999
         return CellText(f"{microseconds} µs")
 
 
-def _without_empty_fraction(text: str) -> str:
-    head, _, fraction = text.partition(".")
-    fraction = fraction.rstrip("0")
-    return f"{head}.{fraction}" if fraction else head
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _with_fraction(seconds: str, fraction: str) -> str:
+    return f"{seconds}.{fraction}" if fraction else seconds

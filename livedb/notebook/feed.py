@@ -225,6 +225,18 @@ def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, A
     }
 
 
+def first_page_of(source: RowSource, row_count: int) -> dict[str, Any]:
+    """The first rows and all a page needs to draw them, as one value of widget state."""
+    state = source.current()
+    window = state.window(0, min(state.row_count, row_count))
+    return state_content(source.title, state, window.schema) | {
+        "start": 0,
+        "rows": window.num_rows,
+        "keys": _keys_of(window, state.key),
+        "arrow": encode_window(window, columns_of(window.schema, state.fields)),
+    }
+
+
 def diff_window(
     old: Sequence[str], new: Sequence[str], touched: set[str]
 ) -> tuple[list[Run], list[int]]:

@@ -20,9 +20,8 @@ import anywidget
 import traitlets
 
 from livedb.clock import Clock, SystemClock
-from livedb.notebook.cells import columns_of, encode_window
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
-from livedb.notebook.feed import Message, TableFeed, state_content
+from livedb.notebook.feed import Message, TableFeed, first_page_of
 from livedb.notebook.publisher import Publisher, kernel_publisher
 from livedb.notebook.rows import RowChange, RowSource
 
@@ -66,7 +65,7 @@ class LiveTable(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget ships n
         self._quiet_s: float | None = None
         self._latest_s: float | None = None
         super().__init__(
-            address=self._clock.random_bytes(8).hex(), first_page=self._read_first_page()
+            address=self._clock.random_bytes(8).hex(), first_page=first_page_of(self.source, STATIC_ROWS_MAX)
         )
         _let_pages_choose_the_subshell(self.comm)
         self.on_msg(self._receive)
@@ -140,15 +139,8 @@ class LiveTable(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget ships n
             if now_s < due_s:
                 return due_s
             self._quiet_s = self._latest_s = None
-        self.first_page = self._read_first_page()
+        self.first_page = first_page_of(self.source, STATIC_ROWS_MAX)
         return None
-
-    def _read_first_page(self) -> dict[str, Any]:
-        state = self.source.current()
-        window = state.window(0, min(state.row_count, STATIC_ROWS_MAX))
-        content = state_content(self.source.title, state, window.schema)
-        rows = encode_window(window, columns_of(window.schema, state.fields))
-        return content | {"start": 0, "rows": window.num_rows, "arrow": rows}
 
     # What pages send.
 

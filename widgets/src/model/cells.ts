@@ -53,8 +53,13 @@ function cellOfInstant(microseconds: bigint): Cell {
   const day = date.toISOString(); // 2026-11-23T23:22:31.000Z
   const below = String(microseconds - floorDivide(microseconds, 1_000_000n) * 1_000_000n).padStart(6, "0");
   const fraction = below.replace(/0+$/, "");
-  const seconds = day.slice(0, -5) + (fraction === "" ? "" : `.${fraction}`);
-  return { text: seconds.replace("T", " "), title: `${seconds}+00:00`, dim: false };
+  const seconds = day.slice(0, -5);
+  const shown = fraction.slice(0, 3).replace(/0+$/, ""); // milliseconds; the title has the rest
+  return {
+    text: seconds.replace("T", " ") + (shown === "" ? "" : `.${shown}`),
+    title: `${seconds}${fraction === "" ? "" : `.${fraction}`}+00:00`,
+    dim: false,
+  };
 }
 
 /** Rounds towards minus infinity, as instants before 1970 need. */

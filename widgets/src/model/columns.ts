@@ -1,16 +1,23 @@
-// Column widths from text lengths. Measured from the text, not from the page, so that scrolling and
-// updates never force a layout; a column only ever grows, so that the table does not dance.
+// Column widths from text lengths and the host's fonts, measured once. Not from the laid-out page, so
+// that scrolling and updates never force a layout; a column only ever grows, so that the table does not dance.
 
 import type { Column, Kind, Shape } from "./messages.js";
 import type { Row } from "./rows.js";
 
-const PADDING_PX = 25;
-const WIDTH_PX_MIN = 46;
+const PADDING_PX = 26;
+const WIDTH_PX_MIN = 48;
 const WIDTH_PX_MAX = 340;
 const WIDTH_PX_MAX_VALUE = 720;
-const CHARACTER_PX: Partial<Record<Kind, number>> = { id: 7.4, json: 7.4, bytes: 7.4, boolean: 7 };
-const CHARACTER_PX_OTHER = 7.1;
-const HEAD_CHARACTER_PX = 7.4;
+/** How much larger than a table's cells a single value is written, as in table.css. */
+const VALUE_SIZE = 16 / 13;
+const MONOSPACE: ReadonlySet<Kind> = new Set<Kind>(["id", "json", "bytes"]);
+
+/** Mean width of a character in the fonts that a host gives the table. */
+export interface Fonts {
+  plainPx: number;
+  headPx: number;
+  monospacePx: number;
+}
 
 /** Widths in px for `columns`, at least `before` (of the same columns), wide enough for `rows`. */
 export function columnWidths(
@@ -18,13 +25,16 @@ export function columnWidths(
   rows: readonly Row[],
   shape: Shape,
   before: readonly number[],
+  fonts: Fonts,
 ): number[] {
   return columns.map(({ name, kind }, at) => {
-    const perCharacter = CHARACTER_PX[kind] ?? CHARACTER_PX_OTHER;
-    let width = shape === "value" ? 0 : textLength(name) * HEAD_CHARACTER_PX;
-    for (const { cells } of rows) width = Math.max(width, textLength(cells[at]?.text ?? "") * perCharacter);
+    const perCharacter = MONOSPACE.has(kind) ? fonts.monospacePx : fonts.plainPx;
+    let width = shape === "value" ? 0 : textLength(name) * fonts.headPx;
+    const enlarged = shape === "value" ? VALUE_SIZE : 1;
+    for (const { cells } of rows) width = Math.max(width, textLength(cells[at]?.text ?? "") * perCharacter * enlarged);
     const most = shape === "rows" ? WIDTH_PX_MAX : WIDTH_PX_MAX_VALUE;
-    return Math.max(before[at] ?? WIDTH_PX_MIN, Math.min(Math.ceil(width) + PADDING_PX, most));
+    const chipPx = kind === "id" ? 10 : 0;
+    return Math.max(before[at] ?? WIDTH_PX_MIN, Math.min(Math.ceil(width) + PADDING_PX + chipPx, most));
   });
 }
 

@@ -36,8 +36,9 @@ export interface Model {
 export type Status = "live" | "waiting" | "saved" | "stale" | "closed";
 
 export interface Change {
-  /** The window before, when this is an update of the same rows; null after a jump elsewhere. */
   before: RowWindow | null;
+  /** What came: a patch of the window, a whole window, or news about the state only. */
+  what: "patch" | "window" | "state";
 }
 
 interface Request extends Range {
@@ -86,7 +87,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const notifyAll = (): void => {
-    for (const view of views.values()) view.changed({ before: view.window });
+    for (const view of views.values()) view.changed({ before: view.window, what: "state" });
   };
 
   const hear = (): void => {
@@ -135,7 +136,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
       if (!(error instanceof GapError)) throw error;
       return; // the view is now behind `sequence`, so it will be repaired
     }
-    view.changed({ before });
+    view.changed({ before, what: "patch" });
   };
 
   const receiveReply = (reply: Extract<Incoming, { kind: "reply" }>, buffers: readonly DataView[]): void => {
@@ -152,7 +153,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     const before = view.window;
     view.window = wholeWindow(reply.content, reply.state.columns, reply.state.sequence, buffers);
     hear();
-    view.changed({ before });
+    view.changed({ before, what: "window" });
     repair();
   };
 
@@ -186,7 +187,8 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     const page = model.get("first_page") as Record<string, unknown> | undefined;
     if (page === undefined || !(page["arrow"] instanceof DataView)) return;
     state = { ...readState(page), sequence: -1 };
-    const content = { start: 0, rows: Number(page["rows"]), keys: null, buffer: 0 };
+    const keys = Array.isArray(page["keys"]) ? page["keys"].map(String) : null;
+    const content = { start: 0, rows: Number(page["rows"]), keys, buffer: 0 };
     saved = wholeWindow(content, state.columns, -1, [page["arrow"]]);
   };
 

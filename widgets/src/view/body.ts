@@ -49,7 +49,7 @@ export function createBody(body: HTMLTableSectionElement): { paint: (paint: Pain
     let place: Element | null = body.firstElementChild;
     for (const line of input.lines) {
       const known = held.get(line.identity);
-      const one = known ?? reuse(free.pop()?.[1]) ?? { element: document.createElement("tr"), row: null };
+      const one = known ?? reuse(free.shift()?.[1]) ?? { element: document.createElement("tr"), row: null };
       const mayFlash = input.isUpdate && known !== undefined && known.row !== null;
       fillRow(one, line, input, mayFlash);
       if (input.added.has(line.identity)) flash([...one.element.cells], "added");

@@ -5,7 +5,7 @@
 // scroll, and a scroll range of any height costs the page nothing. Everything is drawn from the
 // store's state, once per frame: a late, repeated or skipped message makes no difference.
 
-import { columnWidths } from "../model/columns.js";
+import { columnWidths, type Fonts } from "../model/columns.js";
 import { NUMERIC } from "../model/cells.js";
 import type { Column, TableState } from "../model/messages.js";
 import { realmId } from "../model/realm.js";
@@ -38,6 +38,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   let added = new Set<string>();
   let isUpdate = false;
   let frame = 0;
+  let fonts: Fonts | null = null;
 
   const view = store.openView((change) => {
     noteChange(change);
@@ -47,15 +48,16 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const geometry = (): Geometry => ({ rowCount: store.state()?.rowCount ?? 0, rowPx: ROW_PX, viewportPx });
 
   /** Keep the row at the top where it is when rows come or go above it, and note what is new. */
-  const noteChange = ({ before }: Change): void => {
+  const noteChange = ({ before, what }: Change): void => {
     const after = view.window;
-    if (before === null || after === null || before === after) return;
-    isUpdate = true;
-    if (before.start !== after.start) return;
-    const known = new Map(before.rows.map((row, at) => [row.key, at]));
-    for (const { key } of after.rows) if (key !== null && !known.has(key)) added.add(key);
-    if (firstRow > 0) firstRow += shiftOfTop(before, after);
+    if (what === "state" || after === null) return;
     followActive(after);
+    if (before === null || before.sequence < 0) return;
+    isUpdate ||= before.sequence !== after.sequence;
+    if (before.start !== after.start) return;
+    const known = new Set(before.rows.map((row) => row.key));
+    if (what === "patch") for (const { key } of after.rows) if (key !== null && !known.has(key)) added.add(key);
+    if (firstRow > 0) firstRow += shiftOfTop(before, after);
   };
 
   const shiftOfTop = (before: RowWindow, after: RowWindow): number => {
@@ -69,11 +71,13 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     return 0;
   };
 
-  const followActive = (window: RowWindow): void => {
+  /** The active cell goes where its row goes; where its row is gone, it stays in its place. */
+  const followActive = ({ start, rows }: RowWindow): void => {
     if (active === null) return;
-    const { identity, column } = active;
-    const at = window.rows.findIndex((row) => row.key === identity);
-    if (at >= 0) active = { identity, at: window.start + at, column };
+    const { identity, at, column } = active;
+    const moved = rows.findIndex((row) => row.key === identity);
+    if (moved >= 0) active = { identity, at: start + moved, column };
+    else if (at >= start && at < start + rows.length) active = { identity: identityOf(at), at, column };
   };
 
   const rowAt = (at: number): Row | null => {
@@ -89,7 +93,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const draw = (): void => {
     frame = 0;
-    if (signal.aborted) return;
+    if (signal.aborted || !root.isConnected) return; // the observer calls again once it is on the page
     const state = store.state();
     drawSurroundings(state);
     if (state !== null) drawRows(state);
@@ -140,10 +144,10 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const growWidths = ({ shape }: TableState): void => {
     widthsFor = view.window;
-    widths = columnWidths(columns, view.window?.rows ?? [], shape, widths);
-    dom.widths.replaceChildren(...widths.map((width) => {
+    widths = columnWidths(columns, view.window?.rows ?? [], shape, widths, (fonts ??= measureFonts(root, dom.head)));
+    dom.widths.replaceChildren(...widths.map((width, at) => {
       const col = document.createElement("col");
-      col.style.width = `${width}px`;
+      if (at < widths.length - 1) col.style.width = `${width}px`; // the last takes what is left
       return col;
     }));
     dom.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
@@ -270,7 +274,27 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   }
   signal.addEventListener("abort", () => cancelAnimationFrame(frame));
   store.ask(view, { start: 0, stop: ROWS_ON_SCREEN_MAX + MARGIN_ROWS });
-  draw();
+  schedule();
+}
+
+const SAMPLE = "0123456789:-. aeinorst aeinorst ACMTacdhlmpuw";
+
+/** How wide the host's fonts are; a guess where there is no canvas. */
+function measureFonts(root: HTMLElement, head: HTMLElement): Fonts {
+  const pen = document.createElement("canvas").getContext?.("2d") ?? null;
+  const meanPx = (font: string, guess: number): number => {
+    if (pen === null) return guess;
+    pen.font = font;
+    return pen.measureText(SAMPLE).width / SAMPLE.length || guess;
+  };
+  const { fontFamily } = getComputedStyle(root);
+  const monospace = getComputedStyle(root).getPropertyValue("--livedb-mono") || "monospace";
+  const headStyle = getComputedStyle(head.firstElementChild ?? root);
+  return {
+    plainPx: meanPx(`13px ${fontFamily}`, 7.1),
+    headPx: meanPx(`600 ${headStyle.fontSize || "12px"} ${fontFamily}`, 7.4),
+    monospacePx: meanPx(`12px ${monospace}`, 7.4),
+  };
 }
 
 function sameColumns(some: readonly Column[], others: readonly Column[]): boolean {

@@ -1,0 +1,317 @@
+"""The live table in a real JupyterLab, driven by a result in memory.
+
+What a person would notice: rows move while a cell runs, nothing jumps or loses its selection, a
+missed message repairs itself, a dead kernel shows as dead.
+"""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, expect
+
+pytestmark = pytest.mark.browser
+
+SETUP = """\
+import time, threading
+from datetime import datetime, UTC, timedelta
+import pyarrow as pa
+from livedb.notebook.rows import state_of_value
+from livedb.notebook.widgets import LiveTable
+from tests.notebook.memory_source import MemorySource
+CITIES = ["Oslo", "Lima", "Nairobi", "Kyoto", "Porto", "Quito", "Troms\u00f8", "Accra", "\u0627\u0644\u0642\u0627\u0647\u0631\u0629"]
+def document(n):
+    return {
+        "_id": f"jh7k2m4q8r1t5w9y3b6d0f{n:06d}",
+        "_creationTime": 1.79e12 + n * 61_237.25,
+        "city": CITIES[n % 9], "delay": (n * 37) % 180 - 20, "distance": n * 17.25 / 3,
+        "due": datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(hours=n * 7) if n % 5 else None,
+        "done": n % 3 == 0, "tags": [{"tag": "a", "n": n}],
+        "note": [None, "", "see\\nbelow", "<img src=x onerror='window.pwned=1'>"][n % 4],
+    }
+FIELDS = {name: "any" for name in document(0)} | {"_id": "id", "tags": "json"}
+def make(count, title="worst_delays(airport='OSL')"):
+    source = MemorySource([document(n) for n in range(count)], title=title, fields=FIELDS)
+    table = LiveTable(source)
+    source.notify = table.notify
+    return source, table
+def key(n): return document(n)["_id"]
+"""
+
+
+def rows_of(output: Locator) -> Locator:
+    return output.locator(".livedb tbody tr")
+
+
+def first_index(output: Locator) -> int:
+    """Position in the result of the row at the top."""
+    return int(rows_of(output).first.get_attribute("aria-rowindex") or 0) - 2
+
+
+def test_a_table_is_drawn_and_follows_cell_by_cell(open_notebook):
+    page = open_notebook("follows", SETUP, "source, table = make(200)\ntable")
+    page.run_all()
+    rows = rows_of(page.output(1))
+    expect(rows).to_have_count(15)
+    expect(rows.first).to_contain_text("Oslo")
+    expect(page.output(1).locator(".livedb")).to_have_attribute("data-state", "live")
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("follows-before")
+    rows.nth(2).evaluate("row => { row.dataset.witness = 'kept' }")
+    page.execute("source.commit({key(1): {'city': 'Cusco', 'delay': 999}, key(5): None})")
+    expect(rows.nth(1)).to_contain_text("Cusco")
+    page.screenshot("follows-after")
+    expect(rows.nth(5)).to_contain_text("000006")
+    expect(page.output(1).locator(".livedb-footer")).to_contain_text("199 rows")
+    expect(page.output(1).locator(".livedb-footer")).to_contain_text("commit 2")
+    assert rows.nth(2).get_attribute("data-witness") == "kept"
+    assert page.page.evaluate("window.pwned") is None
+
+
+def test_updates_arrive_while_a_cell_is_running(open_notebook):
+    busy = """\
+for turn in range(1, 41):
+    source.commit({key(0): {'delay': turn}})
+    time.sleep(0.1)
+"""
+    page = open_notebook("busy", SETUP, "source, table = make(100_000)\ntable", busy, "'done'")
+    page.command("notebook:move-cursor-up")
+    page.page.evaluate(
+        """() => {
+            const seen = window.seen = new Set();
+            new MutationObserver(() => {
+                const row = document.querySelector('.livedb tbody tr');
+                if (row?.ariaRowIndex === '2') seen.add(row.cells[3].textContent);
+            }).observe(document.body, {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    page.page.evaluate(
+        "() => { window.running = window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+    )
+    output = page.output(1)
+    expect(rows_of(output)).to_have_count(15, timeout=20_000)
+    delay = rows_of(output).first.locator("td").nth(3)
+    expect(delay).to_have_text(re.compile("^1[0-9]$"))
+    # The page's own requests are answered beside the running cell.
+    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 50_000 * 26 }")
+    expect(rows_of(output).first).to_contain_text("050000", timeout=2_000)
+    assert page.page.evaluate("window.running.done") is None
+    expect(page.output(3)).not_to_contain_text("done", timeout=1)
+    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 0 }")
+    expect(delay).to_have_text("40", timeout=10_000)
+    expect(page.output(3)).to_contain_text("done")
+    assert len(page.page.evaluate("[...window.seen]")) > 15
+
+
+def test_an_update_keeps_scroll_position_selection_and_focus(open_notebook):
+    page = open_notebook("keeps", SETUP, "source, table = make(1000)\ntable")
+    page.run_all()
+    output = page.output(1)
+    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 400 * 26 }")
+    row = rows_of(output).filter(has_text="000404")
+    row.locator("td").nth(2).click()
+    expect(row).to_have_attribute("aria-selected", "true")
+    before = row.bounding_box()
+    page.execute("source.put_first('jhfirst', {'city': 'Above'})")
+    expect(output.locator(".livedb-footer")).to_contain_text("1,001 rows")
+    page.execute("source.commit({key(402): {'city': 'Changed'}, key(10): None, key(11): None})")
+    expect(output.locator("tbody")).to_contain_text("Changed")
+    after = row.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(before["y"] - after["y"]) <= 1
+    expect(row).to_have_attribute("aria-selected", "true")
+    assert page.page.evaluate("document.activeElement.role") == "grid"
+    page.screenshot("keeps-selection")
+
+
+def test_the_keyboard_reaches_every_row(open_notebook):
+    page = open_notebook("keyboard", SETUP, "source, table = make(100_000)\ntable")
+    page.run_all()
+    output, press = page.output(1), page.page.keyboard.press
+    selected = output.locator("tr[aria-selected=true]")
+    rows_of(output).first.locator("td").nth(1).click()
+    press("ArrowDown")
+    press("ArrowRight")
+    expect(selected).to_have_attribute("aria-rowindex", "3")
+    expect(output.locator("td.livedb-active")).to_have_text("Lima")
+    press("PageDown")
+    expect(selected).to_have_attribute("aria-rowindex", "17")
+    press("End")
+    expect(selected).to_have_attribute("aria-rowindex", "100001")
+    expect(selected).to_contain_text("099999")
+    press("Home")
+    expect(selected).to_contain_text("000000")
+    grid = output.locator("[role=grid]")
+    active = grid.get_attribute("aria-activedescendant")
+    assert page.page.evaluate("id => document.getElementById(id).textContent", active) == "Oslo"
+    press("d")
+    press("d")  # JupyterLab's "delete the cell"
+    expect(rows_of(output)).to_have_count(15)
+    press("Escape")
+    assert page.page.evaluate("document.activeElement.role") != "grid"
+
+
+def test_a_hundred_million_rows_scroll_to_their_end(open_notebook):
+    huge = """\
+class Huge(MemorySource):
+    def current(self):
+        from livedb.notebook.rows import RowState
+        window = lambda start, stop: pa.table({"n": pa.array(range(start, stop), pa.int64())})
+        return RowState(number=1, row_count=10**8, fields={}, error=None, key=None, window=window)
+LiveTable(Huge(title="a hundred million"))
+"""
+    page = open_notebook("huge", SETUP, huge)
+    page.run_all()
+    scroller, rows = page.output(1).locator(".livedb-scroller"), rows_of(page.output(1))
+    expect(rows.first).to_have_text("0")
+    scroller.evaluate("each => { each.scrollTop = each.scrollHeight }")
+    expect(rows.last).to_have_text("99999999")
+    scroller.evaluate("each => { each.scrollTop = each.scrollHeight / 2 }")
+    expect(rows.nth(3)).to_have_text(re.compile("^[45][0-9]{7}$"))
+    top = first_index(page.output(1))
+    scroller.hover()
+    page.page.mouse.wheel(0, 130)  # a notch moves a few rows, however many there are
+    page.page.wait_for_timeout(500)
+    assert 1 <= first_index(page.output(1)) - top <= 10
+
+
+def test_a_dropped_message_is_repaired(open_notebook):
+    page = open_notebook("gap", SETUP, "source, table = make(100)\ntable")
+    page.run_all()
+    rows = rows_of(page.output(1))
+    expect(rows).to_have_count(15)
+    page.execute(
+        "send = table.send\n"
+        "table.send = lambda content, buffers=None: None\n"
+        "source.commit({key(0): {'city': 'Lost'}})\n"
+        "time.sleep(0.3)\n"
+        "table.send = send\n"
+        "source.commit({key(1): {'city': 'Seen'}})"
+    )
+    expect(rows.nth(1)).to_contain_text("Seen")
+    expect(rows.nth(0)).to_contain_text("Lost")
+    page.execute(
+        "table.send = lambda content, buffers=None: None\n"
+        "source.commit({key(2): {'city': 'Last'}})\n"
+        "time.sleep(0.3)\n"
+        "table.send = send\n"
+    )
+    expect(rows.nth(2)).to_contain_text("Last", timeout=8_000)  # by the next sign of life
+
+
+def test_all_tables_of_a_page_travel_in_one_message(open_notebook):
+    cells = [f"source{n}, table{n} = make(50, title='t{n}')\ntable{n}" for n in range(4)]
+    count = """\
+sent = []
+for each in (table0, table1, table2, table3):
+    each.send = lambda content, buffers=None, send=each.send: (sent.append(content), send(content, buffers))
+"""
+    page = open_notebook("together", SETUP, *cells, count)
+    page.run_all()
+    for number in range(1, 5):
+        expect(rows_of(page.output(number))).to_have_count(15)
+    page.execute("[each.commit({key(0): {'city': 'All'}}) for each in (source0, source1, source2, source3)]")
+    for number in range(1, 5):
+        expect(rows_of(page.output(number)).first).to_contain_text("All")
+    page.execute(
+        "batches = [each for each in sent if each['kind'] == 'batch']\n"
+        "updates = [[e for e in b['entries'] if 'views' in e] for b in batches]\n"
+        "updates = [each for each in updates if each]\n"
+        "assert sum(map(len, updates)) == 4 and len(updates) <= 2, updates"
+    )
+
+
+def test_an_error_stands_beside_the_last_good_rows(open_notebook):
+    page = open_notebook("error", SETUP, "source, table = make(50)\ntable")
+    page.run_all()
+    output = page.output(1)
+    expect(rows_of(output)).to_have_count(15)
+    page.execute("source.fail('ZeroDivisionError: division by zero\\n  in worst_delays, line 3')")
+    expect(output.get_by_role("alert").filter(has_text="ZeroDivisionError")).to_be_visible()
+    expect(output.locator(".livedb-footer")).to_contain_text("error")
+    expect(rows_of(output)).to_have_count(15)
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("error")
+    page.execute("source.fail(None)")
+    expect(output.locator(".livedb")).to_have_attribute("data-state", "live")
+    expect(output.locator(".livedb-error")).to_be_hidden()
+
+
+def test_a_restarted_kernel_shows_as_stale_until_the_cell_runs_again(open_notebook):
+    page = open_notebook("restart", SETUP, "source, table = make(50)\ntable", "table")
+    page.run_all()
+    for number in (1, 2):
+        expect(rows_of(page.output(number))).to_have_count(15)
+    page.restart_kernel()
+    expect(page.output(1).locator(".livedb-advice")).to_contain_text("run the cell again")
+    expect(page.output(2).locator(".livedb")).to_have_attribute("data-state", "stale")
+    expect(rows_of(page.output(1))).to_have_count(15)
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("stale")
+    page.run_all()
+    expect(page.output(1).locator(".livedb")).to_have_attribute("data-state", "live")
+    expect(page.output(1).locator(".livedb-advice")).to_be_hidden()
+
+
+def test_a_reloaded_page_shows_the_present_state(open_notebook):
+    page = open_notebook("reload", SETUP, "source, table = make(50)\ntable")
+    page.run_all()
+    expect(rows_of(page.output(1))).to_have_count(15)
+    page.command("docmanager:save")
+    page.execute("source.commit({key(0): {'city': 'Present'}})")
+    page.reload()
+    expect(rows_of(page.output(1)).first).to_contain_text("Present")
+    page.execute("source.commit({key(0): {'city': 'Newer'}})")
+    expect(rows_of(page.output(1)).first).to_contain_text("Newer")
+
+
+def test_without_a_kernel_the_stored_rows_are_there(open_notebook, lab):
+    page = open_notebook("stored", SETUP, "source, table = make(80)\ntable")
+    page.run_all()
+    expect(rows_of(page.output(1))).to_have_count(15)
+    page.command("docmanager:save")
+    page.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page.command("kernelmenu:shutdown")
+    path = lab.root / "stored.ipynb"
+    stored = nbformat.read(path, as_version=4)
+    stored.metadata["kernelspec"] = {"name": "elsewhere", "display_name": "A kernel not here"}
+    nbformat.write(stored, path)
+    page.page.reload()
+    expect(page.output(1)).to_contain_text("Nairobi", timeout=20_000)
+    expect(page.output(1)).to_contain_text("first 50 of 80 rows")
+    assert page.page.evaluate("window.pwned") is None
+    page.page.keyboard.press("Escape")  # JupyterLab asks for another kernel
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("stored")
+
+
+def test_dark_theme_and_values_that_are_no_tables(open_notebook):
+    values = """\
+class Value(MemorySource):
+    def __init__(self, value, title):
+        super().__init__(title=title)
+        self._state = state_of_value(value, number=7)
+show = lambda value, title: display(LiveTable(Value(value, title)))
+show(1234567, "count_flights()")
+show({"carrier": "UA", "flights": 58665, "delayed": 0.3021, "hubs": ["EWR", "ORD"], "note": None}, "carrier('UA')")
+show([], "open_tasks()")
+"""
+    page = open_notebook("dark", SETUP, "source, table = make(60)\ntable", values)
+    page.command("apputils:change-theme", theme="JupyterLab Dark")
+    page.run_all()
+    expect(rows_of(page.output(1))).to_have_count(15)
+    expect(page.output(2)).to_contain_text("58665")
+    expect(page.output(2)).to_contain_text("no rows")
+    page.cell(1).scroll_into_view_if_needed()
+    page.execute("source.commit({key(1): {'city': 'Cusco', 'delay': 999}, key(3): {'note': 'x'}})")
+    expect(rows_of(page.output(1)).nth(1)).to_contain_text("Cusco")
+    page.screenshot("dark-table")
+    colour = page.output(1).locator(".livedb").evaluate("each => getComputedStyle(each).backgroundColor")
+    assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 80
+    page.cell(2).scroll_into_view_if_needed()
+    page.screenshot("dark-values")
+    page.command("apputils:change-theme", theme="JupyterLab Light")
+    page.screenshot("light-values")
