@@ -1,0 +1,191 @@
+"""livedb: a live data workspace for notebooks.
+
+    import livedb
+
+    db = livedb.open("shop.livedb")
+
+Everything a user needs is here; heavy libraries are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from livedb.errors import (
+    ApplicationError,
+    ArgumentValidationError,
+    ClosedError,
+    ConflictError,
+    DamagedError,
+    FilterError,
+    ForkedError,
+    FormatError,
+    FunctionNotFoundError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    HandleError,
+    IndexRangeError,
+    InvalidIdError,
+    InvalidValueError,
+    LimitError,
+    LivedbError,
+    LoadError,
+    LogError,
+    MemoryBudgetError,
+    NonexistentDocumentError,
+    PaginationError,
+    ReadOnlyError,
+    ReturnsValidationError,
+    SchemaChangeError,
+    SchemaDefinitionError,
+    SchemaEnforcementError,
+    SnapshotTooOldError,
+    SqlError,
+    TransientError,
+    UniqueError,
+    ValidationError,
+    WorkspaceError,
+    WorkspaceLockedError,
+)
+from livedb.ids import Id
+from livedb.limits import Limits
+from livedb.values import UNSET, Document, Int64, Missing
+
+if TYPE_CHECKING:
+    import os
+
+    from livedb.client.database import Database
+    from livedb.client.functions import Mutation, Query
+    from livedb.client.table import Table
+    from livedb.commitlog.repair import RepairReport
+    from livedb.functions.context import MutationContext, QueryContext
+    from livedb.functions.definition import internal_mutation, internal_query, mutation, query
+    from livedb.notebook.handles import Handle, SqlResult
+    from livedb.schema.namespace import v
+    from livedb.schema.tables import define_schema, define_table
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Database": "livedb.client.database",
+    "Handle": "livedb.notebook.handles",
+    "Mutation": "livedb.client.functions",
+    "MutationContext": "livedb.functions.context",
+    "Query": "livedb.client.functions",
+    "QueryContext": "livedb.functions.context",
+    "SqlResult": "livedb.notebook.handles",
+    "Table": "livedb.client.table",
+    "define_schema": "livedb.schema.tables",
+    "define_table": "livedb.schema.tables",
+    "internal_mutation": "livedb.functions.definition",
+    "internal_query": "livedb.functions.definition",
+    "mutation": "livedb.functions.definition",
+    "query": "livedb.functions.definition",
+    "v": "livedb.schema.namespace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'livedb' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def open(  # noqa: A001  # livedb.open is the name users expect
+    path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
+) -> Database:
+    """Open a workspace: a folder, made if absent, or memory without a path.
+
+    Opening a path that this process has open already gives the same workspace.
+
+    Raises:
+        WorkspaceLockedError: another process has it open; the error names it.
+        DamagedError: its files do not agree; `livedb.repair(path)` says what is left.
+        FormatError: the path is something else, or a newer livedb made it.
+    """
+    from livedb.client.database import Database
+    from livedb.client.local import LocalBackend
+    from livedb.notebook.handles import NotebookFaces
+    from livedb.workspace import open_workspace
+
+    workspace = open_workspace(path, limits=limits)
+    known: Database | None = getattr(workspace, "database", None)
+    if known is None:
+        known = Database(LocalBackend(workspace), NotebookFaces())
+        workspace.database = known
+    return known
+
+
+def repair(path: str | os.PathLike[str]) -> RepairReport:
+    """Make a damaged workspace open again, after a backup; returns what was lost."""
+    from livedb.repair import repair_workspace
+
+    return repair_workspace(path)
+
+
+__all__ = [
+    "UNSET",
+    "ApplicationError",
+    "ArgumentValidationError",
+    "ClosedError",
+    "ConflictError",
+    "DamagedError",
+    "Database",
+    "Document",
+    "FilterError",
+    "ForkedError",
+    "FormatError",
+    "FunctionNotFoundError",
+    "FunctionTimeoutError",
+    "FunctionTypeError",
+    "Handle",
+    "HandleError",
+    "Id",
+    "IndexRangeError",
+    "Int64",
+    "InvalidIdError",
+    "InvalidValueError",
+    "LimitError",
+    "Limits",
+    "LivedbError",
+    "LoadError",
+    "LogError",
+    "MemoryBudgetError",
+    "Missing",
+    "Mutation",
+    "MutationContext",
+    "NonexistentDocumentError",
+    "PaginationError",
+    "Query",
+    "QueryContext",
+    "ReadOnlyError",
+    "ReturnsValidationError",
+    "SchemaChangeError",
+    "SchemaDefinitionError",
+    "SchemaEnforcementError",
+    "SnapshotTooOldError",
+    "SqlError",
+    "SqlResult",
+    "Table",
+    "TransientError",
+    "UniqueError",
+    "ValidationError",
+    "WorkspaceError",
+    "WorkspaceLockedError",
+    "define_schema",
+    "define_table",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "open",
+    "query",
+    "repair",
+    "v",
+]

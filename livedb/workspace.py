@@ -116,6 +116,8 @@ class Workspace:
         self.limits = limits or Limits()
         self.clock = clock or SystemClock()
         self._pid = os.getpid()
+        self.database: Any = None
+        """The `db` of this process, so that opening twice gives one object."""
         self._is_closed = False
         self._close_lock = threading.Lock()
         self._switch_interval_s = sys.getswitchinterval()

@@ -175,6 +175,14 @@ class DatabaseReader:
             )
         return DocumentQuery(self._snapshot, name)
 
+    def count(self, table: str | type[Any], /) -> int:
+        """How many documents a table has.
+
+        Cost: does not grow with the table; depends on the whole of it.
+        """
+        entry = self._snapshot.table(table_name(table))
+        return 0 if entry is None else self._snapshot.count(entry)
+
     def normalize_id(self, table: str | type[Any], text: str) -> str | None:
         """`text` when it is an id of `table`, else None."""
         entry = self._snapshot.table(table_name(table))

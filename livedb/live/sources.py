@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.errors import LivedbError
 from livedb.functions.definition import FunctionDefinition
-from livedb.functions.runner import Runner
+from livedb.functions.runner import QueryRun, Runner
 from livedb.live.live_query import Computed
 from livedb.live.result import TableResult, result_of
 from livedb.text import encode_value
@@ -50,13 +50,17 @@ class FunctionSource:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
         run = self._runner.run_query(function, args, at=number)
         self.uses_sql = bool(run.reads.whole_tables)
-        error, result = run.error, None
-        if error is None:
-            try:
-                result = result_of(run.value)
-            except LivedbError as refused:
-                error = refused
-        return Computed(result=result, error=error, number=number, reads=run.reads)
+        return _computed(run)
+
+
+def _computed(run: QueryRun) -> Computed:
+    error, result = run.error, None
+    if error is None:
+        try:
+            result = result_of(run.value)
+        except LivedbError as refused:
+            error = refused
+    return Computed(result=result, error=error, number=run.number, reads=run.reads)
 
 
 class SqlAt(Protocol):
@@ -97,3 +101,22 @@ class SqlSource:
             return Computed(result=None, error=error, number=number, reads=self._reads)
         self._reads = reads
         return Computed(result=TableResult(table), error=None, number=number, reads=reads)
+
+
+class InlineSource:
+    """A query that is not registered under a name, such as a narrowed table."""
+
+    uses_sql = False
+
+    def __init__(self, runner: Runner, function: FunctionDefinition) -> None:
+        self._runner = runner
+        self._function = function
+        self.key: Hashable = ("inline", function.name)
+        self.title = function.name
+
+    @property
+    def definition(self) -> FunctionDefinition:
+        return self._function
+
+    def compute(self, number: int) -> Computed:
+        return _computed(self._runner.run_query(self._function, {}, at=number))

@@ -1,0 +1,118 @@
+"""What `db` needs of a workspace, whether it is in this process or across a network.
+
+A handle cannot tell which: the contract suite runs over every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livedb.functions.definition import FunctionDefinition
+from livedb.live.live_query import LiveState
+from livedb.live.result import RowDiff
+from livedb.schema.catalog import Catalog
+from livedb.schema.tables import TableDefinition
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from livedb.interchange.sources import Source
+
+Params = Mapping[str, Any] | Iterable[Any] | None
+
+
+class ChangeNotice:
+    """What followers of one live result are told: the new state and, if known, which rows."""
+
+    __slots__ = ("diff", "number", "state")
+
+    def __init__(self, number: int, state: LiveState, diff: RowDiff | None) -> None:
+        self.number = number
+        self.state = state
+        self.diff = diff
+
+
+class Subscription(Protocol):
+    """One follower of a live query."""
+
+    title: str
+
+    def pull(self) -> int:
+        """Bring every live result of this client to the newest commit; returns its number."""
+
+    def state(self) -> LiveState:
+        """The newest state, without pulling."""
+
+    def definition(self) -> FunctionDefinition | None:
+        """The function followed, None for SQL and tables."""
+
+    @property
+    def runs(self) -> int:
+        """How often the live query behind it was computed."""
+
+    def invalidate(self) -> None:
+        """Run it again although no data it read has changed."""
+
+    def close(self) -> None:
+        """Stop following; twice is harmless, from any thread."""
+
+
+class Backend(Protocol):
+    """A workspace as `db` uses it."""
+
+    def require_open(self) -> None: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def number(self) -> int:
+        """The newest published commit."""
+
+    def catalog(self) -> Catalog: ...
+
+    def define(self, definition: FunctionDefinition) -> FunctionDefinition: ...
+
+    def definition(self, name: str) -> FunctionDefinition: ...
+
+    def function_names(self) -> list[str]: ...
+
+    def apply_tables(self, definitions: Sequence[TableDefinition]) -> int: ...
+
+    def drop_table(self, name: str) -> int: ...
+
+    def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        """Run a query or mutation, inside the run in progress if there is one."""
+
+    async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any: ...
+
+    def follow_function(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        on_change: Callable[[ChangeNotice], None],
+    ) -> Subscription: ...
+
+    def follow_sql(
+        self, text: str, params: Params, on_change: Callable[[ChangeNotice], None]
+    ) -> Subscription: ...
+
+    def sql(self, text: str, params: Params) -> tuple[pa.Table, int]: ...
+
+    def load(
+        self,
+        table: str,
+        source: Source,
+        *,
+        keep_ids: bool,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[int, int]: ...
+
+    def backup(self, target: Path) -> int: ...
+
+    def statistics(self) -> Any: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,408 @@
+"""`db`: a workspace as its user holds it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
+
+from livedb.client.backend import Backend, Params
+from livedb.client.functions import Mutation, Query
+from livedb.client.table import Table, whole_table_sql
+from livedb.errors import LivedbError, LoadError
+from livedb.functions.context import MutationContext, QueryContext, table_name
+from livedb.functions.definition import (
+    MARK,
+    FunctionDefinition,
+    FunctionKind,
+    FunctionMark,
+    Visibility,
+    define,
+)
+from livedb.functions.purity import warn_of_impurity
+from livedb.schema.annotations import table_from_class
+from livedb.schema.tables import SchemaDefinition, check_table_name
+from livedb.schema.validators import Validator
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from livedb.interchange.exports import ExportResult
+    from livedb.notebook.handles import Handle, SqlResult
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Faces(Protocol):
+    """Makes what users see of live results; the notebook floor implements it."""
+
+    def function_handle(
+        self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
+    ) -> Handle[Any]: ...
+
+    def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]: ...
+
+    def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
+
+    def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
+
+
+class Database:
+    """A workspace: tables, functions, SQL, live results.
+
+    Get one from `livedb.open(path)`. It is a context manager; leaving it closes the workspace.
+    """
+
+    def __init__(self, backend: Backend, faces: Faces) -> None:
+        self.backend = backend
+        self._faces = faces
+
+    # -- tables --------------------------------------------------------------------------------
+
+    @dataclass_transform(kw_only_default=True)
+    def table(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        indexes: Mapping[str, Sequence[str]] | None = None,
+        unique: Mapping[str, Sequence[str]] | None = None,
+    ) -> Callable[[type[T]], type[T]]:
+        """Define a table by an annotated class.
+
+        Existing documents are checked first; when some do not fit, nothing changes. Defining a
+        table again as it is costs nothing.
+
+        Args:
+            name: the table's name; without one, the class's name in lower case with an "s".
+            indexes: index name -> fields, `"a.b"` for nested ones.
+            unique: the same, and no two documents may have the same values.
+
+        Raises:
+            SchemaDefinitionError: the class or an index contradicts the rules.
+            SchemaChangeError: existing documents do not fit.
+        """
+        if name is not None and not isinstance(name, str):
+            raise TypeError('use it as @db.table("tasks") or @db.table()')
+        frame = sys._getframe(1)  # noqa: SLF001  # the only way to the names a class body may use
+        namespace = {**frame.f_globals, **frame.f_locals}
+
+        def decorate(cls: type[T]) -> type[T]:
+            chosen = name or f"{cls.__name__.lower()}s"
+            definition = table_from_class(
+                cls, name=chosen, indexes=indexes, unique=unique, namespace=namespace
+            )
+            self.backend.apply_tables([definition])
+            return cls
+
+        return decorate
+
+    def __getitem__(self, table: str | type[Any]) -> Table:
+        """The table of that name, which need not exist yet."""
+        name = table_name(table)
+        check_table_name(name)
+        return Table(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __contains__(self, table: object) -> bool:
+        return table in self.tables
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.tables
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables."""
+        return self.backend.catalog().names()
+
+    def drop_table(self, table: str | type[Any]) -> None:
+        """Drop a table with all its documents."""
+        self.backend.drop_table(table_name(table))
+
+    def infer_schema(self, table: str | type[Any], *, sample: int | None = None) -> Any:
+        """Propose a schema for a table from its documents; printing it shows source for a cell.
+
+        Args:
+            sample: how many documents to look at; None for all.
+        """
+        from livedb.client.inference import infer_table
+
+        return infer_table(self.backend, table_name(table), sample=sample)
+
+    # -- functions -----------------------------------------------------------------------------
+
+    @overload
+    def query(self, function: Callable[Concatenate[QueryContext, P], R], /) -> Query[P, R]: ...
+    @overload
+    def query(
+        self,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        internal: bool = False,
+    ) -> Callable[[Callable[Concatenate[QueryContext, P], R]], Query[P, R]]: ...
+
+    def query(self, function: Any = None, /, **options: Any) -> Any:
+        """Define a query: a function that reads, `@db.query` above it.
+
+        Running the cell again redefines it, and every live handle follows.
+        """
+        if isinstance(function, (str, type)):
+            shown = function if isinstance(function, str) else function.__name__
+            raise TypeError(
+                f"db.query decorates functions. To read the table, use db[{shown!r}], as in "
+                f"db[{shown!r}].collect()"
+            )
+        return self._decorate("query", Query, function, options)
+
+    @overload
+    def mutation(
+        self, function: Callable[Concatenate[MutationContext, P], R], /
+    ) -> Mutation[P, R]: ...
+    @overload
+    def mutation(
+        self,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        internal: bool = False,
+    ) -> Callable[[Callable[Concatenate[MutationContext, P], R]], Mutation[P, R]]: ...
+
+    def mutation(self, function: Any = None, /, **options: Any) -> Any:
+        """Define a mutation: a function that reads and writes, one transaction."""
+        return self._decorate("mutation", Mutation, function, options)
+
+    def _decorate(
+        self, kind: FunctionKind, face: type[Any], function: Any, options: Mapping[str, Any]
+    ) -> Any:
+        frame = sys._getframe(2)  # noqa: SLF001  # the names its annotations may use
+        namespace = {**frame.f_globals, **frame.f_locals}
+
+        def decorate(
+            decorated: Callable[..., Any],
+            *,
+            name: str | None = None,
+            args: Mapping[str, Validator] | None = None,
+            returns: Validator | None = None,
+            internal: bool = False,
+        ) -> Any:
+            visibility: Visibility = "internal" if internal else "public"
+            definition = define(
+                getattr(decorated, "__wrapped__", decorated),
+                kind=kind,
+                visibility=visibility,
+                name=name,
+                args=args,
+                returns=returns,
+                namespace=namespace,
+            )
+            warn_of_impurity(definition)
+            return face(self, self.backend.define(definition))
+
+        if function is not None:
+            return decorate(function)
+        return lambda decorated: decorate(decorated, **options)
+
+    def push(self, source: ModuleType | SchemaDefinition, /) -> list[str]:
+        """Apply a schema, or a module's schema and functions; returns the functions' names.
+
+        A function `f` of module `pkg.tasks` is called `pkg/tasks:f`.
+        """
+        if isinstance(source, SchemaDefinition):
+            self.backend.apply_tables(list(source))
+            return []
+        members = list(vars(source).values())
+        for schema in members:
+            if isinstance(schema, SchemaDefinition):
+                self.backend.apply_tables(list(schema))
+        prefix = source.__name__.replace(".", "/")
+        pushed = []
+        for function in members:
+            mark = getattr(function, MARK, None)
+            if isinstance(mark, FunctionMark) and function.__module__ == source.__name__:
+                name = f"{prefix}:{function.__name__}"
+                self.backend.define(
+                    define(
+                        function,
+                        kind=mark.kind,
+                        visibility=mark.visibility,
+                        name=name,
+                        args=mark.args,
+                        returns=mark.returns,
+                    )
+                )
+                pushed.append(name)
+        return pushed
+
+    @property
+    def functions(self) -> list[str]:
+        """The names of the functions."""
+        return self.backend.function_names()
+
+    def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any]:
+        """The query or mutation of that name, to call or follow.
+
+        Raises:
+            FunctionNotFoundError: there is none.
+        """
+        definition = self.backend.definition(name)
+        if definition.kind == "query":
+            return Query(self, definition)
+        return Mutation(self, definition)
+
+    # -- SQL and live results ------------------------------------------------------------------
+
+    def sql(self, text: str, params: Params = None) -> SqlResult:
+        """The rows of one SQL statement over everything committed before the call.
+
+        The result is a frame (`.df`, `.to_arrow()`, ...); `.live()` follows it.
+
+        Args:
+            params: values for `$name` (a dict) or `?` (a list).
+
+        Raises:
+            SqlError: the statement is wrong or not allowed.
+        """
+        return self._faces.sql_result(self, text, params)
+
+    def live_sql(self, text: str, params: Params = None, *, title: str | None = None) -> Handle[Any]:
+        """A handle that follows a SQL statement."""
+        return self._faces.sql_handle(self.backend, text, params, title or " ".join(text.split()))
+
+    def live_table(self, name: str) -> Handle[Any]:
+        """A handle that follows a whole table."""
+        return self.live_sql(whole_table_sql(name), title=name)
+
+    def live_function(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Handle[Any]:
+        """A handle that follows a query with checked arguments."""
+        return self._faces.function_handle(self.backend, function, args)
+
+    def snapshot(self) -> AbstractContextManager[int]:
+        """Within it, every handle of this workspace stays at one commit, whose number it gives."""
+        return self._faces.snapshot(self.backend)
+
+    # -- in and out ----------------------------------------------------------------------------
+
+    def load(
+        self,
+        table: str | type[Any],
+        source: Any,
+        /,
+        *,
+        nan: Any = None,
+        tz: str | None = None,
+        index: Any = None,
+        format: Any = None,  # noqa: A002  # the word users know from pandas and DuckDB
+        ids: str = "new",
+        progress: bool | None = None,
+    ) -> LoadResult:
+        """Add every row of `source` to a table, in one commit, or none of them.
+
+        Args:
+            source: a Parquet, CSV or JSONL path (or several), an Arrow table, reader or dataset,
+                a pandas or polars frame, or dicts.
+            nan: "null" or "keep": what NaN of a float column means (default: null for numpy-backed
+                pandas columns, else keep).
+            tz: the zone of naive datetimes, which are refused without it.
+            index: "column" or "drop" for a named pandas index.
+            format: "parquet", "csv" or "jsonl" when the path does not say.
+            ids: "new" ids for all rows, or "keep" those of an `_id` column.
+            progress: show a progress bar; by default when the source is large.
+
+        Raises:
+            LoadError, ValidationError: names the column, the row and the value that do not fit.
+        Cost: set-wise; a table new to livedb and one with a schema cost about the same.
+        """
+        from livedb.client.progress import progress_of
+        from livedb.interchange.frames import fields_of
+        from livedb.interchange.sources import open_source
+
+        if ids not in ("new", "keep"):
+            raise LoadError(f'ids is "new" or "keep", not {ids!r}')
+        name = table_name(table)
+        check_table_name(name)
+        known = self.backend.catalog().get(name)
+        fields = fields_of(known.definition) if known is not None else None
+        opened = open_source(source, nan=nan, tz=tz, index=index, format=format, fields=fields)
+        with progress_of(name, opened.rows, progress) as report:
+            rows, number = self.backend.load(
+                name, opened, keep_ids=ids == "keep", progress=report
+            )
+        return LoadResult(name, rows, number)
+
+    def export(
+        self, table: str | type[Any], path: str | PathLike[str], /, *, overwrite: bool = False
+    ) -> ExportResult:
+        """Write a whole table to a Parquet, CSV or JSONL file, by the path's ending."""
+        from livedb.interchange.exports import export
+
+        rows, number = self.backend.sql(whole_table_sql(table_name(table)), None)
+        return export(rows, path, number=number, overwrite=overwrite)
+
+    def backup(self, target: str | PathLike[str], /) -> int:
+        """Write a copy of the workspace to a new folder; returns the commit it opens at."""
+        return self.backend.backup(Path(target))
+
+    # -- life ----------------------------------------------------------------------------------
+
+    @property
+    def number(self) -> int:
+        """The newest commit."""
+        return self.backend.number
+
+    def statistics(self) -> Any:
+        """Where the numbers stand and how much work was done."""
+        return self.backend.statistics()
+
+    def close(self) -> None:
+        """Close the workspace for everybody in this process; twice is harmless."""
+        self.backend.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        try:
+            self.backend.require_open()
+        except LivedbError as error:
+            return f"<livedb {self.backend.name}: {error.code.lower()}>"
+        tables = ", ".join(self.tables) or "no tables"
+        return f"<livedb {self.backend.name} at commit {self.number}: {tables}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("db cannot be pickled: it belongs to this process; open it where needed")
+
+
+class LoadResult:
+    """What a load added."""
+
+    __slots__ = ("number", "rows", "table")
+
+    def __init__(self, table: str, rows: int, number: int) -> None:
+        self.table = table
+        self.rows = rows
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"

@@ -1,0 +1,79 @@
+"""What a decorator gives back: a function that is called without its context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from livedb.functions.definition import FunctionDefinition, call_signature
+
+if TYPE_CHECKING:
+    from livedb.client.database import Database
+    from livedb.notebook.handles import Handle
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Function(Generic[P, R]):
+    """A query or mutation of one workspace, by name: redefining it redefines this."""
+
+    def __init__(self, database: Database, definition: FunctionDefinition) -> None:
+        self._database = database
+        self.name = definition.name
+        self.__name__ = definition.name.rpartition(":")[2]
+        self.__qualname__ = self.__name__
+        self.__doc__ = definition.handler.__doc__
+        self.__module__ = definition.handler.__module__
+        self.__wrapped__: Callable[Concatenate[Any, P], R] = definition.handler
+        self.__signature__ = call_signature(definition.handler)
+
+    @property
+    def definition(self) -> FunctionDefinition:
+        """The newest definition of this name."""
+        return self._database.backend.definition(self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        definition = self.definition
+        result: R = self._database.backend.run(definition, definition.bind(args, kwargs))
+        return result
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same call for asyncio: it runs on a worker thread."""
+        definition = self.definition
+        bound = definition.bind(args, kwargs)
+        result: R = await self._database.backend.run_async(definition, bound)
+        return result
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__.lower()
+        return f"<{kind} {self.name}{self.__signature__}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be pickled: it belongs to a workspace open in this process"
+        )
+
+
+class Query(_Function[P, R]):
+    """A query: reads only, runs at one commit, can be followed live."""
+
+    def live(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """A handle whose value follows every commit that touches what the query reads.
+
+        Raises:
+            ArgumentValidationError: as a call would. What the query itself raises is in the
+            handle's `error`.
+        """
+        definition = self.definition
+        bound = definition.bind(args, kwargs)
+        handle: Handle[R] = self._database.live_function(definition, bound)
+        return handle
+
+
+class Mutation(_Function[P, R]):
+    """A mutation: one transaction, committed and durable when the call returns.
+
+    It may run more than once, when others change meanwhile what it read; all of a run that does
+    not commit is undone.
+    """

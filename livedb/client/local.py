@@ -1,0 +1,220 @@
+"""The backend of a workspace in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livedb.client.backend import ChangeNotice, Params
+from livedb.errors import ClosedError, FunctionTypeError
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.runner import is_running
+from livedb.live.live_queries import Change
+from livedb.live.live_query import LiveQuery, LiveSource, LiveState
+from livedb.live.sources import FunctionSource, InlineSource, SqlSource
+from livedb.schema.catalog import Catalog
+from livedb.schema.tables import TableDefinition
+from livedb.workspace import Statistics, Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from livedb.interchange.sources import Source
+
+ASYNC_CALLS_MAX = 64
+"""Calls made with `.aio()` that run at once; more wait."""
+
+
+class LocalSubscription:
+    """One follower of a live query of this process's workspace."""
+
+    def __init__(
+        self, backend: LocalBackend, source: LiveSource, on_change: Callable[[ChangeNotice], None]
+    ) -> None:
+        self._backend = backend
+        self._source = source
+        self.title = source.title
+        self.on_change = on_change
+        self._query: LiveQuery | None = backend.workspace.live.follow(source)
+        backend.add(self._query, self)
+
+    def pull(self) -> int:
+        self._backend.require_open()
+        return self._backend.workspace.live.refresh()
+
+    def state(self) -> LiveState:
+        query = self._query
+        if query is None or query.state is None:
+            raise ClosedError(f"The live handle {self.title} is closed")
+        return query.state
+
+    def definition(self) -> FunctionDefinition | None:
+        return getattr(self._source, "definition", None)
+
+    @property
+    def runs(self) -> int:
+        return 0 if self._query is None else self._query.runs
+
+    def invalidate(self) -> None:
+        key = self._source.key
+        self._backend.workspace.live.invalidate(lambda source: source.key == key)
+
+    def close(self) -> None:
+        query, self._query = self._query, None
+        if query is not None:
+            self._backend.remove(query, self)
+            if not self._backend.workspace.is_closed:
+                self._backend.workspace.live.unfollow(query)
+
+
+class LocalBackend:
+    """A `Backend` on a `Workspace`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        # Weak: a subscription lives as long as its handle, not as long as the workspace.
+        self._followers: dict[LiveQuery, weakref.WeakSet[LocalSubscription]] = {}
+        self._stop_listening = workspace.live.listen(self._tell)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def require_open(self) -> None:
+        self.workspace.require_open()
+
+    @property
+    def name(self) -> str:
+        return self.workspace.name
+
+    @property
+    def number(self) -> int:
+        return self.workspace.committer.published
+
+    def catalog(self) -> Catalog:
+        return self.workspace.committer.catalog_at(self.number)
+
+    # -- functions -----------------------------------------------------------------------------
+
+    def define(self, definition: FunctionDefinition) -> FunctionDefinition:
+        return self.workspace.define(definition)
+
+    def definition(self, name: str) -> FunctionDefinition:
+        return self.workspace.registry.get(name)
+
+    def function_names(self) -> list[str]:
+        return self.workspace.registry.names()
+
+    def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        workspace = self.workspace
+        workspace.require_open()
+        runner = workspace.runner
+        joined = runner.nested_run()
+        if joined is not None:
+            return runner.join(joined, function, args)
+        if function.kind == "mutation":
+            if is_running():
+                raise FunctionTypeError(
+                    f"The mutation {function.name!r} of another workspace cannot run inside a "
+                    "query or mutation: it would not be undone with it"
+                )
+            return runner.run_mutation(function, args)
+        run = runner.run_query(function, args)
+        if run.error is not None:
+            raise run.error
+        return run.value
+
+    async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        if is_running():
+            raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self.run, function, args)
+
+    # -- following -----------------------------------------------------------------------------
+
+    def follow_function(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        on_change: Callable[[ChangeNotice], None],
+    ) -> LocalSubscription:
+        self._refuse_in_function()
+        runner = self.workspace.runner
+        source: LiveSource
+        if self.workspace.registry.find(function.name) is not None:
+            source = FunctionSource(runner, function.name, args)
+        else:
+            source = InlineSource(runner, function)
+        return LocalSubscription(self, source, on_change)
+
+    def follow_sql(
+        self, text: str, params: Params, on_change: Callable[[ChangeNotice], None]
+    ) -> LocalSubscription:
+        self._refuse_in_function()
+        return LocalSubscription(self, SqlSource(self.workspace, text, params), on_change)
+
+    def _refuse_in_function(self) -> None:
+        self.workspace.require_open()
+        if is_running():
+            raise FunctionTypeError(
+                ".live() cannot be called inside a query or mutation; call the function itself"
+            )
+
+    def add(self, query: LiveQuery, subscription: LocalSubscription) -> None:
+        self._followers.setdefault(query, weakref.WeakSet()).add(subscription)
+
+    def remove(self, query: LiveQuery, subscription: LocalSubscription) -> None:
+        followers = self._followers.get(query)
+        if followers is not None:
+            followers.discard(subscription)
+            if not followers:
+                self._followers.pop(query, None)
+
+    def _tell(self, number: int, changes: Sequence[Change]) -> None:
+        for change in changes:
+            followers = list(self._followers.get(change.query, ()))
+            if not followers:
+                continue
+            diff = None
+            new, old = change.new.result, change.old.result if change.old else None
+            if new is not None and new is not old:
+                diff = new.diff_from(old)
+            notice = ChangeNotice(number, change.new, diff)
+            for subscription in followers:
+                subscription.on_change(notice)
+
+    # -- data ----------------------------------------------------------------------------------
+
+    def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
+        return self.workspace.apply_tables(definitions)
+
+    def drop_table(self, name: str) -> int:
+        return self.workspace.drop_table(name)
+
+    def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
+        return self.workspace.sql(text, params)
+
+    def load(
+        self,
+        table: str,
+        source: Source,
+        *,
+        keep_ids: bool,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[int, int]:
+        return self.workspace.load(table, source, keep_ids=keep_ids, progress=progress)
+
+    def backup(self, target: Path) -> int:
+        return self.workspace.backup(target)
+
+    def statistics(self) -> Statistics:
+        return self.workspace.statistics()
+
+    def close(self) -> None:
+        self._stop_listening()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self.workspace.close()

@@ -1,0 +1,99 @@
+"""Warnings for functions that depend on what livedb cannot see change.
+
+A query is run again when a document it read changes. It is not run again because the clock moved
+or because a list in the notebook grew, so a function that uses such things is told once, when it is
+defined.
+"""
+
+from __future__ import annotations
+
+import dis
+import warnings
+from collections.abc import Iterator, Mapping
+from types import CodeType, ModuleType
+from typing import Any
+
+from livedb.functions.definition import FunctionDefinition
+
+_CLOCKS = {
+    ("datetime", "now"): "ctx.now",
+    ("datetime", "utcnow"): "ctx.now",
+    ("datetime", "today"): "ctx.now",
+    ("date", "today"): "ctx.now.date()",
+    ("time", "time"): "ctx.now",
+    ("time", "time_ns"): "ctx.now",
+    ("time", "monotonic"): "ctx.now",
+}
+
+_RANDOM_MODULES = {"random", "secrets", "uuid"}
+
+_DATA_TYPES = (list, dict, set)
+_FRAME_TYPES = {"DataFrame", "Series", "LazyFrame", "Table", "ndarray"}
+
+
+class ImpureFunctionWarning(UserWarning):
+    """A query or mutation uses something whose changes livedb cannot follow."""
+
+
+def warn_of_impurity(function: FunctionDefinition) -> None:
+    """Warn, once per definition, of each impure thing that the function's code names."""
+    for message in impurities(function):
+        warnings.warn(f"{function.name}: {message}", ImpureFunctionWarning, stacklevel=4)
+
+
+def impurities(function: FunctionDefinition) -> list[str]:
+    """One sentence per impure thing."""
+    handler = function.handler
+    known: Mapping[str, Any] = getattr(handler, "__globals__", {})
+    code = getattr(handler, "__code__", None)
+    if code is None:
+        return []
+    found: dict[str, None] = {}
+    for name, attribute in _global_reads(code):
+        message = _impurity(name, attribute, known.get(name), function.kind)
+        if message is not None:
+            found[message] = None
+    return list(found)
+
+
+def _impurity(name: str, attribute: str | None, value: Any, kind: str) -> str | None:
+    if value is None:
+        return None
+    is_module = isinstance(value, ModuleType)
+    owner = value.__name__ if is_module or isinstance(value, type) else None
+    instead = _CLOCKS.get((owner or "", attribute or ""))
+    if instead is not None:
+        return (
+            f"{name}.{attribute} gives another time at each run, and nothing runs the function "
+            f"again when time passes. Use {instead}: when this run began."
+        )
+    if is_module and owner in _RANDOM_MODULES:
+        return f"{name}.{attribute} differs at each run. Use ctx.random."
+    if kind == "query" and (
+        isinstance(value, _DATA_TYPES) or type(value).__name__ in _FRAME_TYPES
+    ):
+        return (
+            f"it reads the global {name!r} (a {type(value).__name__}), and is not run again when "
+            "that changes. Pass it as an argument, or load it into a table."
+        )
+    return None
+
+
+def _global_reads(code: CodeType) -> Iterator[tuple[str, str | None]]:
+    """(global name, attribute taken of it) in the code and the code nested in it."""
+    pending: str | None = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and pending is not None:
+            yield pending, instruction.argval
+            pending = None
+            continue
+        if pending is not None and instruction.opname not in ("PUSH_NULL", "CACHE", "PRECALL"):
+            yield pending, None
+            pending = None
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            pending = instruction.argval
+    if pending is not None:
+        yield pending, None
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _global_reads(constant)

@@ -1,0 +1,466 @@
+"""Live handles and SQL results: what a notebook user holds, reads and displays.
+
+A handle has two faces that never disagree. Reading it *pulls*: `.value`, `.df` and `.version` are
+the newest published commit at that instant, and a pull brings every handle of the workspace to one
+number. Watching it *pushes*: observers and widgets hear of each change on their own thread.
+
+A handle holds its subscription; dropping the last reference to it drops the subscription, and the
+widget's view keeps it alive while it is on screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import traitlets
+
+from livedb.client.backend import Backend, ChangeNotice, Params, Subscription
+from livedb.errors import ClosedError, HandleError
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.runner import is_running
+from livedb.interchange.arrow import FieldType, documents_to_arrow
+from livedb.interchange.frames import FrameMixin, fields_of
+from livedb.live.live_query import LiveState
+from livedb.live.result import TableResult
+from livedb.notebook.rows import RowChange, RowState, state_of_value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from livedb.client.database import Database
+    from livedb.notebook.widgets import LiveTable
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Pulled(traitlets.Any):  # type: ignore[type-arg]
+    """A trait that is brought up to date before it is read."""
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        obj._pull()
+        return super().get(obj, cls)
+
+
+_frozen: weakref.WeakKeyDictionary[Backend, _Freeze] = weakref.WeakKeyDictionary()
+
+
+class _Freeze:
+    """The states that handles show inside `with db.snapshot()`."""
+
+    def __init__(self, number: int, states: Mapping[Handle[Any], LiveState]) -> None:
+        self.number = number
+        self.states = states
+
+
+_handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
+
+
+class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
+    """The live result of a query, of SQL or of a table.
+
+    Attributes:
+        value: the newest result, a private copy for this handle.
+        version: the commit number that `value` is exact at.
+        error: what the newest run raised; `value` is then the last good result.
+    """
+
+    value = _Pulled(allow_none=True, read_only=True)
+    version = _Pulled(read_only=True)
+    error = _Pulled(allow_none=True, read_only=True)
+
+    def __init__(
+        self,
+        backend: Backend,
+        follow: Callable[[Callable[[ChangeNotice], None]], Subscription],
+        *,
+        title: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._backend = backend
+        self._shown: LiveState | None = None
+        self._shown_number = 0
+        self._lock = threading.RLock()
+        """Guards the shown state; nothing else is locked while it is held."""
+        self._changed = threading.Condition()
+        self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
+        self._widget: LiveTable | None = None
+        mine = weakref.ref(self)
+
+        def hear(notice: ChangeNotice) -> None:
+            handle = mine()
+            if handle is not None:
+                handle._hear(notice)
+
+        self._subscription = follow(hear)
+        self.title = title or self._subscription.title
+        self._closing = weakref.finalize(self, self._subscription.close)
+        self._closing.atexit = False
+        _handles.add(self)
+        self._pull()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _pull(self) -> None:
+        """Bring this handle to the newest commit, or to the one it is frozen at."""
+        if is_running():
+            raise HandleError(
+                f"The live handle {self.title} cannot be read inside a query or mutation: its "
+                "value would not be part of the run. Call the query itself."
+            )
+        if not self._closing.alive:
+            return
+        freeze = _frozen.get(self._backend)
+        if freeze is not None:
+            state = freeze.states.get(self)
+            if state is not None:
+                self._show(state, freeze.number)
+                return
+        try:
+            number = self._subscription.pull()
+        except ClosedError:
+            return  # the workspace is closed: the last value stays readable
+        self._show(self._subscription.state(), number)
+
+    def _show(self, state: LiveState, number: int) -> None:
+        with self._lock:
+            self._shown_number = number
+            self._trait_values["version"] = number
+            if state is self._shown:
+                return
+            old, self._shown = self._shown, state
+            result_changed = old is None or state.result is not old.result
+            value = None
+            if state.result is not None and result_changed:
+                value = state.result.value()
+        with self.hold_trait_notifications():
+            if result_changed:
+                self.set_trait("value", value)
+            self.set_trait("error", state.error)
+
+    def raise_error(self) -> None:
+        """Raise what the newest run raised, if it did."""
+        error = self.error
+        if error is not None:
+            raise error
+
+    # -- following -----------------------------------------------------------------------------
+
+    def _hear(self, notice: ChangeNotice) -> None:
+        """A change was published; called on the refresher's thread."""
+        if self._closing.alive and self._backend not in _frozen:
+            self._show(notice.state, notice.number)
+        with self._changed:
+            self._changed.notify_all()
+        if self._widget is not None:
+            self._widget.notify(_row_change(notice))
+        for observer in self._observers:
+            _deliver(observer, notice)
+
+    def observe(self, handler: Any, names: Any = traitlets.All, type: str = "change") -> None:  # noqa: A002  # traitlets' signature
+        """Call `handler` after every change.
+
+        `observe(callback)` calls `callback(handle)`, on the kernel's event loop in a notebook and
+        on livedb's own thread in a script, with no lock held: it may run mutations. With `names`
+        it is traitlets' own `observe`, and the handler gets a change dict.
+        """
+        if names is not traitlets.All:
+            super().observe(handler, names, type)
+            return
+        mine = weakref.ref(self)
+
+        def tell(_: ChangeNotice) -> None:
+            handle = mine()
+            if handle is not None:
+                handler(handle)
+
+        tell.handler = handler  # type: ignore[attr-defined]
+        self._observers = (*self._observers, tell)
+
+    def unobserve(self, handler: Any, names: Any = traitlets.All, type: str = "change") -> None:  # noqa: A002
+        """Stop calling `handler`."""
+        if names is not traitlets.All:
+            super().unobserve(handler, names, type)
+            return
+        self._observers = tuple(
+            tell for tell in self._observers if getattr(tell, "handler", None) != handler
+        )
+
+    def wait(self, timeout: float | None = None, *, after: int | None = None) -> bool:
+        """Wait for the next change; returns whether one came within `timeout` seconds.
+
+        Args:
+            after: a version: return at once when the value changed after it.
+        """
+        seen = self._changed_number() if after is None else after
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while self._changed_number() <= seen:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if not self._closing.alive:
+                    raise ClosedError(f"The live handle {self.title} is closed")
+                self._changed.wait(left)
+        return True
+
+    def _changed_number(self) -> int:
+        """The commit that last changed the result."""
+        return self._subscription.state().number
+
+    async def aio(self) -> AsyncIterator[T_co]:
+        """The value now and after each change, for `async for value in handle.aio():`.
+
+        A reader slower than the changes sees the newest value, not every one.
+        """
+        loop = asyncio.get_running_loop()
+        wake = asyncio.Event()
+
+        def hear(_: ChangeNotice) -> None:
+            loop.call_soon_threadsafe(wake.set)
+
+        self._observers = (*self._observers, hear)
+        try:
+            while True:
+                wake.clear()
+                yield self.value
+                await wake.wait()
+        finally:
+            self._observers = tuple(each for each in self._observers if each is not hear)
+
+    def refresh(self) -> None:
+        """Run the query again although no document it read has changed."""
+        self._subscription.invalidate()
+        self._pull()
+
+    @property
+    def runs(self) -> int:
+        """How often the live query behind this handle was run."""
+        return self._subscription.runs
+
+    def close(self) -> None:
+        """Stop following. The last value stays readable."""
+        self._closing()
+        widget, self._widget = self._widget, None
+        if widget is not None:
+            widget.close()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this handle has stopped following."""
+        return not self._closing.alive
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _to_arrow(self) -> pa.Table:
+        self._pull()
+        return self._arrow_of(self._shown)
+
+    def _arrow_of(self, state: LiveState | None) -> pa.Table:
+        if state is None or state.result is None:
+            if state is not None and state.error is not None:
+                raise state.error
+            return documents_to_arrow([], self._frame_fields())
+        if isinstance(state.result, TableResult):
+            return state.result.table
+        value = state.result.value()
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            value = [value if isinstance(value, dict) else {"value": value}]
+            return documents_to_arrow(value, None)
+        return documents_to_arrow(value, self._frame_fields())
+
+    def _frame_fields(self) -> Mapping[str, FieldType] | None:
+        definition = self._subscription.definition()
+        returns = None if definition is None else definition.signature.returns
+        return fields_of(returns) if returns is not None else None
+
+    def _frame_number(self) -> int | None:
+        return self._shown_number
+
+    # -- display -------------------------------------------------------------------------------
+
+    def current(self) -> RowState:
+        """What a table on screen shows: see `livedb.notebook.rows.RowSource`."""
+        self._pull()
+        with self._lock:
+            state, number = self._shown, self._shown_number
+        error = None if state is None or state.error is None else _error_text(state.error)
+        if state is None or state.result is None:
+            return state_of_value(None, number=number, error=error)
+        if not isinstance(state.result, TableResult):
+            value = state.result.value()
+            if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+                return state_of_value(value, number=number, error=error)
+        table = self._arrow_of(state)
+        return _row_state(table, self._frame_fields(), number, error)
+
+    @property
+    def widget(self) -> LiveTable:
+        """The table on screen; made when it is first asked for."""
+        if self._widget is None:
+            from livedb.notebook.widgets import LiveTable
+
+            self._widget = LiveTable(self)
+        return self._widget
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self.widget._repr_mimebundle_(**kwargs)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else f"at commit {self._shown_number}"
+        return f"<live {self.title} {state}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("A live handle cannot be pickled; take its .value or .to_arrow()")
+
+
+class SqlResult(FrameMixin):
+    """The rows of a SQL statement at one commit.
+
+    Attributes:
+        number: the commit.
+    """
+
+    def __init__(self, database: Database, text: str, params: Params) -> None:
+        self._database = database
+        self._text = text
+        self._params = params
+        self._table, self.number = database.backend.sql(text, params)
+
+    def live(self) -> Handle[Any]:
+        """A handle that follows the statement: it is run again when a table it reads changes."""
+        return self._database.live_sql(self._text, self._params)
+
+    def _to_arrow(self) -> pa.Table:
+        return self._table
+
+    def _frame_number(self) -> int | None:
+        return self.number
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._table.to_pylist())
+
+    def current(self) -> RowState:
+        """What is displayed: see `livedb.notebook.rows.RowSource`."""
+        return _row_state(self._table, None, self.number, None)
+
+    @property
+    def title(self) -> str:
+        return " ".join(self._text.split())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from livedb.notebook.display import html_of_table, text_of_table
+
+        state = self.current()
+        return {
+            "text/html": html_of_table(self.title, state),
+            "text/plain": text_of_table(self.title, state),
+        }
+
+    def __repr__(self) -> str:
+        from livedb.notebook.display import text_of_table
+
+        return text_of_table(self.title, self.current())
+
+
+class NotebookFaces:
+    """Makes handles and results for a `Database`: see `livedb.client.database.Faces`."""
+
+    def function_handle(
+        self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
+    ) -> Handle[Any]:
+        return Handle(backend, lambda hear: backend.follow_function(function, args, hear))
+
+    def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]:
+        return Handle(backend, lambda hear: backend.follow_sql(text, params, hear), title=title)
+
+    def sql_result(self, database: Database, text: str, params: Params) -> SqlResult:
+        return SqlResult(database, text, params)
+
+    @contextmanager
+    def snapshot(self, backend: Backend) -> Iterator[int]:
+        """Freeze every open handle of `backend` at one commit."""
+        if backend in _frozen:
+            yield _frozen[backend].number
+            return
+        mine = [handle for handle in list(_handles) if handle._backend is backend]
+        mine = [handle for handle in mine if not handle.is_closed]
+        number, states = _states_at_once(backend, mine)
+        _frozen[backend] = _Freeze(number, states)
+        try:
+            yield number
+        finally:
+            del _frozen[backend]
+
+
+def _states_at_once(
+    backend: Backend, handles: list[Handle[Any]]
+) -> tuple[int, dict[Handle[Any], LiveState]]:
+    """The states of several handles at one number: read again when a commit came between."""
+    while True:
+        if not handles:
+            return backend.number, {}
+        number = handles[0]._subscription.pull()
+        states = {handle: handle._subscription.state() for handle in handles}
+        if handles[0]._subscription.pull() == number:
+            return number, states
+
+
+def _row_state(
+    table: pa.Table, fields: Mapping[str, FieldType] | None, number: int, error: str | None
+) -> RowState:
+    known = fields or {}
+    names = {"_id": "id", "_creationTime": "datetime"}
+    return RowState(
+        number=number,
+        row_count=table.num_rows,
+        fields={name: known.get(name) or names[name]
+                for name in table.column_names if name in known or name in names},
+        error=error,
+        key="_id" if "_id" in table.column_names else None,
+        window=lambda start, stop: table.slice(start, max(stop - start, 0)),
+    )
+
+
+def _row_change(notice: ChangeNotice) -> RowChange:
+    diff = notice.diff
+    if diff is None:
+        return RowChange(number=notice.number)
+    return RowChange(
+        number=notice.number, changed=diff.changed, added=diff.added, removed=diff.removed
+    )
+
+
+def _error_text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _deliver(observer: Callable[[ChangeNotice], None], notice: ChangeNotice) -> None:
+    """Call an observer on the kernel's loop if there is one, else here."""
+    loop = _kernel_loop()
+    if loop is None:
+        observer(notice)
+    else:
+        loop.call_soon_threadsafe(observer, notice)
+
+
+def _kernel_loop() -> Any:
+    """The event loop of the IPython kernel this runs in, None in a script."""
+    import sys
+
+    kernel_app = sys.modules.get("ipykernel.kernelapp")
+    if kernel_app is None or not kernel_app.IPKernelApp.initialized():
+        return None
+    kernel = kernel_app.IPKernelApp.instance().kernel
+    loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
+    return loop
