@@ -326,7 +326,7 @@ def _is_canonical_run(items: list[Value] | tuple[Value, ...]) -> bool:
     if kinds == _FLOATS_ONLY:
         return isfinite(sum(items))
     if kinds == _INTS_ONLY:
-        return min(items) >= _INT_MIN and max(items) <= _INT_MAX
+        return bool(min(items) >= _INT_MIN and max(items) <= _INT_MAX)
     return kinds == _TEXTS_ONLY and all(map(str.isascii, items))
 
 

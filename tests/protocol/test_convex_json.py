@@ -94,6 +94,8 @@ def nested(levels):
         {"$float": "nan"},
         {"$bytes": "AA"},
         {"$bytes": "é"},
+        {"$bytes": "A!A=="},
+        {"$bytes": "AA==\n"},
         {"$bytes": ["AA=="]},
         {"$bytes": "AA==", "a": 1},
         {"$set": []},

@@ -145,6 +145,15 @@ class TestIdFactory:
             sequences.append(sequence_of(factory.new(FIRST_TABLE_NUMBER)))
         assert sequences == sorted(set(sequences))
 
+    def test_they_grow_when_even_randomness_stands_still(self):
+        class StuckClock(ManualClock):
+            def random_bytes(self, count):
+                return bytes(count)
+
+        factory = IdFactory(StuckClock())
+        ids = [factory.new(FIRST_TABLE_NUMBER) for _ in range(5)]
+        assert ids == sorted(set(ids))
+
     def test_one_seed_gives_the_same_ids(self):
         first, again, other = (
             [IdFactory(ManualClock(seed=seed)).new(FIRST_TABLE_NUMBER) for _ in range(3)]
