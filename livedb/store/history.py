@@ -6,7 +6,7 @@ table itself and never here, so a document that never changed costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import duckdb
@@ -15,6 +15,7 @@ import pyarrow as pa
 from livedb.store.connection import quote, quote_text
 from livedb.store.contract import StoredDocument
 from livedb.store.fold import Superseded
+from livedb.values import Value
 
 CREATE = """
     create table meta.history (
@@ -95,13 +96,13 @@ def drop(connection: duckdb.DuckDBPyConnection, table: int) -> None:
 
 
 def read_versions(
-    connection: duckdb.DuckDBPyConnection, table: int, name: str, document_id: str
+    query: Callable[[str, dict[str, Value]], pa.Table], table: int, name: str, document_id: str
 ) -> list[Version]:
     """Every kept version of one document, oldest first; empty if it never existed.
 
     Cost: one scan of the history's ids, one pruned look-up in the table.
     """
-    found = connection.sql(
+    found = query(
         f"""
         select valid_from, valid_to, creation_time, doc from meta.history
         where table_number = {table} and _id = $id
@@ -109,8 +110,8 @@ def read_versions(
         select _number, null, _creationTime, _doc from data.{quote(name)} where _id = $id
         order by valid_from
         """,
-        params={"id": document_id},
-    ).to_arrow_table()
+        {"id": document_id},
+    )
     return [
         Version(
             row["valid_from"], row["valid_to"], StoredDocument(row["creation_time"], row["doc"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from livedb.errors import ClosedError
+from livedb.errors import ClosedError, SnapshotTooOldError
 from livedb.store import history, sql
 from livedb.store.connection import quote
 from livedb.store.history import Version
@@ -42,18 +43,27 @@ class SqlSnapshot:
         self._on_close = on_close
         self._on_failure = on_failure
         self._is_open = True
-        self._closing = Lock()
-        cursor.execute("begin transaction read only")
-        # The first read, not BEGIN, is what pins the snapshot.
-        state = cursor.sql("select folded_number from meta.state").to_arrow_table()
-        self.number: int = state.column(0)[0].as_py()
+        self._closing = Lock()  # guards `_is_open`: no cursor is interrupted after its close
+        # Parsing and binding a wrong text would abort the transaction, so the gate has its own.
+        self._gate = cursor.cursor()
+        self._is_aborted = False
+        self.number = self._begin()
 
     def query(self, text: str, parameters: sql.Parameters = None) -> pa.Table:
-        """The rows of livedb's own SQL: no gate, every schema. Raises: as `sql.run`."""
+        """The rows of livedb's own SQL: no gate, every schema.
+
+        Raises:
+            SqlError, LimitError, FunctionTimeoutError: as `sql.run`.
+            SnapshotTooOldError: an earlier statement failed, which ends DuckDB's transaction, and
+                newer commits have been folded since.
+        """
         self._require_open()
+        if self._is_aborted:
+            self._begin_again()
         try:
             return sql.run(self._cursor, text, parameters)
         except BaseException as error:
+            self._is_aborted = True
             self._on_failure(error)
             raise
 
@@ -67,13 +77,13 @@ class SqlSnapshot:
             LimitError, FunctionTimeoutError: as `sql.run`.
         """
         self._require_open()
-        admitted = sql.admit(self._cursor, text, names=catalog.names())
+        admitted = sql.admit(self._gate, text, names=catalog.names())
         return self.query(admitted.text, parameters), set(admitted.tables)
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
         self._require_open()
-        return set(sql.admit(self._cursor, text, names=catalog.names()).tables)
+        return set(sql.admit(self._gate, text, names=catalog.names()).tables)
 
     def load_table(self, table_number: int) -> LoadedTable:
         """Every document of a table; none when the table is not there.
@@ -100,7 +110,7 @@ class SqlSnapshot:
         name = self._table_name(table_number)
         if name is None:
             return []
-        return history.read_versions(self._cursor, table_number, name, document_id)
+        return history.read_versions(self.query, table_number, name, document_id)
 
     def interrupt(self) -> None:
         """End the read that is running, from another thread: a FunctionTimeoutError there."""
@@ -115,6 +125,7 @@ class SqlSnapshot:
                 return
             self._is_open = False
         self._on_close(self)
+        self._gate.close()
         self._cursor.close()
 
     def __enter__(self) -> Self:
@@ -127,6 +138,23 @@ class SqlSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _begin(self) -> int:
+        self._cursor.execute("begin transaction read only")
+        # The first read, not BEGIN, is what pins the snapshot.
+        state = self._cursor.sql("select folded_number from meta.state").to_arrow_table()
+        number: int = state.column(0)[0].as_py()
+        return number
+
+    def _begin_again(self) -> None:
+        with suppress(duckdb.TransactionException):  # A failing bind leaves it as it was.
+            self._cursor.rollback()
+        if self._begin() != self.number:
+            raise SnapshotTooOldError(
+                f"the snapshot at commit {self.number} ended with the statement that failed in "
+                "it, and newer commits have come since; take a new snapshot"
+            )
+        self._is_aborted = False
 
     def _require_open(self) -> None:
         if not self._is_open:

@@ -1,0 +1,367 @@
+"""User SQL reads the workspace's tables and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from threading import Timer
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livedb.errors import FunctionTimeoutError, LimitError, SnapshotTooOldError, SqlError
+from livedb.limits import SQL_TEXT_BYTES_MAX, Limits
+from livedb.store.sql import near_misses
+from livedb.values import Int64
+from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, write
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    """Two tables, and one beside them that the catalog of these tests does not know."""
+    folder = tmp_path_factory.mktemp("shop")
+    store = open_store(folder)
+    shop = Folder(store, catalog_of(tasks=None, users=None, secret=None))
+    one, two, three = new_ids(3)
+    shop.fold(
+        [
+            write(one, {"title": "a", "n": 1, "tags": ["x"], "blob": b"\x00"}),
+            write(two, {"title": "b", "n": 2, "tags": []}),
+            write(new_ids(1, table=TASKS + 1)[0], {"name": "ann"}, table=TASKS + 1),
+            write(three, {"hidden": 1}, table=TASKS + 2),
+        ]
+    )
+    shop.catalog = catalog_of(tasks=None, users=None)
+    yield shop
+    store.close()
+
+
+READS = [
+    ("select count(*) from tasks", {"tasks"}),
+    ("from TASKS", {"tasks"}),
+    ("select * from main.tasks", {"tasks"}),
+    ("table tasks", {"tasks"}),
+    ("values (1), (2)", set()),
+    ("select 1", set()),
+    ("describe tasks", {"tasks"}),
+    ("summarize tasks", {"tasks"}),
+    ("describe select * from users", {"users"}),
+    ("explain select * from tasks", {"tasks"}),
+    ("EXPLAIN ANALYZE select * from tasks", {"tasks"}),
+    ("with t as (from tasks) select * from t, users", {"tasks", "users"}),
+    ("with users as (from tasks) select * from users", {"tasks"}),
+    ("with recursive r(x) as (select 1 union all select x + 1 from r where x < 3) from r", set()),
+    ("select (select max(n) from tasks) m, name from users", {"tasks", "users"}),
+    ("select title from tasks where exists (from users where name = title)", {"tasks", "users"}),
+    ("select x from tasks, unnest(['a', 'b']) u(x)", {"tasks"}),
+    ("select * from range(3), generate_series(1, 2)", set()),
+    ("select j.value from tasks, json_each(tags) j", {"tasks"}),
+    ("select tags->>0 from tasks", {"tasks"}),
+    ("from (select 1 a, 2 b) pivot (sum(b) for a in (1, 2))", set()),
+    ("unpivot (select n from tasks) on n", {"tasks"}),
+    ("from tasks union all by name from users", {"tasks", "users"}),
+    ("from tasks t asof join tasks u on t.n >= u.n", {"tasks"}),
+    ("from tasks using sample 1 rows", {"tasks"}),
+    ("select *, row_number() over (order by n) from tasks qualify n > 1", {"tasks"}),
+    ("select n from tasks -- a comment", {"tasks"}),
+    ("select n from tasks;", {"tasks"}),
+]
+
+
+@pytest.mark.parametrize("text,tables", READS)
+def test_a_read_runs_and_its_tables_are_known(shop: Folder, text: str, tables: set[str]) -> None:
+    rows, read = shop.store.run_sql(text, None, catalog=shop.catalog)
+    assert read == tables
+    assert isinstance(rows, pa.Table)
+    assert shop.store.tables_read(text, shop.catalog) == tables
+
+
+REFUSED = [
+    # Files and the network: reliability.md 2.4 no. 36.
+    "from read_csv('/etc/passwd')",
+    "from '/etc/passwd'",
+    "select * from glob('/*')",
+    "copy tasks to '/tmp/x.csv'",
+    "attach '/tmp/x.db'",
+    "attach ':memory:' as m",
+    "install httpfs",
+    "load httpfs",
+    "from read_parquet('loads/x.parquet')",
+    "from read_text('/proc/self/environ')",
+    "from sniff_csv('/etc/passwd')",
+    "export database '/tmp/x'",
+    # More than one statement: 37.
+    "select 1; drop table tasks",
+    "select 1; select 2",
+    # Writes, plain and inside a query: 38, 39.
+    "insert into tasks values (1)",
+    "delete from tasks",
+    "drop view tasks",
+    "create table x (a int)",
+    "create macro m() as 1",
+    "create temp table x as select 1",
+    "with x as (delete from data.tasks returning *) select * from x",
+    "with x as (insert into data.tasks (_id) values ('x') returning *) from x",
+    "with x as (update data.tasks set n = 1 returning *) from x",
+    "explain analyze insert into data.tasks (_id) values ('x')",
+    "explain analyze delete from data.tasks",
+    "explain (format json) select 1",
+    "checkpoint",
+    "begin",
+    "vacuum",
+    "call range(3)",
+    "prepare p as select 1",
+    "execute p",
+    "use data",
+    "select nextval('s')",
+    "select write_log('x')",
+    # Other tables, named or hidden: 40.
+    "from data.tasks",
+    "from data.secret",
+    "from secret",
+    "from main.secret",
+    "from meta.state",
+    "from meta.history",
+    "from tables.main.tasks",
+    "from tables.data.secret",
+    "from system.main.duckdb_tables",
+    "from temp.main.x",
+    "from query('from secret')",
+    "from query_table('secret')",
+    "from query_table(['tasks'])",
+    "select * from json_execute_serialized_sql(json_serialize_sql('from secret'))",
+    "with tasks2 as (from secret) from tasks2",
+    "with secret as (from secret) from secret",
+    "with a as (from secret), secret as (select 1) from a",
+    "select * from (with secret as (select 1 x) from secret), secret",
+    "select (from secret)",
+    "select 1 where exists (from secret)",
+    "select 1 where 2 in (select hidden from secret)",
+    "select array(select hidden from secret)",
+    "describe secret",
+    "summarize secret",
+    "explain select * from secret",
+    "from tasks, lateral (from secret)",
+    "pivot secret on hidden in (1) using count(*)",
+    "select 1 union all select hidden from secret",
+    "select n from tasks order by (select max(hidden) from secret)",
+    "select n from tasks limit (select hidden from secret)",
+    "select sum(n) filter (where n in (select hidden from secret)) from tasks",
+    "select sum(n) over (order by (select max(hidden) from secret)) from tasks",
+    "with recursive r as (select 1 x union all select hidden from secret, r) from r",
+    "from tasks at (version => 1)",
+    # DuckDB's own catalog: 41.
+    "from duckdb_databases()",
+    "from duckdb_settings()",
+    "from duckdb_views()",
+    "from duckdb_tables",
+    "from duckdb_columns",
+    "from sqlite_master",
+    "from pg_catalog.pg_class",
+    "from pragma_storage_info('tasks')",
+    "from pragma_table_info('tasks')",
+    "from information_schema.tables",
+    "from INFORMATION_SCHEMA.columns",
+    "show tables",
+    "show all tables",
+    "show databases",
+    "with duckdb_tables as (from duckdb_tables) from duckdb_tables",
+    "select pg_get_viewdef(1)",
+    "select current_setting('memory_limit')",
+    "select getvariable('x')",
+    "select main.pg_get_viewdef(1)",
+    "from test_all_types()",
+    "from histogram(tasks, n)",
+    "from seq_scan('secret')",
+    # Settings: 42.
+    "set lock_configuration = false",
+    "reset memory_limit",
+    "pragma version",
+    "pragma enable_profiling",
+    "set variable x = 1",
+    # Python's variables: 46.
+    "from secret_frame",
+    "from pandas_scan(1)",
+    # Nothing at all.
+    "",
+    "-- only a comment",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_anything_else_is_refused_before_it_runs(shop: Folder, text: str) -> None:
+    secret_frame = pa.table({"a": [1]})
+    with pytest.raises(SqlError) as caught:
+        shop.store.run_sql(text, None, catalog=shop.catalog)
+    assert caught.value.code == "SqlRefused", caught.value
+    assert secret_frame.num_rows == 1
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_parameters_open_no_way_around_the_gate(shop: Folder, text: str) -> None:
+    with pytest.raises(SqlError):
+        shop.store.run_sql(f"{text} where $p = 1", {"p": 1}, catalog=shop.catalog)
+    with pytest.raises(SqlError):
+        shop.store.run_sql(f"select $p::int p, * from ({text})", {"p": 1}, catalog=shop.catalog)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select nope from tasks",
+        "select * from tasks where",
+        "selec 1",
+        "select 1 / 'x'",
+        "select sum(title) from tasks",
+        "select $x",
+        "select ?",
+        "\x00",
+        "select '\ud800'",
+        "(" * 5_000 + "1" + ")" * 5_000,
+        "select " + "(" * 5_000 + "1" + ")" * 5_000,
+        "select " + "-" * 3_001 + "1",
+        "select " + " + ".join(["1"] * 20_000),
+        " union all ".join(["select 1"] * 3_000),
+        "select '" + "x" * SQL_TEXT_BYTES_MAX + "'",
+    ],
+)
+def test_wrong_sql_is_a_typed_error(shop: Folder, text: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        shop.store.run_sql(text, None, catalog=shop.catalog)
+    assert caught.value.message
+    assert shop.rows("select 1 as a") == [{"a": 1}]
+
+
+@given(st.text(max_size=30) | st.lists(
+    st.sampled_from(
+        ["select", "from", "secret", "with", "as", "(", ")", ",", "tasks", "*", "1", "union",
+         "recursive", "r", "in", "exists", "where", "pivot", "describe", "lateral", "join", "x"]
+    ), max_size=14).map(" ".join))  # fmt: skip
+def test_no_text_reads_a_table_outside_the_catalog(shop: Folder, text: str) -> None:
+    try:
+        rows, read = shop.store.run_sql(text, None, catalog=shop.catalog)
+    except SqlError:
+        return
+    assert read <= {"tasks", "users"}
+    assert "hidden" not in rows.column_names
+
+
+def test_a_misspelt_table_gets_its_near_misses(shop: Folder) -> None:
+    with pytest.raises(SqlError, match=r"'task'; did you mean 'tasks'\?"):
+        shop.rows("from task")
+    assert near_misses("x", []) == "the workspace has no tables yet"
+    assert "'users'" in near_misses("zzz", ["tasks", "users"])
+
+
+# Parameters.
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 3, -(2**62), 2**53 + 1, 0.5, "x'; drop table tasks; --", "\x00", b"\x00\xff",
+        datetime(2026, 1, 2, tzinfo=UTC), [1, 2], ["a"], {"a": 1},
+    ],
+)  # fmt: skip
+def test_a_parameter_is_data_by_name_and_by_place(shop: Folder, value: object) -> None:
+    assert shop.rows("select $x as x", {"x": value}) == [{"x": value}]
+    assert shop.rows("select ? as x", [value]) == [{"x": value}]
+
+
+def test_livedb_values_are_parameters(shop: Folder) -> None:
+    assert shop.rows("select $x as x, typeof($x) as t", {"x": Int64(5)}) == [
+        {"x": 5, "t": "INTEGER"}
+    ]
+    east = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+    assert shop.rows("select $x as x", {"x": east}) == [{"x": datetime(2026, 1, 2, 1, tzinfo=UTC)}]
+    assert shop.rows("select title from tasks where n in (select unnest($x))", {"x": [2, 3]}) == [
+        {"title": "b"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"x": object()}, {"x": {1, 2}}, {"x": 2**200}, {"x": datetime(2026, 1, 1)},  # noqa: DTZ001
+        {"y": 1}, {"x": 1, "y": 2}, {1: 2}, [1], "text", 5, {"x": "\ud800"}, {},
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_a_typed_error(shop: Folder, parameters: object) -> None:
+    with pytest.raises(SqlError):
+        shop.rows("select $x as x", parameters)
+
+
+# Results.
+
+
+def test_a_sum_of_integers_is_an_integer_and_a_huge_one_a_decimal(shop: Folder) -> None:
+    table, _ = shop.store.run_sql(
+        "select sum(n) s, sum(9223372036854775807 + 0 * n) big, sum(n) filter (false) none "
+        "from tasks", None, catalog=shop.catalog,
+    )  # fmt: skip
+    assert table.schema.types == [pa.int64(), pa.decimal128(38, 0), pa.int64()]
+    assert table.to_pylist() == [{"s": 3, "big": Decimal(2 * (2**63 - 1)), "none": None}]
+
+
+def test_times_are_utc(shop: Folder) -> None:
+    table, _ = shop.store.run_sql("select now() as t", None, catalog=shop.catalog)
+    assert table.schema.field("t").type == pa.timestamp("us", tz="UTC")
+
+
+ENDLESS = "select count(*) from range(100000000000) a, range(1000) b where a.range % 7 = b.range"
+
+
+def test_an_interrupted_read_is_a_timeout_and_the_next_one_works(shop: Folder) -> None:
+    timer = Timer(0.3, shop.store.interrupt)
+    timer.start()
+    with pytest.raises(FunctionTimeoutError):
+        shop.rows(ENDLESS)
+    timer.join()
+    assert shop.rows("select 1 as a") == [{"a": 1}]
+
+
+def test_a_read_ends_at_the_time_limit(tmp_path: Path) -> None:
+    store = open_store(tmp_path, limits=Limits(sql_s_max=0.3))
+    with pytest.raises(FunctionTimeoutError):
+        Folder(store, catalog_of()).rows(ENDLESS)
+    store.close()
+
+
+def test_a_read_beyond_the_memory_limit_fails_alone(tmp_path: Path) -> None:
+    store = open_store(tmp_path, in_memory=True, limits=Limits(sql_memory_bytes_max=100 << 20))
+    folder = Folder(store, catalog_of())
+    with pytest.raises(LimitError) as caught:
+        folder.rows("select list(x::varchar || 'padding') from range(20000000) t(x)")
+    assert caught.value.code == "SqlMemory"
+    assert folder.rows("select 1 as a") == [{"a": 1}]
+    store.close()
+
+
+# Several reads at one number.
+
+
+def test_a_statement_that_fails_leaves_its_snapshot_usable(shop: Folder) -> None:
+    with shop.store.snapshot() as snapshot:
+        for wrong in ("select nope from tasks", "select 1 / 'x'", "from nope", "select error('x')"):
+            with pytest.raises(SqlError):
+                snapshot.run_sql(wrong, catalog=shop.catalog)
+            assert snapshot.count(TASKS) == 2
+
+
+def test_a_snapshot_that_lost_its_number_to_a_failure_says_so(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    folder = Folder(store, catalog_of(tasks=None))
+    folder.fold([])
+    with store.snapshot() as snapshot:
+        with pytest.raises(SqlError):
+            snapshot.query("select error('x')")
+        folder.fold([write(new_ids(1)[0], {"n": 1})])
+        with pytest.raises(SnapshotTooOldError):
+            snapshot.count(TASKS)
+        with pytest.raises(SnapshotTooOldError):
+            snapshot.count(TASKS)
+    store.close()
