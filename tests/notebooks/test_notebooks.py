@@ -1,0 +1,93 @@
+"""Each notebook runs from top to bottom, without a warning, and does what it says."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pyarrow.parquet as pq
+import pytest
+from nbclient import NotebookClient
+
+REPOSITORY = Path(__file__).parents[2]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+QUICKSTART = REPOSITORY / "notebooks/01_quickstart.ipynb"
+WARNINGS_ARE_ERRORS = "import warnings; warnings.simplefilter('error')"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An executed notebook, and the folder that it ran in."""
+
+    notebook: nbformat.NotebookNode
+    folder: Path
+
+    def code_cells(self) -> list[nbformat.NotebookNode]:
+        return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+
+    def streams(self, name: str, source: str = "") -> list[str]:
+        """What each cell that contains `source` wrote to stdout or stderr."""
+        return [
+            "".join(
+                output.text
+                for output in cell.outputs
+                if output.output_type == "stream" and output.name == name
+            )
+            for cell in self.code_cells()
+            if source in cell.source
+        ]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """`run(path)`: the notebook executed in a fresh folder, once however many tests ask."""
+    with pytest.MonkeyPatch.context() as environment:
+        paths = filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])
+        environment.setenv("PYTHONPATH", os.pathsep.join(paths))
+        environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        yield cache(lambda path: execute(path, tmp_path_factory.mktemp(path.stem)))
+
+
+def execute(path: Path, folder: Path) -> Run:
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(WARNINGS_ARE_ERRORS))
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=300, resources=resources).execute()
+    return Run(notebook, folder)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom_without_a_complaint(run, path):
+    assert "".join(run(path).streams("stderr")) == ""
+
+
+def test_the_quickstart_shows_what_a_cancelled_flight_changes(run):
+    before, after = run(QUICKSTART).streams("stdout", "print(by_airport.df")
+    assert "1301" in before  # minutes: the worst flight of Kennedy Airport
+    assert "1301" not in after
+    assert "1014" in before
+    assert "1014" in after  # the next one is the worst now
+
+
+def test_the_quickstart_keeps_the_rows_of_its_live_tables(run):
+    """Saved and opened without a kernel, a notebook still shows them."""
+    live = [
+        output.data["text/html"]
+        for cell in run(QUICKSTART).code_cells()
+        if cell.source.endswith(("\nworst_at_jfk", "\nby_airport", "\nworst_journeys"))
+        for output in cell.outputs
+        if "data" in output
+    ]
+    assert len(live) == 3
+    assert all("<table" in html for html in live)
+
+
+def test_the_quickstart_leaves_its_parquet_files(run):
+    folder = run(QUICKSTART).folder
+    assert pq.read_metadata(folder / "flights.parquet").num_rows == 336_776
+    delays = pq.read_table(folder / "worst_journeys.parquet")["dep_delay"].to_pylist()
+    assert len(delays) == 5
+    assert delays == sorted(delays, reverse=True)
