@@ -24,6 +24,8 @@ def check_document(
 ) -> Fields:
     """The fields to store, in the order written, defaults last.
 
+    What needs neither default nor conversion is returned itself.
+
     Args:
         definition: the table.
         fields: canonical, without `_id` and `_creationTime`; not changed.
@@ -87,7 +89,7 @@ def _filler_of(definition: TableDefinition) -> _Filler:
 
 
 def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
-    """A function that adds defaults to a copy of a document; see `TableDefinition.defaults`."""
+    """A function that adds the defaults a document lacks, to a copy of it."""
     own: list[tuple[str, Value, bool]] = []
     inner: dict[str, list[tuple[str, Value]]] = {}
     for path, value in defaults:
@@ -102,10 +104,14 @@ def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
     ]
 
     def fill(fields: Fields) -> Fields:
-        filled = dict(fields)
-        for name, value, is_container in own:
-            if name not in filled:
-                filled[name] = copy.deepcopy(value) if is_container else value
+        missing = {
+            name: copy.deepcopy(value) if is_container else value
+            for name, value, is_container in own
+            if name not in fields
+        }
+        if not missing and not nested:
+            return fields
+        filled = {**fields, **missing}
         for name, depth, fill_inner in nested:
             if name in filled:
                 filled[name] = _fill_within(filled[name], depth, fill_inner)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from livedb.errors import InvalidIdError, InvalidValueError
 from livedb.ids import table_number_of
@@ -124,12 +125,16 @@ _SIMPLE: dict[str, Check] = {
 }
 
 
+_known_number_of = lru_cache(maxsize=1 << 14)(table_number_of)
+"""Decoding an id costs more than the rest of a document's check, and most ids come again."""
+
+
 def _id_check(table: str) -> Check:
     def check(value: Value, tables: TableNumbers | None) -> Value:
         if not isinstance(value, str):
             return REFUSED
         try:
-            number = table_number_of(value)
+            number = _known_number_of(value)
         except InvalidIdError:
             return REFUSED
         if tables is not None and number != tables.number_of(table):
@@ -143,15 +148,15 @@ def _literal_check(validator: LiteralValidator) -> Check:
     literal = validator.value
     kind = type(literal)
     if kind is not int and kind is not float:
-        return lambda value, _tables: (
-            literal if type(value) is kind and value == literal else REFUSED
-        )
+        return lambda value, _tables: value if type(value) is kind and value == literal else REFUSED
     number = float(literal)
 
     def check(value: Value, _tables: TableNumbers | None) -> Value:
         if type(value) is not int and type(value) is not float:
             return REFUSED
-        return literal if _is_same_number(value, number) else REFUSED
+        if not _is_same_number(value, number):
+            return REFUSED
+        return value if type(value) is kind else literal
 
     return check
 
@@ -163,44 +168,51 @@ def _is_same_number(value: float, literal: float) -> bool:
     return value != 0 or math.copysign(1, value) == math.copysign(1, literal)
 
 
+# A container that needs no conversion is returned itself, so that whoever asks can see by `is` that
+# nothing changed; the value is a private copy already.
+
+
 def _array_check(check_element: Check) -> Check:
     def check(value: Value, tables: TableNumbers | None) -> Value:
         if not isinstance(value, list):
             return REFUSED
         checked = []
+        is_same = type(value) is list
         for element in value:
             kept = check_element(element, tables)
-            if kept is REFUSED:
-                return REFUSED
+            if kept is not element:
+                if kept is REFUSED:
+                    return REFUSED
+                is_same = False
             checked.append(kept)
-        return checked
+        return value if is_same else checked
 
     return check if check_element is not _any else _any_array
 
 
 def _any_array(value: Value, _tables: TableNumbers | None) -> Value:
-    return list(value) if isinstance(value, list) else REFUSED
+    return value if isinstance(value, list) else REFUSED
 
 
 def _record_check(check_key: Check, check_value: Check) -> Check:
     def check(value: Value, tables: TableNumbers | None) -> Value:
         if not isinstance(value, dict):
             return REFUSED
-        checked = {}
+        changed = {}
         for key, item in value.items():
             if check_key(key, tables) is REFUSED:
                 return REFUSED
             kept = check_value(item, tables)
-            if kept is REFUSED:
-                return REFUSED
-            checked[key] = kept
-        return checked
+            if kept is not item:
+                if kept is REFUSED:
+                    return REFUSED
+                changed[key] = kept
+        return {**value, **changed} if changed or type(value) is not dict else value
 
     return check
 
 
 def _object_check(validator: ObjectValidator, *, from_wire: bool) -> Check:
-    # Follows the order of the value, not of the fields: a document keeps the order written.
     check_of = {name: _compiled(inner, from_wire=from_wire) for name, inner in validator.items}.get
     required = {name for name, inner in validator.items if not inner.is_optional}
     count = len(validator.items)
@@ -208,18 +220,23 @@ def _object_check(validator: ObjectValidator, *, from_wire: bool) -> Check:
     def check(value: Value, tables: TableNumbers | None) -> Value:
         if not isinstance(value, dict):
             return REFUSED
-        checked = {}
+        changed: dict[str, Value] | None = None
         for name, item in value.items():
             check_field = check_of(name)
             if check_field is None:
                 return REFUSED
             kept = check_field(item, tables)
-            if kept is REFUSED:
-                return REFUSED
-            checked[name] = kept
-        if len(checked) != count and not required <= checked.keys():
+            if kept is not item:
+                if kept is REFUSED:
+                    return REFUSED
+                if changed is None:
+                    changed = {}
+                changed[name] = kept
+        if len(value) != count and not required <= value.keys():
             return REFUSED
-        return checked
+        if changed is None:
+            return value if type(value) is dict else dict(value)
+        return {**value, **changed}  # in the order written: that is how the document is kept
 
     return check
 

@@ -71,9 +71,9 @@ class Validator(ABC):
     ) -> Value:
         """Return `value` as this validator's type, or refuse it.
 
-        Whole floats become `int` for `v.integer()` and ints become `float` for `v.number()`;
-        objects, records and arrays are rebuilt in the order written. Everything else is returned
-        as it is.
+        Whole floats become `int` for `v.integer()` and ints become `float` for `v.number()`; a
+        container with such a change inside is rebuilt in the order written. Everything else is
+        returned itself, never changed.
 
         Args:
             value: a canonical value (see `livedb.values.canonical`).

@@ -1,5 +1,7 @@
 """Annotated classes as tables, annotated functions as signatures."""
 
+# ruff: noqa: F821, UP007, UP037, UP045 - every way to write an annotation is read
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,8 +17,10 @@ from typing import (
     NamedTuple,
     NewType,
     NotRequired,
+    Optional,
     Required,
     TypedDict,
+    Union,
 )
 
 import pytest
@@ -90,18 +94,18 @@ class Everything:
     mapping: dict
     typed_mapping: dict[str, int]
     by_user: Mapping[Id[User], float]
-    choice: Literal["a", 1, True, None]
-    old_union: str | int
-    old_optional: str | None
+    choice: Literal["a", 1, True, None]  # noqa: PYI061 - it may be written so
+    old_union: Union[str, int]
+    old_optional: Optional[str]
     new_union: str | int | None
     level: Level
     email: Email
     final: Final[str]
     user: Id[User]
-    named: Id[users]
-    forward: Id[User]
+    named: Id["users"]
+    forward: Id["User"]
     itself: Id[Everything] | None
-    quoted: Id[Everything] | None
+    quoted: "Id[Everything] | None"
     address: Address
     lines: list[Line]
     options: Options
@@ -244,7 +248,7 @@ def refused(annotation, default=dataclasses.MISSING, **names):
 
 
 class Loop:
-    inner: Loop | None
+    inner: "Loop | None"
 
 
 class Pair(NamedTuple):

@@ -78,8 +78,10 @@ NUMBERS = st.sampled_from([0, -0.0, 1, 1.0, 2.5, 2**53, 1e300, float("nan")])
 NAMES = st.sampled_from(["a", "b", "c"])
 LEAVES = st.one_of(
     st.sampled_from(
-        [v.any(), v.null(), v.number(), v.integer(), v.int64(), v.boolean(), v.string()]
-        + [v.bytes(), v.datetime(), v.id("x"), v.id("y"), v.literal(Int64(1))]
+        [
+            *(v.any(), v.null(), v.number(), v.integer(), v.int64(), v.boolean(), v.string()),
+            *(v.bytes(), v.datetime(), v.id("x"), v.id("y"), v.literal(Int64(1))),
+        ]
     ),
     st.builds(v.literal, st.one_of(NUMBERS, NAMES, st.booleans())),
 )

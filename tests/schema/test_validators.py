@@ -202,16 +202,30 @@ def test_on_the_wire_a_datetime_is_its_milliseconds():
             v.datetime().check(impossible, from_wire=True)
 
 
-def test_a_checked_object_is_a_new_dict_in_the_order_written():
+def test_a_conversion_rebuilds_what_is_around_it_in_the_order_written():
     value = {"b": 1.0, "a": {"c": []}}
     validator = v.object({"a": v.object({"c": v.array(v.any())}), "b": v.integer()})
     checked = validator.check(value)
     assert list(checked) == ["b", "a"]
     assert checked is not value
-    assert checked["a"] is not value["a"]
-    assert checked["a"]["c"] is not value["a"]["c"]
-    assert value == {"b": 1.0, "a": {"c": []}}
+    assert type(checked["b"]) is int
     assert type(value["b"]) is float
+    assert checked["a"] is value["a"]
+
+
+def test_what_needs_no_conversion_is_returned_itself():
+    value = {"a": [{"b": "x" * 3}], "c": {"k": 1}, "d": "todo", "e": 1}
+    validator = v.object(
+        {
+            "a": v.array(v.object({"b": v.literal("xxx")})),
+            "c": v.record(v.string(), v.integer()),
+            "d": v.union(v.literal("todo"), v.null()),
+            "e": v.literal(1),
+        }
+    )
+    assert validator.check(value) is value
+    assert type(v.object({"a": v.any()}).check(Document(a=1))) is dict
+    assert type(v.record(v.string(), v.any()).check(Document(a=1))) is dict
 
 
 EVERY_KIND = v.object(

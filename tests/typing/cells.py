@@ -1,0 +1,91 @@
+"""What users write, as DESIGN 1 shows it: mypy --strict and pyright find nothing wrong here."""
+
+# pyright: strict
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal, assert_type
+
+import livedb
+from livedb import UNSET, Handle, Id, Int64, Missing, MutationContext, Query, QueryContext, v
+
+db = livedb.open()
+
+
+@db.table("users")
+class User:
+    name: str
+    age: int | None = None
+
+
+@db.table("tasks", indexes={"by_user": ["user", "due"]}, unique={"by_title": ["title"]})
+class Task:
+    title: str
+    user: Id[User]
+    status: Literal["todo", "done"] = "todo"
+    due: datetime | None = None
+    note: str | Missing = UNSET
+    parent: Id[Task] | None = None
+    big: Int64 | None = None
+
+
+@db.query
+def open_tasks(ctx: QueryContext, user: Id[User], limit: int = 50) -> list[Task]:
+    """Tasks of `user`, latest due first."""
+    return ctx.db.query(Task).with_index("by_user", user=user).order("desc").take(limit)
+
+
+@db.query
+def find(ctx: QueryContext, key: Id[Task]) -> Task | None:
+    task = ctx.db.get(key)
+    assert_type(task, Task | None)
+    return task
+
+
+@db.mutation
+def add_task(ctx: MutationContext, title: str, user: Id[User]) -> Id[Task]:
+    key: Id[Task] = ctx.db.insert("tasks", {"title": title, "user": user, "due": ctx.now})
+    ctx.db.patch(key, {"status": "done"})
+    return key
+
+
+@db.mutation(name="tasks:remove")
+def remove(ctx: MutationContext, key: Id[Task]) -> None:
+    ctx.db.delete(key)
+
+
+@livedb.query
+def everyone(ctx: QueryContext) -> list[User]:
+    return ctx.db.query(User).collect()
+
+
+schema = livedb.define_schema(
+    {
+        "notes": livedb.define_table(
+            {"text": v.string(), "tags": v.optional(v.array(v.string()))}
+        ).index("by_text", ["text"], unique=True)
+    }
+)
+
+
+def go(me: Id[User], task: Id[Task]) -> None:
+    found = open_tasks(user=me)
+    assert_type(found, list[Task])
+    assert_type(found[0].title, str)
+    assert_type(found[0].note, str | Missing)
+    handle = open_tasks.live(me, limit=3)
+    assert_type(handle, Handle[list[Task]])
+    assert_type(handle.value[0].user, Id[User])
+    assert_type(add_task("x", user=me), Id[Task])
+    remove(key=task)
+    one = find(task)
+    if one is not None and one.status == "todo" and one.due is not None:
+        assert one.due < datetime.now(UTC)
+    rows: Any = db["tasks"].collect()
+    assert rows is not None
+    takes_query(open_tasks)
+
+
+def takes_query(query: Query[[Id[User], int], list[Task]]) -> None:
+    query(Id("x"), 3)
