@@ -126,7 +126,7 @@ class Projection:
     """
 
     columns: Columns
-    arrays: Mapping[str, pa.Array]
+    arrays: Mapping[str, pa.Array[Any]]
     has_hidden: bool
 
 
@@ -191,7 +191,7 @@ def plan_columns(
         for field, column_type in declared
         if namer.take(field)
     ]
-    stale = {column.field for column in first if _is_stale(column, by_field, has_hidden)}
+    stale = {column.field for column in first if _is_stale(column, by_field, has_hidden=has_hidden)}
     ours = {column.field for column in first}
     rest = [
         replace(column, is_declared=False)
@@ -207,7 +207,7 @@ def plan_columns(
     )
 
 
-def _is_stale(column: Column, by_field: Mapping[str, Column], has_hidden: bool) -> bool:
+def _is_stale(column: Column, by_field: Mapping[str, Column], *, has_hidden: bool) -> bool:
     before = by_field.get(column.field)
     if before is None:
         return has_hidden
@@ -220,16 +220,13 @@ def project(
     *,
     only: frozenset[str] | None = None,
 ) -> Projection:
-    """The values of `documents` column by column; total.
-
-    Args:
-        only: fields to project, when not all of them.
+    """The values of `documents` column by column; total. `only` names the fields, if not all.
 
     Cost: about 0.2 us per value, 1 us where it becomes JSON.
     """
     grown = list(columns)
     namer = Namer(columns)
-    arrays: dict[str, pa.Array] = {}
+    arrays: dict[str, pa.Array[Any]] = {}
     seen = dict.fromkeys(chain.from_iterable(documents))
     known = {column.field: at for at, column in enumerate(columns) if not column.is_spill}
     spills = {column.field: column for column in columns if column.is_spill}
@@ -263,7 +260,7 @@ def _typed(column: Column, values: Sequence[Value]) -> Column:
     if column.is_declared or column.type not in ("null", "bigint"):
         return column
     kinds = set(map(type, values))
-    column_type = column.type
+    column_type: ColumnType = column.type
     if column_type == "null":
         column_type = next((_TYPE_OF[type(value)] for value in values if value is not None), "null")
     if column_type == "bigint" and float in kinds:
@@ -273,7 +270,7 @@ def _typed(column: Column, values: Sequence[Value]) -> Column:
 
 def _column_array(
     column_type: ColumnType, values: Sequence[Value]
-) -> tuple[pa.Array, dict[int, Value]]:
+) -> tuple[pa.Array[Any], dict[int, Value]]:
     """The values that fit a column of the type, and those that do not, by position."""
     arrow_type = _ARROW_TYPES[column_type]
     if set(map(type, values)) <= _UNCONVERTED[column_type]:
@@ -286,7 +283,7 @@ def _column_array(
     return pa.array(fitting, type=arrow_type), misfits
 
 
-def _spill_array(length: int, misfits: Mapping[int, Value]) -> pa.Array:
+def _spill_array(length: int, misfits: Mapping[int, Value]) -> pa.Array[Any]:
     texts: list[str | None] = [None] * length
     for at, value in misfits.items():
         texts[at] = json_text(value)

@@ -17,13 +17,17 @@ import errno
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
 from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
 from livedb.limits import Limits
 
-_CONNECT = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_CONNECT: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 # These two are given at connect: DuckDB would download an extension to open a SQLite file.
 
 
@@ -32,8 +36,7 @@ def open_connection(
 ) -> duckdb.DuckDBPyConnection:
     """A locked-down connection to the database at `path`, created if absent; None is in memory.
 
-    Args:
-        folders: the only folders whose files SQL may read or write.
+    `folders` are the only ones whose files SQL may read or write.
 
     Raises:
         FormatError: `path` is something else than a DuckDB database this version reads.

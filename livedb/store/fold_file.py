@@ -5,6 +5,8 @@ not, the value is NULL and the field's JSON goes to `<field>__json`, taken from 
 rule as `store.columns`, set-wise.
 """
 
+# ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

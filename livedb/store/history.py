@@ -4,6 +4,8 @@ A fold writes them, one row per version that was replaced or deleted; the versio
 table itself and never here, so a document that never changed costs nothing.
 """
 
+# ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

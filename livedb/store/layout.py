@@ -4,15 +4,17 @@
     main."<table>"    the view that a user's SQL reads: _id, _creationTime and the fields
     meta.*            format, folded number and chain, the tables' columns, the history
 
-All of it changes inside the transaction of a fold, so a reader's snapshot has the shape and the rows
-of one commit.
+All of it changes inside the transaction of a fold, so a reader's snapshot has the shape and the
+rows of one commit.
 """
+
+# ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
@@ -98,8 +100,9 @@ def create_meta(connection: duckdb.DuckDBPyConnection) -> None:
         "insert into meta.state values (0, ''::blob)",
         # The whole catalog as of folded_number: the log may have dropped the commits that made it.
         "create table meta.catalog (json varchar)",
-        "create table meta.tables"
-        " (number ubigint, name varchar, columns varchar, has_hidden boolean)",
+        """create table meta.tables (
+            number ubigint, name varchar, columns varchar, has_hidden boolean
+        )""",
         history.CREATE,
     ):
         connection.execute(statement)
@@ -258,7 +261,8 @@ def reproject(
     ]
     _create_data(connection, after)
     for chunk in _iter_chunks(connection, source, (*SYSTEM_COLUMNS, *kept)):
-        documents = [decode_fields(text) for text in chunk.column("_doc").to_pylist()]
+        texts: list[Any] = chunk.column("_doc").to_pylist()
+        documents = [decode_fields(text) for text in texts]
         projection = project(after.columns, documents, only=stale)
         grown = replace(
             after,
@@ -267,9 +271,8 @@ def reproject(
         )
         change_table(connection, after, grown)
         after = grown
-        for name, array in projection.arrays.items():
-            chunk = chunk.append_column(name, array)
-        insert(connection, after, chunk)
+        filled: dict[str, Any] = {name: chunk.column(name) for name in chunk.column_names}
+        insert(connection, after, pa.table({**filled, **projection.arrays}))
     connection.execute(f"drop table data.{quote(source.name)}")
     _write_layout(connection, after)
     _replace_view(connection, after)

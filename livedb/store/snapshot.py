@@ -1,12 +1,14 @@
 """Reads of DuckDB at one commit number."""
 
+# ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import duckdb
 import pyarrow as pa
@@ -165,31 +167,27 @@ class SqlSnapshot:
         return names.column(0)[0].as_py() if names.num_rows else None
 
 
-_SCHEMA = pa.schema(
-    [("_id", pa.string()), ("_creationTime", pa.float64()), ("_doc", pa.large_binary())]
-)
+_SCHEMA = pa.schema({"_id": pa.string(), "_creationTime": pa.float64(), "_doc": pa.large_binary()})
 _NO_DOCUMENTS = _SCHEMA.empty_table()
+_ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
+    ("_creationTime", "ascending"),
+    ("_id", "ascending"),
+]
 
 
 def _loaded(number: int, rows: pa.Table) -> LoadedTable:
     # Offsets of 64 bits first: the texts of one table may pass Arrow's 2 GiB per array.
-    rows = rows.cast(_SCHEMA).combine_chunks()
+    rows = rows.cast(_SCHEMA)
     if not _is_ordered(rows.column("_creationTime")):
-        order = [("_creationTime", "ascending"), ("_id", "ascending")]
-        rows = rows.take(pc.sort_indices(rows, sort_keys=order)).combine_chunks()
-    ids, times, texts = (_single(rows.column(at)) for at in range(3))
+        rows = rows.take(pc.sort_indices(rows, sort_keys=_ORDER))
+    # The stubs know an array's type only where a literal made it.
+    ids, times, texts = cast("Any", [column.combine_chunks() for column in rows.columns])
     return LoadedTable(number=number, ids=ids, creation_times=times, texts=texts)
 
 
-def _is_ordered(times: pa.ChunkedArray) -> bool:
+def _is_ordered(times: pa.ChunkedArray[Any]) -> bool:
     """Whether every time is above the one before: then it is the order, and no tie is left."""
     if len(times) < 2:
         return True
     is_above = pc.greater(times.slice(1), times.slice(0, len(times) - 1))
     return bool(pc.all(is_above).as_py())
-
-
-def _single(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -30,7 +30,7 @@ from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, S
 from livedb.limits import SQL_TEXT_BYTES_MAX
 from livedb.values import Value, canonical
 
-Parameters = Mapping[str, Value] | Sequence[Value] | None
+Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
 """Values for `$name` by name, or for `?` in order."""
 
 TABLE_FUNCTIONS: Final = frozenset(
@@ -87,7 +87,8 @@ def admit(connection: duckdb.DuckDBPyConnection, text: str, *, names: Iterable[s
     """Let a user's SQL through the gate, or say why not.
 
     Args:
-        connection: any connection to the database; only parses and binds.
+        connection: one outside of a transaction, which a wrong text would abort.
+        text: what the user wrote.
         names: the tables the text may read; looked up regardless of case.
 
     Raises:
@@ -137,7 +138,7 @@ def bind_parameters(parameters: Parameters) -> dict[str, Any] | list[Any] | None
         return {
             _parameter_name(name): _bound(f"${name}", value) for name, value in parameters.items()
         }
-    if isinstance(parameters, Sequence) and not isinstance(parameters, (str, bytes)):
+    if isinstance(parameters, (list, tuple)):
         return [_bound(f"number {at}", value) for at, value in enumerate(parameters, start=1)]
     raise SqlError(
         f"parameters are a dict for $name or a list for ?, not {type(parameters).__name__}"

@@ -8,6 +8,8 @@ machine can (a full disk), and then nothing is lost and the same fold may be mad
 One connection writes, under a lock; every reader has a cursor of its own and a snapshot of its own.
 """
 
+# ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
+
 from __future__ import annotations
 
 import os
@@ -83,6 +85,12 @@ class TableStore:
         self._readers: set[SqlSnapshot] = set()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._is_closed = False
+        # What the tables were last made to follow; the staged ones replace them at COMMIT.
+        self._layouts: dict[int, Layout] = {}
+        self._staged_layouts: dict[int, Layout] = {}
+        self._catalog: Catalog | None = None
+        self._staged_catalog: Catalog | None = None
+        self._sequence_max: dict[int, int] = {}  # the highest `_seq` of each table written so far
         self._open()
 
     @property
@@ -113,6 +121,7 @@ class TableStore:
         Args:
             catalog: the tables at `until`; new ones are made, gone ones dropped, columns follow.
             entries: commits by number, in order; those folded already are passed over.
+            until: the number reached, that of the last entry or higher.
             chain: the commit log's chain at `until`.
 
         Raises:
@@ -256,9 +265,8 @@ class TableStore:
         self._folded_chain: bytes = state.column(1)[0].as_py()
         self._layouts = layout.read_layouts(connection)
         self._staged_layouts = self._layouts
-        self._catalog: Catalog | None = None
-        self._staged_catalog: Catalog | None = None
-        self._sequence_max: dict[int, int] = {}
+        self._catalog = self._staged_catalog = None
+        self._sequence_max = {}
 
     def _disconnect(self) -> None:
         with self._readers_lock:

@@ -91,8 +91,8 @@ FOREIGN = {
     "a text": lambda path: path.write_text("hello " * 1000),
     "an empty file": lambda path: path.write_bytes(b""),
     "zeros": lambda path: path.write_bytes(bytes(65536)),
-    "a folder": lambda path: path.mkdir(),
-    "a pipe": lambda path: os.mkfifo(path),
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
 }
 
@@ -160,10 +160,14 @@ def test_on_a_full_disk_a_fold_fails_typed_reads_go_on_and_space_heals_it(
     folded: list[str] = []
     ids = new_ids(64)
     noise = [os.urandom(1 << 19).hex() for _ in ids]
-    with pytest.raises(FoldError) as caught:
+
+    def fill() -> None:
         for each, text in zip(ids, noise, strict=True):
             folder.fold([write(each, {"s": text})])
             folded.append(each)
+
+    with pytest.raises(FoldError) as caught:
+        fill()
     assert caught.value.code in ("DiskFull", "FoldFailed")
     folder.number = store.folded_number
     assert folder.number >= len(folded)
