@@ -229,15 +229,15 @@ class RowStore(DocumentStore):
         assert self._backlog.last <= number, f"commits above {number} are still in the backlog"
         for slot in self._all_slots():
             with slot.latch:
-                if slot.loading is not None:
-                    slot.loading.undo(number)
-                if slot.state is not None:
-                    slot.state.undo(number)
                 slot.covered = min(slot.covered, number)
                 if slot.floor > number:
                     # The commit that reset the table is undone: what was before is unknown here.
                     slot.state = slot.loading = None
                     slot.floor, slot.load_from = number, min(slot.load_from, number)
+                if slot.loading is not None:
+                    slot.loading.undo(number)
+                if slot.state is not None:
+                    slot.state.undo(number)
 
     def release(self, number: int) -> None:
         """See `DocumentStore.release`."""
@@ -376,13 +376,14 @@ class RowStore(DocumentStore):
                 f"table {slot.table} was loaded at {loaded.number}, but what is below "
                 f"{max(backlog.dropped, load_from)} is nowhere else"
             )
-            oldest = max(backlog.dropped, floor)
-            state = ResidentTable(Segment(loaded, indexes), indexes, oldest=oldest)
+            state = ResidentTable(Segment(loaded, indexes), indexes, oldest=backlog.dropped)
             for number, write in backlog.writes:
                 # What the base has and no reader may ask about would only take space; and below a
                 # reset, the base may have been changed by other means than writes.
                 if number > min(loaded.number, floor):
                     state.apply(number, [write], keys_known=False)
+            state.release(floor)
+            state.oldest = max(state.oldest, floor)
             self._check_room(slot, state, estimate_bytes)
             self._install(slot, loading, state)
         finally:

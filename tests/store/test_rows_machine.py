@@ -99,13 +99,13 @@ class RowStoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), document=st.integers(0, DOCUMENTS + 1))
     def get(self, data, document):
         number = self._any_number(data)
-        id = document_id(document)
+        key_id = document_id(document)
         try:
-            found = self.store.get(TABLE, id, number=number)
+            found = self.store.get(TABLE, key_id, number=number)
         except SnapshotTooOldError:
             assert not self._is_promised(number)
         else:
-            assert found == self.world.states[number][TABLE].get(id)
+            assert found == self.world.states[number][TABLE].get(key_id)
         self._note_oldest()
 
     @rule(data=st.data(), index=st.sampled_from(INDEX_NAMES), reverse=st.booleans())

@@ -21,13 +21,13 @@ class DocumentStoreContract:
 
     def test_a_document_is_read_by_its_id(self, world: World):
         world.commit(numbered(range(3)))
-        for id, stored in world.states[-1][TABLE].items():
-            assert world.store.get(TABLE, id, number=world.number) == stored
+        for key_id, stored in world.states[-1][TABLE].items():
+            assert world.store.get(TABLE, key_id, number=world.number) == stored
 
     def test_an_id_that_was_never_written_gives_none(self, world: World):
         world.commit(numbered([1, 3]))
-        for id in (document_id(0), document_id(2), document_id(4), "", "x"):
-            assert world.store.get(TABLE, id, number=world.number) is None
+        for key_id in (document_id(0), document_id(2), document_id(4), "", "x"):
+            assert world.store.get(TABLE, key_id, number=world.number) is None
 
     def test_a_deleted_document_is_gone_and_was_there(self, world: World):
         before = world.commit(numbered([1]))

@@ -35,18 +35,18 @@ def document_id(number: int, table: int = TABLE) -> str:
     return encode_id(table, number.to_bytes(16, "big"))
 
 
-def key_in(index: str, id: str, document: StoredDocument) -> bytes:
+def key_in(index: str, key_id: str, document: StoredDocument) -> bytes:
     """The key of a document, made the plain way."""
     if index == "by_id":
-        return encode_key(id)
+        return encode_key(key_id)
     fields = next((known.fields for known in INDEXES if known.name == index), ())
-    suffix = key_suffix(document.creation_time, id)
+    suffix = key_suffix(document.creation_time, key_id)
     return index_key(decode_fields(document.text), [split_path(name) for name in fields], suffix)
 
 
 def ordered(documents: Documents, index: str) -> list[Entry]:
     """All documents in the order of an index."""
-    return sorted(Entry(key_in(index, id, it), id, it) for id, it in documents.items())
+    return sorted(Entry(key_in(index, key_id, it), key_id, it) for key_id, it in documents.items())
 
 
 class World:
@@ -70,9 +70,9 @@ class World:
         return len(self.states) - 1
 
     def commit(self, changes: Mapping[str, Fields | None], *, table: int = TABLE) -> int:
-        """Change documents, by id; None deletes. A new one is made at a time of its id's choice."""
+        """Change documents, by id; None deletes. The id decides when a new one was made."""
         state = dict(self.states[-1][table])
-        writes = [self._write(table, state, id, fields) for id, fields in changes.items()]
+        writes = [self._write(table, state, key_id, fields) for key_id, fields in changes.items()]
         writes = [write for write in writes if (write.old, write.new) != (None, None)]
         number = self.number + 1
         # The model first: a reader in another thread may ask it as soon as the store has it.
@@ -105,7 +105,7 @@ class World:
         )
         loaded = LoadedTable(
             number=number,
-            ids=pa.array([id for id, _ in found], pa.string()),
+            ids=pa.array([key_id for key_id, _ in found], pa.string()),
             creation_times=pa.array([it.creation_time for _, it in found], pa.float64()),
             texts=pa.array([it.text for _, it in found], pa.large_binary()),
         )
@@ -164,33 +164,33 @@ class World:
                 found = self.scan(index, number=number, reverse=reverse)
                 expected = self.expected(index, number=number, reverse=reverse)
                 assert found == expected, f"{index} at {number}, reverse={reverse}"
-        for id in self._ids():
-            assert self.store.get(TABLE, id, number=number) == state.get(id)
+        for key_id in self._ids():
+            assert self.store.get(TABLE, key_id, number=number) == state.get(key_id)
 
     def _ids(self) -> Iterator[str]:
-        yield from {id for state in self.states for id in state[TABLE]}
+        yield from {key_id for state in self.states for key_id in state[TABLE]}
         yield document_id(10**9)
 
     def _write(
-        self, table: int, state: dict[str, StoredDocument], id: str, fields: Fields | None
+        self, table: int, state: dict[str, StoredDocument], key_id: str, fields: Fields | None
     ) -> Write:
-        old = state.pop(id, None)
+        old = state.pop(key_id, None)
         new = None
         if fields is not None:
-            creation_time = old.creation_time if old else creation_time_of(id)
-            state[id] = new = StoredDocument(creation_time, encode_fields(fields))
+            creation_time = old.creation_time if old else creation_time_of(key_id)
+            state[key_id] = new = StoredDocument(creation_time, encode_fields(fields))
         changes = [
             IndexChange(
                 index,
-                None if old is None else key_in(index, id, old),
-                None if new is None else key_in(index, id, new),
+                None if old is None else key_in(index, key_id, old),
+                None if new is None else key_in(index, key_id, new),
             )
             for index in INDEX_NAMES
             if index != "by_id"
         ]
-        return Write(table, id, old, new, changes)
+        return Write(table, key_id, old, new, changes)
 
 
-def creation_time_of(id: str) -> float:
+def creation_time_of(key_id: str) -> float:
     """A creation time that neither follows the order of ids nor is unique."""
-    return 1e12 + sum(map(ord, id[-6:])) % 7
+    return 1e12 + sum(map(ord, key_id[-6:])) % 7
