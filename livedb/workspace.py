@@ -135,6 +135,7 @@ class Workspace:
         self._kept: list[tuple[float, int]] = []
         self._upkeep = threading.Thread(target=self._maintain, name="livedb-upkeep", daemon=True)
         self._upkeep.start()
+        _alive.add(self)
 
     # -- building ------------------------------------------------------------------------------
 
@@ -784,6 +785,7 @@ def _parameters(params: Mapping[str, Any] | Iterable[Any] | None) -> Any:
 
 
 _open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
+_alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
 _open_lock = threading.Lock()
 
 
@@ -808,7 +810,7 @@ def open_workspace(
 
 
 def _close_all() -> None:
-    for workspace in list(_open.values()):
+    for workspace in list(_alive):
         workspace.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from livedb.functions.context import MutationContext, QueryContext
@@ -28,7 +29,7 @@ def _any_arguments(ctx: Any, **arguments: Any) -> Any:
     """Only for its signature: a one-step function checks its arguments itself."""
 
 
-_SIGNATURE = signature_validators(_any_arguments)
+_SIGNATURE = replace(signature_validators(_any_arguments), returns=None)
 
 
 def _one_step(name: str, kind: FunctionKind, handler: Callable[[Any], Any]) -> FunctionDefinition:

@@ -70,7 +70,17 @@ class FunctionDefinition:
         result = self.handler(context, **self.signature.python_arguments(args))
         if self.signature.returns is None:
             return result
-        return as_documents(self.signature.check_result(canonical(result)))
+        return as_documents(self.signature.check_result(canonical_result(result)))
+
+
+def canonical_result(result: Any) -> Value:
+    """A result in canonical types; a list of it may be longer than an array in a document.
+
+    Source: the limit is on documents read (`Limits.documents_read_max`), ours to set.
+    """
+    if isinstance(result, (list, tuple)):
+        return [canonical(row, path=f"[{at}]") for at, row in enumerate(result)]
+    return canonical(result)
 
 
 def as_documents(value: Value) -> Value:

@@ -8,6 +8,7 @@ a turn lost to a signal at the wrong bytecode heals itself: the next caller over
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 
 from livedb.clock import Clock
@@ -35,9 +36,12 @@ class Turn:
     def take(self, holder: TurnHolder) -> None:
         """Wait for the turn, or overtake a holder that has had it for too long."""
         if not self._lock.acquire(blocking=False):
+            seen: TurnHolder | None = holder
             while not self._lock.acquire(timeout=self._turn_s_max):
-                if self._may_overtake(holder):
+                current = self._holder
+                if self._may_overtake(holder, current, seen):
                     break
+                seen = current
         holder.since_s = self._clock.monotonic_s()
         self._holder = holder
 
@@ -45,12 +49,18 @@ class Turn:
         """Give the turn back; does nothing when it was overtaken."""
         if self._holder is holder:
             self._holder = None
-            self._lock.release()
+            # Overtaking is not exact: two who overtook at once may both come here. Letting one
+            # more in costs a rerun at worst.
+            with suppress(RuntimeError):
+                self._lock.release()
 
-    def _may_overtake(self, holder: TurnHolder) -> bool:
-        current = self._holder
+    def _may_overtake(
+        self, holder: TurnHolder, current: TurnHolder | None, seen: TurnHolder | None
+    ) -> bool:
         if current is None:
-            return True  # released just now, or lost to a signal before it was written down
+            # Being taken just now; or, if it was so a whole wait ago too, lost to a signal before
+            # its holder was written down.
+            return seen is None
         if current.is_exclusive or holder.is_exclusive:
             return False
         return self._clock.monotonic_s() - current.since_s >= self._turn_s_max
