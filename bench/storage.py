@@ -75,12 +75,12 @@ def _opening(folder: Path, peer: Path, count: int) -> Iterator[Figure]:
 
 def _open_peer(path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
-        connection.execute("select 1").to_arrow_table()
+        connection.sql("select 1").to_arrow_table()
 
 
 def _read_peer_us(path: Path) -> float:
     with duckdb.connect(str(path)) as connection:
-        return timed_us(lambda: connection.execute("from tasks").to_arrow_table())
+        return timed_us(lambda: connection.sql("from tasks").to_arrow_table())
 
 
 def _open_in_child(folder: Path) -> tuple[float, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,14 @@ from nbconvert import HTMLExporter
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "build/demo"
-RULE = "-" * 88
+
+TITLES = {
+    "loaded": "Loaded: documents in each table",
+    "before": "A live SQL result and a live query, before the commit",
+    "commit": "The commit, in the notebook",
+    "after": "The same two handles, after it: nothing was asked again",
+}
+"""What the terminal says above each cell with one of these tags."""
 
 
 def main() -> None:
@@ -41,26 +47,31 @@ def main() -> None:
         store_widget_state=False,
         on_cell_executed=_show,
     )
+    if os.name == "posix":
+        # Sockets of this user alone, where the default is the machine's network.
+        client.create_kernel_manager()
+        client.km.transport = "ipc"
     client.execute()
     page, _ = HTMLExporter().from_notebook_node(notebook)
     (OUT / "quickstart.html").write_text(page)
-    print(RULE)
+    print("\nLeft in build/demo/:")
     for left in sorted([*OUT.glob("*.html"), *OUT.glob("*.parquet")]):
         size_mib = left.stat().st_size / (1 << 20)
-        print(f"{left.relative_to(HERE.parent)}  {size_mib:.1f} MiB")
+        print(f"    {left.name:<26} {size_mib:5.2f} MiB")
 
 
 def _show(*, cell: Any, **_: Any) -> None:
-    """Print a cell that is tagged to be shown, and what it put out."""
-    if "show" not in cell.metadata.get("tags", ()):
-        return
-    print(RULE)
-    print(textwrap.indent(cell.source, ">>> "))
-    for output in cell.outputs:
-        text = output.get("text") or output.get("data", {}).get("text/plain")
-        if text:
-            print(text.rstrip())
-    sys.stdout.flush()
+    """Print what a cell put out, under the title of its tag."""
+    for tag in cell.metadata.get("tags", ()):
+        print(f"\n{TITLES[tag]}")
+        # The cell's own words: not a progress bar, nor what it displayed on the way.
+        outputs = [
+            output.get("text") or output["data"]["text/plain"]
+            for output in cell.outputs
+            if output.get("name") == "stdout" or output.output_type == "execute_result"
+        ]
+        shown = "\n".join(outputs) or cell.source.strip().splitlines()[-1]
+        print(textwrap.indent(shown.rstrip(), "    "), flush=True)
 
 
 def _remove(path: Path) -> None:
