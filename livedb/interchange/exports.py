@@ -93,6 +93,28 @@ def to_jsonl(
     )
 
 
+def export(
+    table: pa.Table,
+    path: str | PathLike[str],
+    *,
+    number: int | None = None,
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write `table` in the format that the ending of `path` names. Raises as `to_parquet`."""
+    write = _FORMATS.get(Path(path).suffix.lower())
+    if write is None:
+        endings = ", ".join(_FORMATS)
+        raise LoadError(f"{str(path)!r}: the name of an export ends with one of {endings}.")
+    return write(table, path, number=number, overwrite=overwrite)
+
+
+_FORMATS: dict[str, Callable[..., ExportResult]] = {
+    ".parquet": to_parquet,
+    ".csv": to_csv,
+    ".jsonl": to_jsonl,
+}
+
+
 def _publish(
     table: pa.Table,
     path: str | PathLike[str],

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from livedb.interchange.arrow import FieldType
+    from livedb.interchange.arrow import Fields, FieldType
     from livedb.interchange.exports import ExportResult
+    from livedb.schema.tables import TableDefinition
+    from livedb.schema.validators import Validator
 
 DtypeBackend = Literal["pyarrow"]
 
 
 def arrow_to_pandas(
     table: pa.Table,
-    fields: Mapping[str, FieldType] | None = None,
+    fields: Mapping[str, FieldType] | None = None,  # noqa: ARG001 - the Arrow types say it
     *,
     dtype_backend: DtypeBackend | None = None,
 ) -> pd.DataFrame:
@@ -59,6 +61,13 @@ def arrow_to_polars(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(narrow_huge_integers(table))
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def fields_of(definition: TableDefinition | Validator | None) -> Fields:
+    """The typed fields of a table or a result; see `livedb.interchange.arrow.fields_of`."""
+    from livedb.interchange import arrow
+
+    return arrow.fields_of(definition)
 
 
 def pandas_dtype(arrow: pa.DataType) -> Any:
@@ -152,7 +161,7 @@ def _series(column: pa.ChunkedArray, dtype_backend: DtypeBackend | None) -> pd.S
         return pd.Series(_floats(column))
     if isinstance(dtype, pd.StringDtype):
         column = column.cast(pa.large_string())
-    elif isinstance(dtype, str) or isinstance(dtype, pd.DatetimeTZDtype):
+    elif isinstance(dtype, str | pd.DatetimeTZDtype):
         column = column.cast(pa.timestamp("us", column.type.tz and "UTC"))
     elif isinstance(dtype, pd.Int64Dtype):
         column = column.cast(pa.int64())

@@ -108,6 +108,7 @@ def open_source(
     try:
         opened = _open(source, rules)
         _check_names(opened.schema.names)
+        _check_types(opened.schema)
         return _with_moments(_without_nan(opened, rules), rules)
     except (pa.ArrowException, OSError) as error:
         raise LoadError(f"The source cannot be read: {error}") from error
@@ -189,6 +190,19 @@ def _check_names(names: Sequence[str]) -> None:
             )
 
 
+def _check_types(schema: pa.Schema) -> None:
+    """Refuse columns whose values livedb has no type for."""
+    is_ = pa.types
+    for column in schema:
+        arrow = column.type
+        is_foreign = isinstance(arrow, pa.BaseExtensionType) and not isinstance(arrow, pa.JsonType)
+        if is_foreign or is_.is_duration(arrow) or is_.is_interval(arrow) or is_.is_time(arrow):
+            raise LoadError(
+                f"Column {column.name!r} is of type {arrow}, which has no livedb type; convert it, "
+                f"a duration to a number of seconds for example."
+            )
+
+
 def _without_nan(source: Source, rules: _Rules) -> Source:
     if rules.nan != "null":
         return source
@@ -256,7 +270,8 @@ def _expand(path: str | PathLike[str]) -> list[Path]:
     plain = Path(fspath(path)).expanduser()
     if plain.exists():
         return sorted(plain.glob("**/*.parquet")) if plain.is_dir() else [plain]
-    found = [Path(each) for each in sorted(glob(str(plain), recursive=True))]
+    # Path.glob takes no absolute pattern.
+    found = [Path(each) for each in sorted(glob(str(plain), recursive=True))]  # noqa: PTH207
     if not found:
         raise LoadError(f"There is no file {str(plain)!r}.")
     return found
@@ -409,8 +424,8 @@ def _from_iso(value: Value, name: str) -> Value:
 _READ: dict[FieldType, Callable[[Value, str], Value]] = {
     "bytes": _from_base64,
     "datetime": _from_iso,
-    "float": lambda value, name: _WORDS.get(value, value) if type(value) is str else value,
-    "int64": lambda value, name: Int64(value) if type(value) is int else value,
+    "float": lambda value, _: _WORDS.get(value, value) if type(value) is str else value,
+    "int64": lambda value, _: Int64(value) if type(value) is int else value,
 }
 """How text stands for what JSON has no word for, by the type of the field."""
 
@@ -468,145 +483,6 @@ def _row_names(rows: Sequence[Mapping[str, Value]]) -> list[str]:
                 raise LoadError(f"Row {number} is a {type(row).__name__}, not a dict.")
     # Most sources have few sets of names; taking names one by one costs six times as much.
     names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, rows))))
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise LoadError(
-                f"{str(path)!r} has no header row: its first row holds {name!r}, "
-                f"which is no column name."
-            )
-    return names
-
-
-def _csv_type(kind: FieldType, *, is_naive: bool) -> pa.DataType:
-    if kind == "datetime":
-        return pa.timestamp("us") if is_naive else DATETIME
-    return pa.string() if kind == "bytes" else field_arrow_type(kind)
-
-
-def _read_words(table: pa.Table, position: int, kind: FieldType | None) -> pa.Table:
-    """A column of text whose field is bytes (base64) or has no CSV type of its own (JSON)."""
-    name = table.schema.field(position).name
-    if kind == "bytes":
-        values = [
-            None if each is None else _from_base64(each, name)
-            for each in table.column(position).to_pylist()
-        ]
-        return table.set_column(position, name, pa.array(values, pa.binary()))
-    if kind in ("list", "object", "json", "any"):
-        return table.set_column(position, json_field(name), table.column(position))
-    if kind == "int64":
-        return table.set_column(
-            position, marked(table.schema.field(position), "int64"), table.column(position)
-        )
-    return table
-
-
-def _iter_jsonl(path: Path, fields: Mapping[str, FieldType]) -> Iterator[dict[str, Value]]:
-    words = {name: _READ[kind] for name, kind in fields.items() if kind in _READ}
-    with _open_text(path) as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                try:
-                    yield _json_row(line, words)
-                except (msgspec.DecodeError, InvalidValueError, ValueError) as error:
-                    raise LoadError(f"{str(path)!r}, line {number}: {error}") from error
-
-
-def _open_text(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _json_row(line: bytes, words: Mapping[str, Callable[[Value, str], Value]]) -> dict[str, Value]:
-    row = text.decode_value(line) if b'"$' in line else msgspec.json.decode(line)
-    if type(row) is not dict:
-        raise ValueError(f"an object is expected, not {type(row).__name__}")
-    for name, read in words.items():
-        if row.get(name) is not None:
-            row[name] = read(row[name], name)
-    return row
-
-
-def _from_base64(value: Value, name: str) -> Value:
-    if type(value) is not str:
-        return value
-    try:
-        return base64.b64decode(value, validate=True)
-    except ValueError as error:
-        raise LoadError(f"Column {name!r}: {value[:40]!r} is not base64") from error
-
-
-def _from_iso(value: Value, name: str) -> Value:
-    if type(value) is not str:
-        return value
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise LoadError(f"Column {name!r}: the datetime {value!r} has no time zone")
-    return moment
-
-
-_READ: dict[FieldType, Callable[[Value, str], Value]] = {
-    "bytes": _from_base64,
-    "datetime": _from_iso,
-    "float": lambda value, name: _WORDS.get(value, value) if type(value) is str else value,
-    "int64": lambda value, name: Int64(value) if type(value) is int else value,
-}
-"""How text stands for what JSON has no word for, by the type of the field."""
-
-
-# --- Python rows ----------------------------------------------------------------------------------
-
-_ARROW: dict[type, pa.DataType] = {
-    str: pa.string(),
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bytes: pa.binary(),
-    Int64: pa.int64(),
-    datetime: DATETIME,
-}
-_EXACT = _ARROW.keys() - {datetime}
-"""Types that Arrow takes as they are; all else, datetimes for their zone, passes `canonical`."""
-
-
-def rows_to_table(
-    rows: Sequence[Mapping[str, Value]], fields: Mapping[str, FieldType] | None = None
-) -> pa.Table:
-    """Dicts as a table with one column per name, and marks for what is absent.
-
-    A column whose values are all of one primitive type has that Arrow type; any other is JSON text
-    in livedb's text form.
-
-    Raises:
-        LoadError: a row is no dict, or a value cannot be stored.
-    Cost: about 0.1 us per value.
-    """
-    columns: list[pa.Array] = []
-    schema: list[pa.Field] = []
-    for name in _row_names(rows):
-        values, absent = _row_values(rows, name)
-        field, column = _typed_column(name, values, (fields or {}).get(name))
-        columns.append(column)
-        schema.append(field)
-        if absent is not None:
-            columns.append(absent)
-            schema.append(absent_field(name))
-    return pa.table(columns, schema=pa.schema(schema)) if schema else _table_of_nothing(len(rows))
-
-
-def _table_of_nothing(count: int) -> pa.Table:
-    """`count` empty documents: a table needs some column to have rows."""
-    field = absent_field("")
-    return pa.table([pa.array([True] * count, pa.bool_())], schema=pa.schema([field]))
-
-
-def _row_names(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    names: dict[str, None] = {}
-    for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise LoadError(f"Row {number} is a {type(row).__name__}, not a dict.")
-        names.update(dict.fromkeys(row))
     for name in names:
         if not isinstance(name, str):
             raise LoadError(f"The field name {name!r} is not a str.")
@@ -701,18 +577,21 @@ def _with_index(frame: Any, rule: IndexRule | None) -> Any:
 
 def _pandas_column(name: str, series: Any, rules: _Rules) -> tuple[pa.Field, pa.Array]:
     dtype = series.dtype
+    is_numpy = type(dtype).__module__.split(".")[0] == "numpy"
     is_null = rules.nan != "keep"
-    if dtype == object:
+    if is_numpy and dtype.kind == "O":
         values = list(series.array)
         if is_null:
-            values = [None if type(each) is float and each != each else each for each in values]
+            values = [
+                None if isinstance(each, float) and math.isnan(each) else each for each in values
+            ]
         return _typed_column(name, values, rules.fields.get(name))
     try:
-        if type(dtype).__module__.split(".")[0] == "numpy":
+        if is_numpy:
             column = pa.array(series.to_numpy(), from_pandas=is_null)
         else:
             column = pa.array(series.array)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
         raise LoadError(
             f"Column {name!r} has the dtype {dtype}, which has no livedb type: {error}"
         ) from error

@@ -355,7 +355,12 @@ def _to_datetime(column: pa.Array, place: _Place) -> pa.Array | None:
     except pa.ArrowInvalid as error:
         raise LoadError(f"Column {place.plan.name!r}: {error}") from error
     is_wrong = pc.or_(pc.less(values, _YEAR_1), pc.greater(values, _YEAR_9999))
-    place.refuse_where(values, is_wrong, "is outside the years 1 to 9999")
+    if pc.any(is_wrong).as_py():
+        # Python has no datetime for it, so neither has the validator words.
+        row = place.first_row + pc.index(is_wrong.fill_null(False), True).as_py()
+        raise LoadError(
+            f"Column {place.plan.name!r}, row {row}: the moment is outside the years 1 to 9999."
+        )
     return values.cast(pa.timestamp("us")).cast(DATETIME)
 
 
@@ -418,9 +423,9 @@ def _is_bytes(arrow: pa.DataType) -> bool:
 
 def _through_python(column: pa.Array, source: pa.Field, place: _Place) -> Converted:
     kind = place.plan.kind
-    is_text = has_mark(source, "json")
+    read = _READERS[_mark_of(source)]
     values = [
-        None if value is None else _checked(value, position, place, is_text=is_text)
+        None if value is None else _checked(value, position, place, read)
         for position, value in enumerate(column.to_pylist())
     ]
     if kind != "json":
@@ -434,13 +439,28 @@ def _through_python(column: pa.Array, source: pa.Field, place: _Place) -> Conver
     )
 
 
-def _checked(value: Value, position: int, place: _Place, *, is_text: bool) -> Value:
+_READERS: Mapping[str, Callable[[Value], Value]] = {
+    "json": lambda value: decode_value(value.encode()),
+    "int64": Int64,
+    "": lambda value: value,
+}
+"""What a value of a marked column is."""
+
+
+def _mark_of(source: pa.Field) -> str:
+    if has_mark(source, "json"):
+        return "json"
+    return "int64" if has_mark(source, "int64") else ""
+
+
+def _checked(
+    value: Value, position: int, place: _Place, read: Callable[[Value], Value]
+) -> Value:
     """One value in canonical type, as the field's validator makes it."""
     original = value
     try:
-        if is_text:
-            value = decode_value(value.encode())
-        elif type(value) is int and place.plan.kind == "int64":
+        value = read(value)
+        if type(value) is int and place.plan.kind == "int64":
             value = Int64(value)
         return place.plan.check(canonical(value, nesting_max=DOCUMENT_NESTING_MAX - 1))
     except ValidationError as error:

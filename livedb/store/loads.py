@@ -17,11 +17,12 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import nextafter
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import duckdb
 import numpy as np
@@ -62,8 +63,6 @@ from livedb.store.marks import absent_name, has_mark
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
 from livedb.values import Value, measure, path_step, prepare_fields
 
-IdRule: TypeAlias = Literal["new", "keep", "drop"]
-
 SLAB_ROWS = 1 << 17
 """Rows converted and written at once, a Parquet row group; bounds a load's memory."""
 SLAB_BYTES = 128 << 20
@@ -84,12 +83,14 @@ class StagedLoad:
         sha256: of its bytes.
         rows: documents in it.
         last_creation_time: the highest `_creationTime` in it; later documents must be above.
+        has_own_ids: whether the ids are the source's, so that the table may have them already.
     """
 
     file: str
     sha256: bytes
     rows: int
     last_creation_time: float
+    has_own_ids: bool = False
 
 
 def stage_load(
@@ -98,21 +99,21 @@ def stage_load(
     table_number: int,
     *,
     clock: Clock,
-    id_factory: IdFactory,
+    ids: IdFactory,
     folder: Path,
-    ids: IdRule = "new",
-    tables: TableNumbers | None = None,
-    creation_time_after: float = 0.0,
+    catalog: TableNumbers | None = None,
+    start_ms: float = 0.0,
+    keep_ids: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> StagedLoad:
     """Check `source` against `definition` and write it to a staged file.
 
     Args:
         folder: the workspace's `loads/`.
-        ids: "new" makes them, and refuses a source that has its own; "keep" keeps the source's
-            `_id` and `_creationTime`; "drop" leaves them out and makes new ones.
-        tables: with it an id must belong to the table its field names.
-        creation_time_after: new creation times are above it, and not below the clock.
+        catalog: with it an id must belong to the table its field names.
+        start_ms: new creation times are above it, and above the clock.
+        keep_ids: keep the source's `_id`, and its `_creationTime` if it has one; else a source
+            with such columns is refused.
         progress: told the rows staged so far, after each slab.
 
     Raises:
@@ -124,11 +125,11 @@ def stage_load(
         schema=source.schema,
         definition=definition,
         table_number=table_number,
-        ids=ids,
-        tables=tables,
+        keep_ids=keep_ids,
+        tables=catalog,
         clock=clock,
-        next_sequence=first_sequence(id_factory, table_number),
-        next_time=max(creation_time_after, clock.now_ns() / 1e6),
+        next_sequence=first_sequence(ids, table_number),
+        next_time=max(start_ms, clock.now_ns() / 1e6),
     )
     try:
         with _StagedFile(folder, clock) as file, stager:
@@ -175,7 +176,7 @@ class _Stager:
     schema: pa.Schema
     definition: TableDefinition
     table_number: int
-    ids: IdRule
+    keep_ids: bool
     tables: TableNumbers | None
     clock: Clock
     next_sequence: int
@@ -224,17 +225,17 @@ class _Stager:
 
     def _check_system_columns(self) -> None:
         names = set(self.schema.names)
-        if self.ids == "new" and names & {"_id", "_creationTime"}:
+        if not self.keep_ids and names & {"_id", "_creationTime"}:
             raise LoadError(
-                'The source has system fields of its own; pass ids="keep" to keep them, or '
-                'ids="drop" to make new ones.'
+                'The source has system fields of its own; pass ids="keep" to keep them, or leave '
+                "out the columns `_id` and `_creationTime`."
             )
-        if self.ids == "keep" and "_id" not in names:
+        if self.keep_ids and "_id" not in names:
             raise LoadError('ids="keep" needs a column `_id`, and the source has none.')
 
     def _system_columns(self, slab: pa.RecordBatch) -> dict[str, pa.Array]:
         count = slab.num_rows
-        if self.ids == "keep":
+        if self.keep_ids:
             ids, sequences = self._own_ids(slab.column("_id"))
         else:
             made = new_ids(
@@ -262,7 +263,7 @@ class _Stager:
         return texts, sequences_of(decoded)
 
     def _times(self, slab: pa.RecordBatch) -> pa.Array:
-        if self.ids == "keep" and "_creationTime" in slab.schema.names:
+        if self.keep_ids and "_creationTime" in slab.schema.names:
             times = self._own_times(slab.column("_creationTime"))
         else:
             times = _times_above(self.next_time, slab.num_rows)
@@ -595,6 +596,10 @@ class _StagedFile:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(wait=True)
+        with suppress(OSError, pa.ArrowException):
+            # After a failure: the writer must let go of the sink before the sink is closed.
+            if self._writer is not None:
+                self._writer.close()
         if self._sink is not None:
             self._sink.close()
         self._path.unlink(missing_ok=True)
@@ -610,13 +615,17 @@ class _StagedFile:
         if self._writer is None:
             self._write(stager.empty())
         assert self._writer is not None and self._sink is not None
-        self._writer.close()
+        self._writer.close()  # closing again is harmless
         digest = self._sink.sync()
         name = f"{digest.hex()}.parquet"
         self._path.replace(self._folder / name)
         _sync_folder(self._folder)
         return StagedLoad(
-            file=name, sha256=digest, rows=stager.rows, last_creation_time=stager.last_time
+            file=name,
+            sha256=digest,
+            rows=stager.rows,
+            last_creation_time=stager.last_time,
+            has_own_ids=stager.keep_ids,
         )
 
     def _wait(self) -> None:

@@ -1,0 +1,257 @@
+"""Each kind of source, and each rule of what is refused until it is said."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from livedb.errors import LoadError
+from livedb.interchange.exports import to_csv, to_jsonl, to_parquet
+from livedb.interchange.sources import open_source
+from livedb.store.marks import has_mark
+from livedb.values import Int64
+
+TABLE = pa.table({"a": [1, 2], "b": ["x", None]})
+
+
+def rows(source: object, **options: Any) -> list[dict[str, Any]]:
+    return open_source(source, **options).reader().read_all().to_pylist()
+
+
+def frame(name: str, values: Any, dtype: Any = None) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(values, dtype=dtype)})
+
+
+class Arrowish:
+    """Something that offers only the Arrow stream protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return TABLE.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TABLE,
+        TABLE.to_batches()[0],
+        TABLE.to_reader(),
+        ds.dataset(TABLE),
+        TABLE.to_pandas(),
+        pl.from_arrow(TABLE),
+        pl.from_arrow(TABLE).lazy(),
+        Arrowish(),
+        [{"a": 1, "b": "x"}, {"a": 2, "b": None}],
+        (row for row in TABLE.to_pylist()),
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_every_kind_of_source_gives_the_rows(source: object) -> None:
+    assert rows(source) == TABLE.to_pylist()
+
+
+def test_files_and_patterns(tmp_path: Path) -> None:
+    for write, ending in ((to_parquet, "parquet"), (to_csv, "csv"), (to_jsonl, "jsonl")):
+        path = tmp_path / f"one.{ending}"
+        write(TABLE, path)
+        assert rows(path) == TABLE.to_pylist()
+        assert rows(str(path)) == TABLE.to_pylist()
+        assert rows([path, path]) == TABLE.to_pylist() * 2
+        write(TABLE, tmp_path / f"two.{ending}")
+        assert rows(tmp_path / f"*.{ending}") == TABLE.to_pylist() * 2
+        path.rename(tmp_path / "nameless")
+        assert rows(tmp_path / "nameless", format=ending) == TABLE.to_pylist()
+    with pytest.raises(LoadError, match="no file"):
+        rows(tmp_path / "missing.csv")
+    with pytest.raises(LoadError, match="what kind of file"):
+        rows(tmp_path / "nameless")
+    with pytest.raises(LoadError, match="one kind"):
+        rows([tmp_path / "two.csv", tmp_path / "two.jsonl"])
+
+
+@pytest.mark.parametrize("source", [3, {"a": 1}, None, [1, 2], [["a"]]])
+def test_what_holds_no_rows_is_refused(source: object) -> None:
+    with pytest.raises(LoadError):
+        open_source(source)
+
+
+def test_nan_is_null_in_numpy_columns_and_itself_elsewhere() -> None:
+    values = [1.0, float("nan")]
+    assert rows(frame("a", values))[1]["a"] is None
+    assert np.isnan(rows(frame("a", values), nan="keep")[1]["a"])
+    nullable = pd.arrays.FloatingArray(np.array([np.nan, 0]), np.array([False, True]))
+    kept = rows(frame("a", nullable))
+    assert np.isnan(kept[0]["a"])
+    assert kept[1]["a"] is None
+    arrow = pa.table({"a": values})
+    assert np.isnan(rows(arrow)[1]["a"])
+    assert rows(arrow, nan="null")[1]["a"] is None
+    with pytest.raises(LoadError, match="nan is"):
+        open_source(arrow, nan="drop")  # type: ignore[arg-type]
+
+
+def test_naive_datetimes_are_refused_without_a_zone() -> None:
+    moment = datetime(2026, 7, 1, 12)
+    arrow = pa.table({"t": pa.array([moment], pa.timestamp("us"))})
+    for source in (frame("t", [moment]), arrow, pl.from_arrow(arrow)):
+        with pytest.raises(LoadError, match="'t'.*time zone"):
+            open_source(source)
+        opened = open_source(source, tz="America/New_York").reader().read_all()
+        assert opened["t"].cast(pa.timestamp("us", "UTC")).to_pylist() == [
+            datetime(2026, 7, 1, 16, tzinfo=UTC)
+        ]
+    with pytest.raises(LoadError, match=r"time zone.*\(at|time zone"):
+        open_source([{"t": moment}])
+
+
+def test_a_time_that_the_zone_has_twice_is_refused() -> None:
+    source = frame("t", [datetime(2026, 11, 1, 1, 30)])
+    with pytest.raises(LoadError, match="America/New_York"):
+        rows(source, tz="America/New_York")
+
+
+def test_a_named_index_is_refused_until_it_is_decided() -> None:
+    source = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="k"))
+    with pytest.raises(LoadError, match="'k'"):
+        open_source(source)
+    assert rows(source, index="column") == [{"k": "x", "a": 1}, {"k": "y", "a": 2}]
+    assert rows(source, index="drop") == [{"a": 1}, {"a": 2}]
+    assert rows(pd.DataFrame({"a": [1, 2]})[1:]) == [{"a": 2}]
+    with pytest.raises(LoadError, match="index is"):
+        open_source(source, index="keep")  # type: ignore[arg-type]
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def test_object_columns_are_typed_value_by_value() -> None:
+    values = [np.int64(1), None, 2, pd.NA, float("nan")]
+    assert [row["a"] for row in rows(frame("a", values, object))] == [1, None, 2, None, None]
+    moments = [pd.Timestamp("2026-01-01", tz="Europe/Berlin"), pd.NaT, date(2026, 1, 2)]
+    assert [row["a"] for row in rows(frame("a", moments, object))] == [
+        datetime(2025, 12, 31, 23, tzinfo=UTC),
+        None,
+        datetime(2026, 1, 2, tzinfo=UTC),
+    ]
+    others = [Colour.RED, "blue"]
+    assert [row["a"] for row in rows(frame("a", others, object))] == ["red", "blue"]
+    assert [row["a"] for row in rows(frame("a", [Decimal("0.5")], object))] == [0.5]
+
+
+def test_a_mix_is_livedb_text_never_str() -> None:
+    opened = open_source(frame("a", [1, "1", b"x"], object))
+    assert has_mark(opened.schema.field("a"), "json")
+    texts = [row["a"] for row in opened.reader().read_all().to_pylist()]
+    assert texts == ["1", '"1"', '{"$bytes":"eA=="}']
+
+
+@pytest.mark.parametrize(
+    "values", [[{1, 2}], [object()], [Decimal("0.1")], [2**60], ["\ud800"], [pd.Timedelta(1)]]
+)
+def test_what_has_no_livedb_value_is_refused_with_column_and_row(values: list[Any]) -> None:
+    with pytest.raises(LoadError, match="Column 'a', row 1"):
+        open_source(frame("a", ["fine", *values], object))
+
+
+@pytest.mark.parametrize("dtype", ["complex128", "timedelta64[ns]", "period[D]"])
+def test_dtypes_without_a_livedb_type_do_not_get_through(dtype: str) -> None:
+    source = frame("a", pd.array([1], dtype=dtype) if dtype != "period[D]" else
+                   pd.period_range("2026-01-01", periods=1))  # fmt: skip
+    with pytest.raises(LoadError, match="'a'"):
+        open_source(source)
+
+
+def test_categories_and_extension_columns() -> None:
+    source = pd.DataFrame(
+        {
+            "c": pd.Categorical(["x", None]),
+            "i": pd.array([1, None], dtype="Int64"),
+            "b": pd.array([True, None], dtype="boolean"),
+            "s": pd.array(["x", None], dtype="str"),
+        }
+    )
+    assert rows(source) == [
+        {"c": "x", "i": 1, "b": True, "s": "x"},
+        {"c": None, "i": None, "b": None, "s": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a'"),
+        (pa.table([[1], [2]], names=["a", "a"]), "'a'"),
+        (pd.DataFrame({1: [1]}), "not a str"),
+        (pa.table({"_secret": [1]}), "'_secret'"),
+        ([{"_seq": 1}], "'_seq'"),
+        ([{1: 1}], "not a str"),
+    ],
+)
+def test_column_names_that_cannot_be_fields(source: object, words: str) -> None:
+    with pytest.raises(LoadError, match=words):
+        open_source(source)
+
+
+@pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,\n1,2\n", "", "a,a\n1,2\n"])
+def test_a_csv_without_a_header_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(LoadError):
+        open_source(tmp_path / "x.csv")
+
+
+def test_csv_columns_are_what_the_schema_says(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('zip,n,t,j\n01234,1,2026-01-01T00:00:00Z,"[1,2]"\n"",,,\n')
+    found = open_source(
+        tmp_path / "x.csv",
+        fields={"zip": "string", "n": "float", "t": "datetime", "j": "list"},
+    )
+    assert has_mark(found.schema.field("j"), "json")
+    assert found.reader().read_all().to_pylist() == [
+        {"zip": "01234", "n": 1.0, "t": datetime(2026, 1, 1, tzinfo=UTC), "j": "[1,2]"},
+        {"zip": "", "n": None, "t": None, "j": None},
+    ]
+    with pytest.raises(LoadError, match="conversion"):
+        open_source(tmp_path / "x.csv", fields={"zip": "boolean"})
+
+
+def test_jsonl_keeps_ints_floats_absence_and_reads_words_by_the_schema(tmp_path: Path) -> None:
+    lines = [
+        '{"i": 1, "f": 1.0}',
+        '{"i": null, "f": "NaN", "t": "2026-01-01T00:00:00Z", "b": "eA=="}',
+        '{"x": {"$int64": "3"}}',
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    table = open_source(
+        tmp_path / "x.jsonl", fields={"f": "float", "t": "datetime", "b": "bytes"}
+    ).reader().read_all()  # fmt: skip
+    assert table["i"].to_pylist() == [1, None, None]
+    assert table["$absent.i"].to_pylist() == [False, False, True]
+    assert np.isnan(table["f"][1].as_py())
+    assert table["t"][1].as_py() == datetime(2026, 1, 1, tzinfo=UTC)
+    assert table["b"][1].as_py() == b"x"
+    assert has_mark(table.schema.field("x"), "int64")
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\n[1]\n')
+    with pytest.raises(LoadError, match="line 2"):
+        open_source(tmp_path / "bad.jsonl")
+
+
+def test_int64_survives_parquet(tmp_path: Path) -> None:
+    table = open_source([{"a": Int64(3)}]).reader().read_all()
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert has_mark(open_source(tmp_path / "x.parquet").schema.field("a"), "int64")
+
+
+def test_documents_without_any_field_are_rows_too() -> None:
+    assert open_source([{}, {}]).rows == 2
+    assert open_source([]).rows == 0
