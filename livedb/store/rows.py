@@ -292,14 +292,16 @@ class RowStore(DocumentStore):
         Cost: a load of the table, in memory for both bases while it runs.
         """
         slot = self._slot(table)
+        if slot.state is None:
+            return
         with self._load_turn:
             before = slot.state
             if before is None:
                 return
             base = Segment(self._load(table), before.indexes)
             with slot.latch:
-                # A reset, or an undo below the base, came in between: leave it.
-                if slot.state is before and slot.load_from <= base.number <= before.applied:
+                # Else a reset came in between.
+                if slot.state is before:
                     slot.state = before.rebased(base)
 
     def statistics(self) -> RowStoreStatistics:

@@ -55,7 +55,7 @@ class DocumentStoreContract:
 
     @pytest.mark.parametrize("index", INDEX_NAMES)
     @pytest.mark.parametrize("reverse", [False, True])
-    def test_bounds_are_half_open_at_every_key(self, world: World, index: str, reverse: bool):
+    def test_bounds_are_half_open_at_every_key(self, world: World, index: str, *, reverse: bool):
         world.commit(numbered(range(70)))
         keys = [entry.key for entry in world.expected(index)]
         bounds = [keys[0], keys[1], keys[31], keys[32], keys[33], keys[-1], keys[-1] + b"\x00"]
