@@ -20,7 +20,11 @@ def joined(pieces: str) -> str:
 REGISTRY_HOSTS = re.compile(
     joined(r"python~hosted|registry\.~npmjs|registry\.~yarnpkg|py~pi\.org/simple|deb~ian\.org")
 )
-MACHINE_PATHS = re.compile(joined(r"(?<![\w.])/(?:wo~rk|fa~rm|ro~ot|ho~me/\w+|Us~ers/\w+)/"))
+# Where this checkout and its user live, wherever that is, and where others have lived.
+MACHINE_PATHS = re.compile(
+    rf"(?<![\w.])(?:{re.escape(str(REPOSITORY))}|{re.escape(str(Path.home()))}"
+    + joined(r"|/wo~rk|/fa~rm|/ro~ot)/")
+)
 UNFINISHED = re.compile(joined(r"\b(?:TO~DO|FIX~ME|XX~X)\b"))
 
 
