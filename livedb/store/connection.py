@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 
 from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
 from livedb.limits import Limits
@@ -65,6 +67,20 @@ def quote(name: str) -> str:
 def quote_text(text: str) -> str:
     """`text` as a SQL string constant."""
     return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
+    """`rows` as a table called `name` in the SQL of this connection."""
+    connection.register(name, rows)
+    try:
+        yield
+    except BaseException:
+        # In an aborted transaction this fails too, and must not hide why.
+        with suppress(duckdb.Error):
+            connection.unregister(name)
+        raise
+    connection.unregister(name)
 
 
 def fold_error(error: Exception) -> LivedbError:

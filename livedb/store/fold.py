@@ -43,6 +43,7 @@ class TableDelta:
         first_numbers: the first commit that wrote it.
         numbers: the last commit that wrote it.
         documents: what that commit made of it; None is deleted.
+        replaced: what it was before the first of them; None when not known, or when it was not.
         superseded: the versions in between.
     """
 
@@ -52,6 +53,7 @@ class TableDelta:
         "first_numbers",
         "ids",
         "numbers",
+        "replaced",
         "sequences",
         "superseded",
     )
@@ -62,11 +64,13 @@ class TableDelta:
         self.first_numbers: list[int] = []
         self.numbers: list[int] = []
         self.documents: list[StoredDocument | None] = []
+        self.replaced: list[StoredDocument | None] = []
         self.superseded: list[Superseded] = []
         self._at: dict[str, int] = {}
 
-    def add(self, number: int, document_id: str, document: StoredDocument | None) -> None:
+    def add(self, number: int, write: Write) -> None:
         """Take one write; numbers never decrease."""
+        document_id, document = write.id, write.new
         at = self._at.setdefault(document_id, len(self.ids))
         if at == len(self.ids):
             self.ids.append(document_id)
@@ -74,6 +78,7 @@ class TableDelta:
             self.first_numbers.append(number)
             self.numbers.append(number)
             self.documents.append(document)
+            self.replaced.append(write.old)
             return
         before, before_number = self.documents[at], self.numbers[at]
         assert before_number <= number, "commits are folded in order"
@@ -119,16 +124,21 @@ class TableDelta:
         }
 
     def touched(self, *, sequence_max: int) -> pa.Table:
-        """What may be in the table already: `_id`, `_seq`, and `_to`, the first write's commit.
+        """What may be in the table already, as `history.move_out` takes it.
 
         `sequence_max` is the highest `_seq` of the table: an id above it cannot be there.
         """
         positions = [at for at, sequence in enumerate(self.sequences) if sequence <= sequence_max]
+        replaced = [self.replaced[at] for at in positions]
+        times = [None if each is None else each.creation_time for each in replaced]
+        texts = [None if each is None else each.text for each in replaced]
         return pa.table(
             {
                 "_id": pa.array([self.ids[at] for at in positions], pa.string()),
                 "_seq": pa.array([self.sequences[at] for at in positions], pa.uint64()),
                 "_to": pa.array([self.first_numbers[at] for at in positions], pa.uint64()),
+                "_creationTime": pa.array(times, pa.float64()),
+                "_doc": pa.array(texts, pa.large_binary()),
             }
         )
 
@@ -164,5 +174,5 @@ def compact(
             delta = deltas.get(write.table)
             if delta is None:
                 delta = deltas[write.table] = TableDelta()
-            delta.add(number, write.id, write.new)
+            delta.add(number, write)
     return deltas

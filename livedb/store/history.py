@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from livedb.store.connection import quote, quote_text
+from livedb.store.connection import quote, quote_text, registered
 from livedb.store.contract import StoredDocument
 from livedb.store.fold import Superseded
 from livedb.values import Value
@@ -44,28 +45,75 @@ def move_out(
 ) -> None:
     """Delete from table `name` the documents that `touched` names, and keep each here.
 
-    `touched` has `_id`, `_seq` and `_to`, the commit that replaced or deleted it. `_seq` prunes
-    row groups and `_id` decides: a `_seq` alone is not unique. An id that is not there is no error.
+    An id that is not there is no error.
+
+    Args:
+        connection: the writer, in its transaction.
+        table: the table's number.
+        name: the table's name.
+        touched: one row per document: `_id`, `_seq`, `_to` (the commit that replaced or deleted
+            it), and what it was, `_creationTime` and `_doc`, or NULL when that is not known.
     """
-    connection.register("livedb_touched", touched)
-    try:
+    if touched.num_rows > 1:
+        is_known = pc.is_valid(touched.column("_doc"))
+        known = touched.filter(is_known)
+        if known.num_rows and _move_known(connection, table, name, known):
+            touched = touched.filter(pc.invert(is_known))
+    if touched.num_rows:
+        _move_found(connection, table, name, touched)
+
+
+def _move_known(
+    connection: duckdb.DuckDBPyConnection, table: int, name: str, known: pa.Table
+) -> bool:
+    """Move documents whose text is known; False, and nothing done, when that cannot be exact.
+
+    Reading a scattered thousand of DuckDB's compressed texts costs as much as reading all of
+    them, numbers do not. So the rows are found by `_seq` alone, which is not unique. But each
+    of these documents is in the table: as many rows as documents, no two of them with the same
+    `_seq`, can only be theirs.
+    """
+    if pc.count_distinct(known.column("_seq")).as_py() != known.num_rows:
+        return False
+    with registered(connection, "livedb_touched", known):
+        found = connection.sql(
+            f"select rowid as position, _seq, _number from data.{quote(name)} "
+            "where _seq in (select _seq from livedb_touched)"
+        ).to_arrow_table()
+        if found.num_rows != known.num_rows:
+            return False
+        with registered(connection, "livedb_found", found):
+            connection.execute(
+                f"delete from data.{quote(name)} where rowid in (select position from livedb_found)"
+            )
+            connection.execute(f"""
+                insert into meta.history
+                select {table}, _id, _number, _to, _creationTime, _doc
+                from livedb_touched join livedb_found using (_seq)
+            """)
+    return True
+
+
+def _move_found(
+    connection: duckdb.DuckDBPyConnection, table: int, name: str, touched: pa.Table
+) -> None:
+    """Move documents as the table has them: `_seq` prunes row groups and `_id` decides."""
+    with registered(connection, "livedb_touched", touched):
         connection.execute(f"""
             with gone as (
                 delete from data.{quote(name)} where {_condition(touched)}
                 returning _id, _number, _creationTime, _doc
             )
             insert into meta.history
-            select {table}, gone._id, _number, _to, _creationTime, _doc
+            select {table}, gone._id, gone._number, _to, gone._creationTime, gone._doc
             from gone join livedb_touched using (_id)
         """)
-    finally:
-        connection.unregister("livedb_touched")
 
 
 def _condition(touched: pa.Table) -> str:
     if touched.num_rows == 1:
         # A constant is compared with the zone maps before anything is read: half the time.
-        [row] = touched.to_pylist()
+        [row] = touched.select(["_seq", "_id"]).to_pylist()
         return f"_seq = {row['_seq']} and _id = {quote_text(row['_id'])}"
     return "_seq in (select _seq from livedb_touched) and _id in (select _id from livedb_touched)"
 
@@ -85,11 +133,8 @@ def append(
             "doc": pa.array([version.document.text for version in superseded], pa.large_binary()),
         }
     )
-    connection.register("livedb_superseded", rows)
-    try:
+    with registered(connection, "livedb_superseded", rows):
         connection.execute(f"insert into meta.history select {table}, * from livedb_superseded")
-    finally:
-        connection.unregister("livedb_superseded")
 
 
 def drop(connection: duckdb.DuckDBPyConnection, table: int) -> None:

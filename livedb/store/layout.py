@@ -34,7 +34,7 @@ from livedb.store.columns import (
     plan_columns,
     project,
 )
-from livedb.store.connection import quote
+from livedb.store.connection import quote, registered
 from livedb.text import decode_fields
 
 if TYPE_CHECKING:
@@ -287,13 +287,10 @@ def insert(connection: duckdb.DuckDBPyConnection, layout: Layout, rows: pa.Table
         f"try_cast({quote(name)} as json)" if name in json_columns else quote(name)
         for name in rows.column_names
     )
-    connection.register("livedb_rows", rows)
-    try:
+    with registered(connection, "livedb_rows", rows):
         connection.execute(
             f"insert into data.{quote(layout.name)} ({names}) select {values} from livedb_rows"
         )
-    finally:
-        connection.unregister("livedb_rows")
 
 
 def _iter_chunks(

@@ -67,13 +67,23 @@ class Folder:
         self.store = store
         self.catalog = catalog
         self.number = store.folded_number
+        self.knows_old = True
+        """Whether the writes say what they replace, as a replay of the log does not."""
+        self._documents: dict[str, StoredDocument | None] = {}
 
     def fold(self, *commits: list[Write]) -> None:
+        if self.knows_old:
+            commits = tuple([self._with_old(each) for each in commit] for commit in commits)
         first = self.number + 1
         self.number += len(commits)
         entries = list(enumerate(commits, start=first))
         chain = b"%d" % self.number
         self.store.fold(self.catalog, entries, until=self.number, chain=chain)
+
+    def _with_old(self, write: Write) -> Write:
+        old = self._documents.get(write.id)
+        self._documents[write.id] = write.new
+        return write._replace(old=old)
 
     def rows(self, text: str, params: object = None) -> list[dict[str, Value]]:
         table, _ = self.store.run_sql(text, params, catalog=self.catalog)  # type: ignore[arg-type]

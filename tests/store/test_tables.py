@@ -207,16 +207,19 @@ fold_steps = st.lists(
 )
 
 
-@given(fold_steps, st.dictionaries(identifiers(), values(max_leaves=3), max_size=2))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(fold_steps, st.dictionaries(identifiers(), values(max_leaves=3), max_size=2), st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_fold_takes_every_document_and_gives_each_back_to_the_last_bit(
-    steps: list[list[tuple[int, dict[str, Value] | None]]], shared: dict[str, Value]
+    steps: list[list[tuple[int, dict[str, Value] | None]]],
+    shared: dict[str, Value],
+    knows_old: bool,  # noqa: FBT001
 ) -> None:
-    ids = new_ids(5)
+    ids = [*new_ids(4), *new_ids(1, table=TASKS + 1)]  # The last has the sequence of the first.
     expected: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder), in_memory=True)
         tasks = Folder(store, catalog_of(tasks=None))
+        tasks.knows_old = knows_old
         for step in steps:
             for at, fields in step:
                 if fields is None:
@@ -355,7 +358,7 @@ def test_a_field_dropped_from_the_schema_keeps_its_column_only_while_it_has_valu
         max_size=3,
     ),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_after_any_schema_change_the_columns_are_those_of_a_fresh_projection(
     documents: list[dict[str, Value]], kinds: list[str]
 ) -> None:
@@ -398,7 +401,12 @@ def test_a_dropped_table_is_gone_and_a_renamed_one_keeps_its_documents(store: Ta
 # History.
 
 
-def test_every_superseded_version_is_in_the_history_with_its_commits(tasks: Folder) -> None:
+@pytest.mark.parametrize("knows_old", [True, False])
+def test_every_superseded_version_is_in_the_history_with_its_commits(
+    tasks: Folder,
+    knows_old: bool,  # noqa: FBT001
+) -> None:
+    tasks.knows_old = knows_old
     one, two = new_ids(2)
     tasks.fold([write(one, {"n": 1}), write(two, {"n": 9})])
     tasks.fold([write(one, {"n": 2})], [write(one, {"n": 3})], [])
@@ -408,6 +416,25 @@ def test_every_superseded_version_is_in_the_history_with_its_commits(tasks: Fold
         assert [(each.valid_from, each.valid_to) for each in versions] == [(1, 2), (2, 3), (3, 5)]
         assert [each.document for each in versions] == [stored({"n": n}) for n in (1, 2, 3)]
         assert snapshot.history(TASKS, two) == [(1, None, stored({"n": 9}))]
+
+
+@pytest.mark.parametrize("knows_old", [True, False])
+def test_many_superseded_at_once_are_each_kept_under_their_own_id(
+    tasks: Folder,
+    knows_old: bool,  # noqa: FBT001
+) -> None:
+    tasks.knows_old = knows_old
+    ids = [*new_ids(20), *new_ids(3, table=TASKS + 1)]
+    tasks.fold([write(each, {"n": at}) for at, each in enumerate(ids)])
+    tasks.fold([write(each, {"n": -1}) for each in ids[5:]])
+    tasks.fold([write(each, None) for each in ids[:10]])
+    with tasks.store.snapshot() as snapshot:
+        for at, each in enumerate(ids):
+            expected = [(1, 2)] if at >= 5 else [(1, 3)]
+            expected += [(2, 3 if at < 10 else None)] if at >= 5 else []
+            versions = snapshot.history(TASKS, each)
+            assert [(version.valid_from, version.valid_to) for version in versions] == expected
+            assert versions[0].document == stored({"n": at})
 
 
 def test_a_document_written_twice_in_one_commit_has_one_version(tasks: Folder) -> None:
