@@ -43,7 +43,7 @@ def columns_of(schema: pa.Schema, fields: Mapping[str, str]) -> list[Column]:
     return [Column(each.name, _kind_of(each, fields.get(each.name))) for each in schema]
 
 
-def _kind_of(column: pa.Field, field_type: str | None) -> Kind:
+def _kind_of(column: Any, field_type: str | None) -> Kind:
     if column.name == "_creationTime" and pa.types.is_floating(column.type):
         return "datetime"  # Convex's float milliseconds
     if field_type == "id" or column.name == "_id":
@@ -82,7 +82,8 @@ def _is_binary(data_type: pa.DataType) -> bool:
 def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
     """`window` as an Arrow IPC stream of one batch, its columns named "0", "1", ... by position."""
     arrays = [
-        _plain(each.combine_chunks(), column) for each, column in zip(window.columns, columns)
+        _plain(each.combine_chunks(), column)
+        for each, column in zip(window.columns, columns, strict=True)
     ]
     names = [str(at) for at in range(len(arrays))]
     batch = pa.record_batch(arrays, names=names)
@@ -92,8 +93,8 @@ def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _plain(array: pa.Array, column: Column) -> pa.Array:
-    """`array` in one of the types that a page decodes."""
+def _plain(array: Any, column: Column) -> Any:
+    """The Arrow `array` in one of the types that a page decodes."""
     if isinstance(array, pa.ChunkedArray):  # combine_chunks of no chunks keeps the chunked form
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if pa.types.is_dictionary(array.type):
@@ -113,7 +114,7 @@ def _plain(array: pa.Array, column: Column) -> pa.Array:
             return pa.array(_texts(array, column.kind), pa.string())
 
 
-def _microseconds(array: pa.Array) -> pa.Array:
+def _microseconds(array: Any) -> Any:
     """Instants as whole microseconds since the epoch; None where the milliseconds are no number."""
     if not pa.types.is_timestamp(array.type):
         return pa.array(map(_microseconds_of_ms, array.to_pylist()), pa.int64())
@@ -124,8 +125,8 @@ def _microseconds_of_ms(value: float | None) -> int | None:
     return round(value * 1000) if value is not None and abs(value) < 8.64e15 else None
 
 
-def _cut(array: pa.Array) -> pa.Array:
-    if not pc.any(pc.greater(pc.binary_length(array), CELL_CHARACTERS_MAX)).as_py():
+def _cut(array: Any) -> Any:
+    if (pc.max(pc.binary_length(array)).as_py() or 0) <= CELL_CHARACTERS_MAX:
         return array
     return pa.array(
         [None if each is None else cut(each) for each in array.to_pylist()], pa.string()
@@ -137,7 +138,7 @@ def cut(text: str, length_max: int = CELL_CHARACTERS_MAX) -> str:
     return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
-def _texts(array: pa.Array, kind: Kind) -> list[str | None]:
+def _texts(array: Any, kind: Kind) -> list[str | None]:
     values = array.to_pylist()
     return [None if each is None else cut(_text(each, kind)) for each in values]
 

@@ -51,15 +51,15 @@ def html_of_table(title: str, state: RowState) -> str:
     head = "" if state.shape == "value" else f"<thead><tr>{_head(columns)}</tr></thead>"
     body = "".join(f"<tr>{_row(columns, row)}</tr>" for row in rows)
     error = (
-        f'<div role="alert" style="white-space:pre-wrap">▲ {_text(state.error)}</div>'
+        f'<div role="alert" style="white-space:pre-wrap">▲ {_text(cut(state.error))}</div>'
         if state.error
         else ""
     )
+    label, summary = cut(title, 100), _summary(title, state, len(rows), len(columns))
     return (
         f'<div style="overflow-x:auto;color:inherit">{error}'
-        f'<table style="{_TABLE}" aria-label="{_text(title)}">{head}<tbody>{body}</tbody></table>'
-        f'<div style="font-size:11px;opacity:.7;padding:4px 0">{_text(_summary(title, state, len(rows), len(columns)))}'
-        "</div></div>"
+        f'<table style="{_TABLE}" aria-label="{_text(label)}">{head}<tbody>{body}</tbody></table>'
+        f'<div style="font-size:11px;opacity:.7;padding:4px 0">{_text(summary)}</div></div>'
     )
 
 
@@ -67,19 +67,15 @@ def text_of_table(title: str, state: RowState) -> str:
     """The first rows of `state` as aligned plain text."""
     columns, rows = _first_rows(state, TEXT_ROWS_MAX)
     grid = [[cut(visible(column.name), 30) for column in columns]]
-    grid += [
-        [cut(_cell_text(value, column).text, 30) for value, column in zip(row, columns)]
-        for row in rows
-    ]
-    widths = [max(map(len, texts)) for texts in zip(*grid)]
-    lines = [
-        "  ".join(
-            _aligned(text, width, column) for text, width, column in zip(line, widths, columns)
-        ).rstrip()
-        for line in grid
-    ]
+    grid += [[cut(text, 30) for text in _row_texts(columns, row)] for row in rows]
+    widths = [max(map(len, texts)) for texts in zip(*grid, strict=True)]
+    lines = ["  ".join(map(_aligned, line, widths, columns)).rstrip() for line in grid]
     error = [f"error: {cut(visible(state.error))}"] if state.error else []
     return "\n".join([*error, *lines, _summary(title, state, len(rows), len(columns))])
+
+
+def _row_texts(columns: Sequence[Column], row: Sequence[Any]) -> list[str]:
+    return [_cell_text(value, column).text for value, column in zip(row, columns, strict=True)]
 
 
 def _first_rows(state: RowState, row_count: int) -> tuple[list[Column], list[Sequence[Any]]]:
@@ -91,10 +87,12 @@ def _first_rows(state: RowState, row_count: int) -> tuple[list[Column], list[Seq
 
 
 def _head(columns: Sequence[Column]) -> str:
-    return "".join(
-        f'<th scope="col" style="{_HEAD};text-align:{_side(column)}">{_text(cut(column.name, 100))}</th>'
-        for column in columns
-    )
+    return "".join(map(_head_cell, columns))
+
+
+def _head_cell(column: Column) -> str:
+    style = f"{_HEAD};text-align:{_side(column)}"
+    return f'<th scope="col" style="{style}">{_text(cut(column.name, 100))}</th>'
 
 
 def _row(columns: Sequence[Column], row: Sequence[Any]) -> str:

@@ -2,8 +2,8 @@
 
 Theory of operation. A *view* is one table on one page; it asks for a window of rows `[start, stop)`
 and gets it whole, as Arrow. From then on the feed remembers which window that view holds, and every
-`take_update` reads the newest state and describes the new window as *runs* over the old one: "rows
-0-11 as before, one new row, rows 12-48 as before", with only new and changed rows as Arrow.
+`take_update` reads the newest state and describes the new window as *runs* over the old one:
+"rows 0-11 as before, one new row, rows 12-48 as before", with only new and changed rows as Arrow.
 
 Each update has a sequence number; each patch names the number of the window it is based on. A view
 that holds another one has missed something and asks again: no message is ever needed twice, and a
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from livedb.notebook.cells import columns_of, encode_window
+from livedb.notebook.cells import columns_of, cut, encode_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -215,12 +215,13 @@ class TableFeed:
 
 def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, Any]:
     """What a page is told of a state besides its rows."""
+    columns = columns_of(schema, state.fields)
     return {
-        "title": title,
+        "title": cut(title),
         "number": state.number,
         "row_count": state.row_count,
-        "columns": [list(column) for column in columns_of(schema, state.fields)],
-        "error": state.error,
+        "columns": [[cut(name), kind] for name, kind in columns],
+        "error": None if state.error is None else cut(state.error),
         "shape": state.shape,
     }
 
@@ -271,8 +272,9 @@ def _keys_of(window: pa.Table, key: str | None) -> list[str] | None:
     """The row keys of a window; None without a key column, or when they do not tell rows apart."""
     if key is None or key not in window.column_names:
         return None
-    keys: list[str] = window.column(key).to_pylist()
-    return keys if len(set(keys)) == len(keys) and None not in keys else None
+    keys = window.column(key).to_pylist()
+    names = [each for each in keys if isinstance(each, str)]
+    return names if len(set(names)) == len(keys) else None
 
 
 def _clipped(start: int, stop: int, row_count: int) -> tuple[int, int]:

@@ -52,10 +52,22 @@ class Member(Protocol):
         """The name by which pages know this table."""
         ...
 
-    def realms(self) -> frozenset[str]: ...
-    def take_update(self) -> Message | None: ...
-    def beat(self) -> Message: ...
-    def send_batch(self, content: dict[str, Any], buffers: list[bytes]) -> None: ...
+    def realms(self) -> frozenset[str]:
+        """The pages that show it."""
+        ...
+
+    def take_update(self) -> Message | None:
+        """Its newest state, if there is news that someone sees."""
+        ...
+
+    def beat(self) -> Message:
+        """A sign of life that tells pages what they may have missed."""
+        ...
+
+    def send_batch(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        """Send a batch over its comm."""
+        ...
+
     def settle(self, now_s: float) -> float | None:
         """Do what waits for a quiet moment, if its time has come; else say when it comes."""
         ...
@@ -205,7 +217,7 @@ class Publisher:
     def _send_batch(
         self, members: Sequence[Member], take: Callable[[Member], Message | None]
     ) -> None:
-        """One batch of what `take` gives; a member that fails is reported and does not stop others."""
+        """One batch of what `take` gives; a member that fails is reported, the others go on."""
         messages: dict[str, Message] = {}
         for member in members:
             with _reported("update"):
@@ -245,7 +257,8 @@ def _batch_message(
     batch: int, riders: Sequence[Member], messages: Mapping[str, Message]
 ) -> tuple[dict[str, Any], list[bytes]]:
     """The entries of `riders` as one message; each entry says where its buffers begin."""
-    entries, buffers = [], []
+    entries: list[dict[str, Any]] = []
+    buffers: list[bytes] = []
     for rider in riders:
         message = messages[rider.address]
         entries.append(message.content | {"address": rider.address, "buffers": len(buffers)})

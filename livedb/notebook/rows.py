@@ -98,7 +98,7 @@ def state_of_value(value: Any, *, number: int, error: str | None = None) -> RowS
     )
 
 
-def _value_column(values: list[Any]) -> pa.Array:
+def _value_column(values: list[Any]) -> Any:
     import pyarrow as pa
 
     try:

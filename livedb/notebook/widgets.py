@@ -36,7 +36,7 @@ FIRST_PAGE_DELAY_S_MAX = 10.0
 logger = logging.getLogger("livedb")
 
 
-class LiveTable(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget ships no types for it
+class LiveTable(anywidget.AnyWidget):
     """A table on screen that follows `source` and stays true while cells run.
 
     Wire messages are listed in `widgets/src/model/messages.ts`, which mirrors this class.
@@ -65,7 +65,8 @@ class LiveTable(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget ships n
         self._quiet_s: float | None = None
         self._latest_s: float | None = None
         super().__init__(
-            address=self._clock.random_bytes(8).hex(), first_page=first_page_of(self.source, STATIC_ROWS_MAX)
+            address=self._clock.random_bytes(8).hex(),
+            first_page=first_page_of(self.source, STATIC_ROWS_MAX),
         )
         _let_pages_choose_the_subshell(self.comm)
         self.on_msg(self._receive)
@@ -191,25 +192,23 @@ class _Request:
         """The field `name`, which must be short text."""
         value = self._content.get(name)
         if not isinstance(value, str) or len(value) > 100:
-            raise ValueError(
-                f"a page's message must have text of at most 100 characters in {name!r}"
-            )
+            raise ValueError(f"a page's message must have short text in {name!r}")
         return value
 
     def whole(self, name: str) -> int:
         """The field `name`, which must be a whole number."""
         value = self._content.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"a page's message must have a whole number in {name!r}")
+            raise TypeError(f"a page's message must have a whole number in {name!r}")
         return value
 
 
 def _let_pages_choose_the_subshell(comm: Any) -> None:
     """Have ipykernel deliver a page's messages to the subshell that the page named.
 
-    ipykernel 7.4 delivers them instead to whichever shell last *sent* on this comm. For a table made
-    in a cell that is the main shell, so that scrolling would wait until the running cell ends. It
-    skips that when the comm has no such route. Comms of other hosts have no such attribute.
+    ipykernel 7.4 delivers them instead to whichever shell last *sent* on this comm. For a table
+    made in a cell that is the main shell, so that scrolling would wait until the running cell
+    ends. It skips that when the comm has no such route. Comms of other hosts have none.
     """
     if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = None
+        comm._reply_subshell_for = None  # noqa: SLF001 - there is no public way

@@ -213,7 +213,9 @@ for each in (table0, table1, table2, table3):
     page.run_all()
     for number in range(1, 5):
         expect(rows_of(page.output(number))).to_have_count(15)
-    page.execute("[each.commit({key(0): {'city': 'All'}}) for each in (source0, source1, source2, source3)]")
+    page.execute(
+        "[each.commit({key(0): {'city': 'All'}}) for each in (source0, source1, source2, source3)]"
+    )
     for number in range(1, 5):
         expect(rows_of(page.output(number)).first).to_contain_text("All")
     page.execute(
@@ -309,7 +311,9 @@ show([], "open_tasks()")
     page.execute("source.commit({key(1): {'city': 'Cusco', 'delay': 999}, key(3): {'note': 'x'}})")
     expect(rows_of(page.output(1)).nth(1)).to_contain_text("Cusco")
     page.screenshot("dark-table")
-    colour = page.output(1).locator(".livedb").evaluate("each => getComputedStyle(each).backgroundColor")
+    colour = (
+        page.output(1).locator(".livedb").evaluate("each => getComputedStyle(each).backgroundColor")
+    )
     assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 80
     page.cell(2).scroll_into_view_if_needed()
     page.screenshot("dark-values")

@@ -34,11 +34,15 @@ class MemorySource:
         self.windows_read: list[tuple[int, int]] = []
         self._lock = threading.Lock()
         self._schema = schema
-        self._documents = {str(each.get("_id", at)): dict(each) for at, each in enumerate(documents)}
+        self._documents = {
+            str(each.get("_id", at)): dict(each) for at, each in enumerate(documents)
+        }
         self._state = self._published(number=1, error=None)
 
     @classmethod
-    def of_table(cls, table: pa.Table, *, title: str = "memory()", key: str | None = None) -> MemorySource:
+    def of_table(
+        cls, table: pa.Table, *, title: str = "memory()", key: str | None = None
+    ) -> MemorySource:
         """A source of rows that never change."""
         source = cls(title=title, key=key)
         source._state = _state_of(source, table, number=1, error=None)
@@ -47,7 +51,9 @@ class MemorySource:
     def current(self) -> RowState:
         return self._state
 
-    def commit(self, changes: Mapping[str, Mapping[str, Any] | None] = (), *, known: bool = True) -> None:
+    def commit(
+        self, changes: Mapping[str, Mapping[str, Any] | None] = (), *, known: bool = True
+    ) -> None:
         """Patch, insert (at the end) or, with None, delete documents by id."""
         with self._lock:
             added, changed, removed = [], [], []
@@ -57,7 +63,9 @@ class MemorySource:
                     removed.append(key)
                 else:
                     (changed if key in self._documents else added).append(key)
-                    self._documents[key] = {"_id": key} | self._documents.get(key, {}) | dict(fields)
+                    self._documents[key] = (
+                        {"_id": key} | self._documents.get(key, {}) | dict(fields)
+                    )
             self._state = self._published(number=self._state.number + 1, error=None)
             change = RowChange(number=self._state.number)
             if known:
@@ -92,7 +100,7 @@ def _state_of(source: MemorySource, table: pa.Table, *, number: int, error: str 
     return RowState(
         number=number,
         row_count=table.num_rows,
-        fields=source.fields or {name: "any" for name in table.column_names},
+        fields=source.fields or dict.fromkeys(table.column_names, "any"),
         error=error,
         key=source.key,
         window=window,

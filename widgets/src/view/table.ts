@@ -159,7 +159,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     dom.table.setAttribute("aria-rowcount", String(state.rowCount + 1));
     const barPx = dom.scroller.offsetHeight - dom.scroller.clientHeight;
     dom.scroller.style.height = `${headPx + rowsOnScreen * ROW_PX + barPx}px`;
-    viewportPx = Math.max(ROW_PX, dom.scroller.clientHeight - headPx || rowsOnScreen * ROW_PX);
+    viewportPx = Math.max(ROW_PX, dom.scroller.clientHeight - headPx, rowsOnScreen * ROW_PX);
     firstRow = Math.max(0, Math.min(firstRow, state.rowCount - viewportPx / ROW_PX));
     dom.sizer.style.height = `${headPx + contentPx(geometry())}px`;
     dom.pane.style.height = `${headPx + viewportPx}px`;

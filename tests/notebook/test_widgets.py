@@ -1,0 +1,225 @@
+"""The widget without a browser: a comm that keeps what is sent, messages as a page sends them."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from livedb.clock import ManualClock
+from livedb.notebook.publisher import Publisher
+from livedb.notebook.widgets import LiveTable
+from tests.notebook.memory_source import MemorySource
+
+
+class FakeComm:
+    """An open comm; `messages` are the custom ones, `states` the trait updates."""
+
+    comm_id, kernel = "comm", "kernel"
+
+    def __init__(self) -> None:
+        self.messages: list[SimpleNamespace] = []
+        self.states: list[dict[str, object]] = []
+        self.arrived = threading.Condition()
+        self._reply_subshell_for = "ipykernel's own route"
+
+    def on_msg(self, callback):
+        self.receive = callback
+
+    def send(self, data, metadata=None, buffers=None):
+        with self.arrived:
+            if data["method"] == "custom":
+                self.messages.append(SimpleNamespace(**data["content"], data_buffers=buffers or []))
+            else:
+                self.states.append(data["state"])
+            self.arrived.notify_all()
+
+    def close(self, *args, **kwargs): ...
+
+    def wait_for(self, kind, count=1):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.of(kind)) >= count, 5)
+        return self.of(kind)[count - 1]
+
+    def of(self, kind):
+        return [each for each in self.messages if each.kind == kind]
+
+
+@pytest.fixture
+def comm(monkeypatch):
+    fake = FakeComm()
+    monkeypatch.setattr("comm.create_comm", lambda **options: fake)
+    return fake
+
+
+@pytest.fixture
+def made(comm):
+    """`made(documents) -> (source, table)`, with a publisher of their own."""
+    tables = []
+    with Publisher() as publisher:
+
+        def make(documents=({"_id": "a", "n": 1},), **options):
+            source = MemorySource(documents)
+            table = LiveTable(source, publisher=publisher, **options)
+            source.notify = table.notify
+            tables.append(table)
+            return source, table
+
+        yield make
+        for table in tables:
+            table.close()
+
+
+def send(comm, **content):
+    """A message as it comes from a page."""
+    message = {"realm": "page"} | content
+    comm.receive({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})
+
+
+def ask(comm, **content):
+    send(comm, kind="rows", **{"id": 1, "view": "v", "start": 0, "stop": 50} | content)
+
+
+def rows_in(buffer):
+    return pa.ipc.open_stream(buffer).read_all().to_pylist()
+
+
+def test_a_page_gets_the_rows_that_it_asks_for(comm, made):
+    made([{"_id": f"k{n}", "n": n} for n in range(100)])
+    ask(comm, id=7, start=98, stop=200)
+    reply = comm.wait_for("reply")
+    assert (reply.id, reply.start, reply.rows, reply.row_count) == (7, 98, 2, 100)
+    assert reply.columns == [["_id", "id"], ["n", "integer"]]
+    assert rows_in(reply.data_buffers[0]) == [{"0": "k98", "1": 98}, {"0": "k99", "1": 99}]
+
+
+def test_a_request_is_answered_on_the_thread_it_came_on_while_others_are_busy(comm, made):
+    _, table = made()
+    with table._publisher._condition:  # the publisher cannot move
+        ask(comm)
+        assert comm.of("reply")
+
+
+def test_a_commit_reaches_the_open_view_without_the_event_loop(comm, made):
+    source, table = made()
+    ask(comm)
+    source.commit({"a": {"n": 2}})
+    batch = comm.wait_for("batch")
+    (entry,) = batch.entries
+    assert entry["address"] == table.address
+    assert (entry["number"], entry["sequence"]) == (2, 1)
+    assert rows_in(batch.data_buffers[0]) == [{"0": "a", "1": 2}]
+
+
+def test_an_error_travels_with_the_last_good_rows(comm, made):
+    source, _ = made()
+    ask(comm)
+    source.fail("ValueError: no")
+    entry = comm.wait_for("batch").entries[0]
+    assert (entry["error"], entry["row_count"]) == ("ValueError: no", 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "rows"},
+        {"kind": "rows", "view": "v", "start": "0", "stop": 10},
+        {"kind": "rows", "view": "v", "start": True, "stop": 10},
+        {"kind": "rows", "view": "v" * 1_000, "start": 0, "stop": 10},
+        {"kind": "rows", "view": "v", "start": 0.5, "stop": 10},
+        {"kind": "drop table"},
+        {"kind": None},
+        {"kind": "acknowledge", "batch": "all"},
+        {"kind": "rows", "realm": 5},
+    ],
+    ids=str,
+)
+def test_a_wrong_message_fails_only_itself(comm, made, content):
+    made()
+    send(comm, id=3, **content)
+    assert comm.wait_for("reply").failed
+    ask(comm, id=4)
+    assert comm.wait_for("reply", 2).rows == 1
+
+
+def test_a_source_that_fails_answers_with_its_message(comm, made):
+    source, _ = made()
+    source.current = lambda: 1 // 0
+    ask(comm)
+    assert "division" in comm.wait_for("reply").failed
+
+
+def test_a_closed_view_gets_nothing_more(comm, made):
+    source, table = made()
+    ask(comm)
+    assert table.view_count == 1
+    send(comm, kind="close", view="v")
+    assert table.view_count == 0
+    source.commit({"a": {"n": 2}})
+    assert table.take_update() is None
+
+
+def test_a_closed_table_says_so_and_ignores_further_changes(comm, made):
+    source, table = made()
+    ask(comm)
+    table.close()
+    assert comm.of("closed")
+    source.commit({"a": {"n": 2}})
+    table.close()
+
+
+def test_ipykernels_own_route_for_replies_is_switched_off(comm, made):
+    made()
+    assert comm._reply_subshell_for is None
+
+
+def test_the_stored_first_page_follows_after_a_pause(comm, made):
+    clock = ManualClock()
+    source, table = made(clock=clock)
+    assert rows_in(table.first_page["arrow"]) == [{"0": "a", "1": 1}]
+    source.commit({"a": {"n": 2}})
+    assert table.settle(clock.monotonic_s()) == pytest.approx(clock.monotonic_s() + 1)
+    clock.advance(1.5)
+    assert table.settle(clock.monotonic_s()) is None
+    assert rows_in(table.first_page["arrow"]) == [{"0": "a", "1": 2}]
+    assert table.first_page["keys"] == ["a"]
+
+
+def test_the_stored_first_page_follows_even_if_changes_never_pause(comm, made):
+    clock = ManualClock()
+    source, table = made(clock=clock)
+    for turn in range(30):
+        source.commit({"a": {"n": turn}})
+        clock.advance(0.5)
+        table.settle(clock.monotonic_s())
+    assert rows_in(table.first_page["arrow"])[0]["1"] >= 18
+
+
+def test_the_mime_bundle_has_the_live_view_and_what_stands_in_for_it(comm, made):
+    _, table = made([{"_id": "a", "n": "<script>"}])
+    data, _ = table._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == "comm"
+    assert "&lt;script&gt;" in data["text/html"]
+    assert "<script>" in data["text/plain"]
+
+
+def test_hostile_rows_travel(comm, made):
+    made(
+        [
+            {
+                "_id": "a",
+                "t": "</script>\u202e",
+                "b": b"\xff",
+                "x": float("nan"),
+                "j": [{"k": None}],
+            },
+            {"_id": "b", "t": "x" * 1_000_000, "b": None, "x": None, "j": None},
+        ]
+    )
+    ask(comm)
+    first, second = rows_in(comm.wait_for("reply").data_buffers[0])
+    assert first["1"] == "</script>\u202e"
+    assert first["2"] == "0xff"
+    assert len(second["1"]) == 1_000

@@ -1,0 +1,45 @@
+import { expect, test } from "vitest";
+import type { Column, Patch } from "../src/model/messages.js";
+import { applyPatch, GapError, wholeWindow } from "../src/model/rows.js";
+import { arrow } from "./fakes.js";
+
+const columns: Column[] = [{ name: "_id", kind: "id" }, { name: "n", kind: "float" }];
+const window = (keys: string[], values: number[], sequence = 1) =>
+  wholeWindow({ start: 5, rows: keys.length, keys, buffer: 0 }, columns, sequence, [arrow(keys, values)]);
+const patch = (fields: Partial<Patch>): Patch => ({
+  view: "v", start: 5, base: 1, rows: 0, keys: [], runs: [], buffer: null, ...fields,
+});
+const drawn = (rows: { key: string | null; cells: { text: string }[] }[]) =>
+  rows.map(({ key, cells }) => `${key}=${cells[1]?.text}`);
+
+test("a patch moves, drops, adds and changes rows; the others stay the same objects", () => {
+  const old = window(["a", "b", "c", "d"], [1, 2, 3, 4]);
+  const next = applyPatch(
+    old,
+    patch({ keys: ["x", "c"], runs: [[-1, 1], [0, 2], [-2, 1], [3, 1]], buffer: 0 }),
+    columns, 2, [arrow(["x", "c"], [9, 30])],
+  );
+  expect(drawn(next.rows)).toEqual(["x=9", "a=1", "b=2", "c=30", "d=4"]);
+  expect(next.rows[1]).toBe(old.rows[0]);
+  expect(next.sequence).toBe(2);
+});
+
+test("a patch over another window is a gap", () => {
+  const old = window(["a"], [1]);
+  expect(() => applyPatch(old, patch({ base: 2 }), columns, 3, [])).toThrow(GapError);
+  expect(() => applyPatch(old, patch({ start: 6 }), columns, 3, [])).toThrow(GapError);
+  expect(() => applyPatch(old, patch({ runs: [[0, 5]] }), columns, 3, [])).toThrow(GapError);
+});
+
+test("a whole window replaces any other", () => {
+  const next = applyPatch(
+    window(["a"], [1]),
+    patch({ base: 77, runs: null, rows: 2, keys: ["p", "q"], buffer: 0 }),
+    columns, 9, [arrow(["p", "q"], [1, 2])],
+  );
+  expect(drawn(next.rows)).toEqual(["p=1", "q=2"]);
+});
+
+test("a window may be empty", () => {
+  expect(wholeWindow({ start: 0, rows: 0, keys: [], buffer: 0 }, columns, 1, [arrow([], [])]).rows).toEqual([]);
+});

@@ -1,0 +1,159 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { realmId } from "../src/model/realm.js";
+import { type Change, createStore } from "../src/model/store.js";
+import { arrow, FakeModel, stateOf } from "./fakes.js";
+
+let end: AbortController;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  end = new AbortController();
+});
+
+afterEach(() => {
+  end.abort();
+  vi.useRealTimers();
+});
+
+function opened(address = "t1") {
+  const model = new FakeModel({ address, first_page: {} });
+  const store = createStore(model, end.signal);
+  const changes: Change[] = [];
+  const view = store.openView((change) => changes.push(change), end.signal);
+  store.ask(view, { start: 0, stop: 3 });
+  return { model, store, view, changes };
+}
+
+type Opened = ReturnType<typeof opened>;
+
+function reply({ model }: Opened, sequence: number, keys: string[], values: number[]): void {
+  const { id } = model.last("rows");
+  model.emit("msg:custom",
+    { kind: "reply", id, ...stateOf(sequence, keys.length), start: 0, rows: keys.length, keys },
+    [arrow(keys, values)]);
+}
+
+/** An update that changes row "b" of three. */
+function entry({ view }: Opened, address: string, sequence: number, buffers = 0): Record<string, unknown> {
+  const patch = { view: view.id, start: 0, base: sequence - 1, runs: [[0, 1], [-1, 1], [2, 1]], keys: ["b"], buffer: 0 };
+  return { address, buffers, ...stateOf(sequence, 3), views: [patch] };
+}
+
+function batch(model: FakeModel, entries: unknown[], buffers: DataView[], number = 1): void {
+  model.emit("msg:custom", { kind: "batch", batch: number, entries }, buffers);
+}
+
+const numbers = ({ view }: Opened) => view.window?.rows.map(({ cells }) => cells[1]?.text);
+
+test("a window, then a patch, acknowledged", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  batch(one.model, [entry(one, "t1", 1)], [arrow(["b"], [20])], 7);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+  expect(one.model.last("acknowledge")).toEqual({ kind: "acknowledge", realm: realmId(), batch: 7 });
+  expect(one.changes.at(-1)?.what).toBe("patch");
+  expect(one.store.status()).toBe("live");
+});
+
+test("a missed update is noticed by the next, and the window asked for again", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  const asked = one.model.sent.length;
+  batch(one.model, [entry(one, "t1", 2)], [arrow(["b"], [20])]);
+  expect(numbers(one)).toEqual(["1", "2", "3"]);
+  expect(one.model.sent.slice(asked).map(({ kind }) => kind)).toEqual(["rows", "acknowledge"]);
+  reply(one, 2, ["a", "b", "c"], [1, 21, 31]);
+  expect(numbers(one)).toEqual(["1", "21", "31"]);
+});
+
+test("a missed last update is noticed by a sign of life", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  const asked = one.model.sent.length;
+  batch(one.model, [{ address: "t1", sequence: 1, beat: true, buffers: 0 }], []);
+  expect(one.model.sent[asked]?.kind).toBe("rows");
+});
+
+test("repeated and late updates change nothing", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  for (const _ of [1, 2]) batch(one.model, [entry(one, "t1", 1)], [arrow(["b"], [20])]);
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]); // its request is no longer under way
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+});
+
+test("an update that overtakes the reply it builds on makes the view ask again", () => {
+  const one = opened();
+  batch(one.model, [entry(one, "t1", 1)], [arrow(["b"], [20])]);
+  const first = one.model.last("rows").id;
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  expect(one.model.last("rows").id).toBeGreaterThan(first);
+  reply(one, 1, ["a", "b", "c"], [1, 20, 3]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+});
+
+test("a batch on one table's comm reaches the others, each with its own buffers", () => {
+  const [one, two] = [opened("t1"), opened("t2")];
+  for (const each of [one, two]) reply(each, 0, ["a", "b", "c"], [1, 2, 3]);
+  batch(one.model, [entry(one, "t1", 1, 0), entry(two, "t2", 1, 1)], [arrow(["b"], [10]), arrow(["b"], [20])]);
+  expect(numbers(one)).toEqual(["1", "10", "3"]);
+  expect(numbers(two)).toEqual(["1", "20", "3"]);
+});
+
+test("silence makes a table stale and a sign of life revives it", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  vi.advanceTimersByTime(17_000);
+  expect(one.store.status()).toBe("stale");
+  batch(one.model, [{ address: "t1", sequence: 0, beat: true, buffers: 0 }], []);
+  expect(one.store.status()).toBe("live");
+});
+
+test("a restart that the host tells of makes a table stale at once, rows kept", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  one.model.emit("comm_live_update");
+  expect(one.store.status()).toBe("stale");
+  expect(numbers(one)).toEqual(["1", "2", "3"]);
+});
+
+test("an unanswered request shows as waiting and is sent again", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  one.store.ask(one.view, { start: 1, stop: 3 });
+  const { id } = one.model.last("rows");
+  vi.advanceTimersByTime(1_300);
+  expect(one.store.status()).toBe("waiting");
+  vi.advanceTimersByTime(2_500);
+  expect(one.model.last("rows")).toMatchObject({ start: 1, stop: 3 });
+  expect(one.model.last("rows").id).toBeGreaterThan(id);
+  reply(one, 0, ["b", "c"], [2, 3]);
+  expect(one.store.status()).toBe("live");
+});
+
+test("a failed request shows its message beside the rows", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  one.store.ask(one.view, { start: 0, stop: 3 });
+  one.model.emit("msg:custom", { kind: "reply", id: one.model.last("rows").id, failed: "no luck" }, []);
+  expect(one.store.state()?.error).toBe("no luck");
+  expect(numbers(one)).toEqual(["1", "2", "3"]);
+});
+
+test("without a kernel the stored page is there", () => {
+  const first_page = { ...stateOf(0, 80), start: 0, rows: 2, keys: ["a", "b"], arrow: arrow(["a", "b"], [1, 2]) };
+  const store = createStore(new FakeModel({ address: "t9", first_page }), end.signal);
+  const view = store.openView(() => undefined, end.signal);
+  expect(view.window?.rows.map(({ key }) => key)).toEqual(["a", "b"]);
+  expect(store.state()?.rowCount).toBe(80);
+  vi.advanceTimersByTime(60_000);
+  expect(store.status()).toBe("saved");
+});
+
+test("nothing is left behind", () => {
+  const one = opened("gone");
+  end.abort();
+  expect([...one.model.listeners.values()].every((each) => each.size === 0)).toBe(true);
+  expect(vi.getTimerCount()).toBe(0);
+  expect(one.model.last("close").view).toBe(one.view.id);
+});
