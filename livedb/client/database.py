@@ -11,8 +11,10 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
+    NamedTuple,
     ParamSpec,
     Protocol,
+    Self,
     TypeVar,
     dataclass_transform,
     overload,
@@ -54,11 +56,22 @@ class Faces(Protocol):
         self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
     ) -> Handle[Any]: ...
 
-    def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]: ...
+    def sql_handle(
+        self, backend: Backend, text: str, params: Params, title: str
+    ) -> Handle[Any]: ...
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
 
     def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
+
+
+class _Options(NamedTuple):
+    """The options of `@db.query(...)`."""
+
+    name: str | None
+    args: Mapping[str, Validator] | None
+    returns: Validator | None
+    visibility: Visibility
 
 
 class Database:
@@ -159,7 +172,16 @@ class Database:
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[QueryContext, P], R]], Query[P, R]]: ...
 
-    def query(self, function: Any = None, /, **options: Any) -> Any:
+    def query(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        internal: bool = False,
+    ) -> Any:
         """Define a query: a function that reads, `@db.query` above it.
 
         Running the cell again redefines it, and every live handle follows.
@@ -170,6 +192,7 @@ class Database:
                 f"db.query decorates functions. To read the table, use db[{shown!r}], as in "
                 f"db[{shown!r}].collect()"
             )
+        options = _Options(name, args, returns, "internal" if internal else "public")
         return self._decorate("query", Query, function, options)
 
     @overload
@@ -186,40 +209,40 @@ class Database:
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[MutationContext, P], R]], Mutation[P, R]]: ...
 
-    def mutation(self, function: Any = None, /, **options: Any) -> Any:
+    def mutation(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        internal: bool = False,
+    ) -> Any:
         """Define a mutation: a function that reads and writes, one transaction."""
+        options = _Options(name, args, returns, "internal" if internal else "public")
         return self._decorate("mutation", Mutation, function, options)
 
     def _decorate(
-        self, kind: FunctionKind, face: type[Any], function: Any, options: Mapping[str, Any]
+        self, kind: FunctionKind, face: type[Any], function: Any, options: _Options
     ) -> Any:
         frame = sys._getframe(2)  # noqa: SLF001  # the names its annotations may use
         namespace = {**frame.f_globals, **frame.f_locals}
 
-        def decorate(
-            decorated: Callable[..., Any],
-            *,
-            name: str | None = None,
-            args: Mapping[str, Validator] | None = None,
-            returns: Validator | None = None,
-            internal: bool = False,
-        ) -> Any:
-            visibility: Visibility = "internal" if internal else "public"
+        def decorate(decorated: Callable[..., Any]) -> Any:
             definition = define(
                 getattr(decorated, "__wrapped__", decorated),
                 kind=kind,
-                visibility=visibility,
-                name=name,
-                args=args,
-                returns=returns,
+                visibility=options.visibility,
+                name=options.name,
+                args=options.args,
+                returns=options.returns,
                 namespace=namespace,
             )
             warn_of_impurity(definition)
             return face(self, self.backend.define(definition))
 
-        if function is not None:
-            return decorate(function)
-        return lambda decorated: decorate(decorated, **options)
+        return decorate if function is None else decorate(function)
 
     def push(self, source: ModuleType | SchemaDefinition, /) -> list[str]:
         """Apply a schema, or a module's schema and functions; returns the functions' names.
@@ -283,7 +306,9 @@ class Database:
         """
         return self._faces.sql_result(self, text, params)
 
-    def live_sql(self, text: str, params: Params = None, *, title: str | None = None) -> Handle[Any]:
+    def live_sql(
+        self, text: str, params: Params = None, *, title: str | None = None
+    ) -> Handle[Any]:
         """A handle that follows a SQL statement."""
         return self._faces.sql_handle(self.backend, text, params, title or " ".join(text.split()))
 
@@ -342,10 +367,8 @@ class Database:
         known = self.backend.catalog().get(name)
         fields = fields_of(known.definition) if known is not None else None
         opened = open_source(source, nan=nan, tz=tz, index=index, format=format, fields=fields)
-        with progress_of(name, opened.rows, progress) as report:
-            rows, number = self.backend.load(
-                name, opened, keep_ids=ids == "keep", progress=report
-            )
+        with progress_of(name, opened.rows, wanted=progress) as report:
+            rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)
 
     def export(
@@ -376,7 +399,7 @@ class Database:
         """Close the workspace for everybody in this process; twice is harmless."""
         self.backend.close()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

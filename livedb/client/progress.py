@@ -14,7 +14,7 @@ _CELLS = 30
 
 @contextmanager
 def progress_of(
-    name: str, rows: int | None, wanted: bool | None
+    name: str, rows: int | None, *, wanted: bool | None
 ) -> Iterator[Callable[[int], None] | None]:
     """What a load reports its rows to; None when nothing is shown.
 

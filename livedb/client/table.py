@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from livedb.client.database import Database
     from livedb.interchange.arrow import FieldType
     from livedb.notebook.handles import Handle
+
+R = TypeVar("R")
 
 Step = Callable[[DocumentQuery[Document]], DocumentQuery[Document]]
 
@@ -89,9 +91,7 @@ class TableQuery:
         """The only document, or None; an error when there are more."""
         return self._read("unique", lambda query: query.unique())
 
-    def paginate(
-        self, options: Mapping[str, Any] | None = None, **given: Any
-    ) -> Document:
+    def paginate(self, options: Mapping[str, Any] | None = None, **given: Any) -> Document:
         """One page: see `DocumentQuery.paginate`."""
         return self._read("paginate", lambda query: query.paginate(options, **given))
 
@@ -122,8 +122,9 @@ class TableQuery:
         suffix = f".{verb}" if verb else ""
         return _one_step(f"{table}{self._text}{suffix}", "query", handler)
 
-    def _read(self, verb: str, read: Callable[[DocumentQuery[Document]], Any]) -> Any:
-        return self._database.backend.run(self._function(verb, read), {})
+    def _read(self, verb: str, read: Callable[[DocumentQuery[Document]], R]) -> R:
+        found: R = self._database.backend.run(self._function(verb, read), {})
+        return found
 
 
 class Table(TableQuery, FrameMixin):
@@ -227,4 +228,4 @@ class Table(TableQuery, FrameMixin):
 def whole_table_sql(name: str) -> str:
     """All rows of a table, oldest first."""
     quoted = name.replace('"', '""')
-    return f'select * from "{quoted}" order by "_creationTime", "_id"'
+    return f'select * from "{quoted}" order by "_creationTime", "_id"'  # noqa: S608  # quoted

@@ -63,6 +63,16 @@ class SettingsPart(msgspec.Struct, tag="settings:1", array_like=True, frozen=Tru
     body: bytes
 
 
+def schema_part(catalog: object) -> SchemaPart:
+    """The part that says what the tables are from this commit on, from `Catalog.to_json()`."""
+    return SchemaPart(msgspec.json.encode(catalog))
+
+
+def catalog_of(part: SchemaPart) -> Any:
+    """What `schema_part` was given."""
+    return msgspec.json.decode(part.catalog_json)
+
+
 Part = DocumentsPart | LoadPart | SchemaPart | FunctionsPart | SettingsPart
 
 _NEWEST_VERSIONS = {"documents": 1, "load": 1, "schema": 1, "functions": 1, "settings": 1}

@@ -1,0 +1,1 @@
+"""Functions: definitions, contexts, the query builder, and the runner that runs them."""

@@ -138,11 +138,11 @@ class DatabaseReader:
         return SystemReader(self._snapshot)
 
     @overload
-    def get(self, id: Id[T], /) -> T | None: ...  # noqa: A002  # the word users know it by
+    def get(self, id: Id[T], /) -> T | None: ...
     @overload
-    def get(self, id: str, /) -> Any: ...  # noqa: A002
+    def get(self, id: str, /) -> Any: ...
     @overload
-    def get(self, table: str | type[T], id: str, /) -> Any: ...  # noqa: A002
+    def get(self, table: str | type[T], id: str, /) -> Any: ...
 
     def get(self, *arguments: Any) -> Any:
         """The document with this id, or None: `get(id)` or `get(table, id)`.
@@ -332,7 +332,6 @@ class DatabaseWriter(DatabaseReader):
         return table, document_id, old
 
 
-
 def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         raise InvalidValueError(
@@ -426,7 +425,7 @@ class QueryContext(_Context):
         super().__init__(caller, clock)
         self.db = db
 
-    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
+    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:  # noqa: ARG002
         """Refused: a query only reads."""
         raise FunctionTypeError(
             "A query cannot run a mutation; queries only read. Make the function a mutation."

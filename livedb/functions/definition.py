@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from livedb.errors import FunctionNotFoundError
 from livedb.schema.annotations import FunctionSignature, signature_validators
@@ -134,14 +134,28 @@ class FunctionMark:
     returns: Validator | None
 
 
-def _marker(kind: FunctionKind, visibility: Visibility) -> Callable[..., Any]:
+class Marker(Protocol):
+    """A module-level decorator, used bare or with `args=` and `returns=`."""
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+    ) -> Callable[[F], F]: ...
+
+
+def _marker(kind: FunctionKind, visibility: Visibility) -> Marker:
     def decorate(
-        function: F | None = None,
+        function: Any = None,
         /,
         *,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
-    ) -> F | Callable[[F], F]:
+    ) -> Any:
         if function is None:
             return functools.partial(decorate, args=args, returns=returns)
         setattr(function, MARK, FunctionMark(kind, visibility, args, returns))

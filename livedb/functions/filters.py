@@ -46,11 +46,11 @@ def _expression(value: Any) -> Expression:
     if isinstance(value, Expression):
         return value
     constant = UNSET if value is UNSET else canonical(value)
-    return Expression(lambda fields: constant, repr(constant))
+    return Expression(lambda _: constant, repr(constant))
 
 
 def _comparison(name: str, test: Callable[[bytes, bytes], bool]) -> Any:
-    def build(self: FilterBuilder, left: Any, right: Any) -> Expression:
+    def build(_: FilterBuilder, left: Any, right: Any) -> Expression:
         a, b = _expression(left), _expression(right)
         left_of, right_of = a.evaluate, b.evaluate
 
@@ -65,7 +65,7 @@ def _comparison(name: str, test: Callable[[bytes, bytes], bool]) -> Any:
 
 
 def _arithmetic(name: str, verb: str, compute: Callable[[Any, Any], Any]) -> Any:
-    def build(self: FilterBuilder, left: Any, right: Any) -> Expression:
+    def build(_: FilterBuilder, left: Any, right: Any) -> Expression:
         a, b = _expression(left), _expression(right)
 
         def evaluate(fields: Mapping[str, Value]) -> Value:
@@ -102,8 +102,7 @@ def _compute(verb: str, compute: Callable[[Any, Any], Any], left: Any, right: An
     if _is_number(left) and _is_number(right):
         return _float_compute(compute, float(left), float(right))
     raise FilterError(
-        f"Cannot {verb} {left!r} (type {_type_name(left)}) and {right!r} "
-        f"(type {_type_name(right)})"
+        f"Cannot {verb} {left!r} (type {_type_name(left)}) and {right!r} (type {_type_name(right)})"
     )
 
 

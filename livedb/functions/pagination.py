@@ -78,6 +78,7 @@ def fingerprint(description: str) -> bytes:
 
 
 def encode_cursor(cursor: Cursor, query: bytes) -> str:
+    """The text of a cursor of the query with this fingerprint."""
     body = query + (_END if cursor.key is None else _AFTER + cursor.key)
     return base64.urlsafe_b64encode(body).decode()
 

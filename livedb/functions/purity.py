@@ -69,9 +69,7 @@ def _impurity(name: str, attribute: str | None, value: Any, kind: str) -> str | 
         )
     if is_module and owner in _RANDOM_MODULES:
         return f"{name}.{attribute} differs at each run. Use ctx.random."
-    if kind == "query" and (
-        isinstance(value, _DATA_TYPES) or type(value).__name__ in _FRAME_TYPES
-    ):
+    if kind == "query" and (isinstance(value, _DATA_TYPES) or type(value).__name__ in _FRAME_TYPES):
         return (
             f"it reads the global {name!r} (a {type(value).__name__}), and is not run again when "
             "that changes. Pass it as an argument, or load it into a table."

@@ -20,7 +20,6 @@ from livedb.functions.pagination import (
     fingerprint,
 )
 from livedb.schema.catalog import CatalogTable
-from livedb.schema.tables import TableDefinition
 from livedb.store.contract import Entry
 from livedb.text import decode_block, decode_document
 from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
@@ -118,7 +117,7 @@ class DocumentQuery(Generic[T_co]):
 
     def take(self, count: int) -> list[T_co]:
         """The first `count` documents."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if type(count) is not int or count < 0:
             raise PaginationError(
                 f"take() needs a whole number of at least 0, not {count!r}", code="InvalidLimit"
             )
@@ -145,7 +144,7 @@ class DocumentQuery(Generic[T_co]):
         """
         found = self.take(2)
         if len(found) > 1:
-            ids = [cast(Document, document)["_id"] for document in found]
+            ids = [cast("Document", document)["_id"] for document in found]
             raise NotUniqueError(
                 f"unique() query returned more than one result from table {self._table}: {ids}"
             )
@@ -160,7 +159,7 @@ class DocumentQuery(Generic[T_co]):
         for entry in self._iter_entries(table, keys):
             document = decode_document(entry[1], entry[2])
             if all(passes(expression, document) for expression in filters):
-                yield cast(T_co, document)
+                yield cast("T_co", document)
 
     def paginate(
         self,
@@ -195,9 +194,8 @@ class DocumentQuery(Generic[T_co]):
         """The table and the encoded range; None when there is nothing to read."""
         table = self._snapshot.table(self._table)
         if table is None:
-            if self._index is not None:
-                # A table without any document has every index; its range is still checked.
-                _check_unknown_table(self._index, self._build)
+            if self._build is not None:
+                self._build(IndexRangeBuilder())  # its mistakes are told even without documents
             return None
         index = self._index or BY_CREATION_TIME
         keys = key_range(table.definition, index, self._build, self._equalities)
@@ -227,13 +225,6 @@ class DocumentQuery(Generic[T_co]):
             f"{self._table}|{self._index}|{self._order}|{keys.lower.hex()}|"
             f"{keys.upper.hex() if keys.upper is not None else ''}|{filters}"
         )
-
-
-def _check_unknown_table(
-    index: str, build: Callable[[IndexRangeBuilder], IndexRangeBuilder] | None
-) -> None:
-    if build is not None:
-        build(IndexRangeBuilder())
 
 
 class _Pager:
@@ -305,11 +296,11 @@ class _Pager:
         options = self.options
         return (
             options.documents_read_max is not None and self.scanned >= options.documents_read_max
-        ) or (
-            options.bytes_read_max is not None and self.scanned_bytes >= options.bytes_read_max
-        )
+        ) or (options.bytes_read_max is not None and self.scanned_bytes >= options.bytes_read_max)
 
-    def _result(self, mark: bytes, cursor: Cursor, *, is_done: bool, status: str | None) -> Document:
+    def _result(
+        self, mark: bytes, cursor: Cursor, *, is_done: bool, status: str | None
+    ) -> Document:
         result = Document(
             page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
         )
@@ -319,8 +310,3 @@ class _Pager:
         if status is not None:
             result["pageStatus"] = status
         return result
-
-
-def empty_definition(name: str) -> TableDefinition:
-    """What a table that does not exist yet looks like."""
-    return TableDefinition(name=name)

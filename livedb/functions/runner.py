@@ -39,7 +39,7 @@ from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.store.contract import DocumentStore
 from livedb.text import decode_value, encode_value
-from livedb.transactions.committer import CommitDetails, Committer, CommitRequest
+from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.reads import ReadSet
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
@@ -317,7 +317,7 @@ class Runner:
         try:
             self.commit(empty)
         except LogError:
-            raise ConflictError("What this mutation read was undone: the commit log failed") from None
+            raise ConflictError("What this mutation read was undone: the log failed") from None
 
     def _remembered(self, mutation_id: str, args_hash: bytes) -> tuple[Value] | None:
         commit = self._find_commit(mutation_id)
@@ -456,5 +456,3 @@ def hash_arguments(name: str, args: Mapping[str, Value]) -> bytes:
     """What tells one call from another: the function and its arguments, in any order."""
     ordered = encode_value([[key, args[key]] for key in sorted(args)])
     return hashlib.blake2b(name.encode() + b"\x00" + ordered, digest_size=16).digest()
-
-

@@ -235,7 +235,7 @@ class LiveQueries:
     def _register(self, query: LiveQuery, reads: ReadSet, number: int) -> None:
         """Follow the new read set, minding commits published while the query ran."""
         with self._committer.publish_lock:
-            self._index.set(query, reads)
+            self._index.follow(query, reads)
             log = self._committer.write_log
             if not log.covers(number) or log.first_conflict(
                 reads, after=number, until=self._committer.published
@@ -256,7 +256,7 @@ class LiveQueries:
             try:
                 self.refresh()
                 self._deliver()
-            except Exception:  # noqa: BLE001  # the job worker: log it and go on with the next one
+            except Exception:  # the job worker: log it and go on with the next one
                 logger.exception("refreshing live queries failed")
 
     def _deliver(self) -> None:

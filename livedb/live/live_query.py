@@ -32,11 +32,17 @@ class LiveSource(Protocol):
     from its operators' state.
     """
 
-    key: Hashable
-    """Equal keys share one live query."""
-    title: str
-    uses_sql: bool
-    """Whether it reads folded tables, which have one number at a time."""
+    @property
+    def key(self) -> Hashable:
+        """Equal keys share one live query."""
+
+    @property
+    def title(self) -> str:
+        """What it follows, for people."""
+
+    @property
+    def uses_sql(self) -> bool:
+        """Whether it reads folded tables, which have one number at a time."""
 
     def compute(self, number: int) -> Computed:
         """Its result exactly at commit `number`."""

@@ -80,7 +80,7 @@ class ValueResult:
     def is_same(self, other: Result) -> bool:
         return isinstance(other, ValueResult) and self.text == other.text
 
-    def diff_from(self, old: Result | None) -> RowDiff | None:
+    def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
         return None
 
     def value(self) -> Value:
@@ -101,7 +101,7 @@ class TableResult:
         # Arrow says that NaN differs from NaN; rows that hold one are compared by their bytes.
         return _ipc_bytes(self.table) == _ipc_bytes(other.table)
 
-    def diff_from(self, old: Result | None) -> RowDiff | None:
+    def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
         return None
 
     def value(self) -> pa.Table:

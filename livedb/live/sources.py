@@ -81,8 +81,10 @@ class SqlSource:
     ) -> None:
         self._reader = reader
         self.text = text
-        self.params: Any = dict(params) if isinstance(params, Mapping) else (
-            None if params is None else list(params)
+        self.params: Any = (
+            dict(params)
+            if isinstance(params, Mapping)
+            else (None if params is None else list(params))
         )
         self.key: Hashable = ("sql", text, encode_value(canonical(self.params)))
         self._reads = ReadSet()

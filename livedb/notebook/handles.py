@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 
-class _Pulled(traitlets.Any):  # type: ignore[type-arg]
+class _Pulled(traitlets.Any):
     """A trait that is brought up to date before it is read."""
 
     def get(self, obj: Any, cls: Any = None) -> Any:
@@ -70,9 +70,19 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         error: what the newest run raised; `value` is then the last good result.
     """
 
-    value = _Pulled(allow_none=True, read_only=True)
-    version = _Pulled(read_only=True)
-    error = _Pulled(allow_none=True, read_only=True)
+    if TYPE_CHECKING:
+
+        @property
+        def value(self) -> T_co: ...
+        @property
+        def version(self) -> int: ...
+        @property
+        def error(self) -> Exception | None: ...
+
+    else:
+        value = _Pulled(allow_none=True, read_only=True)
+        version = _Pulled(read_only=True)
+        error = _Pulled(allow_none=True, read_only=True)
 
     def __init__(
         self,
@@ -162,7 +172,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         for observer in self._observers:
             _deliver(observer, notice)
 
-    def observe(self, handler: Any, names: Any = traitlets.All, type: str = "change") -> None:  # noqa: A002  # traitlets' signature
+    def observe(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:  # noqa: A002  # traitlets' signature
         """Call `handler` after every change.
 
         `observe(callback)` calls `callback(handle)`, on the kernel's event loop in a notebook and
@@ -182,7 +192,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         tell.handler = handler  # type: ignore[attr-defined]
         self._observers = (*self._observers, tell)
 
-    def unobserve(self, handler: Any, names: Any = traitlets.All, type: str = "change") -> None:  # noqa: A002
+    def unobserve(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:  # noqa: A002
         """Stop calling `handler`."""
         if names is not traitlets.All:
             super().unobserve(handler, names, type)
@@ -424,8 +434,11 @@ def _row_state(
     return RowState(
         number=number,
         row_count=table.num_rows,
-        fields={name: known.get(name) or names[name]
-                for name in table.column_names if name in known or name in names},
+        fields={
+            name: known.get(name) or names[name]
+            for name in table.column_names
+            if name in known or name in names
+        },
         error=error,
         key="_id" if "_id" in table.column_names else None,
         window=lambda start, stop: table.slice(start, max(stop - start, 0)),
@@ -462,5 +475,4 @@ def _kernel_loop() -> Any:
     if kernel_app is None or not kernel_app.IPKernelApp.initialized():
         return None
     kernel = kernel_app.IPKernelApp.instance().kernel
-    loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
-    return loop
+    return getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)

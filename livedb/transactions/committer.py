@@ -26,15 +26,13 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-import msgspec
-
 from livedb.clock import Clock
 from livedb.commitlog.contract import Commit, CommitLog
-from livedb.commitlog.payload import DocumentsPart, DocumentWrite, Part, SchemaPart, encode_payload
+from livedb.commitlog.payload import DocumentsPart, DocumentWrite, Part, encode_payload, schema_part
 from livedb.errors import ClosedError, ConflictError, LivedbError, LogError
 from livedb.schema.catalog import Catalog
 from livedb.store.backlog import Backlog
-from livedb.store.contract import DocumentStore
+from livedb.store.contract import DocumentStore, Write
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.transactions.write_log import WriteLog
@@ -447,23 +445,22 @@ def _is_write(request: CommitRequest) -> bool:
     )
 
 
-def _parts(
-    change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]
-) -> list[Part]:
+def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]) -> list[Part]:
     parts: list[Part] = []
     if catalog is not None:
-        parts.append(SchemaPart(msgspec.json.encode(catalog.to_json())))
+        parts.append(schema_part(catalog.to_json()))
     parts.extend(extra_parts)
     if change.writes:
         parts.append(DocumentsPart([_document_write(write) for write in change.writes]))
     return parts
 
 
-def _document_write(write: object) -> DocumentWrite:
-    table, document_id, old, new, _ = write  # type: ignore[misc]  # a Write, unpacked for speed
-    if new is None:
-        return DocumentWrite(table, document_id, old[0], None)
-    return DocumentWrite(table, document_id, new[0], new[1])
+def _document_write(write: Write) -> DocumentWrite:
+    table, document_id, old, new, _ = write
+    if new is not None:
+        return DocumentWrite(table, document_id, new[0], new[1])
+    assert old is not None, "a write that deletes nothing is no write"
+    return DocumentWrite(table, document_id, old[0], None)
 
 
 def _log_error(error: LivedbError) -> LivedbError:

@@ -14,6 +14,7 @@ Source: Convex's read sets, spec semantics.md 6.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from livedb.keys.encoding import encode_key
@@ -30,7 +31,8 @@ class WriteSet(NamedTuple):
     """Tables replaced or loaded in bulk: every read of them is touched."""
 
 
-class Conflict(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Conflict:
     """The read that a write overlapped."""
 
     table: int
@@ -44,7 +46,16 @@ class RangeRead:
     it handed out without anybody closing it.
     """
 
-    __slots__ = ("index", "is_exhausted", "last_key", "lower", "prefix", "reverse", "table", "upper")
+    __slots__ = (
+        "index",
+        "is_exhausted",
+        "last_key",
+        "lower",
+        "prefix",
+        "reverse",
+        "table",
+        "upper",
+    )
 
     def __init__(
         self,

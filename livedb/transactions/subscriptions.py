@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from livedb.keys.encoding import prefix_end
@@ -32,7 +33,8 @@ _END = b"\xff"
 _BLOCK_RANGES_MAX = 64
 
 
-class _Range(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Range:
     table: int
     index: str
     prefix: bytes
@@ -115,7 +117,7 @@ class _Blocks(Generic[S]):
         del self.reach[at:]
         reach = self.reach[at - 1] if at else b""
         for block in self.blocks[at:]:
-            reach = max(reach, max(item[2] for item in block))
+            reach = max(reach, *(item[2] for item in block))
             self.reach.append(reach)
 
     def collect(self, key: bytes, into: set[S]) -> None:
@@ -192,7 +194,7 @@ class SubscriptionIndex(Generic[S]):
     def __len__(self) -> int:
         return len(self._registered)
 
-    def set(self, subscription: S, reads: ReadSet) -> None:
+    def follow(self, subscription: S, reads: ReadSet) -> None:
         """Register `subscription`, or replace what it reads; only the difference is touched.
 
         Cost: O(points and ranges that differ from before).

@@ -48,7 +48,7 @@ def index_paths_of(definition: TableDefinition) -> tuple[IndexPaths, ...]:
     """The ordered indexes of a table, `by_creation_time` first. Cost: one dict hit."""
     found = _INDEX_PATHS.get(definition)
     if found is None:
-        if len(_INDEX_PATHS) > 4096:  # redefinitions in a long session; any entry is cheap to remake
+        if len(_INDEX_PATHS) > 4096:  # redefinitions in a long session; cheap to make again
             _INDEX_PATHS.clear()
         declared = (
             IndexPaths(index.name, tuple(map(split_path, index.fields)), index.is_unique)
@@ -75,9 +75,7 @@ class Snapshot:
     Not thread-safe: it belongs to one run.
     """
 
-    def __init__(
-        self, store: DocumentStore, catalog: Catalog, number: int, limits: Limits
-    ) -> None:
+    def __init__(self, store: DocumentStore, catalog: Catalog, number: int, limits: Limits) -> None:
         self.store = store
         self.catalog = catalog
         self.number = number
@@ -417,9 +415,7 @@ class Transaction(Snapshot):
     ) -> None:
         """Refuse a second document under one key; the look-up is a read like any other."""
         prefix = key[: len(key) - len(key_suffix(stored.creation_time, document_id))]
-        read = self.range_read(
-            table, index.name, prefix, prefix, prefix_end(prefix), reverse=False
-        )
+        read = self.range_read(table, index.name, prefix, prefix, prefix_end(prefix), reverse=False)
         for entry in self.entries(table, read, 2):
             if entry.id != document_id:
                 fields = ", ".join(".".join(path) for path in index.paths)
@@ -500,8 +496,6 @@ def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
 def _index_changes(indexes: Sequence[IndexPaths], pending: Pending) -> list[IndexChange]:
     old, new = pending.old_keys, pending.new_keys
     return [
-        IndexChange(
-            index.name, None if old is None else old[at], None if new is None else new[at]
-        )
+        IndexChange(index.name, None if old is None else old[at], None if new is None else new[at])
         for at, index in enumerate(indexes)
     ]
