@@ -167,7 +167,12 @@ class SqlSnapshot:
         return names.column(0)[0].as_py() if names.num_rows else None
 
 
-_SCHEMA = pa.schema({"_id": pa.string(), "_creationTime": pa.float64(), "_doc": pa.large_binary()})
+_SCHEMA: Final = pa.schema(
+    cast(
+        "list[tuple[str, pa.DataType]]",
+        [("_id", pa.string()), ("_creationTime", pa.float64()), ("_doc", pa.large_binary())],
+    )
+)
 _NO_DOCUMENTS = _SCHEMA.empty_table()
 _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
     ("_creationTime", "ascending"),
