@@ -9,9 +9,9 @@ Each update has a sequence number; each patch names the number of the window it 
 that holds another one has missed something and asks again: no message is ever needed twice, and a
 lost or late one costs one round trip.
 
-A patch sends only the rows that a `RowChange` named when the state read is exactly the last change's;
-otherwise (unknown change, a newer state, no keys) every row of the window travels. So the picture is
-always one whole commit, never a mixture of two.
+A patch sends only the rows that a `RowChange` named when the state read is exactly the last
+change's; otherwise (unknown change, a newer state, no keys) every row of the window travels. So the
+picture is always one whole commit, never a mixture of two.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ WINDOW_ROWS_MAX = 1_000
 """Rows of one window; a request for more gets its beginning."""
 
 VIEWS_MAX = 32
-"""Views a table remembers; the one heard of least recently is forgotten, and asks again by itself."""
+"""Views a table remembers; the oldest is forgotten, and asks again by itself."""
 
 PENDING_KEYS_MAX = 10_000
-"""Keys of changes not yet sent; beyond it the change counts as unknown, and windows travel whole."""
+"""Keys of changes not yet sent; beyond it the change counts as unknown: windows travel whole."""
 
 VIEW_KEEP_S = 60.0
 """Seconds a view that does not answer is kept, while others do answer."""
@@ -152,7 +152,7 @@ class TableFeed:
             return frozenset(view.realm for view in self._views.values())
 
     def beat(self) -> Message:
-        """A message without news: a page that gets it knows that the kernel lives and what it missed."""
+        """A message without news: it says that the kernel lives, and what a page has missed."""
         with self._lock:
             return Message({"sequence": self._sequence, "beat": True})
 
@@ -241,7 +241,7 @@ def first_page_of(source: RowSource, row_count: int) -> dict[str, Any]:
 def diff_window(
     old: Sequence[str], new: Sequence[str], touched: set[str]
 ) -> tuple[list[Run], list[int]]:
-    """Describe `new` as runs over `old` and over the fresh rows; also which rows of `new` are fresh.
+    """Describe `new` as runs over `old` and over fresh rows; also which rows of `new` are fresh.
 
     A row is fresh when it was not in the old window or is in `touched`.
     """

@@ -4,8 +4,8 @@ Three objects and their lives: the `RowSource` (a handle; lives as long as the u
 `LiveTable` (a comm to every page of the kernel; closed with the handle), and the views that pages
 open and close on it as they like (`TableFeed`).
 
-Messages from a page arrive on the kernel's main thread or, in JupyterLab >= 4.4 with ipykernel >= 7,
-on a subshell's thread beside a running cell. They are answered on that thread from the newest
+Messages from a page arrive on the kernel's main thread or, in JupyterLab >= 4.4 with ipykernel
+>= 7, on a subshell's thread beside a running cell. They are answered on that thread from the newest
 published state; nothing here waits for the publisher, the turn or the event loop.
 """
 

@@ -21,7 +21,8 @@ import pyarrow as pa
 from livedb.notebook.rows import state_of_value
 from livedb.notebook.widgets import LiveTable
 from tests.notebook.memory_source import MemorySource
-CITIES = ["Oslo", "Lima", "Nairobi", "Kyoto", "Porto", "Quito", "Troms\u00f8", "Accra", "\u0627\u0644\u0642\u0627\u0647\u0631\u0629"]
+CITIES = ["Oslo", "Lima", "Nairobi", "Kyoto", "Porto", "Quito", "Accra", "Troms\u00f8",
+    "\u0627\u0644\u0642\u0627\u0647\u0631\u0629"]
 def document(n):
     return {
         "_id": f"jh7k2m4q8r1t5w9y3b6d0f{n:06d}",
@@ -206,8 +207,10 @@ def test_all_tables_of_a_page_travel_in_one_message(open_notebook):
     cells = [f"source{n}, table{n} = make(50, title='t{n}')\ntable{n}" for n in range(4)]
     count = """\
 sent = []
+def spy(send):
+    return lambda content, buffers=None: (sent.append(content), send(content, buffers))
 for each in (table0, table1, table2, table3):
-    each.send = lambda content, buffers=None, send=each.send: (sent.append(content), send(content, buffers))
+    each.send = spy(each.send)
 """
     page = open_notebook("together", SETUP, *cells, count)
     page.run_all()
@@ -298,7 +301,8 @@ class Value(MemorySource):
         self._state = state_of_value(value, number=7)
 show = lambda value, title: display(LiveTable(Value(value, title)))
 show(1234567, "count_flights()")
-show({"carrier": "UA", "flights": 58665, "delayed": 0.3021, "hubs": ["EWR", "ORD"], "note": None}, "carrier('UA')")
+show({"carrier": "UA", "flights": 58665, "delayed": 0.3021, "hubs": ["EWR", "ORD"], "note": None},
+    "carrier('UA')")
 show([], "open_tasks()")
 """
     page = open_notebook("dark", SETUP, "source, table = make(60)\ntable", values)

@@ -1,7 +1,7 @@
 """A result in memory that implements `RowSource`, for tests without a workspace.
 
-`MemorySource` is to the widget what a query handle is: it holds published states and tells its table
-of changes. Every state it gives stays what it was.
+`MemorySource` is to the widget what a query handle is: it holds published states and tells its
+table of changes. Every state it gives stays what it was.
 """
 
 from __future__ import annotations
