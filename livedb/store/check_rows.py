@@ -67,7 +67,7 @@ def misfits(
     document = definition.document
     if document is None:
         return Misfits()
-    check = document._check  # noqa: SLF001 - the compiled form of what `check` runs
+    check = document.compiled
     count, ids, first = 0, [], None
     for block in _iter_blocks(_texts_of(snapshot, table.definition.name)):
         for position, text in enumerate(block.column("_doc").to_pylist()):

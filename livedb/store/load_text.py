@@ -25,6 +25,7 @@ TextKind: TypeAlias = Literal[
 """How a column's values are written; "json" columns are text already."""
 
 _FLOAT = """CASE WHEN {0} = 0 OR (abs({0}) >= 1e-4 AND abs({0}) < 1e16) THEN {0}::VARCHAR
+WHEN isnan({0}) THEN '{{"$float":"nan"}}' -- DuckDB prints a sign that means nothing
 WHEN NOT isfinite({0}) THEN '{{"$float":"' || {0}::VARCHAR || '"}}'
 WHEN abs({0}) >= 1e-5 AND abs({0}) < 1e-4 THEN CASE WHEN {0} < 0 THEN '-0.0000' ELSE '0.0000' END
   || replace(split_part(abs({0})::VARCHAR, 'e', 1), '.', '')

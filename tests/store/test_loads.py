@@ -143,7 +143,7 @@ def test_floats_print_as_msgspec_prints_them(tmp_path: Path) -> None:
     values = [value for value in bits.view(np.float64).tolist() if value == value]
     values += [sign * digit * 10.0**power for sign in (1, -1) for digit in (1, 1.5, 9.99)
                for power in range(-30, 30)]  # fmt: skip
-    documents = [{"a": value} for value in [*values, float("nan")]]
+    documents = [{"a": value} for value in [*values, float("nan"), -float("nan")]]
     assert staged(tmp_path, documents)["_doc"].to_pylist() == [encode_fields(d) for d in documents]
 
 
