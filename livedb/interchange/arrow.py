@@ -192,9 +192,7 @@ def _arrow_field(name: str, fields: Fields) -> pa.Field:
     return marked(field, "int64") if kind == "int64" else field
 
 
-def _column(
-    name: str, kind: FieldType, arrow: pa.DataType | None, values: list[Value]
-) -> pa.Array:
+def _column(name: str, kind: FieldType, arrow: pa.DataType | None, values: list[Value]) -> pa.Array:
     allowed = _PYTHON_TYPES.get(kind)
     if allowed is not None:
         for found in set(map(type, values)) - {type(None)} - allowed:
@@ -319,10 +317,14 @@ def _infer_values(values: Sequence[Value]) -> tuple[FieldType, pa.DataType | Non
     if issubclass(found, dict):
         return _infer_objects(values)
     if found is list:
-        kind, arrow = _infer_values([each for value in values for each in value if each is not None])
-        return ("json", None) if kind in ("any", "json") else ("list", pa.list_(
-            field_arrow_type(kind, arrow)
-        ))
+        kind, arrow = _infer_values(
+            [each for value in values for each in value if each is not None]
+        )
+        return (
+            ("json", None)
+            if kind in ("any", "json")
+            else ("list", pa.list_(field_arrow_type(kind, arrow)))
+        )
     for kind, types in _PYTHON_TYPES.items():
         if kind != "id" and found in types:
             return ("int64" if found is Int64 else kind), None
@@ -333,5 +335,7 @@ def _infer_objects(values: Sequence[Mapping[str, Value]]) -> tuple[FieldType, pa
     fields = infer_fields(values)
     if not fields:
         return "json", None
-    arrow = [(name, field_arrow_type(kind, fields.arrow.get(name))) for name, kind in fields.items()]
+    arrow = [
+        (name, field_arrow_type(kind, fields.arrow.get(name))) for name, kind in fields.items()
+    ]
     return "object", pa.struct(arrow)

@@ -569,7 +569,7 @@ def _with_index(frame: Any, rule: IndexRule | None) -> Any:
         return frame.reset_index()
     if names and rule is None:
         raise LoadError(
-            f"The frame's index is named {', '.join(map(repr, names))}; pass index=\"column\" to "
+            f'The frame\'s index is named {", ".join(map(repr, names))}; pass index="column" to '
             f'load it as a column, or index="drop" to leave it out.'
         )
     return frame

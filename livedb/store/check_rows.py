@@ -87,9 +87,7 @@ def misfits(
     raise AssertionError("a check that refused must refuse again")
 
 
-def unique_clashes(
-    snapshot: SqlSnapshot, table: CatalogTable, index: IndexDefinition
-) -> Misfits:
+def unique_clashes(snapshot: SqlSnapshot, table: CatalogTable, index: IndexDefinition) -> Misfits:
     """The documents of `table` that share a key of `index`, each but the first of its key.
 
     Cost: about 1 us per document and field.

@@ -250,9 +250,7 @@ def _kind_of(members: list[Validator]) -> tuple[TextKind, tuple[str, ...] | None
     return (kinds.pop() if len(kinds) == 1 else "json"), None
 
 
-def _check_gaps(
-    column: pa.Array, plan: FieldPlan, absent: pa.Array | None, place: _Place
-) -> None:
+def _check_gaps(column: pa.Array, plan: FieldPlan, absent: pa.Array | None, place: _Place) -> None:
     """Refuse nulls of a field that may neither be null nor be absent."""
     if column.null_count == 0 or (plan.is_null_allowed and plan.is_absent_allowed):
         return
@@ -310,7 +308,9 @@ def _to_int(column: pa.Array, place: _Place) -> pa.Array | None:
     if not pa.types.is_floating(column.type) or place.plan.validator is None:
         return None
     values = column.cast(pa.float64())
-    is_whole = pc.and_(pc.equal(values, pc.trunc(values)), pc.less_equal(pc.abs(values), INT_SAFE_MAX))
+    is_whole = pc.and_(
+        pc.equal(values, pc.trunc(values)), pc.less_equal(pc.abs(values), INT_SAFE_MAX)
+    )
     place.refuse_where(values, pc.invert(is_whole), "not a whole number")
     return values.cast(pa.int64())
 
@@ -453,9 +453,7 @@ def _mark_of(source: pa.Field) -> str:
     return "int64" if has_mark(source, "int64") else ""
 
 
-def _checked(
-    value: Value, position: int, place: _Place, read: Callable[[Value], Value]
-) -> Value:
+def _checked(value: Value, position: int, place: _Place, read: Callable[[Value], Value]) -> Value:
     """One value in canonical type, as the field's validator makes it."""
     original = value
     try:

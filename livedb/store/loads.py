@@ -486,9 +486,7 @@ class _Scan:
         return name
 
 
-def _missing(
-    values: pa.Array, plan: FieldPlan, marks: pa.Array | None
-) -> pa.Array | None:
+def _missing(values: pa.Array, plan: FieldPlan, marks: pa.Array | None) -> pa.Array | None:
     """The rows that lack the field; None when all have it."""
     if marks is not None:
         return marks if plan.is_null_allowed else pc.or_(marks, values.is_null())
@@ -640,9 +638,7 @@ class _StagedFile:
                 rows.schema,
                 compression="snappy",
                 use_dictionary=[
-                    column.name
-                    for column in rows.schema
-                    if pa.types.is_large_string(column.type)
+                    column.name for column in rows.schema if pa.types.is_large_string(column.type)
                 ],
             )
         self._writer.write_table(rows, row_group_size=SLAB_ROWS)
