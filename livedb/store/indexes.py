@@ -173,6 +173,10 @@ class ChangedOrder:
         assert entry is not None, key
         return entry
 
+    def iter_newest(self) -> Iterator[Entry]:
+        """The newest entries, in no order."""
+        return (entry for entry in self._newest.values() if entry is not None)
+
     def at(
         self, keys: Sequence[bytes], changes: Mapping[str, Change], number: int
     ) -> Iterator[Entry]:

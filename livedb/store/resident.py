@@ -335,6 +335,9 @@ class ResidentTable:
         orders = self._orders if self._by_id is None else [*self._orders, self._by_id]
         for order in orders:
             order._check()  # noqa: SLF001
+            found = {entry.id: entry.document for entry in order.iter_newest()}
+            newest = {key: it for key, it in self._changed.items() if it is not None}
+            assert found == newest, f"ordered {found}, {state}"
         assert self._changed.keys() == self._changes.keys(), state
         numbers = [record.number for record in self._log]
         assert numbers == sorted(numbers), state

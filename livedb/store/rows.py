@@ -292,15 +292,13 @@ class RowStore(DocumentStore):
         Cost: a load of the table, in memory for both bases while it runs.
         """
         slot = self._slot(table)
-        if slot.state is None:
+        before = slot.state
+        if before is None:
             return
         with self._load_turn:
-            before = slot.state
-            if before is None:
-                return
             base = Segment(self._load(table), before.indexes)
             with slot.latch:
-                # Else a reset came in between.
+                # Else a reset, or another repack, came in between.
                 if slot.state is before:
                     slot.state = before.rebased(base)
 

@@ -39,6 +39,7 @@ class RowStoreMachine(RuleBasedStateMachine):
         self.world.commit({document_id(n): fields for n, fields in documents.items()})
         if is_folded:
             self.world.fold()
+            self.store.count(TABLE, number=self.world.number)
         # What is promised to be readable. A reset, or a load, may raise it; undo may lower it.
         self.oldest = self.world.folded
         self.scans = []
@@ -57,6 +58,15 @@ class RowStoreMachine(RuleBasedStateMachine):
         self.world.undo(number)
         self.scans = [scan for scan in self.scans if scan[0] <= number]
 
+    @rule(changes=CHANGES, others=CHANGES)
+    def commit_and_undo(self, changes, others):
+        number = self.world.number
+        self.commit(changes)
+        self.commit(others)
+        self.world.undo(number)
+        if self._is_promised(number):
+            self.world.check(number)
+
     @rule(back=st.integers(0, 6))
     def fold(self, back):
         self.world.fold(max(self.world.folded, self.world.number - back))
@@ -71,18 +81,13 @@ class RowStoreMachine(RuleBasedStateMachine):
     def repack(self):
         self.store.repack(TABLE)
 
-    @rule()
-    def reset(self):
-        """As a bulk load or an index change does, with everything durable and folded."""
+    @rule(is_load=st.booleans())
+    def reset(self, is_load):
+        """As a bulk load does, with everything folded, or a change of indexes only."""
         number = self.world.commit({})
-        self.world.fold()
-        self.store.reset(TABLE, number)
-        self.oldest = number
-
-    @rule()
-    def reset_with_indexes_only(self):
-        number = self.world.commit({})
-        self.store.reset(TABLE, number, load_from=0)
+        if is_load:
+            self.world.fold()
+        self.store.reset(TABLE, number, load_from=None if is_load else 0)
         self.oldest = max(self.oldest, number)
 
     @rule(data=st.data(), index=st.sampled_from(INDEX_NAMES), reverse=st.booleans())
@@ -164,7 +169,9 @@ class RowStoreMachine(RuleBasedStateMachine):
             self.oldest = max(self.oldest, self.world.folded)
 
 
-RowStoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+RowStoreMachine.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None
+)
 TestRowStoreMachine = RowStoreMachine.TestCase
 
 
