@@ -21,6 +21,7 @@ const ROW_PX = 26;
 const HEAD_PX = 30;
 const ROWS_ON_SCREEN_MAX = 15;
 const MARGIN_ROWS = 30;
+const PAUSE_MS = 16;
 
 let viewCount = 0;
 
@@ -38,11 +39,12 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   let added = new Set<string>();
   let isUpdate = false;
   let frame = 0;
+  let drawnMs = Number.NEGATIVE_INFINITY;
   let fonts: Fonts | null = null;
 
   const view = store.openView((change) => {
     noteChange(change);
-    schedule();
+    drawSoon();
   }, signal);
 
   const geometry = (): Geometry => ({ rowCount: store.state()?.rowCount ?? 0, rowPx: ROW_PX, viewportPx });
@@ -91,8 +93,15 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     frame ||= requestAnimationFrame(draw);
   };
 
+  /** The first change after a pause is drawn at once, not a frame later; in a burst, once a frame. */
+  const drawSoon = (): void => {
+    if (frame === 0 && !document.hidden && performance.now() - drawnMs > PAUSE_MS) draw();
+    else schedule();
+  };
+
   const draw = (): void => {
     frame = 0;
+    drawnMs = performance.now();
     if (signal.aborted || !root.isConnected) return; // the observer calls again once it is on the page
     const state = store.state();
     drawSurroundings(state);
