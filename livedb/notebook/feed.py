@@ -10,7 +10,7 @@ that holds another one has missed something and asks again: no message is ever n
 lost or late one costs one round trip.
 
 A patch sends only the rows that a `RowChange` named when the state read is exactly the last
-change's; otherwise (unknown change, a newer state, no keys) every row of the window travels. So the
+change's; otherwise (unknown change, newer state, other columns, no keys) every row of the window travels. So the
 picture is always one whole commit, never a mixture of two.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from livedb.notebook.cells import columns_of, cut, encode_window
+from livedb.notebook.cells import Column, columns_of, cut, encode_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +61,7 @@ class _View:
     stop: int
     sequence: int
     keys: list[str] | None
+    columns: list[Column]
     heard_s: float
 
 
@@ -116,16 +117,14 @@ class TableFeed:
             start, stop = _clipped(start, stop, state.row_count)
             window = state.window(start, stop)
             self._views.pop(view, None)
-            self._views[view] = _View(
-                realm, start, stop, self._sequence, _keys_of(window, state.key), now_s
-            )
+            columns = columns_of(window.schema, state.fields)
+            keys = _keys_of(window, state.key)
+            self._views[view] = _View(realm, start, stop, self._sequence, keys, columns, now_s)
             while len(self._views) > VIEWS_MAX:
                 del self._views[next(iter(self._views))]
             content = self._state_content(state, window.schema)
-            content |= {"start": start, "rows": window.num_rows, "keys": self._views[view].keys}
-            return Message(
-                content, [encode_window(window, columns_of(window.schema, state.fields))]
-            )
+            content |= {"start": start, "rows": window.num_rows, "keys": keys}
+            return Message(content, [encode_window(window, columns)])
 
     def close_view(self, view: str) -> None:
         """Forget a view that left its page."""
@@ -196,8 +195,10 @@ class TableFeed:
         keys = _keys_of(window, state.key)
         base, view.sequence = view.sequence, self._sequence
         old_keys, view.keys = view.keys, keys
+        columns = columns_of(window.schema, state.fields)
+        has_same_columns, view.columns = columns == view.columns, columns
         patch: dict[str, Any] = {"view": name, "start": view.start, "base": base}
-        if keys is None or old_keys is None or touched is None:
+        if keys is None or old_keys is None or touched is None or not has_same_columns:
             patch |= {"rows": window.num_rows, "keys": keys}
             fresh = window
         else:
@@ -206,7 +207,7 @@ class TableFeed:
             fresh = window.take(positions) if positions else window.slice(0, 0)
         if fresh.num_rows:
             patch["buffer"] = len(buffers)
-            buffers.append(encode_window(fresh, columns_of(window.schema, state.fields)))
+            buffers.append(encode_window(fresh, columns))
         return patch
 
     def _state_content(self, state: RowState, schema: pa.Schema) -> dict[str, Any]:

@@ -88,8 +88,13 @@ class MemorySource:
         self.notify(RowChange(number=self._state.number, changed=(), added=(), removed=()))
 
     def _published(self, *, number: int, error: str | None) -> RowState:
-        table = pa.Table.from_pylist(list(self._documents.values()), schema=self._schema)
+        table = pa.Table.from_pylist(self._rows(), schema=self._schema)
         return _state_of(self, table, number=number, error=error)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Every document with every field that some document has: pyarrow looks at the first only."""
+        names = dict.fromkeys(name for each in self._documents.values() for name in each)
+        return [{name: each.get(name) for name in names} for each in self._documents.values()]
 
 
 def _state_of(source: MemorySource, table: pa.Table, *, number: int, error: str | None) -> RowState:

@@ -112,6 +112,15 @@ def test_rows_without_usable_keys_travel_whole(options):
     assert page.rows == rows_of(source, 0, 10)
 
 
+def test_when_a_column_comes_or_goes_no_old_row_is_kept():
+    source, feed = followed(10)
+    page = Page(feed, 0, 10)
+    source.commit({"k1": {"extra": "new"}})
+    page.follow()
+    assert page.rows == rows_of(source, 0, 10)
+    assert page.rows_received == 20
+
+
 def test_nothing_is_read_when_nobody_looks():
     source, feed = followed(10)
     source.commit({"k1": {"n": 5}})
