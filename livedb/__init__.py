@@ -118,8 +118,9 @@ def open(  # noqa: A001  # livedb.open is the name users expect
     workspace = open_workspace(path, limits=limits)
     known: Database | None = getattr(workspace, "database", None)
     if known is None:
-        known = Database(LocalBackend(workspace), NotebookFaces())
-        workspace.database = known
+        backend, faces = LocalBackend(workspace), NotebookFaces()
+        known = workspace.database = Database(backend, faces)
+        faces.attach(backend)
     return known
 
 

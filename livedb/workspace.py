@@ -545,9 +545,12 @@ class Workspace:
         self.require_open()
         self._refuse_in_function("define a function")
         defined = self.registry.define(definition)
-        name = defined.name
-        self.live.invalidate(lambda source: getattr(source, "name", None) == name)
+        self.invalidate_function(defined.name)
         return defined
+
+    def invalidate_function(self, name: str) -> None:
+        """Run the live queries of a function again: it, or something it names, is another now."""
+        self.live.invalidate(lambda source: getattr(source, "name", None) == name)
 
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():

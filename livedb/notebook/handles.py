@@ -11,8 +11,8 @@ widget's view keeps it alive while it is on screen.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, Params, Subscription
+from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from livedb.client.database import Database
     from livedb.notebook.widgets import LiveTable
+
+_CLOCK = SystemClock()
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -101,9 +104,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
         self._widget: LiveTable | None = None
         mine = weakref.ref(self)
+        is_ready = False
 
         def hear(notice: ChangeNotice) -> None:
-            handle = mine()
+            # The first change may come before `follow` has returned; the pull below has it.
+            handle = mine() if is_ready else None
             if handle is not None:
                 handle._hear(notice)
 
@@ -112,6 +117,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._closing = weakref.finalize(self, self._subscription.close)
         self._closing.atexit = False
         _handles.add(self)
+        is_ready = True
         self._pull()
 
     # -- reading -------------------------------------------------------------------------------
@@ -208,10 +214,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             after: a version: return at once when the value changed after it.
         """
         seen = self._changed_number() if after is None else after
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else _CLOCK.monotonic_s() + timeout
         with self._changed:
             while self._changed_number() <= seen:
-                left = None if deadline is None else deadline - time.monotonic()
+                left = None if deadline is None else deadline - _CLOCK.monotonic_s()
                 if left is not None and left <= 0:
                     return False
                 if not self._closing.alive:
@@ -320,6 +326,18 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             self._widget = LiveTable(self)
         return self._widget
 
+    @property
+    def view_count(self) -> int:
+        """Views of it that are open on some page."""
+        return 0 if self._widget is None else self._widget.view_count
+
+    def internal_referrers(self) -> list[object]:
+        """What of livedb's own holds this handle: see `livedb.notebook.manners`."""
+        widget = self._widget
+        if widget is None:
+            return []
+        return [owned for part in (widget, widget._feed) for owned in (part, vars(part))]
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.widget._repr_mimebundle_(**kwargs)
 
@@ -383,8 +401,22 @@ class SqlResult(FrameMixin):
         return text_of_table(self.title, self.current())
 
 
+def open_handles() -> list[Handle[Any]]:
+    """Every handle of this process that still follows."""
+    return [handle for handle in list(_handles) if not handle.is_closed]
+
+
 class NotebookFaces:
     """Makes handles and results for a `Database`: see `livedb.client.database.Faces`."""
+
+    def attach(self, backend: Backend) -> None:
+        """A workspace was opened: in an IPython shell, mind what happens after each cell."""
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is not None:
+            from livedb.notebook.manners import install
+
+            install(shell, backend)
 
     def function_handle(
         self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
@@ -469,8 +501,6 @@ def _deliver(observer: Callable[[ChangeNotice], None], notice: ChangeNotice) -> 
 
 def _kernel_loop() -> Any:
     """The event loop of the IPython kernel this runs in, None in a script."""
-    import sys
-
     kernel_app = sys.modules.get("ipykernel.kernelapp")
     if kernel_app is None or not kernel_app.IPKernelApp.initialized():
         return None
