@@ -10,8 +10,8 @@ that holds another one has missed something and asks again: no message is ever n
 lost or late one costs one round trip.
 
 A patch sends only the rows that a `RowChange` named when the state read is exactly the last
-change's; otherwise (unknown change, newer state, other columns, no keys) every row of the window travels. So the
-picture is always one whole commit, never a mixture of two.
+change's; otherwise (unknown change, newer state, other columns, no keys) every row of the window
+travels. So the picture is always one whole commit, never a mixture of two.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class MemorySource:
         return _state_of(self, table, number=number, error=error)
 
     def _rows(self) -> list[dict[str, Any]]:
-        """Every document with every field that some document has: pyarrow looks at the first only."""
+        """Every document with all fields that any has: pyarrow looks at the first only."""
         names = dict.fromkeys(name for each in self._documents.values() for name in each)
         return [{name: each.get(name) for name in names} for each in self._documents.values()]
 

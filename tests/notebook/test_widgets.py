@@ -62,7 +62,7 @@ def made(comm):
 
         def make(documents=({"_id": "a", "n": 1},), **options):
             source = MemorySource(documents)
-            table = LiveTable(source, publisher=publisher, **options)
+            table = LiveTable(source, **{"publisher": publisher} | options)
             source.notify = table.notify
             tables.append(table)
             return source, table
@@ -70,6 +70,13 @@ def made(comm):
         yield make
         for table in tables:
             table.close()
+
+
+def idle_publisher():
+    """One without a thread, so that only the test looks at the clock."""
+    publisher = Publisher()
+    publisher.close()
+    return publisher
 
 
 def send(comm, **content):
@@ -177,7 +184,7 @@ def test_ipykernels_own_route_for_replies_is_switched_off(comm, made):
 
 def test_the_stored_first_page_follows_after_a_pause(comm, made):
     clock = ManualClock()
-    source, table = made(clock=clock)
+    source, table = made(clock=clock, publisher=idle_publisher())
     assert rows_in(table.first_page["arrow"]) == [{"0": "a", "1": 1}]
     source.commit({"a": {"n": 2}})
     assert table.settle(clock.monotonic_s()) == pytest.approx(clock.monotonic_s() + 1)
@@ -189,7 +196,7 @@ def test_the_stored_first_page_follows_after_a_pause(comm, made):
 
 def test_the_stored_first_page_follows_even_if_changes_never_pause(comm, made):
     clock = ManualClock()
-    source, table = made(clock=clock)
+    source, table = made(clock=clock, publisher=idle_publisher())
     for turn in range(30):
         source.commit({"a": {"n": turn}})
         clock.advance(0.5)

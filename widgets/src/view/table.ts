@@ -288,13 +288,16 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
 const SAMPLE = "0123456789:-. aeinorst aeinorst ACMTacdhlmpuw";
 
+/** Room for texts of wider letters than the sample's. */
+const ROOM = 1.1;
+
 /** How wide the host's fonts are; a guess where there is no canvas. */
 function measureFonts(root: HTMLElement, head: HTMLElement): Fonts {
   const pen = document.createElement("canvas").getContext?.("2d") ?? null;
   const meanPx = (font: string, guess: number): number => {
     if (pen === null) return guess;
     pen.font = font;
-    return pen.measureText(SAMPLE).width / SAMPLE.length || guess;
+    return (pen.measureText(SAMPLE).width / SAMPLE.length) * ROOM || guess;
   };
   const { fontFamily } = getComputedStyle(root);
   const monospace = getComputedStyle(root).getPropertyValue("--livedb-mono") || "monospace";
