@@ -97,6 +97,7 @@ class Manners:
         return all(
             isinstance(referrer, FrameType)
             or any(referrer is each for each in expected)
+            or _is_shells(referrer)
             or (type(referrer) is list and not _is_users(referrer, names))
             for referrer in gc.get_referrers(handle)
         )
@@ -124,6 +125,13 @@ def _local(backend: Any) -> LocalBackend:
 
 def _is_history(name: str) -> bool:
     return name in _HISTORY_NAMES or (name.startswith("_") and name[1:].isdigit())
+
+
+def _is_shells(referrer: object) -> bool:
+    """Whether IPython itself holds it: the last result, and its copies of the names."""
+    if type(referrer) is dict:
+        return "_oh" in referrer
+    return type(referrer).__module__.partition(".")[0] in ("IPython", "ipykernel")
 
 
 def _is_users(container: Any, names: Mapping[str, Any]) -> bool:
