@@ -15,6 +15,7 @@ from livedb.errors import (
     FunctionTypeError,
     InvalidIdError,
     InvalidValueError,
+    LivedbError,
     NonexistentDocumentError,
     ReadOnlyError,
 )
@@ -269,12 +270,17 @@ class DatabaseWriter(DatabaseReader):
         """
         name = table_name(table)
         check_table_name(name)
+        given = _mapping(document, "insert")
         transaction = self._snapshot
+        before = transaction.catalog
         entry = transaction.writable_table(name)
         document_id = transaction.new_id(entry)
-        given = _mapping(document, "insert")
         time = transaction.next_creation_time()
-        fields, stored = _stored(entry, time, document_id, given, transaction.catalog)
+        try:
+            fields, stored = _stored(entry, time, document_id, given, transaction.catalog)
+        except LivedbError:
+            transaction.catalog = before  # a refused insert makes no table
+            raise
         transaction.insert(entry, document_id, fields, stored)
         return document_id
 
