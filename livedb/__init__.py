@@ -57,10 +57,10 @@ if TYPE_CHECKING:
     from livedb.client.database import Database
     from livedb.client.functions import Mutation, Query
     from livedb.client.table import Table
-    from livedb.commitlog.repair import RepairReport
     from livedb.functions.context import MutationContext, QueryContext
     from livedb.functions.definition import internal_mutation, internal_query, mutation, query
     from livedb.notebook.handles import Handle, SqlResult
+    from livedb.repair import RepairReport
     from livedb.schema.namespace import v
     from livedb.schema.tables import define_schema, define_table
 

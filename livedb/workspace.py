@@ -19,6 +19,7 @@ import gc
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -51,6 +52,7 @@ from livedb.live.live_queries import LiveQueries
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.store.backlog import Backlog
+from livedb.store.connection import NOT_A_DATABASE
 from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
@@ -71,8 +73,8 @@ logger = logging.getLogger("livedb")
 FORMAT_NUMBER = 1
 """Of the folder; one with a higher number is refused."""
 
-_MARK = "workspace.json"
-_MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
+MARK_NAME = "workspace.json"
+MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
 _SWITCH_INTERVAL_S = 0.0005
 """With a busy Python cell a commit took 15 ms at Python's default of 5 ms, 1.6 ms at this."""
 _GC_THRESHOLD = (10_000, 20, 20)
@@ -146,13 +148,7 @@ class Workspace:
             each.mkdir(exist_ok=True)
         self.log = self._open_log(folder)
         undo.append(self.log.close)
-        self.tables = TableStore(
-            None if self.path is None else folder / "tables.duckdb",
-            limits=self.limits,
-            clock=self.clock,
-            loads_folder=self.loads_folder,
-            staging_folder=self.staging_folder,
-        )
+        self.tables = self._open_tables(folder)
         undo.append(self.tables.close)
         self._check_tables_against_log()
         self.backlog = Backlog(self.tables.folded_number)
@@ -214,10 +210,10 @@ class Workspace:
         self._lock = WorkspaceLock(folder)
         self._lock.acquire()
         undo.append(self._lock.release)
-        mark = folder / _MARK
+        mark = folder / MARK_NAME
         if not mark.exists():
-            temporary = folder / f"{_MARK}.new"
-            temporary.write_text(_MARK_TEXT)
+            temporary = folder / f"{MARK_NAME}.new"
+            temporary.write_text(MARK_TEXT)
             temporary.replace(mark)
         return folder
 
@@ -225,6 +221,24 @@ class Workspace:
         if self.path is None:
             return MemoryCommitLog()
         return SqliteCommitLog(folder / "log", clock=self.clock)
+
+    def _open_tables(self, folder: Path) -> TableStore:
+        try:
+            return TableStore(
+                None if self.path is None else folder / "tables.duckdb",
+                limits=self.limits,
+                clock=self.clock,
+                loads_folder=self.loads_folder,
+                staging_folder=self.staging_folder,
+            )
+        except FormatError as error:
+            if error.code != NOT_A_DATABASE:
+                raise
+            raise DamagedError(
+                f"The tables of {str(self.path)!r} are damaged: {error.message}. Use "
+                "livedb.repair(path) to see what is left.",
+                reason=error.message,
+            ) from error
 
     def _check_tables_against_log(self) -> None:
         folded = self.tables.folded_number
@@ -324,9 +338,22 @@ class Workspace:
         params: Mapping[str, Any] | Iterable[Any] | None,
     ) -> pa.Table:
         """`ctx.db.sql` of a query: see `functions.runner.SqlReader`."""
-        table, reads = self.sql_at(snapshot.number, text, params)
+        try:
+            table, reads = self.sql_at(snapshot.number, text, params)
+        except LivedbError:
+            snapshot.reads.merge(self.sql_reads(snapshot.number, text))
+            raise
         snapshot.reads.merge(reads)
         return table
+
+    def sql_reads(self, number: int, text: str) -> ReadSet:
+        """What a statement that failed may depend on: every table it names, existing or not."""
+        catalog = self.committer.catalog_at(number)
+        words = set(re.findall(r"\w+", text))
+        folded = {word.casefold() for word in words}
+        reads = ReadSet()
+        _read_tables(reads, catalog, words | {n for n in catalog.names() if n.casefold() in folded})
+        return reads
 
     # -- schema --------------------------------------------------------------------------------
 
@@ -607,7 +634,7 @@ class Workspace:
             number = self.folder.fold()
             self.tables.backup(target / "tables.duckdb")
             self.log.backup(str(target / "log"))
-        (target / _MARK).write_text(_MARK_TEXT)
+        (target / MARK_NAME).write_text(MARK_TEXT)
         return number
 
     def close(self) -> None:
@@ -757,7 +784,7 @@ def _recovered_write(write: Any) -> Write:
     """A logged write. What it replaced is in the tables, which is where the fold looks for it."""
     table, document_id, creation_time, text = write
     if text is None:
-        return Write(table, document_id, StoredDocument(creation_time, b""), None, ())
+        return Write(table, document_id, None, None, ())
     return Write(table, document_id, None, StoredDocument(creation_time, text), ())
 
 
@@ -772,7 +799,7 @@ def _check_is_workspace(folder: Path) -> None:
             f"{str(folder)!r} is a file, and a workspace is a folder. Give another path, or load "
             "the file into a workspace with db.load."
         )
-    mark = folder / _MARK
+    mark = folder / MARK_NAME
     if mark.is_file():
         try:
             found = int(json.loads(mark.read_bytes())["format"])
@@ -784,7 +811,7 @@ def _check_is_workspace(folder: Path) -> None:
                 f"reads up to {FORMAT_NUMBER}); update livedb"
             )
         return
-    if any(entry.name not in ("lock", f"{_MARK}.new") for entry in folder.iterdir()):
+    if any(entry.name not in ("lock", f"{MARK_NAME}.new") for entry in folder.iterdir()):
         raise FormatError(
             f"The folder {str(folder)!r} is not a livedb workspace and not empty; give a new path"
         )

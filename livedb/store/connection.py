@@ -26,6 +26,9 @@ import pyarrow as pa
 from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
 from livedb.limits import Limits
 
+NOT_A_DATABASE: Final = "NotADatabase"
+"""Code of the FormatError for a file in which DuckDB finds no database: foreign, or damaged."""
+
 _CONNECT: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -93,7 +96,7 @@ def fold_error(error: Exception) -> LivedbError:
             code="DiskFull",
         )
     return FoldError(
-        f"DuckDB could not take the newest commits ({_first_line(text)}); they are safe in the "
+        f"DuckDB could not take the newest commits ({first_line(text)}); they are safe in the "
         "commit log and are tried again with the next read by SQL"
     )
 
@@ -127,17 +130,19 @@ def _refuse_what_is_no_file(path: Path) -> None:
 def _opening_error(path: Path | None, error: Exception) -> LivedbError:
     text = str(error)
     if "lock" in text.lower() and "conflicting" in text.lower():
-        return WorkspaceLockedError(f"another process has {str(path)!r} open: {_first_line(text)}")
+        return WorkspaceLockedError(f"another process has {str(path)!r} open: {first_line(text)}")
     if "newer version" in text or "version number" in text:
         return FormatError(
             f"{str(path)!r} was written by a newer DuckDB than {duckdb.__version__}; "
-            f"update livedb to open it ({_first_line(text)})"
+            f"update livedb to open it ({first_line(text)})"
         )
     return FormatError(
         f"{str(path)!r} is not a database of livedb, or it is damaged; a file of another program "
-        f"is loaded with db[table].load(path) instead ({_first_line(text)})"
+        f"is loaded with db[table].load(path) instead ({first_line(text)})",
+        code=NOT_A_DATABASE,
     )
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """The part of DuckDB's message that says what happened."""
     return text.strip().partition("\n")[0]

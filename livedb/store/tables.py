@@ -29,7 +29,7 @@ from livedb.errors import ClosedError, DamagedError, FoldError, LivedbError
 from livedb.limits import Limits
 from livedb.store import history, layout, sql
 from livedb.store.columns import Projection, project
-from livedb.store.connection import fold_error, open_connection, quote, quote_text
+from livedb.store.connection import first_line, fold_error, open_connection, quote, quote_text
 from livedb.store.contract import Write
 from livedb.store.fold import TableDelta, compact
 from livedb.store.fold_file import insert_file
@@ -236,6 +236,24 @@ class TableStore:
         finally:
             staged.unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """Read every row once.
+
+        Raises:
+            DamagedError: some of it cannot be read.
+        Cost: a scan of every column.
+        """
+        with self._lock:
+            connection = self._require_open()
+            names = [f"data.{quote(each.name)}" for each in self._layouts.values()]
+            try:
+                for name in (*names, "meta.history", "meta.catalog"):
+                    connection.sql(f"select bit_xor(hash(each)) from {name} each").to_arrow_table()
+            except duckdb.Error as error:
+                raise DamagedError(
+                    f"the tables in {str(self._path)!r} cannot be read ({first_line(str(error))})"
+                ) from error
+
     def close(self) -> None:
         """End every read, write what is in memory, and release the file; twice is harmless."""
         with self._lock:
@@ -253,6 +271,12 @@ class TableStore:
                 layout.create_meta(connection)
                 connection.commit()
             self._read_state(connection)
+        except (duckdb.Error, pa.ArrowException, LookupError, ValueError, TypeError) as error:
+            connection.close()
+            raise DamagedError(
+                f"the tables in {str(self._path)!r} cannot be read ({first_line(str(error))}); "
+                "livedb.repair(path) says what is left"
+            ) from error
         except BaseException:
             connection.close()
             raise

@@ -1,0 +1,385 @@
+"""Making a damaged workspace open again, without throwing anything away.
+
+    log      is cut to its longest exact beginning                       (`commitlog.repair`)
+    tables   are kept as they are; or without DuckDB's own log, when that is the damaged part; or
+             made anew from a commit log that reaches back to commit 1
+
+Tables that hold more commits than the repaired log are the better witness: then a new log continues
+where they stand. DuckDB is only ever tried on a copy, since it changes a file by opening it. What
+is taken out of its place goes into the folder `damaged-<n>` inside the workspace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from livedb.clock import Clock, SystemClock
+from livedb.commitlog.contract import Head
+from livedb.commitlog.head import HeadFile, read_mark, sync_folder
+from livedb.commitlog.lock import WorkspaceLock
+from livedb.commitlog.payload import LoadPart, decode_payload
+from livedb.commitlog.repair import LogReport, repair_log
+from livedb.commitlog.sqlite import SqliteCommitLog, create_log
+from livedb.commitlog.sqlite_file import check_kind, head_path, wal_path
+from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
+from livedb.limits import Limits
+from livedb.store.connection import NOT_A_DATABASE
+from livedb.store.tables import TableStore
+from livedb.workspace import FORMAT_NUMBER, MARK_NAME, MARK_TEXT, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What a repair found, kept and lost; printing it says so in words.
+
+    Attributes:
+        kept: the commit that the workspace is at now.
+        acknowledged: the last commit known to have been acknowledged; None when nothing tells.
+        problems: what was wrong; empty for a sound workspace, of which nothing was changed.
+        changes: what was done about it.
+        backup: the folder with the files as they were, when any was changed.
+    """
+
+    path: Path
+    kept: int
+    acknowledged: int | None
+    problems: tuple[str, ...]
+    changes: tuple[str, ...]
+    backup: Path | None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there was nothing to repair."""
+        return not self.problems
+
+    @property
+    def lost(self) -> int | None:
+        """How many acknowledged commits are gone; None when that is not known."""
+        if self.is_sound:
+            return 0
+        return None if self.acknowledged is None else max(0, self.acknowledged - self.kept)
+
+    def __str__(self) -> str:
+        if self.is_sound:
+            return f"{self.path}: sound, at commit {self.kept}; nothing was changed"
+        lost = "an unknown number of" if self.lost is None else f"{self.lost:,}"
+        lines = [
+            f"{self.path}: repaired, at commit {self.kept}; {lost} acknowledged commits are lost",
+            *(f"  found    {problem}" for problem in self.problems),
+            *(f"  did      {change}" for change in self.changes),
+        ]
+        if self.backup is not None:
+            lines.append(f"  kept     the files as they were in {self.backup}")
+        return "\n".join(lines)
+
+
+def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
+    """Make a damaged workspace open again; one that is sound is left as it is.
+
+    Raises:
+        WorkspaceLockedError: somebody has it open, perhaps this process.
+        FormatError: the path is no workspace, or a newer livedb's.
+        DamagedError: what is left cannot be put together; the message says what is missing, and
+            the files as they were are in the workspace's `damaged-<n>`.
+    Cost: reads everything once; needs room for a copy of the tables.
+    """
+    folder = Path(os.path.realpath(Path(path).expanduser()))
+    _check_is_repairable(folder)
+    with WorkspaceLock(folder):
+        repair = _Repair(folder, SystemClock())
+        repair.run()
+    # Opening is the proof, and plays what the log holds beyond the tables into them.
+    with Workspace(folder) as workspace:
+        kept = workspace.committer.published
+    return RepairReport(
+        path=folder,
+        kept=kept,
+        acknowledged=repair.acknowledged,
+        problems=tuple(repair.problems),
+        changes=tuple(repair.changes),
+        backup=repair.backup,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """How far tables have come, all of whose rows could be read."""
+
+    number: int
+    chain: bytes
+
+
+class _Repair:
+    """One repair, under the workspace's lock."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self.problems: list[str] = []
+        self.changes: list[str] = []
+        self.acknowledged: int | None = None
+        self.backup: Path | None = None
+        self._clock = clock
+        self._log = folder / "log"
+        self._tables = folder / "tables.duckdb"
+        self._trial = folder / "staging" / "repair"
+
+    def run(self) -> None:
+        self._repair_mark()
+        report = self._repair_log()
+        mark = None if report is None else report.acknowledged
+        with self._trying_copy(with_wal=True) as folded:
+            tables = folded
+        self._note_acknowledged(mark, tables)
+        if isinstance(tables, _Folded):
+            self._join(report, tables)
+        else:
+            self._replace_tables(report, tables)
+
+    # -- the log -------------------------------------------------------------------------------
+
+    def _repair_log(self) -> LogReport | None:
+        """Cut the log to its exact beginning; None when there is nothing of it."""
+        if not self._log.exists() and not head_path(self._log).exists():
+            self.problems.append("the commit log is missing")
+            return None
+        if not _is_sqlite(self._log):
+            self._note_mark()
+            self.problems.append("the commit log is not readable at all")
+            return None
+        report = repair_log(self._log)
+        if report.problem is not None:
+            self.problems.append(f"the commit log: {report.problem}")
+            self.changes.append(
+                f"the commit log was cut to its {report.kept.number:,} good commits"
+            )
+        if report.backup is not None:
+            for file in list(report.backup.iterdir()):
+                self._put_away(file)
+            report.backup.rmdir()
+        return report
+
+    def _note_mark(self) -> None:
+        with suppress(LivedbError, OSError):
+            mark = read_mark(head_path(self._log))
+            self.acknowledged = None if mark is None else mark.number
+
+    def _note_acknowledged(self, mark: int | None, tables: _Folded | Exception) -> None:
+        known = [number for number in (mark, self.acknowledged) if number is not None]
+        if isinstance(tables, _Folded):
+            known.append(tables.number)
+        self.acknowledged = max(known, default=None)
+
+    def _start_log_at(self, tables: _Folded, after: Head | None) -> None:
+        """A new, empty log that continues where the tables stand."""
+        for file in (self._log, wal_path(self._log), head_path(self._log)):
+            self._put_away(file)
+        last_ts = 0 if after is None else after.ts
+        ts = max(self._clock.now_ns(), last_ts + tables.number)
+        draft = self._log.with_name("log.new")
+        draft.unlink(missing_ok=True)
+        create_log(draft, Head(number=tables.number, ts=ts, chain=tables.chain), iter(()))
+        HeadFile.create(head_path(self._log), tables.number, tables.chain).close()
+        draft.replace(self._log)
+        sync_folder(self.folder)
+        self.changes.append(
+            f"a new commit log continues the tables at commit {tables.number:,}; mutations retried "
+            "from before it are no longer recognised"
+        )
+
+    # -- the tables ----------------------------------------------------------------------------
+
+    def _join(self, report: LogReport | None, tables: _Folded) -> None:
+        """Let log and readable tables agree."""
+        kept = None if report is None else report.kept
+        if tables.number == 0:
+            if report is None:
+                raise self._refusal("neither its commit log nor its tables hold anything")
+            self._check_reaches_back(report)
+        elif kept is None or kept.number < tables.number:
+            if kept is not None:
+                self.problems.append(
+                    f"the tables hold commit {tables.number}, the commit log ends at {kept.number}"
+                )
+            self._start_log_at(tables, kept)
+        elif self._chain_at(tables.number) != tables.chain:
+            raise self._refusal(
+                f"its tables stand at commit {tables.number}, of which its commit log "
+                f"({report.anchor.number} to {kept.number}) tells another story"  # type: ignore[union-attr]
+            )
+
+    def _replace_tables(self, report: LogReport | None, problem: Exception) -> None:
+        """The tables cannot be read: go back to their last checkpoint, or make them anew."""
+        self.problems.append(f"the tables cannot be read: {_first_line(problem)}")
+        if report is None:
+            raise self._refusal("neither its commit log nor its tables can be read")
+        with self._trying_copy(with_wal=False) as older:
+            if self._continues(report, older):
+                self._put_tables_away()
+                (self._trial / self._tables.name).replace(self._tables)
+                sync_folder(self.folder)
+                self.changes.append("the tables were taken back to DuckDB's last checkpoint")
+                return
+        self._check_reaches_back(report)
+        self._put_tables_away()
+        self.changes.append("the tables were made anew from the commit log")
+
+    def _continues(self, report: LogReport, older: _Folded | Exception) -> bool:
+        """Whether the log has everything beyond these tables, files of bulk loads included."""
+        return (
+            isinstance(older, _Folded)
+            and 0 < older.number <= report.kept.number
+            and self._chain_at(older.number) == older.chain
+            and not self._missing_loads(after=older.number)
+        )
+
+    def _check_reaches_back(self, report: LogReport) -> None:
+        """Refuse to make tables anew from a log that does not hold everything."""
+        if report.anchor.number > 0:
+            raise self._refusal(
+                "its tables cannot be read, and its commit log begins only after commit "
+                f"{report.anchor.number}, so they cannot be made anew"
+            )
+        missing = self._missing_loads(after=0)
+        if missing:
+            raise self._refusal(
+                "its tables cannot be read, and the commit log does not hold the rows of "
+                f"{len(missing)} bulk loads (the first at commit {missing[0]})"
+            )
+
+    def _missing_loads(self, *, after: int) -> list[int]:
+        log = SqliteCommitLog(self._log, clock=self._clock)
+        try:
+            return [
+                commit.number
+                for commit in log.read(after=after)
+                for part in decode_payload(commit.payload)
+                if isinstance(part, LoadPart) and not (self.folder / "loads" / part.file).is_file()
+            ]
+        finally:
+            log.close()
+
+    def _chain_at(self, number: int) -> bytes | None:
+        log = SqliteCommitLog(self._log, clock=self._clock)
+        try:
+            return log.chain_at(number) if number <= log.head.number else None
+        finally:
+            log.close()
+
+    @contextmanager
+    def _trying_copy(self, *, with_wal: bool) -> Iterator[_Folded | Exception]:
+        """How far a copy of the tables has come, or why it cannot be read."""
+        shutil.rmtree(self._trial, ignore_errors=True)
+        self._trial.mkdir(parents=True)
+        try:
+            for file in self._table_files() if with_wal else (self._tables,):
+                if file.is_file():
+                    shutil.copy2(file, self._trial / file.name)
+            yield self._read_tables(self._trial / self._tables.name)
+        finally:
+            shutil.rmtree(self._trial, ignore_errors=True)
+
+    def _read_tables(self, path: Path) -> _Folded | Exception:
+        if not path.exists():
+            return _Folded(0, b"")
+        try:
+            store = TableStore(
+                path,
+                limits=Limits(),
+                clock=self._clock,
+                loads_folder=self.folder / "loads",
+                staging_folder=self.folder / "staging",
+            )
+            try:
+                store.check()
+                return _Folded(store.folded_number, store.folded_chain)
+            finally:
+                store.close()
+        except (DamagedError, FoldError) as error:
+            return error
+        except FormatError as error:
+            if error.code != NOT_A_DATABASE:
+                raise
+            return error
+
+    def _table_files(self) -> tuple[Path, Path]:
+        return self._tables, self._tables.with_name(self._tables.name + ".wal")
+
+    def _put_tables_away(self) -> None:
+        for file in self._table_files():
+            self._put_away(file)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def _repair_mark(self) -> None:
+        mark = self.folder / MARK_NAME
+        if mark.is_file() and _format_of(mark) is not None:
+            return
+        self.problems.append(f"{MARK_NAME} is missing or cannot be read")
+        self._put_away(mark)
+        mark.write_text(MARK_TEXT)
+        self.changes.append(f"{MARK_NAME} was written again")
+
+    def _put_away(self, file: Path) -> None:
+        """Move a file, if it is there, into this repair's backup folder."""
+        if not file.exists():
+            return
+        if self.backup is None:
+            number = 1
+            while (folder := self.folder / f"damaged-{number}").exists():
+                number += 1
+            folder.mkdir(mode=0o700)
+            self.backup = folder
+        # The first copy of a name is the file as it was; a repaired one may follow it here.
+        target = self.backup / file.name
+        while target.exists():
+            target = target.with_name(target.name + ".repaired")
+        file.replace(target)
+        sync_folder(self.backup)
+
+    def _refusal(self, why: str) -> DamagedError:
+        copies = "" if self.backup is None else f" The files as they were: {str(self.backup)!r}."
+        return DamagedError(
+            f"The workspace {str(self.folder)!r} cannot be repaired: {why}. Restore it from a "
+            f"backup (db.backup).{copies}",
+            reason=why,
+        )
+
+
+def _check_is_repairable(folder: Path) -> None:
+    """Refuse what is no workspace, or a newer livedb's, without touching it."""
+    if not folder.is_dir():
+        raise FormatError(f"There is no workspace at {str(folder)!r}")
+    mark = folder / MARK_NAME
+    if not mark.exists() and not (folder / "log.head").exists():
+        raise FormatError(f"{str(folder)!r} is not a livedb workspace")
+    found = _format_of(mark) if mark.is_file() else None
+    if found is not None and found > FORMAT_NUMBER:
+        raise FormatError(
+            f"{str(folder)!r} was made by a newer livedb (format {found}); update livedb"
+        )
+
+
+def _format_of(mark: Path) -> int | None:
+    try:
+        return int(json.loads(mark.read_bytes())["format"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Whether the file starts as a log does; one that is gone is for `repair_log` to judge."""
+    try:
+        check_kind(path)
+    except FormatError:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
