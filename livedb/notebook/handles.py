@@ -103,6 +103,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._changed = threading.Condition()
         self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
         self._widget: LiveTable | None = None
+        self._made: tuple[LiveState | None, pa.Table] | None = None
         mine = weakref.ref(self)
         is_ready = False
 
@@ -135,7 +136,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         if freeze is not None:
             state = freeze.states.get(self)
             if state is not None:
-                self._show(state, freeze.number)
+                self._show(state, freeze.number, is_frozen=True)
                 return
         try:
             number = self._subscription.pull()
@@ -143,21 +144,28 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             return  # the workspace is closed: the last value stays readable
         self._show(self._subscription.state(), number)
 
-    def _show(self, state: LiveState, number: int) -> None:
+    def _show(self, state: LiveState, number: int, *, is_frozen: bool = False) -> None:
+        """Take a state, unless a newer one is shown already: several threads bring them."""
+        number = max(number, state.number)
         with self._lock:
+            if not is_frozen and (number < self._shown_number or self._backend in _frozen):
+                return
             self._shown_number = number
             self._trait_values["version"] = number
             if state is self._shown:
                 return
             old, self._shown = self._shown, state
-            result_changed = old is None or state.result is not old.result
-            value = None
-            if state.result is not None and result_changed:
-                value = state.result.value()
-        with self.hold_trait_notifications():
-            if result_changed:
-                self.set_trait("value", value)
-            self.set_trait("error", state.error)
+            traits: dict[str, Any] = {"error": state.error}
+            if old is None or state.result is not old.result:
+                traits["value"] = None if state.result is None else state.result.value()
+            changes = [
+                (name, self._trait_values.get(name), new)
+                for name, new in traits.items()
+                if new is not self._trait_values.get(name)
+            ]
+            self._trait_values.update(traits)
+        for change in changes:
+            self._notify_trait(*change)
 
     def raise_error(self) -> None:
         """Raise what the newest run raised, if it did."""
@@ -169,7 +177,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _hear(self, notice: ChangeNotice) -> None:
         """A change was published; called on the refresher's thread."""
-        if self._closing.alive and self._backend not in _frozen:
+        if self._closing.alive:
             self._show(notice.state, notice.number)
         with self._changed:
             self._changed.notify_all()
@@ -280,6 +288,13 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         return self._arrow_of(self._shown)
 
     def _arrow_of(self, state: LiveState | None) -> pa.Table:
+        """The rows of a state; made once for each, because every view asks for its own window."""
+        made = self._made
+        if made is None or made[0] is not state:
+            made = self._made = (state, self._make_arrow(state))
+        return made[1]
+
+    def _make_arrow(self, state: LiveState | None) -> pa.Table:
         if state is None or state.result is None:
             if state is not None and state.error is not None:
                 raise state.error
