@@ -222,6 +222,10 @@ class Runner:
                     return known[0]
             try:
                 return self._try_mutation(function, args, identity, args_hash)
+            except SnapshotTooOldError:
+                # A table that it was the first to read was loaded as of a later commit.
+                if attempt == attempts - 1:
+                    raise
             except ConflictError as conflict:
                 if attempt == attempts - 1:
                     raise ConflictError(
