@@ -59,7 +59,7 @@ from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer, Published
 from livedb.transactions.folder import Folder
-from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.reads import ReadSet, WriteSet, function_key
 from livedb.transactions.transaction import Snapshot
 from livedb.transactions.turn import Turn, TurnHolder
 
@@ -352,7 +352,8 @@ class Workspace:
         words = set(re.findall(r"\w+", text))
         folded = {word.casefold() for word in words}
         reads = ReadSet()
-        _read_tables(reads, catalog, words | {n for n in catalog.names() if n.casefold() in folded})
+        known = {name for name in catalog.names() if name.casefold() in folded}
+        _read_tables(reads, catalog, words | folded | known)
         return reads
 
     # -- schema --------------------------------------------------------------------------------
@@ -578,6 +579,7 @@ class Workspace:
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""
         self.live.invalidate(lambda source: getattr(source, "name", None) == name)
+        self.live.invalidate_name(function_key(name))
 
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():

@@ -40,7 +40,7 @@ from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.store.contract import DocumentStore
 from livedb.text import decode_value, encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
-from livedb.transactions.reads import ReadSet
+from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.values import Value, canonical
@@ -367,7 +367,10 @@ class Runner:
         run = self.nested_run()
         if run is None:
             raise FunctionTypeError("ctx is used after its function has returned")
-        definition = self.resolve(function)
+        name = name_of(function)
+        # Before it is looked up: one that is missing now may be defined later.
+        run.snapshot.reads.names.add(function_key(name))
+        definition = self.registry.get(name)
         if definition.kind != kind:
             raise FunctionTypeError(
                 f"{definition.name!r} is a {definition.kind}: call it with "
@@ -386,6 +389,7 @@ class Runner:
                 f"Functions may call each other {CALL_DEPTH_MAX} levels deep",
                 code="MaximumCallDepthExceeded",
             )
+        run.snapshot.reads.names.add(function_key(function.name))
         run.depth += 1
         try:
             if function.kind == "query":
@@ -399,15 +403,6 @@ class Runner:
                 raise
         finally:
             run.depth -= 1
-
-    def resolve(self, function: Any) -> FunctionDefinition:
-        """The newest definition of a function given by name or as what a decorator returned."""
-        name = function if isinstance(function, str) else getattr(function, "name", None)
-        if not isinstance(name, str):
-            name = getattr(function, "__name__", None)
-        if not isinstance(name, str):
-            raise FunctionTypeError(f"{function!r} is not a livedb function or the name of one")
-        return self.registry.get(name)
 
     def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
         mark = _current_run.set((self, run))
@@ -454,6 +449,16 @@ class Runner:
     def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
         for line in snapshot.usage.warnings():
             logger.warning("%s used %s", function.name, line)
+
+
+def name_of(function: Any) -> str:
+    """The name of a function given by name or as what a decorator returned."""
+    name = function if isinstance(function, str) else getattr(function, "name", None)
+    if not isinstance(name, str):
+        name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise FunctionTypeError(f"{function!r} is not a livedb function or the name of one")
+    return name
 
 
 def hash_arguments(name: str, args: Mapping[str, Value]) -> bytes:

@@ -19,7 +19,7 @@ from threading import Condition, Lock, Thread, current_thread
 from livedb.errors import SnapshotTooOldError
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
 from livedb.transactions.committer import Committer, Published
-from livedb.transactions.reads import ReadSet
+from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.subscriptions import SubscriptionIndex
 
 logger = logging.getLogger("livedb")
@@ -63,6 +63,8 @@ class LiveQueries:
         self._index: SubscriptionIndex[LiveQuery] = SubscriptionIndex()
         """Guarded by the committer's `publish_lock`, as is `_stale`."""
         self._stale: set[LiveQuery] = set()
+        self._running: set[LiveQuery] = set()
+        """Those a transition in progress is running: no longer stale, not yet shown."""
         self._by_key: dict[Hashable, LiveQuery] = {}
         self._idle: OrderedDict[Hashable, LiveQuery] = OrderedDict()
         self._listeners: list[Listener] = []
@@ -165,6 +167,14 @@ class LiveQueries:
         if found:
             self._wake_up()
 
+    def invalidate_name(self, name: str) -> None:
+        """Mark live queries stale whose runs looked up `name`; see `ReadSet.names`."""
+        with self._committer.publish_lock:
+            found = self._index.touched(WriteSet((), frozenset({name}), frozenset()))
+            self._stale |= found
+        if found:
+            self._wake_up()
+
     def _wake_up(self) -> None:
         with self._wake:
             self._is_woken = True
@@ -177,7 +187,7 @@ class LiveQueries:
 
         Cost: nothing but a comparison when no live query was touched since the last time.
         """
-        if self.number == self._committer.published and not self._stale:
+        if self.number == self._committer.published and not self._stale and not self._running:
             return self.number
         with self._refresh_lock:
             return self._refresh_locked()
@@ -194,7 +204,9 @@ class LiveQueries:
     def _transition(self, number: int) -> int:
         """Run every stale query at `number`, then show all of it at once."""
         with self._committer.publish_lock:
-            stale, self._stale = self._stale, set()
+            # In this order: who looks without the lock must find it in one of the two.
+            stale = self._running = self._stale
+            self._stale = set()
         runs: list[tuple[LiveQuery, Computed]] = []
         try:
             for query in self._in_order(stale):
@@ -209,9 +221,11 @@ class LiveQueries:
             # Nobody has seen anything of it, so all of it is simply stale again.
             with self._committer.publish_lock:
                 self._stale |= stale
+                self._running = set()
             raise
         changes = self._show(runs)
         self.number = number
+        self._running = set()
         if changes and self._listeners:
             self._transitions.append((number, changes))
             self._wake_up()

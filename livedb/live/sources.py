@@ -70,6 +70,10 @@ class SqlAt(Protocol):
         self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> tuple[pa.Table, ReadSet]: ...
 
+    def sql_reads(self, number: int, text: str) -> ReadSet:
+        """What a statement that failed may depend on: at least every table it names."""
+        ...
+
 
 class SqlSource:
     """A SQL text and its parameters."""
@@ -87,7 +91,6 @@ class SqlSource:
             else (None if params is None else list(params))
         )
         self.key: Hashable = ("sql", text, encode_value(canonical(self.params)))
-        self._reads = ReadSet()
 
     @property
     def title(self) -> str:
@@ -99,9 +102,9 @@ class SqlSource:
         except LivedbError as error:
             if error.is_transient:
                 raise
-            # Keep following what the last good run read, so that it recovers by itself.
-            return Computed(result=None, error=error, number=number, reads=self._reads)
-        self._reads = reads
+            # Follow what it names, so that it recovers by itself.
+            reads = self._reader.sql_reads(number, self.text)
+            return Computed(result=None, error=error, number=number, reads=reads)
         return Computed(result=TableResult(table), error=None, number=number, reads=reads)
 
 

@@ -102,7 +102,10 @@ class ReadSet:
         """(table, id) of documents asked for, found or not."""
         self.ranges: list[RangeRead] = []
         self.names: set[str] = set()
-        """Table names looked up: creating or redefining one conflicts."""
+        """Table names looked up: creating or redefining one conflicts.
+
+        The functions a run calls are names too (`function_key`): redefining one reruns its callers.
+        """
         self.whole_tables: set[int] = set()
         """Tables read by SQL."""
 
@@ -142,6 +145,11 @@ class ReadSet:
         self.ranges += other.ranges
         self.names |= other.names
         self.whole_tables |= other.whole_tables
+
+
+def function_key(name: str) -> str:
+    """The name of a function among those of tables, which hold no space."""
+    return f"function {name}"
 
 
 def _touches(read: RangeRead, write: Write) -> bool:

@@ -20,7 +20,7 @@ from sortedcontainers import SortedList
 from livedb.errors import InvalidIdError, UniqueError
 from livedb.ids import IdFactory, table_number_of
 from livedb.keys.encoding import encode_key, prefix_end
-from livedb.keys.index_key import Path, index_key, key_suffix, split_path
+from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value_at
 from livedb.limits import Limits
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
@@ -28,7 +28,7 @@ from livedb.store.contract import DocumentStore, Entry, IndexChange, StoredDocum
 from livedb.text import decode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.usage import Usage
-from livedb.values import Value
+from livedb.values import UNSET, Value
 
 BY_CREATION_TIME = "by_creation_time"
 BY_ID = "by_id"
@@ -377,7 +377,7 @@ class Transaction(Snapshot):
             new_keys = _keys(indexes, fields, document_id, stored)
             for at, index in enumerate(indexes):
                 if index.is_unique:
-                    self._check_unique(table, index, new_keys[at], document_id, stored)
+                    self._check_unique(table, index, new_keys[at], fields, document_id, stored)
         if before is not None:
             pending = Pending(before.old, before.old_keys, stored, new_keys)
             taken_keys = before.new_keys
@@ -414,18 +414,25 @@ class Transaction(Snapshot):
         table: CatalogTable,
         index: IndexPaths,
         key: bytes,
+        fields: dict[str, Value],
         document_id: str,
         stored: StoredDocument,
     ) -> None:
-        """Refuse a second document under one key; the look-up is a read like any other."""
+        """Refuse a second document under one key; the look-up is a read like any other.
+
+        As in SQL, null is no value to share, and neither is an absent field.
+        """
+        values = [value_at(fields, path) for path in index.paths]
+        if any(value is None or value is UNSET for value in values):
+            return
         prefix = key[: len(key) - len(key_suffix(stored.creation_time, document_id))]
         read = self.range_read(table, index.name, prefix, prefix, prefix_end(prefix), reverse=False)
         for entry in self.entries(table, read, 2):
             if entry.id != document_id:
-                fields = ", ".join(".".join(path) for path in index.paths)
+                shown = ", ".join(".".join(path) for path in index.paths)
                 name = table.definition.name
                 raise UniqueError(
-                    f"Table {name!r} already has a document with this {fields} "
+                    f"Table {name!r} already has a document with this {shown} "
                     f"(unique index {index.name!r}): {entry.id}. Patch that one, or use another "
                     "value.",
                     index=index.name,

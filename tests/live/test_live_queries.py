@@ -1,0 +1,114 @@
+"""Regressions of live queries; `tests/oracle` found them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import livedb
+from livedb import Database, QueryContext
+from livedb.client.backend import ChangeNotice
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with livedb.open() as opened:
+        yield opened
+
+
+def test_live_sql_over_a_table_that_is_not_there_yet_recovers(db: Database) -> None:
+    handle = db.live_sql("select count(*) as n from Tasks")
+    assert handle.error is not None
+    db["tasks"].insert({"title": "a"})
+    assert handle.error is None
+    assert handle.value.to_pylist() == [{"n": 1}]
+
+
+def test_live_sql_that_failed_on_a_document_recovers_with_it(db: Database) -> None:
+    task = db["tasks"].insert({"size": "big"})
+    handle = db.live_sql("select sum(size::bigint)::bigint as n from tasks")
+    assert handle.error is not None
+    db["tasks"].patch(task, {"size": "3"})
+    assert handle.value.to_pylist() == [{"n": 3}]
+
+
+def test_a_query_whose_sql_failed_runs_again_when_its_table_comes(db: Database) -> None:
+    @db.query
+    def count_tasks(ctx: QueryContext) -> int:
+        return ctx.db.sql("select count(*) as n from tasks")[0]["n"]
+
+    handle = count_tasks.live()
+    assert handle.error is not None
+    db["tasks"].insert({"title": "a"})
+    assert handle.value == 1
+
+
+def test_redefining_a_function_refreshes_the_live_queries_that_call_it(db: Database) -> None:
+    @db.query(name="rate")
+    def rate(_ctx: QueryContext) -> int:
+        return 1
+
+    @db.query
+    def total(ctx: QueryContext) -> Any:
+        return ctx.run_query("rate")
+
+    handle = total.live()
+    assert handle.value == 1
+
+    @db.query(name="rate")
+    def _(_ctx: QueryContext) -> int:
+        return 2
+
+    assert handle.value == 2
+
+
+def test_a_live_query_that_calls_a_missing_function_recovers_when_it_is_defined(
+    db: Database,
+) -> None:
+    @db.query
+    def total(ctx: QueryContext) -> Any:
+        return ctx.run_query("rate")
+
+    handle = total.live()
+    assert handle.error is not None
+
+    @db.query
+    def rate(_ctx: QueryContext) -> int:
+        return 2
+
+    assert handle.value == 2
+
+
+def test_a_reader_waits_for_the_transition_that_is_running_its_query(db: Database) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    @db.query(name="answer")
+    def answer(_ctx: QueryContext) -> int:
+        return 1
+
+    handle = answer.live()
+    assert handle.value == 1
+
+    @db.query(name="answer")
+    def _(_ctx: QueryContext) -> int:
+        begun.set()
+        gate.wait()
+        return 2
+
+    assert begun.wait(10), "the refresher runs the new definition"
+    threading.Timer(0.05, gate.set).start()
+    assert handle.value == 2
+
+
+def test_a_handle_does_not_go_back_when_an_older_notice_comes_late(db: Database) -> None:
+    db["tasks"].insert({"title": "a"})
+    handle = db["tasks"].order("asc").live()
+    old, number = handle._subscription.state(), handle.version
+    db["tasks"].insert({"title": "b"})
+    assert len(handle.value) == 2
+    handle._hear(ChangeNotice(number, old, None))
+    assert len(handle._trait_values["value"]) == 2
+    assert handle._trait_values["version"] > number
