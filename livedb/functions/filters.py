@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from livedb.errors import FilterError
@@ -20,6 +21,16 @@ from livedb.values import UNSET, Int64, Missing, Value, canonical
 Evaluate = Callable[[Mapping[str, Value]], Any]
 
 INT64_MAX = 2**63 - 1
+
+_TYPE_NAMES = {
+    bool: "boolean",
+    Int64: "int64",
+    str: "string",
+    bytes: "bytes",
+    datetime: "datetime",
+    list: "array",
+    dict: "object",
+}
 
 
 class Expression:
@@ -83,7 +94,7 @@ def _type_name(value: Any) -> str:
         return "undefined"
     if value is None:
         return "null"
-    return "number" if _is_number(value) else type(value).__name__.lower()
+    return "number" if _is_number(value) else _TYPE_NAMES[type(value)]
 
 
 def _is_number(value: Any) -> bool:

@@ -23,6 +23,11 @@ class KeyRange(NamedTuple):
     lower: bytes
     upper: bytes | None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key can lie in it."""
+        return self.upper is not None and self.lower >= self.upper
+
 
 class IndexRangeBuilder:
     """What the function given to `.with_index` receives; each method returns the builder."""

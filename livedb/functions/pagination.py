@@ -21,6 +21,12 @@ from livedb.errors import PaginationError
 PAGE_DOCUMENTS_MAX = 32_000
 """Documents of one page (Convex); more is a PageSizeTooLarge."""
 
+SPLIT_DOCUMENTS_MIN = 6144
+"""Documents beyond which a page should be split (Convex)."""
+
+SPLIT_SHARE = 0.75
+"""Share of its read limits beyond which a page should be split (Convex)."""
+
 _AFTER, _END = b"a", b"e"
 _FINGERPRINT_BYTES = 8
 
@@ -45,31 +51,44 @@ class PageOptions:
     def parse(cls, options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> PageOptions:
         """From the wire's `paginationOpts` and/or keyword arguments."""
         merged = dict(options or {}) | {k: v for k, v in given.items() if v is not None}
-        count = merged.get("numItems")
-        if isinstance(count, bool) or not isinstance(count, (int, float)) or count != int(count):
-            raise PaginationError(
-                f"numItems must be a whole number, not {count!r}", code="InvalidPaginationLimit"
-            )
+        count = _whole("numItems", merged.get("numItems"))
         if count < 1:
             raise PaginationError(
                 "A page must have at least one document", code="NoDocumentsForPagination"
             )
         if count > PAGE_DOCUMENTS_MAX:
             raise PaginationError(
-                f"A page has at most {PAGE_DOCUMENTS_MAX} documents, not {int(count)}",
+                f"A page has at most {PAGE_DOCUMENTS_MAX} documents, not {count}",
                 code="PageSizeTooLarge",
             )
         return cls(
-            page_documents=int(count),
+            page_documents=count,
             cursor=merged.get("cursor"),
             end_cursor=merged.get("endCursor"),
-            documents_read_max=_whole(merged.get("maximumRowsRead")),
-            bytes_read_max=_whole(merged.get("maximumBytesRead")),
+            documents_read_max=_limit("maximumRowsRead", merged),
+            bytes_read_max=_limit("maximumBytesRead", merged),
         )
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+def _whole(name: str, value: Any) -> int:
+    """A whole number; on the wire, where all numbers are floats, it may come as 3.0."""
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    if not is_whole:
+        raise PaginationError(
+            f"{name} must be a whole number, not {value!r}", code="InvalidPaginationLimit"
+        )
+    return int(value)
+
+
+def _limit(name: str, options: Mapping[str, Any]) -> int | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if _whole(name, value) < 0:
+        raise PaginationError(
+            f"{name} must be at least 0, not {value!r}", code="InvalidPaginationLimit"
+        )
+    return int(value)
 
 
 def fingerprint(description: str) -> bytes:

@@ -11,8 +11,16 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from livedb.errors import IndexRangeError, LimitError, PaginationError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
-from livedb.functions.index_range import IndexRangeBuilder, KeyRange, key_range
+from livedb.functions.index_range import (
+    BUILT_IN,
+    IndexRangeBuilder,
+    KeyRange,
+    index_fields,
+    key_range,
+)
 from livedb.functions.pagination import (
+    SPLIT_DOCUMENTS_MIN,
+    SPLIT_SHARE,
     Cursor,
     PageOptions,
     decode_cursor,
@@ -20,6 +28,7 @@ from livedb.functions.pagination import (
     fingerprint,
 )
 from livedb.schema.catalog import CatalogTable
+from livedb.schema.tables import TableDefinition
 from livedb.store.contract import Entry
 from livedb.text import decode_block, decode_document
 from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
@@ -197,11 +206,11 @@ class DocumentQuery(Generic[T_co]):
             if self._build is not None:
                 self._build(IndexRangeBuilder())  # its mistakes are told even without documents
             return None
-        index = self._index or BY_CREATION_TIME
-        keys = key_range(table.definition, index, self._build, self._equalities)
-        if keys.upper is not None and keys.lower >= keys.upper:
-            return None
-        return table, keys
+        keys = self._range_in(table.definition)
+        return None if keys.is_empty else (table, keys)
+
+    def _range_in(self, definition: TableDefinition) -> KeyRange:
+        return key_range(definition, self._index or BY_CREATION_TIME, self._build, self._equalities)
 
     def _take_unfiltered(self, count: int | None) -> list[T_co]:
         located = self._locate()
@@ -219,11 +228,22 @@ class DocumentQuery(Generic[T_co]):
         )
         return self._snapshot.iter_entries(table, read)
 
-    def _describe(self, keys: KeyRange) -> str:
+    def _fingerprint(self) -> bytes:
+        """What tells this query's cursors from those of others; the same before its table exists.
+
+        Raises:
+            IndexRangeError: as reading does.
+        """
+        index = self._index or BY_CREATION_TIME
+        table = self._snapshot.table(self._table)
+        if table is None and index not in BUILT_IN:
+            return fingerprint(f"{self._table}|{index}|no such table")
+        definition = TableDefinition(self._table) if table is None else table.definition
+        keys = self._range_in(definition)
         filters = ",".join(expression.text for expression in self._filters)
-        return (
-            f"{self._table}|{self._index}|{self._order}|{keys.lower.hex()}|"
-            f"{keys.upper.hex() if keys.upper is not None else ''}|{filters}"
+        return fingerprint(
+            f"{self._table}|{index}|{index_fields(definition, index)}|{self._order or 'asc'}|"
+            f"{keys.lower.hex()}|{keys.upper.hex() if keys.upper is not None else ''}|{filters}"
         )
 
 
@@ -239,34 +259,29 @@ class _Pager:
         self.scanned_bytes = 0
 
     def read(self) -> Document:
-        located = self.query._locate()
-        if located is None:
-            mark = fingerprint(f"{self.query._table}|empty")
-            return self._result(mark, Cursor(None), is_done=True, status=None)
-        table, keys = located
-        mark = fingerprint(self.query._describe(keys))
+        mark = self.query._fingerprint()
         options = self.options
         start = decode_cursor(options.cursor, mark) if options.cursor is not None else None
         end = decode_cursor(options.end_cursor, mark) if options.end_cursor is not None else None
-        if start is not None and start.key is None:
-            return self._result(mark, Cursor(None), is_done=True, status=None)
+        located = self.query._locate()
+        if located is None or (start is not None and start.key is None):
+            return self._result(mark, Cursor(None), is_done=True)
+        table, keys = located
         bounded = self._bounded(keys, start, end)
-        status = None
         is_full = False
-        if bounded.upper is None or bounded.lower < bounded.upper:
+        if not bounded.is_empty:
             for entry in self.query._iter_entries(table, bounded):
                 self._consider(entry)
-                if end is None and len(self.page) == options.page_documents:
+                if end is None and (
+                    len(self.page) == options.page_documents or self._is_over_limit()
+                ):
                     is_full = True
                     break
-                if end is None and self._is_over_limit():
-                    is_full, status = True, "SplitRequired"
-                    break
         if is_full:
-            return self._result(mark, Cursor(self.last_key), is_done=False, status=status)
+            return self._result(mark, Cursor(self.last_key), is_done=False)
         if end is not None and end.key is not None:
-            return self._result(mark, end, is_done=False, status=None)
-        return self._result(mark, Cursor(None), is_done=True, status=None)
+            return self._result(mark, end, is_done=False)
+        return self._result(mark, Cursor(None), is_done=True)
 
     def _bounded(self, keys: KeyRange, start: Cursor | None, end: Cursor | None) -> KeyRange:
         """The range after `start` and up to and including `end`, in the query's order."""
@@ -293,20 +308,32 @@ class _Pager:
             self.keys.append(entry[0])
 
     def _is_over_limit(self) -> bool:
-        options = self.options
-        return (
-            options.documents_read_max is not None and self.scanned >= options.documents_read_max
-        ) or (options.bytes_read_max is not None and self.scanned_bytes >= options.bytes_read_max)
+        return self._used_share() >= 1
 
-    def _result(
-        self, mark: bytes, cursor: Cursor, *, is_done: bool, status: str | None
-    ) -> Document:
+    def _used_share(self) -> float:
+        """How much of the limits given for this page is used; 1 and more is all of it."""
+        options = self.options
+        pairs = (
+            (self.scanned, options.documents_read_max),
+            (self.scanned_bytes, options.bytes_read_max),
+        )
+        return max((used / max(most, 1) for used, most in pairs if most is not None), default=0)
+
+    def _status(self) -> str | None:
+        """Whether a client that follows this page should split it."""
+        if len(self.page) < self.options.page_documents and self._is_over_limit():
+            return "SplitRequired"
+        is_large = len(self.page) > SPLIT_DOCUMENTS_MIN or self._used_share() > SPLIT_SHARE
+        return "SplitRecommended" if is_large else None
+
+    def _result(self, mark: bytes, cursor: Cursor, *, is_done: bool) -> Document:
         result = Document(
             page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
         )
         if len(self.keys) > 2:
-            middle = self.keys[len(self.keys) // 2]
+            middle = self.keys[(len(self.keys) - 1) // 2]
             result["splitCursor"] = encode_cursor(Cursor(middle), mark)
+        status = self._status()
         if status is not None:
             result["pageStatus"] = status
         return result
