@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread, current_thread
+from queue import SimpleQueue
+from threading import Lock, Thread, current_thread
 
 from livedb.errors import SnapshotTooOldError
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
@@ -69,7 +70,7 @@ class LiveQueries:
         self._idle: OrderedDict[Hashable, LiveQuery] = OrderedDict()
         self._listeners: list[Listener] = []
         self._transitions: list[tuple[int, list[Change]]] = []
-        self._wake = Condition()
+        self._wake: SimpleQueue[bool] = SimpleQueue()
         self._is_woken = False
         self._is_closed = False
         self.number = committer.published
@@ -176,9 +177,11 @@ class LiveQueries:
             self._wake_up()
 
     def _wake_up(self) -> None:
-        with self._wake:
+        # A flag and a queue in C: a Condition costs three times as much on the commit's path. Two
+        # who see the flag down at once put two tokens, and the second one finds nothing to do.
+        if not self._is_woken:
             self._is_woken = True
-            self._wake.notify()
+            self._wake.put(True)
 
     # -- transitions ---------------------------------------------------------------------------
 
@@ -261,12 +264,9 @@ class LiveQueries:
 
     def _loop(self) -> None:
         while True:
-            with self._wake:
-                while not self._is_woken and not self._is_closed:
-                    self._wake.wait()
-                if self._is_closed:
-                    return
-                self._is_woken = False
+            if not self._wake.get() or self._is_closed:
+                return
+            self._is_woken = False
             try:
                 self.refresh()
                 self._deliver()
@@ -285,8 +285,7 @@ class LiveQueries:
 
     def close(self) -> None:
         """Stop refreshing; states stay readable."""
-        with self._wake:
-            self._is_closed = True
-            self._wake.notify()
+        self._is_closed = True
+        self._wake.put(False)
         if not self.is_refresher():
             self._thread.join()

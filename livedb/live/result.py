@@ -117,18 +117,22 @@ def _ipc_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def result_of(value: Any) -> Result:
+def result_of(value: Any, *, is_canonical: bool = False) -> Result:
     """The result a function returned, as it is kept.
+
+    Args:
+        is_canonical: its validator has made it so; else it is copied and checked here.
 
     Raises:
         InvalidValueError: it cannot be a livedb value.
     """
     if isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
-        texts = tuple([encode_value(canonical(row)) for row in value])
+        rows = value if is_canonical else map(canonical, value)
+        texts = tuple([encode_value(row) for row in rows])
         ids = tuple([row.get("_id") for row in value])
         has_ids = all(isinstance(key, str) for key in ids) and len(set(ids)) == len(ids)
         return DocumentsResult(ids if has_ids else None, texts)
-    return ValueResult(encode_value(canonical(value)))
+    return ValueResult(encode_value(value if is_canonical else canonical(value)))
 
 
 def _as_document(value: Value) -> Value:

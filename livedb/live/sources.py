@@ -50,14 +50,15 @@ class FunctionSource:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
         run = self._runner.run_query(function, args, at=number)
         self.uses_sql = bool(run.reads.whole_tables)
-        return _computed(run)
+        return _computed(run, function)
 
 
-def _computed(run: QueryRun) -> Computed:
+def _computed(run: QueryRun, function: FunctionDefinition) -> Computed:
     error, result = run.error, None
     if error is None:
         try:
-            result = result_of(run.value)
+            is_canonical = function.signature.returns is not None
+            result = result_of(run.value, is_canonical=is_canonical)
         except LivedbError as refused:
             error = refused
     return Computed(result=result, error=error, number=run.number, reads=run.reads)
@@ -124,4 +125,5 @@ class InlineSource:
         return self._function
 
     def compute(self, number: int) -> Computed:
-        return _computed(self._runner.run_query(self._function, {}, at=number))
+        run = self._runner.run_query(self._function, {}, at=number)
+        return _computed(run, self._function)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, eq, itemgetter
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
@@ -18,7 +18,7 @@ from sortedcontainers import SortedList
 from livedb.keys.encoding import encode_key
 from livedb.keys.index_key import index_key, key_suffix, split_path
 from livedb.schema.tables import IndexDefinition
-from livedb.store.contract import Entry, StoredDocument, Write
+from livedb.store.contract import Entry, IndexChange, StoredDocument, Write
 from livedb.text import decode_fields
 
 
@@ -71,11 +71,7 @@ class IndexKeys:
         old, new = write.old, write.new
         old_keys = new_keys = None
         if keys_known:
-            changes = {change.index: change for change in write.index_changes}
-            try:
-                found = [changes[name] for name in self.names]
-            except KeyError:
-                found = []
+            found = self._changes_in_order(write)
             if found:
                 old_keys = old and [change.old_key for change in found]
                 new_keys = new and [change.new_key for change in found]
@@ -83,6 +79,20 @@ class IndexKeys:
             self._complete(write.id, old, old_keys),
             self._complete(write.id, new, new_keys),
         )
+
+    def _changes_in_order(self, write: Write) -> Sequence[IndexChange]:
+        """The write's changes, one per index of this table; empty when it lacks one."""
+        changes = write.index_changes
+        # A transaction gives them in this very order, unless the indexes were declared anew.
+        if len(changes) == len(self.names) and all(
+            map(eq, map(itemgetter(0), changes), self.names)
+        ):
+            return changes
+        by_name = {change[0]: change for change in changes}
+        try:
+            return [by_name[name] for name in self.names]
+        except KeyError:
+            return ()
 
     def _complete(
         self,

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from typing import NamedTuple
 
 from livedb.clock import Clock
 from livedb.commitlog.contract import Commit, CommitLog
@@ -41,8 +41,7 @@ BATCH_COMMITS_MAX = 1024
 """Commits in one log append; bounds how long the first of a batch waits for the last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitDetails:
+class CommitDetails(NamedTuple):
     """What the log keeps of the call that led to a commit."""
 
     function: str | None = None
@@ -122,16 +121,14 @@ class CommitRequest:
     cancel = claim
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """One commit as subscribers hear of it."""
 
     number: int
     change: WriteSet
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedHead:
+class PublishedHead(NamedTuple):
     """The last published commit, with the log's running hash up to it."""
 
     number: int
