@@ -1,0 +1,58 @@
+"""Random programs on a workspace and on a plain-Python model: equal after every step.
+
+`LIVEDB_ORACLE_SEED` runs one seed of the long form.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.oracle.world import Tally, World
+
+STEPS = 60
+
+
+def run_world(seed: int, path: Path | None, *, steps: int, with_sql: bool) -> Tally:
+    world = World(seed, path, with_sql=with_sql)
+    kind = "open"
+    try:
+        for at in range(steps):
+            kind = world.step(at)
+    except BaseException as error:
+        where = f"seed {seed}, step {world.tally.steps} (after {kind}), sql {with_sql}, path {path}"
+        error.add_note(f"oracle: {where}")
+        raise
+    finally:
+        world.close()
+    return world.tally
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("with_sql", [False, True], ids=["batches", "sql"])
+def test_everything_read_equals_the_model_in_memory(seed: int, with_sql: bool) -> None:  # noqa: FBT001
+    assert run_world(seed, None, steps=STEPS, with_sql=with_sql).steps == STEPS
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+@pytest.mark.parametrize("with_sql", [False, True], ids=["batches", "sql"])
+def test_everything_read_equals_the_model_on_disk(
+    seed: int,
+    with_sql: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    assert run_world(seed, tmp_path / "w.livedb", steps=STEPS, with_sql=with_sql).steps == STEPS
+
+
+def _long_seeds() -> range:
+    chosen = os.environ.get("LIVEDB_ORACLE_SEED")
+    return range(1000, 1200) if chosen is None else range(int(chosen), int(chosen) + 1)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("seed", _long_seeds())
+def test_long_programs_equal_the_model(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "w.livedb" if seed % 2 else None
+    run_world(seed, path, steps=300, with_sql=seed % 4 < 2)
