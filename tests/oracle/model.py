@@ -31,7 +31,7 @@ class ModelError(Exception):
 
 
 def _rank(value: Any) -> int:
-    """Where a value's type stands: undefined null int64 number boolean string bytes array object."""
+    """Undefined, null, int64, number, boolean, string, bytes, array, object: in this order."""
     if isinstance(value, Missing):
         return 0
     order: list[tuple[type, int]] = [
