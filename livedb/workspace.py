@@ -52,7 +52,7 @@ from livedb.live.live_queries import LiveQueries
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.store.backlog import Backlog
-from livedb.store.connection import NOT_A_DATABASE
+from livedb.store.connection import NOT_A_DATABASE, CtrlC
 from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
@@ -179,6 +179,7 @@ class Workspace:
             committer=self.committer,
             chain_at=self.log.chain_at,
         )
+        undo.append(self.folder.close)
         self._fold_recovered(recovered)
         self.registry = Registry()
         self.ids = IdFactory(self.clock)
@@ -284,7 +285,7 @@ class Workspace:
         self.live.publish(batch)
 
     def _load_table(self, table: int) -> LoadedTable:
-        with self.folder.snapshot() as snapshot:
+        with CtrlC(), self.folder.snapshot() as snapshot:
             return snapshot.load_table(table)
 
     def _indexes_of(self, table: int) -> Sequence[IndexDefinition]:
@@ -295,7 +296,7 @@ class Workspace:
         entry = self.committer.catalog.by_number(table)
         if entry is None:
             return 0
-        with self.folder.snapshot() as snapshot:
+        with CtrlC(), self.folder.snapshot() as snapshot:
             name = entry.definition.name.replace('"', '""')
             found = snapshot.query(
                 "select count(*) as n, coalesce(sum(octet_length(_doc::blob)), 0)::bigint as b "  # noqa: S608  # quoted
@@ -315,7 +316,7 @@ class Workspace:
             SqlError: the statement is wrong or not allowed.
         """
         self.require_open()
-        with self.folder.snapshot() as snapshot:
+        with CtrlC(), self.folder.snapshot() as snapshot:
             catalog = self.committer.catalog_at(snapshot.number)
             table, _ = snapshot.run_sql(text, _parameters(params), catalog=catalog)
             return table, snapshot.number
@@ -324,7 +325,7 @@ class Workspace:
         self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> tuple[pa.Table, ReadSet]:
         """The rows at exactly commit `number`, and what they depend on."""
-        with self.folder.snapshot_at(number) as snapshot:
+        with CtrlC(), self.folder.snapshot_at(number) as snapshot:
             catalog = self.committer.catalog_at(number)
             table, names = snapshot.run_sql(text, _parameters(params), catalog=catalog)
         reads = ReadSet()
@@ -375,7 +376,8 @@ class Workspace:
         catalog = self.committer.catalog_at(self.committer.published)
         if all(_is_defined_so(catalog, definition) for definition in definitions):
             return self.committer.published
-        with self._exclusive_turn() as holder:
+        holder = TurnHolder(is_exclusive=True)
+        with holder.running, self._exclusive_turn(holder):
             return self._apply_tables_in_turn(definitions, holder, author)
 
     def _apply_tables_in_turn(
@@ -421,7 +423,7 @@ class Workspace:
 
         for old, new in changed:
             if new.definition.document is not None and not _accepts_subset(old, new):
-                with self.folder.snapshot() as snapshot:
+                with CtrlC(), self.folder.snapshot() as snapshot:
                     found = misfits(snapshot, old, new.definition)
                 if found.count:
                     raise SchemaChangeError(
@@ -436,7 +438,7 @@ class Workspace:
             known = set(old.definition.indexes)
             added = [i for i in new.definition.indexes if i.is_unique and i not in known]
             for index in added:
-                with self.folder.snapshot() as snapshot:
+                with CtrlC(), self.folder.snapshot() as snapshot:
                     clash = unique_clashes(snapshot, old, index)
                 if clash.count:
                     raise SchemaChangeError(
@@ -452,7 +454,8 @@ class Workspace:
         """Drop a table with all its documents; returns the commit number."""
         self.require_open()
         self._refuse_in_function("drop a table")
-        with self._exclusive_turn() as holder:
+        holder = TurnHolder(is_exclusive=True)
+        with holder.running, self._exclusive_turn(holder):
             begin, epoch, before = self.committer.begin()
             table = before.get(name)
             if table is None:
@@ -488,24 +491,27 @@ class Workspace:
         self.require_open()
         self._refuse_in_function("load data")
         table = self._table_to_load(table_name)
-        staged = stage_load(
-            source.reader(),
-            table.definition,
-            table.number,
-            catalog=self.committer.catalog,
-            clock=self.clock,
-            ids=self.ids,
-            folder=self.loads_folder,
-            start_ms=max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6,
-            keep_ids=keep_ids,
-            progress=progress,
-        )
+        with CtrlC():
+            staged = stage_load(
+                source.reader(),
+                table.definition,
+                table.number,
+                catalog=self.committer.catalog,
+                clock=self.clock,
+                ids=self.ids,
+                folder=self.loads_folder,
+                start_ms=max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6,
+                keep_ids=keep_ids,
+                progress=progress,
+            )
+        holder = TurnHolder(is_exclusive=True)
         try:
-            with self._exclusive_turn() as holder:
+            with holder.running, self._exclusive_turn(holder):
                 number = self._commit_load(table, staged, holder)
-        except LivedbError:
-            # Refused, so no commit names the file. After an interrupt one may: the next open sees.
-            if not self.folder.names_load(staged.file):
+        except LivedbError as error:
+            # Refused, so no commit names the file. After an interrupt, or when it is unknown what
+            # the log kept, one may: the next open sees.
+            if error.code != "LogUnknown" and not self.folder.names_load(staged.file):
                 (self.loads_folder / staged.file).unlink(missing_ok=True)
             raise
         return staged.rows, number
@@ -531,12 +537,13 @@ class Workspace:
                 ids=(),
                 count=0,
             )
-        with self.folder.snapshot() as snapshot:
+        with CtrlC(), self.folder.snapshot() as snapshot:
             load_clashes(snapshot, table, self.loads_folder / staged.file, staged)
         part = LoadPart(table.number, staged.file, staged.rows, staged.sha256)
-        self.folder.expect_load(begin + 1, part)
 
         def before_visible(number: int) -> None:
+            # Not before it is published: were it refused, another commit would have its number.
+            self.folder.expect_load(number, part)
             self.rows.reset(table.number, number)
 
         request = CommitRequest(
@@ -549,16 +556,12 @@ class Workspace:
             holder=holder,
             on_publish=before_visible,
         )
-        try:
-            return self.runner.commit(request)
-        except LivedbError:
-            self.folder.forget_load(begin + 1)
-            raise
+        return self.runner.commit(request)
 
     # -- turns ---------------------------------------------------------------------------------
 
-    def _exclusive_turn(self) -> _ExclusiveTurn:
-        return _ExclusiveTurn(self)
+    def _exclusive_turn(self, holder: TurnHolder) -> _ExclusiveTurn:
+        return _ExclusiveTurn(self, holder)
 
     def drain(self) -> None:
         """Wait until everything applied is published."""
@@ -657,6 +660,7 @@ class Workspace:
         except LivedbError as error:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
+        self.folder.close()
         self.runner.close()
         self.tables.close()
         self.log.close()
@@ -742,9 +746,9 @@ class _InterpreterTuning:
 class _ExclusiveTurn:
     """The turn, not overtaken, with everything before it published."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, holder: TurnHolder) -> None:
         self._workspace = workspace
-        self._holder = TurnHolder(is_exclusive=True)
+        self._holder = holder
 
     def __enter__(self) -> TurnHolder:
         self._workspace._turn.take(self._holder)  # noqa: SLF001 - one mechanism in two classes

@@ -69,7 +69,10 @@ class Watchdog:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._changed = Condition()
+        # Taken `with` the lock itself: that is C, while a Condition's `with` is Python, and Ctrl-C
+        # in the middle of it would leave the lock taken for good.
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._deadlines: list[tuple[float, int, _Guard]] = []
         self._serial = 0
         self._thread: Thread | None = None
@@ -108,10 +111,11 @@ class Watchdog:
         return result
 
     def _watch(self, guard: _Guard, limit_s: float) -> None:
-        with self._changed:
+        with self._lock:
             if self._thread is None:
-                self._thread = Thread(target=self._loop, name="livedb-watchdog", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._loop, name="livedb-watchdog", daemon=True)
+                thread.start()
+                self._thread = thread
             self._serial += 1
             deadline = self._clock.monotonic_s() + limit_s
             heapq.heappush(self._deadlines, (deadline, self._serial, guard))
@@ -119,7 +123,7 @@ class Watchdog:
 
     def _loop(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._deadlines and not self._is_closed:
                     self._changed.wait()
                 if self._is_closed:
@@ -143,9 +147,9 @@ class Watchdog:
             guard.expire()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._is_closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
 

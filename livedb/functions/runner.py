@@ -246,43 +246,57 @@ class Runner:
     ) -> Any:
         holder = TurnHolder()
         token = object()
-        self._active[token] = 0
-        try:
-            self._turn.take(holder)
-            number, epoch, catalog = self._committer.begin()
-            self._active[token] = number
-            transaction = Transaction(
-                self._store,
-                catalog,
-                number,
-                self._limits,
-                ids=self._ids,
-                start_ms=self._start_ms(),
-            )
-            run = Run("mutation", transaction, self._run_clock())
+        with holder.running:
             try:
-                result = self._call(function, run, args)
-            except Exception:
-                self._settle(number, epoch)
-                raise
-            self._warn(function, transaction)
-            if not transaction.has_written and identity.mutation_id is None:
-                self._settle(number, epoch)
-                return result
-            request = CommitRequest(
-                begin=number,
-                epoch=epoch,
-                reads=transaction.reads,
-                change=transaction.write_set(),
-                catalog=transaction.catalog if transaction.has_new_tables else None,
-                details=self._details(function, identity, args_hash, result),
-                holder=holder,
-            )
-            self.commit(request)
+                self._active[token] = 0
+                self._turn.take(holder)
+                return self._run_in_turn(function, args, identity, args_hash, holder, token)
+            finally:
+                # In this order: a signal may keep a call of Python's from being made, not one
+                # of C's; the turn heals itself.
+                self._active.pop(token, None)
+                self._turn.give(holder)
+
+    def _run_in_turn(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        identity: MutationIdentity,
+        args_hash: bytes | None,
+        holder: TurnHolder,
+        token: object,
+    ) -> Any:
+        number, epoch, catalog = self._committer.begin()
+        self._active[token] = number
+        transaction = Transaction(
+            self._store,
+            catalog,
+            number,
+            self._limits,
+            ids=self._ids,
+            start_ms=self._start_ms(),
+        )
+        run = Run("mutation", transaction, self._run_clock())
+        try:
+            result = self._call(function, run, args)
+        except Exception:
+            self._settle(number, epoch)
+            raise
+        self._warn(function, transaction)
+        if not transaction.has_written and identity.mutation_id is None:
+            self._settle(number, epoch)
             return result
-        finally:
-            self._turn.give(holder)
-            self._active.pop(token, None)
+        request = CommitRequest(
+            begin=number,
+            epoch=epoch,
+            reads=transaction.reads,
+            change=transaction.write_set(),
+            catalog=transaction.catalog if transaction.has_new_tables else None,
+            details=self._details(function, identity, args_hash, result),
+            holder=holder,
+        )
+        self.commit(request)
+        return result
 
     def commit(self, request: CommitRequest) -> int:
         """Submit a request and wait for its outcome; returns the commit number.
@@ -293,7 +307,9 @@ class Runner:
         """
         try:
             self._committer.submit(request)
-            request.done.acquire()
+            # Not `acquire()`: after a signal behind it there were nothing left to wait for.
+            with request.done:
+                pass
         except KeyboardInterrupt:
             if request.cancel():
                 raise
@@ -405,8 +421,10 @@ class Runner:
             run.depth -= 1
 
     def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
-        mark = _current_run.set((self, run))
+        before = _current_run.get()
         try:
+            # Inside: a signal right after it must not leave the thread in this run for good.
+            _current_run.set((self, run))
             limit_s = self._limits.function_s_max
             if limit_s is None:
                 return self._invoke(function, run, args)
@@ -414,7 +432,7 @@ class Runner:
                 lambda: self._invoke(function, run, args), name=function.name, limit_s=limit_s
             )
         finally:
-            _current_run.reset(mark)
+            _current_run.set(before)
 
     def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
         self.runs[function.name] = self.runs.get(function.name, 0) + 1

@@ -86,6 +86,25 @@ def registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table)
     connection.unregister(name)
 
 
+class CtrlC:
+    """A context in which what DuckDB makes of Ctrl-C is the KeyboardInterrupt that it was.
+
+    Its wait loop sees the signal first, takes it, and raises a RuntimeError; where it calls back
+    into Python it wraps the KeyboardInterrupt into an error of its own.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        text = str(error)
+        is_wait = kind is RuntimeError and "interrupted" in text.lower()
+        if is_wait or (isinstance(error, Exception) and "failed: KeyboardInterrupt" in text):
+            raise KeyboardInterrupt from error
+
+
 def fold_error(error: Exception) -> LivedbError:
     """What a failed write to DuckDB means for whoever asked for it."""
     text = str(error)

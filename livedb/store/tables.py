@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock, Timer
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
@@ -82,7 +83,8 @@ class TableStore:
         self._staging = (staging_folder or loads_folder.parent / "staging").absolute()
         self._lock = RLock()  # guards the writer, the layouts and the folded number; taken first
         self._readers_lock = Lock()  # guards `_connection` as a source of cursors, and `_readers`
-        self._readers: set[SqlSnapshot] = set()
+        # Weak: one whose reader was interrupted before its close ends with its last reference.
+        self._readers: WeakSet[SqlSnapshot] = WeakSet()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._is_closed = False
         # What the tables were last made to follow; the staged ones replace them at COMMIT.
@@ -294,7 +296,7 @@ class TableStore:
 
     def _disconnect(self) -> None:
         with self._readers_lock:
-            readers, self._readers = self._readers, set()
+            readers, self._readers = list(self._readers), WeakSet()
             connection, self._connection = self._connection, None
         for reader in readers:
             reader.interrupt()

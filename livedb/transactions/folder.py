@@ -16,6 +16,7 @@ from livedb.commitlog.payload import LoadPart
 from livedb.errors import SnapshotTooOldError
 from livedb.store.backlog import Backlog
 from livedb.transactions.committer import Committer
+from livedb.transactions.shield import Shield
 
 if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
@@ -44,6 +45,7 @@ class Folder:
         self._lock = RLock()
         """Held while the tables change; taken before every other lock of the store."""
         self._loads: dict[int, LoadPart] = {}
+        self._shield = Shield("livedb-fold")
 
     @property
     def folded_number(self) -> int:
@@ -57,10 +59,6 @@ class Folder:
     def expect_load(self, number: int, part: LoadPart) -> None:
         """Commit `number` is a bulk load; it is folded from its file."""
         self._loads[number] = part
-
-    def forget_load(self, number: int) -> None:
-        """The bulk load expected at `number` was refused."""
-        self._loads.pop(number, None)
 
     def names_load(self, file: str) -> bool:
         """Whether a load that is not folded yet needs this file."""
@@ -103,10 +101,16 @@ class Folder:
         with self._lock:
             yield self._committer.published
 
+    def close(self) -> None:
+        """End the thread of folds; nobody folds any more."""
+        self._shield.close()
+
     def _fold_to(self, number: int) -> None:
+        if self._tables.folded_number < number:
+            self._shield.run(lambda: self._fold_shielded(number))
+
+    def _fold_shielded(self, number: int) -> None:
         folded = self._tables.folded_number
-        if folded >= number:
-            return
         for load_number in sorted(at for at in self._loads if folded < at <= number):
             self._fold_documents(load_number - 1)
             catalog = self._committer.catalog_at(load_number)

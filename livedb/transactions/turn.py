@@ -2,8 +2,8 @@
 
 Mutations of a workspace run one at a time, which saves reruns; correctness never depends on it,
 since every commit is validated by its read set. So a turn may be overtaken: after `turn_ms_max`
-the next caller goes on beside a holder that sleeps, debugs or waits for input. For the same reason
-a turn lost to a signal at the wrong bytecode heals itself: the next caller overtakes it.
+the next caller goes on beside a holder that sleeps, debugs or waits for input. A turn lost to a
+signal at the wrong bytecode heals itself: whoever waits sees that its run has ended, and takes it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from livedb.clock import Clock
 
 
 class TurnHolder:
-    """One run's hold on the turn; `is_exclusive` ones (schema changes, loads) are not overtaken."""
+    """One run's hold on the turn; `is_exclusive` ones (schema changes, loads) are not overtaken.
 
-    __slots__ = ("is_exclusive", "since_s")
+    The run is made `with holder.running`: a lock in C, which no signal keeps from being released.
+    """
+
+    __slots__ = ("is_exclusive", "running", "since_s")
 
     def __init__(self, *, is_exclusive: bool = False) -> None:
         self.is_exclusive = is_exclusive
+        self.running = Lock()
         self.since_s = 0.0
 
 
@@ -61,6 +65,8 @@ class Turn:
             # Being taken just now; or, if it was so a whole wait ago too, lost to a signal before
             # its holder was written down.
             return seen is None
+        if not current.running.locked():
+            return current is seen  # its run ended and never gave the turn back
         if current.is_exclusive or holder.is_exclusive:
             return False
         return self._clock.monotonic_s() - current.since_s >= self._turn_s_max

@@ -124,7 +124,8 @@ def storm(path: str, say: Say, seed: int, writers: int = 4) -> None:
         while True:
             db.sql('select count(*) from "left"').to_arrow()
 
-    jobs = [lambda w=f"w{i}", r=random.Random(rng.random()): write(w, r) for i in range(writers)]
+    seeds = [(f"w{i}", random.Random(rng.random())) for i in range(writers)]
+    jobs = [lambda name=name, own=own: write(name, own) for name, own in seeds]
     jobs += [load, reshape, read]
     threads = [threading.Thread(target=_guarded(job, say)) for job in jobs]
     for thread in threads:
@@ -144,7 +145,7 @@ def _guarded(job: Callable[[], None], say: Say) -> Callable[[], None]:
 
 
 def _highest(db: livedb.Database, table: str, field: str) -> int:
-    if table not in db.tables:
+    if table not in db.tables or not db[table].count():
         return 0
     rows = db.sql(f"select coalesce(max({field}), 0) as n from {table}").to_arrow()
     return rows.column(0)[0].as_py()
@@ -155,3 +156,237 @@ def _shape_of(db: livedb.Database) -> int:
     if table is None:
         return 0
     return dict(table.definition.document.items)["n"].value
+
+
+class Interrupter:
+    """Raises KeyboardInterrupt in the main thread at a random moment of a call, as Ctrl-C does."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._is_armed = False
+        self.struck = 0
+        signal.signal(signal.SIGALRM, self._strike)
+
+    def _strike(self, *_: object) -> None:
+        if self._is_armed:
+            self._is_armed = False
+            self.struck += 1
+            raise KeyboardInterrupt
+
+    def call(self, function: Callable[[], object], *, within_s: float) -> tuple[str, str]:
+        """("done" | "interrupted", text): how the call ended."""
+        try:
+            self._is_armed = True
+            signal.setitimer(signal.ITIMER_REAL, self._rng.uniform(1e-5, within_s))
+            function()
+            self._is_armed = False
+        except KeyboardInterrupt as error:
+            self._is_armed = False
+            return "interrupted", str(error)
+        return "done", ""
+
+
+def interrupted(path: str, say: Say, seed: int, strikes: int) -> None:
+    """Interrupt mutations on the main thread, beside other threads' commits; then look closely."""
+    rng = random.Random(seed)
+    limits = Limits(fold_idle_s=0.05)
+    db = livedb.open(path or None, limits=limits)
+    write = _define_triple(db)
+    stop = threading.Event()
+    others = [threading.Thread(target=_write_on, args=(write, -i, stop)) for i in (1, 2)]
+    for thread in others:
+        thread.start()
+    interrupter = Interrupter(rng)
+    outcomes: dict[int, tuple[str, str]] = {}
+    n = 0
+    while interrupter.struck < strikes:
+        n += 1
+        within_s = rng.choice((0.0003, 0.001, 0.003, 0.01))
+        outcomes[n] = interrupter.call(lambda n=n: write(0, n), within_s=within_s)
+    stop.set()
+    for thread in others:
+        thread.join(20)
+        assert not thread.is_alive(), "another thread hangs"
+    _look_closely(db)
+    kept = _kept_triples(db)
+    for n, (how, text) in outcomes.items():
+        if how == "done" or text.startswith("committed"):
+            assert (0, n) in kept, f"{n}: {how} {text!r}, but it is not there"
+    plain = [n for n, (how, text) in outcomes.items() if how == "interrupted" and not text]
+    db.close()
+    say(
+        f"struck {interrupter.struck} calls {n} plain-but-kept {sum((0, n) in kept for n in plain)}"
+    )
+
+
+def interrupted_everything(path: str, say: Say, seed: int, strikes: int) -> None:
+    """Interrupt reads, SQL, schema changes, loads and live handles on the main thread."""
+    rng = random.Random(seed)
+    db = livedb.open(path or None, limits=Limits(fold_idle_s=0.05))
+    write = _define_triple(db)
+
+    @db.query
+    def count(ctx) -> int:
+        return len(ctx.db.query("left").order("desc").take(50))
+
+    serial = iter(range(1, 10**9))
+
+    def reshape() -> None:
+        fields = {f"f{next(serial) % 5}": livedb.v.optional(livedb.v.integer())}
+        db.push(livedb.define_schema({"shape": livedb.define_table(fields)}))
+
+    def follow() -> None:
+        handle = count.live()
+        write(0, next(serial))
+        assert handle.value is not None
+        handle.close()
+
+    actions = [
+        lambda: write(0, next(serial)),
+        count,
+        lambda: db.sql('select count(*) from "left"').to_arrow(),
+        reshape,
+        lambda: db.load("bulk", [{"row": row} for row in range(5)]),
+        follow,
+        lambda: db["left"].first(),
+    ]
+    stop = threading.Event()
+    other = threading.Thread(target=_write_on, args=(write, -1, stop))
+    other.start()
+    interrupter = Interrupter(rng)
+    while interrupter.struck < strikes:
+        interrupter.call(rng.choice(actions), within_s=rng.choice((0.0005, 0.003, 0.02)))
+    stop.set()
+    other.join(20)
+    assert not other.is_alive(), "the other thread hangs"
+    for action in actions:  # all of it still works
+        action()
+    _look_closely(db)
+    _kept_triples(db)
+    db.close()
+    say(f"struck {interrupter.struck}")
+
+
+def timed_out(path: str, say: Say, seed: int, strikes: int) -> None:
+    """Let time limits strike at random moments of mutations, on the main thread and on others."""
+    db = livedb.open(path or None, limits=Limits(function_s_max=0.002, fold_idle_s=0.05))
+    write = _define_triple(db)
+    lock = threading.Lock()
+    struck = 0
+    done: set[tuple[int, int]] = set()
+    refused: set[tuple[int, int]] = set()
+
+    def run(writer: int) -> None:
+        nonlocal struck
+        rng = random.Random(seed + writer)
+        n = 0
+        while struck < strikes:
+            n += 1
+            try:
+                write(writer, n, spin=rng.randrange(80_000))
+            except livedb.FunctionTimeoutError:
+                with lock:
+                    struck += 1
+                    refused.add((writer, n))
+            except livedb.ConflictError:
+                refused.add((writer, n))
+            else:
+                done.add((writer, n))
+
+    others = [threading.Thread(target=run, args=(writer,)) for writer in (1, 2)]
+    for thread in others:
+        thread.start()
+    run(0)
+    for thread in others:
+        thread.join(20)
+        assert not thread.is_alive(), "another thread hangs"
+    _look_closely(db)
+    kept = _kept_triples(db)
+    assert kept == done, (kept - done, done - kept)
+    assert not kept & refused
+    db.close()
+    say(f"struck {struck} done {len(done)}")
+
+
+def _define_triple(db: livedb.Database):
+    """A mutation that writes three documents and counts; all of it or nothing may be kept."""
+    names = ("left", "middle", "right")
+    for name in names:
+        db[name].insert({"writer": 99, "n": 0})
+    db["totals"].insert({"writer": 99, "n": 0})
+
+    @db.mutation
+    def write(ctx, writer: int, n: int, spin: int = 0) -> str:
+        first = ctx.db.insert("left", {"writer": writer, "n": n})
+        for _ in range(spin):
+            pass
+        ctx.db.insert("middle", {"writer": writer, "n": n})
+        total = ctx.db.query("totals").first()
+        ctx.db.patch(total["_id"], {"n": total["n"] + 1})
+        ctx.run_mutation("tail", writer=writer, n=n)
+        return first
+
+    @db.mutation
+    def tail(ctx, writer: int, n: int) -> None:
+        ctx.db.insert("right", {"writer": writer, "n": n})
+
+    return write
+
+
+def _write_on(write: Callable[[int, int], object], writer: int, stop: threading.Event) -> None:
+    n = 0
+    while not stop.is_set():
+        n += 1
+        try:
+            write(writer, n)
+        except livedb.TransientError:
+            continue
+
+
+def _kept_triples(db: livedb.Database) -> set[tuple[int, int]]:
+    """Which writes are kept; asserts that each is whole."""
+    sides = [
+        {(each["writer"], each["n"]) for each in db.sql(f'from "{name}"').to_arrow().to_pylist()}
+        for name in ("left", "middle", "right")
+    ]
+    assert sides[0] == sides[1] == sides[2], "half a commit"
+    total = db.sql("select n from totals").to_arrow().column(0)[0].as_py()
+    kept = {each for each in sides[0] if each[0] != 99}
+    assert total == len(kept), (total, len(kept))
+    return kept
+
+
+def _look_closely(db: livedb.Database) -> None:
+    """No lock, turn, run or transaction is left behind; the copies agree; all still works."""
+    from livedb.functions.runner import is_running
+    from tests.faults.checks import check_agreement, workspace_of
+
+    workspace = workspace_of(db)
+    assert not is_running(), "the main thread still counts as inside a function"
+    _within(10, lambda: db["probe"].insert({"a": 1}))
+    _within(10, lambda: db.push(livedb.define_schema({"probes": livedb.define_table({})})))
+    check_agreement(db)
+    numbers = db.statistics()
+    assert numbers.applied == numbers.durable == numbers.published, numbers
+    assert workspace.runner.oldest_active() is None, "a run that ended still counts as active"
+    assert not workspace._turn._lock.locked()
+    assert not workspace.committer._lock.locked()
+    assert not workspace.committer.publish_lock.locked()
+
+
+def _within(seconds: float, action: Callable[[], object]) -> None:
+    """Run an action on another thread, which must not hang."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  # raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "the workspace hangs"
+    if errors:
+        raise errors[0]

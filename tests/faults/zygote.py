@@ -8,6 +8,7 @@ Run as `python -m tests.faults.zygote`; `Zygote` in the test process talks to it
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -16,8 +17,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[2]
+
+_HANG_S = float(os.environ.get("LIVEDB_FAULTS_HANG_S", "120"))
 
 
 class Child:
@@ -78,7 +82,7 @@ class Zygote:
         assert answer, "the zygote died"
         return int(answer)
 
-    def __enter__(self) -> Zygote:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,6 +98,8 @@ def _run(workload: str, path: str, out: str, args: list[object]) -> int:
 
     with open(out, "a", buffering=1) as file:  # noqa: PTH123
         os.dup2(file.fileno(), 2)
+        # A child that hangs shows where, and ends.
+        faulthandler.dump_traceback_later(_HANG_S, exit=True, file=file)
 
         def say(line: str) -> None:
             os.write(file.fileno(), f"{line}\n".encode())

@@ -1,0 +1,217 @@
+"""The commit log fails under 64 callers: none of the doomed is acknowledged, all agree after."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+import livedb
+from livedb.commitlog.sqlite import SqliteCommitLog
+from livedb.errors import ConflictError, LivedbError, LogError
+from tests.faults.checks import check_agreement, workspace_of
+
+CALLERS = 64
+CALLS = 6
+
+
+class FailingLog:
+    """A commit log whose appends fail while `fails(number of this append)`."""
+
+    def __init__(self, log, fails):
+        self._log = log
+        self._fails = fails
+        self.appends = 0
+        self.failures = 0
+
+    def append(self, commits):
+        self.appends += 1
+        if self._fails(self.appends):
+            self.failures += 1
+            raise LogError("the disk said no")
+        return self._log.append(commits)
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+
+def put_between(db, fails):
+    workspace = workspace_of(db)
+    assert isinstance(workspace.log, SqliteCommitLog)
+    failing = FailingLog(workspace.log, fails)
+    workspace.committer._log = failing
+    return failing
+
+
+def run_callers(db, add, *, callers=CALLERS, calls=CALLS):
+    """(acknowledged, refused) of all calls; anything but a typed refusal fails the test."""
+    acknowledged, refused, wrong = [], [], []
+    start = threading.Barrier(callers)
+
+    def call(caller):
+        start.wait()
+        for n in range(calls):
+            try:
+                add(caller, n)
+            except (LogError, ConflictError) as error:
+                refused.append(((caller, n), error))
+            except BaseException as error:  # noqa: BLE001  # shown below
+                wrong.append(error)
+            else:
+                acknowledged.append((caller, n))
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads), "a caller hangs"
+    assert not wrong, wrong
+    return acknowledged, refused
+
+
+def stored(db):
+    return Counter(
+        (row["caller"], row["n"]) for row in db.sql("select * from items").to_arrow().to_pylist()
+    )
+
+
+@pytest.fixture
+def db(tmp_path):
+    with livedb.open(tmp_path / "w") as opened:
+        opened["items"].insert({"caller": -1, "n": 0})
+        opened["totals"].insert({"n": 0})
+        yield opened
+
+
+@pytest.fixture
+def add(db):
+    @db.mutation
+    def add(ctx, caller: int, n: int) -> str:
+        total = ctx.db.query("totals").first()
+        ctx.db.patch(total["_id"], {"n": total["n"] + 1})
+        return ctx.db.insert("items", {"caller": caller, "n": n})
+
+    return add
+
+
+@pytest.fixture
+def followed(db):
+    """A live query of the total; (version, value) of every call back."""
+
+    @db.query
+    def total(ctx) -> int:
+        return ctx.db.query("totals").first()["n"]
+
+    handle = total.live()
+    seen = [(handle.version, handle.value)]
+    handle.observe(lambda change: seen.append((handle.version, handle.value)))
+    yield seen
+    assert handle.value == db.sql("select n from totals").to_arrow().column(0)[0].as_py()
+    handle.close()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 9])
+def test_a_passing_failure_refuses_only_what_was_in_flight(db, add, followed, k):
+    log = put_between(db, lambda append: append == k)
+    acknowledged, refused = run_callers(db, add)
+    assert log.failures == 1
+    assert refused, "somebody was in flight"
+    assert len(acknowledged) + len(refused) == CALLERS * CALLS
+    check_outcome(db, acknowledged, followed)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_lasting_failure_refuses_all_until_it_ends(db, add, followed, k):
+    is_failing = True
+    log = put_between(db, lambda append: is_failing and append >= k)
+    acknowledged, refused = run_callers(db, add, calls=2)
+    assert log.failures
+    assert len(acknowledged) + len(refused) == CALLERS * 2
+    check_outcome(db, acknowledged, followed, is_writable=False)
+    is_failing = False
+    more, none = run_callers(db, add, calls=2)
+    assert not none
+    assert len(more) == CALLERS * 2
+    check_outcome(db, acknowledged + more, followed)
+
+
+def test_a_failure_every_third_append_with_retries_loses_and_doubles_nothing(db, add, followed):
+    put_between(db, lambda append: append % 3 == 0)
+
+    def insist(caller, n):
+        while True:
+            try:
+                return add(caller, n)
+            except LivedbError as error:
+                assert error.is_transient, error
+
+    acknowledged, refused = run_callers(db, insist, callers=16, calls=10)
+    assert not refused
+    check_outcome(db, acknowledged, followed, is_writable=False)
+
+
+def test_schema_changes_and_loads_are_undone_too(db):
+    is_failing = False
+    put_between(db, lambda _: is_failing)
+    before = db.backend.catalog()
+    is_failing = True
+    with pytest.raises(LogError):
+        db.load("bulk", [{"a": 1}])
+    with pytest.raises(LogError):
+        db.push(livedb.define_schema({"shape": livedb.define_table({"a": livedb.v.integer()})}))
+    with pytest.raises(LogError):
+        db["fresh"].insert({"a": 1})
+    with pytest.raises(LogError):
+        db.drop_table("items")
+    assert db.backend.catalog() == before
+    check_agreement(db)
+    is_failing = False
+    db.load("bulk", [{"a": 1}])
+    db["fresh"].insert({"a": 1})
+    db.push(livedb.define_schema({"shape": livedb.define_table({"a": livedb.v.integer()})}))
+    is_failing = True
+    with pytest.raises(LogError):
+        db.load("bulk", [{"a": 2}, {"a": 3}])
+    is_failing = False
+    check_agreement(db)
+    assert db.sql("select a from bulk").to_arrow().to_pylist() == [{"a": 1}]
+    assert not list(workspace_of(db).loads_folder.iterdir()) or len(db["bulk"].collect()) == 1
+
+
+def test_callers_without_writes_never_answer_from_what_is_undone(db, add):
+    """A read in a mutation that saw a doomed write runs again."""
+    put_between(db, lambda append: append % 2 == 0)
+    seen = []
+
+    @db.mutation
+    def look(ctx) -> list[int]:
+        return sorted(each["n"] for each in ctx.db.query("items").collect())
+
+    def both(caller, n):
+        add(caller, 1_000 * caller + n)
+        seen.append(look())
+
+    run_callers(db, both, callers=16, calls=5)
+    final = {each["n"] for each in db["items"].collect()}
+    for each in seen:
+        assert set(each) <= final, "an answer held what was never committed"
+
+
+def check_outcome(db, acknowledged, followed, *, is_writable=True):
+    check_agreement(db)
+    found = stored(db)
+    del found[-1, 0]
+    assert found == Counter(acknowledged), "exactly the acknowledged ones are kept"
+    total = db.sql("select n from totals").to_arrow().column(0)[0].as_py()
+    assert total == len(acknowledged)
+    versions = [version for version, _ in followed]
+    assert versions == sorted(versions), "a call back went back"
+    values = [value for _, value in followed]
+    assert values == sorted(values)
+    numbers = db.statistics()
+    assert numbers.applied == numbers.durable == numbers.published
+    if is_writable:
+        last = db["items"].insert({"caller": -1, "n": 1})
+        db["items"].delete(last)
