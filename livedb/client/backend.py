@@ -100,6 +100,11 @@ class Backend(Protocol):
         self, text: str, params: Params, on_change: Callable[[ChangeNotice], None]
     ) -> Subscription: ...
 
+    def states_at_once(
+        self, subscriptions: Iterable[Subscription]
+    ) -> tuple[int, dict[Subscription, LiveState]]:
+        """The newest commit, and the state of each subscription there; without closed ones."""
+
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]: ...
 
     def load(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, Params
+from livedb.client.backend import ChangeNotice, Params, Subscription
 from livedb.errors import ClosedError, FunctionTypeError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -193,6 +194,16 @@ class LocalBackend:
 
     def drop_table(self, name: str) -> int:
         return self.workspace.drop_table(name)
+
+    def states_at_once(
+        self, subscriptions: Iterable[Subscription]
+    ) -> tuple[int, dict[Subscription, LiveState]]:
+        states: dict[Subscription, LiveState] = {}
+        with self.workspace.live.held() as number:
+            for each in subscriptions:
+                with suppress(ClosedError):  # closed by another thread just now
+                    states[each] = each.state()
+        return number, states
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         return self.workspace.sql(text, params)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -194,6 +194,15 @@ class LiveQueries:
             return self.number
         with self._refresh_lock:
             return self._refresh_locked()
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Within it every live result stays at one commit, whose number it gives.
+
+        Others who need a newer result wait meanwhile: be quick.
+        """
+        with self._refresh_lock:
+            yield self._refresh_locked()
 
     def _refresh_locked(self) -> int:
         for _ in range(TRANSITION_TRIES_MAX):

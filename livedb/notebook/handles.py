@@ -463,14 +463,10 @@ class NotebookFaces:
 def _states_at_once(
     backend: Backend, handles: list[Handle[Any]]
 ) -> tuple[int, dict[Handle[Any], LiveState]]:
-    """The states of several handles at one number: read again when a commit came between."""
-    while True:
-        if not handles:
-            return backend.number, {}
-        number = handles[0]._subscription.pull()
-        states = {handle: handle._subscription.state() for handle in handles}
-        if handles[0]._subscription.pull() == number:
-            return number, states
+    """The states of several handles at one number."""
+    number, states = backend.states_at_once([handle._subscription for handle in handles])
+    known = [handle for handle in handles if handle._subscription in states]
+    return number, {handle: states[handle._subscription] for handle in known}
 
 
 def _row_state(

@@ -112,3 +112,13 @@ def test_a_handle_does_not_go_back_when_an_older_notice_comes_late(db: Database)
     handle._hear(ChangeNotice(number, old, None))
     assert len(handle._trait_values["value"]) == 2
     assert handle._trait_values["version"] > number
+
+
+def test_states_at_one_number_leave_out_what_another_thread_has_closed(db: Database) -> None:
+    db["tasks"].insert({"title": "a"})
+    kept, closed = db["tasks"].order("asc").live(), db["tasks"].order("desc").live()
+    subscriptions = [each._subscription for each in (kept, closed)]
+    closed.close()
+    number, states = db.backend.states_at_once(subscriptions)
+    assert number == db.number
+    assert list(states) == [kept._subscription]

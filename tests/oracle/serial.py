@@ -105,9 +105,8 @@ def _observed(name: str, sequence: Sequence[Seen], states: States) -> list[str]:
             position = max(position, states.number_of.get(seen.after, 0))
         if seen.number is not None and seen.number < position:
             found.append(f"{name} went back from {position} to {seen.number}")
-        candidates = (
-            range(position, states.last + 1) if seen.number is None else range(seen.number, seen.number + 1)
-        )  # fmt: skip
+        number = seen.number
+        candidates = range(position, states.last + 1) if number is None else (number,)
         # The earliest state that fits leaves most room for what this observer sees later.
         at = next((n for n in candidates if states.by_number.get(n) == seen.vector), None)
         if at is None:

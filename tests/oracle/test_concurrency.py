@@ -40,7 +40,7 @@ class Storm:
 
     def _define(self) -> None:
         def append(
-            ctx: MutationContext, token: int, read: list[int], write: list[int], fails: bool
+            ctx: MutationContext, token: int, read: list[int], write: list[int], *, fails: bool
         ) -> list[list[int]]:
             return self._append(ctx, token, read, write, fails=fails)
 

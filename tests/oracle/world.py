@@ -167,7 +167,7 @@ class World:
     def _step_load(self, rng: Random) -> None:
         name = rng.choice(TABLES)
         rows = [generate.document(rng, name) for _ in range(rng.randrange(1, 6))]
-        self._intend(self.model.tables)
+        self._intend(self.model.tables)  # its ids are made on the way: what is there stays
         tables = _copied(self.model.tables)
         is_new = name not in tables
         expected = _outcome(lambda: _prepare_all(tables, name, rows))
@@ -712,3 +712,27 @@ SQL: tuple[tuple[str, Callable[[Model], Any]], ...] = (
     ),
     (f"select count(*) as n from {LOOSE}, {UNIQUE}", _pairs_sql),
 )
+
+
+def read_tables(db: livedb.Database, known: Model) -> Tables:
+    """What a workspace holds, where nobody knows: after a kill within a load or a schema change."""
+    found: Tables = {}
+    for entry in db.backend.catalog():
+        name = entry.definition.name
+        before = known.tables.get(name)
+        types = before.types if before is not None else None
+        if entry.definition.document is None:
+            types = None
+        elif types is None or _definition(name, types, ()).document != entry.definition.document:
+            candidates = [each for each in STRICT_TYPES if each is not None]
+            types = next(
+                each
+                for each in candidates
+                if _definition(name, each, ()).document == entry.definition.document
+            )
+        indexes = tuple(Index(i.name, i.fields, i.is_unique) for i in entry.definition.indexes)
+        documents = {
+            row["_id"]: Stored(row["_creationTime"], _fields(row)) for row in db[name].collect()
+        }
+        found[name] = Table(types, indexes, documents)
+    return found
