@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from livedb.functions.context import MutationContext, QueryContext
     from livedb.functions.definition import internal_mutation, internal_query, mutation, query
     from livedb.notebook.handles import Handle, SqlResult
-    from livedb.repair import RepairReport
+    from livedb.repairing import RepairReport
     from livedb.schema.namespace import v
     from livedb.schema.tables import define_schema, define_table
 
@@ -126,7 +126,7 @@ def open(  # noqa: A001  # livedb.open is the name users expect
 
 def repair(path: str | os.PathLike[str]) -> RepairReport:
     """Make a damaged workspace open again, after a backup; returns what was lost."""
-    from livedb.repair import repair_workspace
+    from livedb.repairing import repair_workspace
 
     return repair_workspace(path)
 

@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
+from livedb.commitlog.head import read_mark
 from livedb.commitlog.lock import WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.payload import DocumentsPart, LoadPart, SchemaPart, catalog_of, decode_payload
@@ -636,11 +638,21 @@ class Workspace:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         (target / "loads").mkdir(exist_ok=True)
         with self.folder.paused():
-            number = self.folder.fold()
+            folded = self.folder.fold()
             self.tables.backup(target / "tables.duckdb")
             self.log.backup(str(target / "log"))
+            mark = read_mark(target / "log.head")
+            number = folded if mark is None else mark.number
+            self._copy_loads(target / "loads", after=folded, until=number)
         (target / MARK_NAME).write_text(MARK_TEXT)
         return number
+
+    def _copy_loads(self, target: Path, *, after: int, until: int) -> None:
+        """Copy the files of bulk loads that the log of a backup names beyond its tables."""
+        for commit in self.log.read(after=after, until=until):
+            for part in decode_payload(commit.payload):
+                if isinstance(part, LoadPart):
+                    shutil.copy2(self.loads_folder / part.file, target / part.file)
 
     def close(self) -> None:
         """Finish what was begun, fold, and let go of every file and thread; twice is harmless."""

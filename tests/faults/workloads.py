@@ -26,7 +26,7 @@ def warm_up() -> None:
     import livedb.client.local
     import livedb.interchange.sources
     import livedb.notebook.handles
-    import livedb.repair
+    import livedb.repairing
     import livedb.store.check_rows
     import livedb.store.loads  # noqa: F401
 
@@ -390,3 +390,47 @@ def _within(seconds: float, action: Callable[[], object]) -> None:
     assert not thread.is_alive(), "the workspace hangs"
     if errors:
         raise errors[0]
+
+
+def leave(path: str, say: Say, steps: int) -> None:
+    """Leave a workspace as a kill does: half of its steps folded, DuckDB's own log not empty.
+
+    Step n inserts n and marks n - 1 as patched.
+    """
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+
+    @db.mutation
+    def step(ctx, n: int) -> None:
+        last = ctx.db.query("items").order("desc").first()
+        if last is not None:
+            ctx.db.patch(last["_id"], {"patched": True})
+        ctx.db.insert("items", {"n": n, "patched": False})
+
+    for n in range(1, steps + 1):
+        step(n)
+        if n == steps // 4:
+            db.backend.workspace.folder.fold()
+            db.backend.workspace.tables._connection.execute("checkpoint")
+        if n == steps // 2:
+            db.backend.workspace.folder.fold()
+    say("LEFT")
+    kill_self()
+
+
+def leave_history(path: str, say: Say) -> None:
+    """Change documents before a fold and after it, then crash."""
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    items = db["items"]
+    changed, deleted = items.insert({"n": 1}), items.insert({"n": 10})
+    items.patch(changed, {"n": 2})
+    db.backend.workspace.folder.fold()
+    twice = items.insert({"n": 20})
+    items.patch(changed, {"n": 3})
+    items.patch(changed, {"n": 4})
+    items.delete(deleted)
+    items.patch(twice, {"n": 21})
+    items.delete(twice)
+    say(f"changed {changed}")
+    say(f"deleted {deleted}")
+    say(f"twice {twice}")
+    kill_self()

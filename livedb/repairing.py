@@ -170,10 +170,11 @@ class _Repair:
             self.acknowledged = None if mark is None else mark.number
 
     def _note_acknowledged(self, mark: int | None, tables: _Folded | Exception) -> None:
-        known = [number for number in (mark, self.acknowledged) if number is not None]
-        if isinstance(tables, _Folded):
-            known.append(tables.number)
-        self.acknowledged = max(known, default=None)
+        """Without a head file nothing tells how many commits there were."""
+        if mark is not None:
+            self.acknowledged = mark
+        if self.acknowledged is not None and isinstance(tables, _Folded):
+            self.acknowledged = max(self.acknowledged, tables.number)
 
     def _start_log_at(self, tables: _Folded, after: Head | None) -> None:
         """A new, empty log that continues where the tables stand."""

@@ -1,0 +1,191 @@
+"""Damaged files: a clear refusal or an exact beginning, never wrong rows; `livedb.repair` opens."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+
+import livedb
+from livedb.errors import DamagedError, FormatError, LivedbError
+from tests.faults.checks import check_agreement
+
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def killed(zygote, tmp_path_factory):
+    """A workspace whose process was killed: commits in the -wal, half of them folded."""
+    path = tmp_path_factory.mktemp("killed") / "w"
+    child = zygote.start("leave", path, STEPS)
+    child.wait()
+    assert child.lines()[-1] == "LEFT", child.lines()
+    return path
+
+
+@pytest.fixture
+def workspace(killed, tmp_path):
+    return shutil.copytree(killed, tmp_path / "w")
+
+
+def rows(db):
+    """{n: times written}, of a table in which n was inserted by step n and patched by step n + 1."""
+    found = db.sql("select n, patched from items order by n").to_arrow().to_pylist()
+    assert sorted(each["n"] for each in db["items"].collect()) == [each["n"] for each in found]
+    return [(each["n"], each["patched"]) for each in found]
+
+
+def check_prefix(db):
+    """What is there is exactly what some first k steps made; returns k."""
+    found = rows(db)
+    k = len(found)
+    assert found == [(n, n < k) for n in range(1, k + 1)]
+    return k
+
+
+def open_or_refusal(path):
+    try:
+        with livedb.open(path) as db:
+            return check_prefix(db)
+    except (DamagedError, FormatError) as error:
+        assert "repair" in str(error) or isinstance(error, FormatError), error
+        return None
+
+
+def test_undamaged_it_opens_whole_and_repair_changes_nothing(workspace):
+    report = livedb.repair(workspace)
+    assert report.is_sound
+    assert report.lost == 0
+    assert "sound" in str(report)
+    with livedb.open(workspace) as db:
+        assert check_prefix(db) == STEPS
+        check_agreement(db)
+
+
+DAMAGES = {
+    "wal gone": lambda w: (w / "log-wal").unlink(),
+    "log gone": lambda w: (w / "log").unlink(),
+    "head gone": lambda w: (w / "log.head").unlink(),
+    "tables gone": lambda w: [each.unlink() for each in w.glob("tables.duckdb*")],
+    "tables' wal gone": lambda w: [each.unlink() for each in w.glob("tables.duckdb.wal")],
+    "tables cut": lambda w: cut(w / "tables.duckdb", 0.5),
+    "tables emptied": lambda w: cut(w / "tables.duckdb", 0),
+    "tables garbled": lambda w: (w / "tables.duckdb").write_bytes(b"no database" * 999),
+    "wal cut": lambda w: cut(w / "log-wal", 0.6),
+    "wal emptied": lambda w: cut(w / "log-wal", 0),
+    "log garbled": lambda w: (w / "log").write_bytes(b"no database" * 999),
+    "log and tables' wal gone": lambda w: [
+        each.unlink() for each in (*w.glob("log*"), *w.glob("tables.duckdb.wal"))
+    ],
+    "mark garbled": lambda w: (w / "workspace.json").write_text("{"),
+}
+
+
+def cut(path, share):
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * share))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_refused_or_harmless_and_can_be_repaired(workspace, damage):
+    DAMAGES[damage](workspace)
+    before = open_or_refusal(shutil.copytree(workspace, workspace.with_name("tried")))
+    assert before in (None, STEPS), "an acknowledged commit was lost in silence"
+    report = livedb.repair(workspace)
+    assert damage == "tables gone" or report.is_sound == (before is not None), str(report)
+    with livedb.open(workspace) as db:
+        k = check_prefix(db)
+        assert report.kept == db.number
+        assert report.lost is None or (report.lost > 0) == (k < STEPS)
+        db["items"].insert({"n": k + 1, "patched": False})
+    with livedb.open(workspace) as db:
+        assert len(rows(db)) == k + 1
+    if not report.is_sound and report.backup is not None:
+        assert any(report.backup.iterdir())
+
+
+def flips(workspace, name, count, seed):
+    rng = random.Random(seed)
+    outcomes = {"refused": 0, "whole": 0, "repaired": 0, "beyond repair": 0}
+    for _ in range(count):
+        tried = shutil.copytree(workspace, workspace.with_name("tried"))
+        content = bytearray((tried / name).read_bytes())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        (tried / name).write_bytes(content)
+        kept = None
+        try:
+            kept = open_or_refusal(tried)
+        except LivedbError:  # a read of a damaged block: no rows, so no wrong rows
+            kept = None
+        assert kept in (None, STEPS)
+        outcomes["refused" if kept is None else "whole"] += 1
+        if kept is None:
+            try:
+                livedb.repair(tried)
+            except DamagedError:
+                outcomes["beyond repair"] += 1
+            else:
+                with livedb.open(tried) as db:
+                    check_prefix(db)
+                outcomes["repaired"] += 1
+        shutil.rmtree(tried)
+    return outcomes
+
+
+FILES = ["log", "log-wal", "log.head", "tables.duckdb", "tables.duckdb.wal"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_never_gives_wrong_rows(workspace, name):
+    if not (workspace / name).exists():
+        pytest.fail(f"the killed workspace has no {name}")
+    flips(workspace, name, 4, seed=1)
+
+
+@pytest.mark.oracle
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", FILES)
+def test_many_flipped_bits_never_give_wrong_rows(workspace, name):
+    outcomes = flips(workspace, name, 60, seed=2)
+    assert outcomes["refused"] + outcomes["whole"] == 60
+
+
+def test_a_workspace_that_cannot_be_put_together_is_refused_and_kept(workspace):
+    for file in [*workspace.glob("log*"), *workspace.glob("tables*")]:
+        file.write_bytes(b"\x00" * 100)
+    with pytest.raises((DamagedError, FormatError)):
+        livedb.repair(workspace)
+
+
+def test_repair_refuses_what_is_open_newer_or_foreign(workspace, tmp_path):
+    with livedb.open(workspace), pytest.raises(livedb.WorkspaceLockedError):
+        livedb.repair(workspace)
+    (workspace / "workspace.json").write_text('{"application": "livedb", "format": 999}')
+    with pytest.raises(FormatError, match="newer"):
+        livedb.repair(workspace)
+    with pytest.raises(FormatError):
+        livedb.repair(tmp_path)
+    with pytest.raises(FormatError):
+        livedb.repair(tmp_path / "nowhere")
+
+
+def test_history_is_right_across_a_crash(zygote, tmp_path):
+    child = zygote.start("leave_history", tmp_path / "w")
+    child.wait()
+    said = dict(line.split() for line in child.lines())
+    with livedb.open(tmp_path / "w") as db:
+        workspace = db.backend.workspace
+        table = db.backend.catalog().get("items")
+        with workspace.folder.snapshot() as snapshot:
+            changed = snapshot.history(table.number, said["changed"])
+            deleted = snapshot.history(table.number, said["deleted"])
+            twice = snapshot.history(table.number, said["twice"])
+    assert [version.document.text for version in changed] == [
+        b'\x00{"n":%d}' % n for n in (1, 2, 3, 4)
+    ]
+    for before, after in zip(changed, changed[1:], strict=False):
+        assert before.valid_to == after.valid_from
+    assert [version.document.text for version in deleted] == [b'\x00{"n":10}']
+    assert deleted[0].valid_to is not None
+    assert [version.document.text for version in twice] == [b'\x00{"n":20}', b'\x00{"n":21}']
