@@ -11,6 +11,7 @@ widget's view keeps it alive while it is on screen.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 import weakref
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
+
+logger = logging.getLogger("livedb")
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -140,9 +143,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 return
         try:
             number = self._subscription.pull()
+            state = self._subscription.state()
         except ClosedError:
-            return  # the workspace is closed: the last value stays readable
-        self._show(self._subscription.state(), number)
+            return  # the workspace, or this handle just now: the last value stays readable
+        self._show(state, number)
 
     def _show(self, state: LiveState, number: int, *, is_frozen: bool = False) -> None:
         """Take a state, unless a newer one is shown already: several threads bring them."""
@@ -505,7 +509,10 @@ def _deliver(observer: Callable[[ChangeNotice], None], notice: ChangeNotice) -> 
     """Call an observer on the kernel's loop if there is one, else here."""
     loop = _kernel_loop()
     if loop is None:
-        observer(notice)
+        try:
+            observer(notice)
+        except Exception:  # the user's; those who come after it hear of the change all the same
+            logger.exception("an observer of a live handle failed")
     else:
         loop.call_soon_threadsafe(observer, notice)
 

@@ -122,3 +122,25 @@ def test_states_at_one_number_leave_out_what_another_thread_has_closed(db: Datab
     number, states = db.backend.states_at_once(subscriptions)
     assert number == db.number
     assert list(states) == [kept._subscription]
+
+
+def test_an_observer_that_raises_keeps_no_change_from_the_others(db: Database) -> None:
+    heard = threading.Event()
+    first, second = db["tasks"].order("asc").live(), db["tasks"].order("asc").live()
+
+    def fail(_: object) -> None:
+        raise ValueError("planned")
+
+    for handle in (first, second):
+        handle.observe(fail)
+        handle.observe(lambda _: heard.set())
+    db["tasks"].insert({"title": "a"})
+    assert heard.wait(10)
+
+
+def test_a_handle_closed_while_it_is_read_keeps_its_value(db: Database) -> None:
+    db["tasks"].insert({"title": "a"})
+    handle = db["tasks"].order("asc").live()
+    assert len(handle.value) == 1
+    handle._subscription.close()  # as another thread does between two steps of a read
+    assert len(handle.value) == 1
