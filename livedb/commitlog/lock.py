@@ -108,7 +108,11 @@ class WorkspaceLock:
         _make_private_folder(self.folder)
         self._descriptor = self._take()
         _held.add(self)
-        self.announce(address)
+        try:
+            self.announce(address)
+        except BaseException:  # a full disk, say
+            self.release()
+            raise
 
     def announce(self, address: str | None) -> None:
         """Tell those who are refused where the workspace is served."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from itertools import pairwise
 
 import pytest
 
@@ -30,7 +31,7 @@ def workspace(killed, tmp_path):
 
 
 def rows(db):
-    """{n: times written}, of a table in which n was inserted by step n and patched by step n + 1."""
+    """[(n, whether the step after patched it)]; functions must see the same documents as SQL."""
     found = db.sql("select n, patched from items order by n").to_arrow().to_pylist()
     assert sorted(each["n"] for each in db["items"].collect()) == [each["n"] for each in found]
     return [(each["n"], each["patched"]) for each in found]
@@ -48,8 +49,7 @@ def open_or_refusal(path):
     try:
         with livedb.open(path) as db:
             return check_prefix(db)
-    except (DamagedError, FormatError) as error:
-        assert "repair" in str(error) or isinstance(error, FormatError), error
+    except (DamagedError, FormatError):
         return None
 
 
@@ -184,7 +184,7 @@ def test_history_is_right_across_a_crash(zygote, tmp_path):
     assert [version.document.text for version in changed] == [
         b'\x00{"n":%d}' % n for n in (1, 2, 3, 4)
     ]
-    for before, after in zip(changed, changed[1:], strict=False):
+    for before, after in pairwise(changed):
         assert before.valid_to == after.valid_from
     assert [version.document.text for version in deleted] == [b'\x00{"n":10}']
     assert deleted[0].valid_to is not None

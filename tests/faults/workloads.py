@@ -248,7 +248,7 @@ def interrupted_everything(path: str, say: Say, seed: int, strikes: int) -> None
         reshape,
         lambda: db.load("bulk", [{"row": row} for row in range(5)]),
         follow,
-        lambda: db["left"].first(),
+        db["left"].first,
     ]
     stop = threading.Event()
     other = threading.Thread(target=_write_on, args=(write, -1, stop))
@@ -434,3 +434,164 @@ def leave_history(path: str, say: Say) -> None:
     say(f"deleted {deleted}")
     say(f"twice {twice}")
     kill_self()
+
+
+def open_at_once(path: str, say: Say, round_number: int) -> None:
+    """Open a workspace in the same moment as others; stay until killed."""
+    from pathlib import Path
+
+    go = Path(path).with_name(f"go-{round_number}")
+    while not go.exists():
+        pass
+    try:
+        livedb.open(path)
+    except livedb.WorkspaceLockedError as error:
+        say(f"LOCKED {error.pid}")
+    else:
+        say("WON")
+    threading.Event().wait()
+
+
+def load_until(path: str, say: Say, step: str) -> None:
+    """Load 500 rows and be killed at one of the load's steps."""
+    from livedb.store import loads, tables
+
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    db["bulk"].insert({"n": -1})
+    workspace = db.backend.workspace
+    if step == "staged":
+        original = loads._StagedFile.publish
+
+        def publish(self, *args):
+            original(self, *args)
+            kill_self()
+
+        loads._StagedFile.publish = publish
+    elif step == "in-turn":
+        workspace._commit_load = lambda *_: kill_self()
+    elif step == "appended":
+        workspace.committer._after_append = lambda *_: kill_self()
+    elif step == "folding":
+        insert = tables.insert_file
+
+        def die_after(*args):
+            insert(*args)
+            kill_self()
+
+        tables.insert_file = die_after
+    db.load("bulk", [{"n": n} for n in range(500)])
+    workspace.folder.fold()
+    say("folded")
+    kill_self()
+
+
+def fold_until(path: str, say: Say, step: str) -> None:
+    """Be killed before, within or after the DuckDB transaction of a fold."""
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    tables = db.backend.workspace.tables
+    for n in range(50):
+        db["items"].insert({"n": n})
+        if n == 20:
+            db.backend.workspace.folder.fold()
+    db["items"].insert({"n": 50})
+    if step == "middle":
+        original = tables._fold_table
+
+        def die_after(*args):
+            original(*args)
+            kill_self()
+
+        tables._fold_table = die_after
+    if step != "before":
+        db.backend.workspace.folder.fold()
+    kill_self()
+
+
+def fork_from(path: str, say: Say) -> None:
+    """Fork with a workspace open: the child gets ForkedError everywhere, the parent goes on."""
+    db = livedb.open(path)
+    db["items"].insert({"n": 1})
+
+    @db.query
+    def count(ctx) -> int:
+        return len(ctx.db.query("items").collect())
+
+    @db.mutation
+    def add(ctx, n: int) -> str:
+        return ctx.db.insert("items", {"n": n})
+
+    handle = count.live()
+    calls = {
+        "query": count,
+        "mutation": lambda: add(n=2),
+        "sql": lambda: db.sql("select 1"),
+        "insert": lambda: db["items"].insert({"n": 2}),
+        "load": lambda: db.load("items", [{"n": 3}]),
+        "handle": handle.refresh,
+        "value": lambda: handle.value,
+        "table": lambda: db.push(livedb.define_schema({"other": livedb.define_table({})})),
+        "drop": lambda: db.drop_table("items"),
+        "backup": lambda: db.backup(f"{path}-copy"),
+        "live": count.live,
+        "open": lambda: livedb.open(path).sql("select 1"),
+    }
+    import warnings
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        for name, call in calls.items():
+            try:
+                call()
+            except livedb.ForkedError:
+                continue
+            except BaseException as error:  # noqa: BLE001  # told to the test
+                say(f"CHILD {name}: {type(error).__name__}: {error}")
+            else:
+                say(f"CHILD {name}: no error")
+            code = 1
+        db.close()
+        os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "the child's calls did not all refuse"
+    add(n=4)
+    assert handle.value == count() == 2
+    assert db.sql("select count(*) as c from items").to_arrow().to_pylist() == [{"c": 2}]
+    db.close()
+    with livedb.open(path) as again:
+        assert again["items"].count() == 2
+    say("PARENT FINE")
+
+
+def back_up(path: str, say: Say, count: int) -> None:
+    """Back up while others commit, load and change schemas."""
+    db = livedb.open(path, limits=LIMITS)
+    define_tables(db)
+    steps = Steps(db)
+    stop = threading.Event()
+
+    def write(writer: str) -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            steps.step(writer, n, "x" * 50)
+
+    def load() -> None:
+        batch = 0
+        while not stop.is_set():
+            batch += 1
+            db.load("bulk", [{"batch": batch, "row": row} for row in range(40)])
+
+    jobs = [lambda: write("a"), lambda: write("b"), load]
+    threads = [threading.Thread(target=_guarded(job, say)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for i in range(count):
+        before = db.number
+        number = db.backup(f"{path}-backup-{i}")
+        say(f"BACKUP w-backup-{i} {before} {number} {db.number}")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    db.close()
