@@ -83,6 +83,9 @@ _GC_THRESHOLD = (10_000, 20, 20)
 """Superseded versions live for seconds and outgrow Python's default of 700 objects at once: its
 collector then took a third of a mutation's time (112 us against 76 us of CPU)."""
 _MAINTENANCE_S = 0.25
+_TRUNCATE_S = 60.0
+_VOLATILE_RETRY_WINDOW_S = 600.0
+"""A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
 _KEPT_COMMITS_MAX = 50_000
 """Superseded commits kept readable at most, however young: memory has a bound."""
 
@@ -399,7 +402,7 @@ class Workspace:
                 changed.append((known, table))
         if catalog is before:
             return begin
-        self._refuse_misfits(changed)
+        self._refuse_misfits(changed, catalog)
         resets = [
             new.number for old, new in changed if old.definition.indexes != new.definition.indexes
         ]
@@ -420,13 +423,15 @@ class Workspace:
         )
         return self.runner.commit(request)
 
-    def _refuse_misfits(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> None:
+    def _refuse_misfits(
+        self, changed: Sequence[tuple[CatalogTable, CatalogTable]], catalog: Catalog
+    ) -> None:
         from livedb.store.check_rows import misfits, unique_clashes
 
         for old, new in changed:
             if new.definition.document is not None and not _accepts_subset(old, new):
                 with CtrlC(), self.folder.snapshot() as snapshot:
-                    found = misfits(snapshot, old, new.definition)
+                    found = misfits(snapshot, old, new.definition, catalog=catalog)
                 if found.count:
                     raise SchemaChangeError(
                         f"The new schema of table {new.definition.name!r} does not fit "
@@ -509,6 +514,8 @@ class Workspace:
         holder = TurnHolder(is_exclusive=True)
         try:
             with holder.running, self._exclusive_turn(holder):
+                if not keep_ids:
+                    self.committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
                 number = self._commit_load(table, staged, holder)
         except LivedbError as error:
             # Refused, so no commit names the file. After an interrupt, or when it is unknown what
@@ -696,6 +703,7 @@ class Workspace:
     def _maintain(self) -> None:
         idle_since = self.clock.monotonic_s()
         seen = self.committer.published
+        truncated = idle_since - _TRUNCATE_S
         while not self._stop.wait(_MAINTENANCE_S):
             try:
                 now = self.clock.monotonic_s()
@@ -706,6 +714,9 @@ class Workspace:
                 is_idle = now - idle_since >= self.limits.fold_idle_s
                 if pending and (is_idle or pending >= self.limits.fold_backlog_max):
                     self.folder.fold()
+                if now - truncated >= _TRUNCATE_S:
+                    truncated = now
+                    self._truncate_log()
                 for table in self.rows.repack_wanted():
                     self.rows.repack(table)
             except LivedbError as error:
@@ -725,7 +736,16 @@ class Workspace:
         active = self.runner.oldest_active()
         if active is not None:
             oldest = min(oldest, active)
-        self.committer.release(min(oldest, published, self.live.number))
+        # Live results pin nothing: they are kept as text, and run again at the newest commit.
+        self.committer.release(min(oldest, published))
+
+    def _truncate_log(self) -> None:
+        """Drop commits that the tables hold and that no retry can ask for any more."""
+        keep_s = self.limits.retry_window_s
+        if self.path is None:
+            keep_s = min(keep_s, _VOLATILE_RETRY_WINDOW_S)
+        before_ts = self.clock.now_ns() - int(keep_s * 1e9)
+        self.log.truncate(until=self.tables.folded_number, before_ts=before_ts)
 
 
 class _InterpreterTuning:

@@ -202,6 +202,11 @@ class Committer:
         """The ts of the last commit that was given one."""
         return self._last_ts
 
+    def raise_ts(self, ts: int) -> None:
+        """Make later commits, and the creation times that follow from them, come after `ts`."""
+        with self._lock:
+            self._last_ts = max(self._last_ts, ts)
+
     @property
     def catalog(self) -> Catalog:
         """The tables at `applied`."""
