@@ -34,14 +34,16 @@ class _Function(Generic[P, R]):
         return self._database.backend.definition(self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        backend = self._database.backend
         definition = self.definition
-        result: R = self._database.backend.run(definition, definition.bind(args, kwargs))
+        bound = definition.bind(args, kwargs, tables=backend.catalog())
+        result: R = backend.run(definition, bound)
         return result
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same call for asyncio: it runs on a worker thread."""
         definition = self.definition
-        bound = definition.bind(args, kwargs)
+        bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         result: R = await self._database.backend.run_async(definition, bound)
         return result
 
@@ -66,7 +68,7 @@ class Query(_Function[P, R]):
             handle's `error`.
         """
         definition = self.definition
-        bound = definition.bind(args, kwargs)
+        bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         handle: Handle[R] = self._database.live_function(definition, bound)
         return handle
 

@@ -94,6 +94,9 @@ class LocalBackend:
         return self.workspace.committer.published
 
     def catalog(self) -> Catalog:
+        run = self.workspace.runner.nested_run()
+        if run is not None:
+            return run.snapshot.catalog  # with the tables that the run has made
         return self.workspace.committer.catalog_at(self.number)
 
     # -- functions -----------------------------------------------------------------------------

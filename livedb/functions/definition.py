@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 from livedb.errors import FunctionNotFoundError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
-from livedb.schema.validators import Validator
+from livedb.schema.validators import TableNumbers, Validator
 from livedb.values import Document, Value, canonical
 
 FunctionKind = Literal["query", "mutation"]
@@ -46,8 +46,17 @@ class FunctionDefinition:
     signature: FunctionSignature
     version: int = 0
 
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Value]:
+    def bind(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        tables: TableNumbers | None = None,
+    ) -> dict[str, Value]:
         """The arguments of a Python call: by wire name, canonical and validated.
+
+        Args:
+            tables: the catalog; with it, an id must belong to the table its annotation names.
 
         Raises:
             ArgumentValidationError: an argument is missing, unknown, or of the wrong type.
@@ -55,12 +64,15 @@ class FunctionDefinition:
         """
         given = self.signature.arguments(args, kwargs)
         return self.check_arguments(
-            {name: canonical(value, path=f".{name}") for name, value in given.items()}
+            {name: canonical(value, path=f".{name}") for name, value in given.items()},
+            tables=tables,
         )
 
-    def check_arguments(self, given: Mapping[str, Value]) -> dict[str, Value]:
+    def check_arguments(
+        self, given: Mapping[str, Value], *, tables: TableNumbers | None = None
+    ) -> dict[str, Value]:
         """Arguments by wire name, validated and converted; defaults are left to Python."""
-        return self.signature.check_arguments(given)
+        return self.signature.check_arguments(given, tables=tables)
 
     def call(self, context: Any, args: Mapping[str, Value]) -> Any:
         """Run the handler on checked arguments; its result checked when it declares one.

@@ -37,13 +37,14 @@ from livedb.functions.deadline import Watchdog
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
+from livedb.schema.catalog import Catalog
 from livedb.store.contract import DocumentStore
 from livedb.text import decode_value, encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
-from livedb.values import Value, canonical
+from livedb.values import Value, canonical, size_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +100,11 @@ ANONYMOUS = MutationIdentity()
 
 
 class Run:
-    """One transaction in progress on one thread; nested calls join it."""
+    """One transaction in progress on one thread; nested calls join it.
+
+    Attributes:
+        kind: of the innermost function running.
+    """
 
     __slots__ = ("clock", "depth", "kind", "snapshot")
 
@@ -215,11 +220,6 @@ class Runner:
             args_hash = hash_arguments(function.name, args)
         attempts = self._limits.conflict_retries_max + 1
         for attempt in range(attempts):
-            if identity.mutation_id is not None and args_hash is not None:
-                self._settle(*self._committer.begin()[:2])
-                known = self._remembered(identity.mutation_id, args_hash)
-                if known is not None:
-                    return known[0]
             try:
                 return self._try_mutation(function, args, identity, args_hash)
             except SnapshotTooOldError:
@@ -249,8 +249,18 @@ class Runner:
         with holder.running:
             try:
                 self._active[token] = 0
+                looked_at: int | None = None
+                if identity.mutation_id is not None and args_hash is not None:
+                    looked_at, known = self._remembered(identity.mutation_id, args_hash)
+                    if known is not None:
+                        return known[0]
                 self._turn.take(holder)
-                return self._run_in_turn(function, args, identity, args_hash, holder, token)
+                number, epoch, catalog = self._committer.begin()
+                # The committer keeps the mutation ids of what came after the look into the log.
+                self._active[token] = number if looked_at is None else looked_at
+                return self._run_in_turn(
+                    function, args, identity, args_hash, holder, (number, epoch, catalog)
+                )
             finally:
                 # In this order: a signal may keep a call of Python's from being made, not one
                 # of C's; the turn heals itself.
@@ -264,10 +274,9 @@ class Runner:
         identity: MutationIdentity,
         args_hash: bytes | None,
         holder: TurnHolder,
-        token: object,
+        begin: tuple[int, int, Catalog],
     ) -> Any:
-        number, epoch, catalog = self._committer.begin()
-        self._active[token] = number
+        number, epoch, catalog = begin
         transaction = Transaction(
             self._store,
             catalog,
@@ -339,17 +348,20 @@ class Runner:
         except LogError:
             raise ConflictError("What this mutation read was undone: the log failed") from None
 
-    def _remembered(self, mutation_id: str, args_hash: bytes) -> tuple[Value] | None:
+    def _remembered(self, mutation_id: str, args_hash: bytes) -> tuple[int, tuple[Value] | None]:
+        """Up to which commit the log was searched, and the result of this id's commit there."""
+        number, epoch, _ = self._committer.begin()
+        self._settle(number, epoch)
         commit = self._find_commit(mutation_id)
         if commit is None:
-            return None
+            return number, None
         if commit.args_hash != args_hash:
             raise InvalidValueError(
                 f"Mutation id {mutation_id!r} was used before with another function or other "
                 "arguments. Use a new id for a new call.",
                 code="MutationIdReused",
             )
-        return (decode_value(commit.result) if commit.result is not None else None,)
+        return number, (decode_value(commit.result) if commit.result is not None else None,)
 
     @staticmethod
     def _details(
@@ -392,7 +404,8 @@ class Runner:
                 f"{definition.name!r} is a {definition.kind}: call it with "
                 f"ctx.run_{definition.kind}, not ctx.run_{kind}"
             )
-        return self.join(run, definition, definition.bind(args, kwargs))
+        bound = definition.bind(args, kwargs, tables=run.snapshot.catalog)
+        return self.join(run, definition, bound)
 
     def join(self, run: Run, function: FunctionDefinition, args: Mapping[str, Value]) -> Any:
         """Run `function` in the transaction of `run`; its writes are undone when it raises."""
@@ -407,6 +420,7 @@ class Runner:
             )
         run.snapshot.reads.names.add(function_key(function.name))
         run.depth += 1
+        around, run.kind = run.kind, function.kind
         try:
             if function.kind == "query":
                 return self._invoke(function, run, args)
@@ -418,9 +432,11 @@ class Runner:
                 run.snapshot.rollback(savepoint)
                 raise
         finally:
+            run.kind = around
             run.depth -= 1
 
     def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
+        self._check_size(function, args)
         before = _current_run.get()
         try:
             # Inside: a signal right after it must not leave the thread in this run for good.
@@ -433,6 +449,15 @@ class Runner:
             )
         finally:
             _current_run.set(before)
+
+    def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
+        most = self._limits.args_bytes_max
+        if args and (size := size_of(args)) > most:
+            raise LimitError(
+                f"Arguments for {function.name} are too large (actual: {size:,} bytes, limit: "
+                f"{most:,} bytes). Pass an id and read the rest, or use db.load for bulk data.",
+                code="ArgsTooLarge",
+            )
 
     def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
         self.runs[function.name] = self.runs.get(function.name, 0) + 1

@@ -175,8 +175,9 @@ class Committer:
         self.applied = head.number
         self.durable = head.number
         self.head = PublishedHead(head.number, head.chain)
-        self._unpublished_ids: set[str] = set()
-        """Mutation ids on their way to the log, where a retry does not find them yet."""
+        self._identified: dict[str, int] = {}
+        """Mutation ids by commit, oldest first: those that a run still going on cannot have found
+        in the log when it looked for its own."""
         self.epoch = 0
         """Raised when a speculative suffix is undone."""
         self._last_ts = head.ts
@@ -276,7 +277,7 @@ class Committer:
             self._store.apply(number, request.change.writes)
             self.write_log.append(request.change)
             if request.details.mutation_id is not None:
-                self._unpublished_ids.add(request.details.mutation_id)
+                self._identified[request.details.mutation_id] = number
             self.applied = number
         request.number = number
         if not self._is_volatile:
@@ -298,8 +299,8 @@ class Committer:
             return ClosedError("The workspace is closed")
         if request.epoch != self.epoch:
             return ConflictError("What this mutation read was undone: the commit log failed")
-        if request.details.mutation_id in self._unpublished_ids:
-            return ConflictError("The same mutation id is being committed by another caller")
+        if request.details.mutation_id in self._identified:
+            return ConflictError("The same mutation id was committed by another caller meanwhile")
         if request.begin == self.applied:
             return None
         if not self.write_log.covers(request.begin):
@@ -365,10 +366,6 @@ class Committer:
                 if request.on_publish is not None:
                     request.on_publish(request.number)
             self.head = head
-            if self._unpublished_ids:
-                self._unpublished_ids.difference_update(
-                    request.details.mutation_id or "" for request in writes
-                )
             self._publish([Published(request.number, request.change) for request in writes])
 
     def _row(self, request: CommitRequest) -> Commit:
@@ -403,7 +400,8 @@ class Committer:
         while self._catalogs[-1][0] > self.durable:
             self._catalogs.pop()
         self.applied = self.durable
-        self._unpublished_ids.clear()
+        while self._identified and next(reversed(self._identified.values())) > self.durable:
+            self._identified.popitem()
         self.epoch += 1
 
     @staticmethod
@@ -420,6 +418,8 @@ class Committer:
             self.write_log.release(number)
             while len(self._catalogs) > 1 and self._catalogs[1][0] <= number:
                 self._catalogs.pop(0)
+            while self._identified and next(iter(self._identified.values())) <= number:
+                del self._identified[next(iter(self._identified))]
 
     def close(self) -> None:
         """Finish what was handed over, then stop. Later requests get ClosedError."""

@@ -1,0 +1,636 @@
+"""Runs: nesting, own writes, conflicts and reruns, mutation ids, limits, time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from livedb.errors import (
+    ArgumentValidationError,
+    ConflictError,
+    FunctionNotFoundError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    InvalidValueError,
+    LimitError,
+    ReturnsValidationError,
+)
+from livedb.functions.runner import MutationIdentity
+
+
+def values(db, table="a", field="n"):
+    return [row[field] for row in db[table].with_index("by_creation_time").collect()]
+
+
+# -- nesting ---------------------------------------------------------------------------------------
+
+
+def test_a_nested_mutation_sees_and_adds_to_the_callers_writes(db):
+    @db.mutation
+    def inner(ctx):
+        ctx.db.insert("a", {"n": ctx.db.count("a")})
+
+    @db.mutation
+    def outer(ctx):
+        ctx.db.insert("a", {"n": 0})
+        inner()
+        ctx.run_mutation(inner)
+        ctx.run_mutation("inner")
+        return [row.n for row in ctx.db.query("a")]
+
+    before = db.number
+    assert outer() == [0, 1, 2, 3]
+    assert values(db) == [0, 1, 2, 3]
+    assert db.number == before + 1
+
+
+def test_only_a_nested_mutations_own_writes_are_undone(db):
+    kept = db["a"].insert({"n": 0})
+
+    @db.mutation
+    def inner(ctx):
+        ctx.db.patch(kept, {"n": 100})
+        ctx.db.insert("a", {"n": 101})
+        ctx.db.insert("new", {"n": 102})
+        raise ValueError("no")
+
+    @db.mutation
+    def outer(ctx):
+        ctx.db.patch(kept, {"n": 1})
+        ctx.db.insert("a", {"n": 2})
+        list(ctx.db.query("a"))  # makes the order of own writes that the rollback must redo
+        with pytest.raises(ValueError, match="no"):
+            inner()
+        seen = [row.n for row in ctx.db.query("a").with_index("by_id").collect()]
+        ctx.db.insert("a", {"n": 3})
+        return sorted(seen)
+
+    assert outer() == [1, 2]
+    assert values(db) == [1, 2, 3]
+    assert "new" not in db
+
+
+def test_when_the_caller_raises_nothing_of_the_nested_one_stays(db):
+    @db.mutation
+    def inner(ctx):
+        ctx.db.insert("a", {"n": 1})
+
+    @db.mutation
+    def outer(ctx):
+        inner()
+        raise ValueError("all of it")
+
+    with pytest.raises(ValueError, match="all of it"):
+        outer()
+    assert "a" not in db
+
+
+def test_a_query_inside_a_mutation_sees_its_writes(memory):
+    @memory.query
+    def total(ctx):
+        return sum(row.n for row in ctx.db.query("a"))
+
+    @memory.mutation
+    def add(ctx):
+        ctx.db.insert("a", {"n": 5})
+        return total(), ctx.run_query(total), ctx.run_query("total")
+
+    assert add() == (5, 5, 5)
+
+
+def test_a_mutation_inside_a_query_inside_a_mutation_is_refused(memory):
+    @memory.mutation
+    def write(ctx):
+        ctx.db.insert("a", {"n": 1})
+
+    @memory.query
+    def sneaky(ctx):
+        write()
+
+    @memory.mutation
+    def outer(ctx):
+        sneaky()
+
+    with pytest.raises(FunctionTypeError, match="queries only read"):
+        outer()
+    assert "a" not in memory
+
+
+def test_functions_are_called_by_their_kind(memory):
+    @memory.query
+    def read(ctx):
+        return 1
+
+    @memory.mutation
+    def write(ctx):
+        return ctx.run_mutation(read)
+
+    with pytest.raises(FunctionTypeError, match="'read' is a query"):
+        write()
+
+    @memory.mutation
+    def other(ctx):
+        return ctx.run_query("nowhere")
+
+    with pytest.raises(FunctionNotFoundError, match="'nowhere'"):
+        other()
+
+
+def test_the_call_depth_is_bounded(memory):
+    @memory.mutation
+    def down(ctx, left: int) -> int:
+        return 0 if left == 0 else 1 + down(left=left - 1)
+
+    assert down(left=7) == 7
+    with pytest.raises(LimitError) as caught:
+        down(left=8)
+    assert caught.value.code == "MaximumCallDepthExceeded"
+
+
+def test_a_context_used_after_its_function_is_refused(memory):
+    @memory.query
+    def one(ctx):
+        return 1
+
+    kept = []
+
+    @memory.mutation
+    def keep(ctx):
+        kept.append(ctx)
+
+    keep()
+    with pytest.raises(FunctionTypeError, match="after its function has returned"):
+        kept[0].run_query(one)
+
+
+# -- own writes ------------------------------------------------------------------------------------
+
+
+def test_every_read_sees_own_writes(db):
+    @db.table("t", indexes={"by_k": ["k"]})
+    class T:
+        k: int
+        name: str
+
+    old = db["t"].insert([{"k": k, "name": f"old{k}"} for k in (1, 2, 3)])
+
+    @db.mutation
+    def work(ctx):
+        new = ctx.db.insert("t", {"k": 2, "name": "new"})
+        ctx.db.patch(old[0], {"k": 9})
+        ctx.db.delete(old[2])
+        query = ctx.db.query("t").with_index("by_k")
+        return {
+            "get": [ctx.db.get(each) and ctx.db.get(each).name for each in (*old, new)],
+            "collect": [t.name for t in query.collect()],
+            "iterate": [t.name for t in query.order("desc")],
+            "range": [t.name for t in ctx.db.query("t").with_index("by_k", k=2)],
+            "first": query.first().name,
+            "take": [t.name for t in query.order("desc").take(2)],
+            "unique": ctx.db.query("t").with_index("by_k", k=9).unique().name,
+            "page": [t.name for t in query.paginate(num_items=2)["page"]],
+            "by_id": len(ctx.db.query("t").with_index("by_id").collect()),
+            "filter": [t.name for t in ctx.db.query("t").filter(lambda q: q.eq(q.field("k"), 9))],
+            "count": ctx.db.count("t"),
+        }
+
+    assert work() == {
+        "get": ["old1", "old2", None, "new"],
+        "collect": ["old2", "new", "old1"],
+        "iterate": ["old1", "new", "old2"],
+        "range": ["old2", "new"],
+        "first": "old2",
+        "take": ["old1", "new"],
+        "unique": "old1",
+        "page": ["old2", "new"],
+        "by_id": 3,
+        "filter": ["old1"],
+        "count": 3,
+    }
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_writing_while_iterating(db, order):
+    db["a"].insert([{"n": n} for n in range(6)])
+
+    @db.mutation
+    def thin(ctx):
+        rows = {row.n: row._id for row in ctx.db.query("a")}
+        seen = []
+        for row in ctx.db.query("a").order(order):
+            seen.append(row.n)
+            if row.n == 2:
+                ctx.db.delete(rows[3])
+                ctx.db.patch(rows[4], {"n": 40})
+                ctx.db.patch(row._id, {"n": 20})
+        return seen
+
+    # A cursor over an index: what is deleted ahead is gone, what is changed ahead is seen changed.
+    assert thin() == ([0, 1, 2, 40, 5] if order == "asc" else [5, 4, 3, 2, 1, 0])
+    assert values(db) == [0, 1, 20, 40, 5]
+
+
+def test_a_document_inserted_while_iterating_is_met_when_it_lies_ahead(memory):
+    memory["a"].insert([{"n": n} for n in range(3)])
+
+    @memory.mutation
+    def grow(ctx):
+        seen = []
+        for row in ctx.db.query("a"):
+            seen.append(row.n)
+            if row.n < 3:
+                ctx.db.insert("a", {"n": row.n + 10})
+        return seen
+
+    assert grow() == [0, 1, 2, 10, 11, 12]
+
+
+# -- conflicts -------------------------------------------------------------------------------------
+
+
+def overtaking(db, *, reads, writes):
+    """A mutation that, at its first run, is overtaken by another thread's `writes`."""
+    runs = []
+
+    @db.mutation
+    def slow(ctx):
+        runs.append(1)
+        seen = reads(ctx)
+        if len(runs) == 1:
+            thread = threading.Thread(target=writes)
+            thread.start()
+            thread.join()
+        ctx.db.insert("log", {"seen": seen})
+        return seen
+
+    return slow, runs
+
+
+def test_a_mutation_whose_reads_went_stale_runs_again(limited):
+    db = limited(turn_ms_max=1)
+    db["log"].insert({"seen": 0})
+    row = db["a"].insert({"n": 1})
+    slow, runs = overtaking(
+        db, reads=lambda ctx: ctx.db.get(row).n, writes=lambda: db["a"].patch(row, {"n": 2})
+    )
+    assert slow() == 2
+    assert len(runs) == 2
+    assert values(db, "log", "seen") == [0, 2]
+
+
+def test_an_empty_range_that_was_filled_is_stale(limited):
+    db = limited(turn_ms_max=1)
+    db["log"].insert({"seen": 0})
+    db["a"].insert({"n": 1})
+    slow, runs = overtaking(
+        db,
+        reads=lambda ctx: len(ctx.db.query("a").filter(lambda q: q.eq(q.field("n"), 9)).collect()),
+        writes=lambda: db["a"].insert({"n": 9}),
+    )
+    assert slow() == 1
+    assert len(runs) == 2
+
+
+def test_blind_inserts_do_not_conflict(limited):
+    db = limited(turn_ms_max=1)
+    db["log"].insert({"seen": 0})
+    slow, runs = overtaking(db, reads=lambda ctx: 0, writes=lambda: db["log"].insert({"seen": 1}))
+    slow()
+    assert len(runs) == 1
+    assert sorted(values(db, "log", "seen")) == [0, 0, 1]
+
+
+def test_what_lies_beyond_the_last_document_taken_does_not_conflict(limited):
+    db = limited(turn_ms_max=1)
+    db["log"].insert({"seen": 0})
+    db["a"].insert([{"n": n} for n in range(3)])
+    slow, runs = overtaking(
+        db,
+        reads=lambda ctx: [row.n for row in ctx.db.query("a").take(2)],
+        writes=lambda: db["a"].insert({"n": 9}),
+    )
+    assert slow() == [0, 1]
+    assert len(runs) == 1
+
+
+def test_two_first_inserts_into_a_new_table_conflict(limited):
+    db = limited(turn_ms_max=1)
+    slow, runs = overtaking(db, reads=lambda ctx: 0, writes=lambda: db["log"].insert({"seen": 1}))
+    slow()
+    assert len(runs) == 2
+    assert sorted(values(db, "log", "seen")) == [0, 1]
+
+
+def test_a_mutation_overtaken_every_time_gives_up(limited):
+    db = limited(turn_ms_max=1, conflict_retries_max=2)
+    row = db["a"].insert({"n": 0})
+    runs = []
+
+    @db.mutation
+    def unlucky(ctx):
+        runs.append(ctx.db.get(row).n)
+        thread = threading.Thread(target=lambda: db["a"].patch(row, {"n": len(runs)}))
+        thread.start()
+        thread.join()
+        ctx.db.patch(row, {"n": -1})
+
+    with pytest.raises(ConflictError) as caught:
+        unlucky()
+    assert runs == [0, 1, 2]
+    assert db["a"].get(row).n == 3
+    assert caught.value.code == "OptimisticConcurrencyControlFailure"
+    assert caught.value.table == "a"
+    assert caught.value.is_transient
+    assert "'a' table changed" in str(caught.value)
+    assert "on every subsequent retry" in str(caught.value)
+
+
+def test_errors_of_the_function_are_not_retried(memory):
+    runs = []
+
+    @memory.mutation
+    def fails(ctx):
+        runs.append(1)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        fails()
+    assert len(runs) == 1
+
+
+def test_increments_from_many_threads_all_count(db):
+    row = db["a"].insert({"n": 0})
+
+    @db.mutation
+    def increment(ctx):
+        ctx.db.patch(row, {"n": ctx.db.get(row).n + 1})
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(increment) for _ in range(80)]:
+            done.result()
+    assert db["a"].get(row).n == 80
+
+
+# -- mutation ids ----------------------------------------------------------------------------------
+
+
+def identified(db, function, mutation_id, **arguments):
+    definition = function.definition
+    return db.backend.workspace.runner.run_mutation(
+        definition, definition.bind((), arguments), MutationIdentity(mutation_id=mutation_id)
+    )
+
+
+@pytest.fixture
+def add(db):
+    @db.mutation
+    def add(ctx, n: int):
+        ctx.db.insert("a", {"n": n})
+        return {"n": n, "at": ctx.random.random()}
+
+    return add
+
+
+def test_a_mutation_id_happens_once(db, add):
+    first = identified(db, add, "s:1", n=1)
+    assert identified(db, add, "s:1", n=1) == first
+    identified(db, add, "s:2", n=1)
+    assert values(db) == [1, 1]
+
+
+def test_a_mutation_id_with_other_arguments_is_refused(db, add):
+    identified(db, add, "s:1", n=1)
+    with pytest.raises(InvalidValueError) as caught:
+        identified(db, add, "s:1", n=2)
+    assert caught.value.code == "MutationIdReused"
+    assert values(db) == [1]
+
+
+def test_concurrent_calls_with_one_mutation_id_happen_once(db, add):
+    db["a"].insert({"n": 0})
+    for number in range(10):
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(identified, db, add, f"s:{number}", n=number) for _ in range(6)]
+            results = {call.result()["at"] for call in calls}
+        assert len(results) == 1
+    assert sorted(values(db)) == [0, *range(10)]
+
+
+def test_an_identified_mutation_that_writes_nothing_is_remembered(db):
+    @db.mutation
+    def draw(ctx):
+        return ctx.random.random()
+
+    assert identified(db, draw, "s:1") == identified(db, draw, "s:1")
+
+
+def test_an_identified_mutation_that_failed_may_be_tried_again(db):
+    runs = []
+
+    @db.mutation
+    def flaky(ctx):
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("once")
+        return len(runs)
+
+    with pytest.raises(ValueError, match="once"):
+        identified(db, flaky, "s:1")
+    assert identified(db, flaky, "s:1") == 2
+
+
+def test_a_mutation_id_is_remembered_across_reopening(tmp_path):
+    import livedb
+
+    def opened():
+        db = livedb.open(tmp_path / "w")
+
+        @db.mutation
+        def add(ctx, n: int):
+            ctx.db.insert("a", {"n": n})
+            return ctx.random.random()
+
+        return db, add
+
+    db, add = opened()
+    with db:
+        first = identified(db, add, "s:1", n=1)
+    db, add = opened()
+    with db:
+        assert identified(db, add, "s:1", n=1) == first
+        assert values(db) == [1]
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_too_many_writes_undo_everything(limited):
+    db = limited(documents_written_max=10)
+
+    @db.mutation
+    def fill(ctx, count: int):
+        for n in range(count):
+            ctx.db.insert("a", {"n": n})
+
+    fill(count=10)
+    with pytest.raises(LimitError, match=r"Too many writes .* \(limit: 10\)") as caught:
+        fill(count=11)
+    assert caught.value.code == "TooManyWrites"
+    assert db["a"].count() == 10
+
+
+def test_too_many_bytes_written(limited):
+    db = limited(bytes_written_max=10_000)
+    with pytest.raises(LimitError, match="Too many bytes written") as caught:
+        db["a"].insert([{"text": "x" * 3000} for _ in range(4)])
+    assert caught.value.code == "TooManyBytesWritten"
+    assert db["a"].count() == 0
+
+
+def test_nested_functions_share_the_callers_limits(limited):
+    db = limited(documents_written_max=10)
+
+    @db.mutation
+    def six(ctx):
+        for n in range(6):
+            ctx.db.insert("a", {"n": n})
+
+    @db.mutation
+    def twelve(ctx):
+        six()
+        six()
+
+    with pytest.raises(LimitError):
+        twelve()
+    assert db["a"].count() == 0
+
+
+def test_beyond_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
+    db = limited(documents_written_max=10, documents_read_max=10)
+
+    @db.mutation
+    def fill(ctx, count: int):
+        for n in range(count):
+            ctx.db.insert("a", {"n": n})
+
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        fill(count=8)
+        assert caplog.messages == []
+        fill(count=9)
+        assert caplog.messages == ["fill used 9 of at most 10 documents written"]
+        caplog.clear()
+        db["a"].take(9)
+        assert caplog.messages == ["a.take(9) used 9 of at most 10 documents read"]
+
+
+def test_arguments_that_are_too_large_are_refused(limited):
+    db = limited(args_bytes_max=1000, result_bytes_max=1000)
+
+    @db.query
+    def echo(ctx, text: str, times: int = 1):
+        return text * times
+
+    assert echo(text="x" * 900)
+    with pytest.raises(LimitError, match="Arguments for echo are too large") as caught:
+        echo(text="x" * 1000)
+    assert caught.value.code == "ArgsTooLarge"
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_a_runaway_function_is_stopped_and_undone(limited):
+    db = limited(function_s_max=0.1)
+
+    @db.mutation
+    def runaway(ctx):
+        ctx.db.insert("a", {"n": 1})
+        while True:
+            pass
+
+    with pytest.raises(FunctionTimeoutError, match="timed out") as caught:
+        runaway()
+    assert caught.value.code == "FunctionTimeout"
+    assert "a" not in db
+    db["a"].insert({"n": 2})
+    assert values(db) == [2]
+
+
+def test_a_function_cannot_catch_its_time_limit(limited):
+    db = limited(function_s_max=0.1)
+
+    @db.query
+    def stubborn(ctx):
+        while True:
+            try:
+                time.sleep(0.001)
+            except Exception:  # noqa: BLE001, S112
+                continue
+
+    with pytest.raises(FunctionTimeoutError):
+        stubborn()
+
+
+# -- arguments and results -------------------------------------------------------------------------
+
+
+def test_a_result_that_breaks_its_promise_undoes_the_mutation(memory):
+    @memory.mutation
+    def promise(ctx) -> int:
+        ctx.db.insert("a", {"n": 1})
+        return "text"
+
+    with pytest.raises(ReturnsValidationError) as caught:
+        promise()
+    assert caught.value.code == "ReturnsValidationError"
+    assert "a" not in memory
+
+
+def test_an_id_argument_must_be_of_its_table(memory):
+    from livedb import Id
+
+    user = memory["users"].insert({"name": "Ann"})
+    task = memory["tasks"].insert({"title": "x"})
+
+    @memory.query
+    def of(ctx, user: Id["users"]):  # noqa: F821
+        return ctx.db.get(user).name
+
+    assert of(user=user) == "Ann"
+    with pytest.raises(ArgumentValidationError) as caught:
+        of(user=task)
+    assert caught.value.kind == "TableNamesDoNotMatch"
+    with pytest.raises(ArgumentValidationError):
+        of.live(user=task)
+
+
+def test_interrupting_a_mutation_leaves_nothing(memory):
+    @memory.mutation
+    def interrupted(ctx):
+        ctx.db.insert("a", {"n": 1})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert "a" not in memory
+    memory["a"].insert({"n": 2})
+    assert values(memory) == [2]
+
+
+def test_a_mutation_of_another_workspace_is_refused_inside_a_function(limited):
+    db, other = limited(), limited()
+
+    @other.mutation
+    def write(ctx):
+        ctx.db.insert("a", {})
+
+    @db.mutation
+    def outer(ctx):
+        write()
+
+    with pytest.raises(FunctionTypeError, match="another workspace"):
+        outer()
