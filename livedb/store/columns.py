@@ -191,7 +191,14 @@ def plan_columns(
         for field, column_type in declared
         if namer.take(field)
     ]
-    stale = {column.field for column in first if _is_stale(column, by_field, has_hidden=has_hidden)}
+    # A spill says that the field has values its column does not show; the column itself may be
+    # gone, if all it had were such.
+    spilled = {column.field for column in existing if column.is_spill}
+    stale = {
+        column.field
+        for column in first
+        if column.field in spilled or _is_stale(column, by_field, has_hidden=has_hidden)
+    }
     ours = {column.field for column in first}
     rest = [
         replace(column, is_declared=False)

@@ -19,7 +19,7 @@ from livedb.ids import sequence_of
 from livedb.limits import COLUMNS_MAX, Limits
 from livedb.schema.catalog import Catalog
 from livedb.schema.namespace import v
-from livedb.store.columns import project
+from livedb.store.columns import Column, plan_columns, project
 from livedb.store.contract import StoredDocument
 from livedb.store.tables import TableStore
 from livedb.testing.strategies import hostile_documents, identifiers, values
@@ -575,3 +575,11 @@ def test_limits_reach_duckdb(tmp_path: Path) -> None:
 
 def test_a_stored_document_is_the_tuple_the_contract_says() -> None:
     assert stored({"a": 1}) == StoredDocument(1.0, encode_fields({"a": 1}))
+
+
+def test_a_declared_field_takes_its_values_back_from_a_spill():
+    """Found by the oracle (seed 2011): the column was gone, the spill alone held the value."""
+    spill = Column("num", "num__json", "json", is_spill=True)
+    plan = plan_columns((spill,), [("num", "double")], has_hidden=False)
+    assert plan.stale == {"num"}
+    assert plan.columns == (Column("num", "num", "double", is_declared=True),)
