@@ -14,13 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 
 from livedb.errors import SnapshotTooOldError
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
 from livedb.transactions.committer import Committer, Published
 from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.shield import Shield
 from livedb.transactions.subscriptions import SubscriptionIndex
 
 logger = logging.getLogger("livedb")
@@ -66,6 +67,7 @@ class LiveQueries:
         self._stale: set[LiveQuery] = set()
         self._running: set[LiveQuery] = set()
         """Those a transition in progress is running: no longer stale, not yet shown."""
+        self._left: SimpleQueue[LiveQuery] = SimpleQueue()
         self._by_key: dict[Hashable, LiveQuery] = {}
         self._idle: OrderedDict[Hashable, LiveQuery] = OrderedDict()
         self._listeners: list[Listener] = []
@@ -73,6 +75,7 @@ class LiveQueries:
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._is_woken = False
         self._is_closed = False
+        self._shield = Shield("livedb-live-shield")
         self.number = committer.published
         """The commit all live results stand at."""
         self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
@@ -86,6 +89,7 @@ class LiveQueries:
         Cost: nothing is run when an equal one is already followed and current.
         """
         with self._refresh_lock:
+            self._take_leave()
             query = self._by_key.get(source.key)
             if query is None:
                 query = self._by_key[source.key] = LiveQuery(source)
@@ -103,19 +107,34 @@ class LiveQueries:
         return query
 
     def unfollow(self, query: LiveQuery) -> None:
-        """Stop following; a live query that nobody follows is kept a while, until it is touched."""
-        with self._refresh_lock:
+        """Stop following; a live query that nobody follows is kept a while, until it is touched.
+
+        Takes no lock: the garbage collector calls this, on any thread and under any lock.
+        """
+        self._left.put(query)
+        self._wake_up()
+
+    def _take_leave(self) -> None:
+        """Count down the followers that left, under the refresh lock."""
+        while True:
+            try:
+                query = self._left.get_nowait()
+            except Empty:
+                return
             query.followers -= 1
             if query.followers:
-                return
-            if query.state is None or query.state.error is not None:
+                continue
+            if query.state is None or query.state.error is not None or query.is_volatile:
                 self._forget(query)
-                return
+                continue
             self._idle[query.source.key] = query
             while len(self._idle) > self._cache_entries_max:
                 self._forget(next(iter(self._idle.values())))
 
     def _forget(self, query: LiveQuery) -> None:
+        self._shield.run(lambda: self._forget_shielded(query))
+
+    def _forget_shielded(self, query: LiveQuery) -> None:
         key = query.source.key
         self._idle.pop(key, None)
         if self._by_key.get(key) is query:
@@ -136,6 +155,11 @@ class LiveQueries:
 
     def statistics(self) -> dict[str, int]:
         """How many live queries there are, are followed, are idle, and were touched."""
+        if self._refresh_lock.acquire(blocking=False):
+            try:
+                self._take_leave()
+            finally:
+                self._refresh_lock.release()
         return {
             "live_queries": len(self._by_key),
             "followed": sum(1 for query in list(self._by_key.values()) if query.followers),
@@ -190,7 +214,8 @@ class LiveQueries:
 
         Cost: nothing but a comparison when no live query was touched since the last time.
         """
-        if self.number == self._committer.published and not self._stale and not self._running:
+        is_current = self.number == self._committer.published and not self._stale
+        if is_current and not self._running and self._left.empty():
             return self.number
         with self._refresh_lock:
             return self._refresh_locked()
@@ -205,6 +230,7 @@ class LiveQueries:
             yield self._refresh_locked()
 
     def _refresh_locked(self) -> int:
+        self._take_leave()
         for _ in range(TRANSITION_TRIES_MAX):
             try:
                 return self._transition(self._committer.published)
@@ -215,33 +241,38 @@ class LiveQueries:
 
     def _transition(self, number: int) -> int:
         """Run every stale query at `number`, then show all of it at once."""
-        with self._committer.publish_lock:
-            # In this order: who looks without the lock must find it in one of the two.
-            stale = self._running = self._stale
-            self._stale = set()
         runs: list[tuple[LiveQuery, Computed]] = []
         try:
+            with self._committer.publish_lock:
+                # In this order: who looks without the lock must find it in one of the two.
+                stale = self._running = self._stale
+                self._stale = set()
             for query in self._in_order(stale):
                 if not query.followers:
                     self._forget(query)
                     continue
-                computed = query.source.compute(number)
+                runs.append((query, query.source.compute(number)))
                 query.runs += 1
-                runs.append((query, computed))
-                self._register(query, computed.reads, number)
+            self._shield.run(lambda: self._finish(runs, number))
         except BaseException:
-            # Nobody has seen anything of it, so all of it is simply stale again.
+            # Nobody has seen anything of it, so all of it is simply stale again. (After an
+            # interrupt that came when it was finished, nothing is running any more.)
             with self._committer.publish_lock:
-                self._stale |= stale
+                self._stale |= self._running
                 self._running = set()
             raise
+        return number
+
+    def _finish(self, runs: Sequence[tuple[LiveQuery, Computed]], number: int) -> None:
+        """Follow what the runs read and show what they gave, where no signal comes between."""
+        for query, computed in runs:
+            self._register(query, computed.reads, number)
         changes = self._show(runs)
         self.number = number
         self._running = set()
         if changes and self._listeners:
             self._transitions.append((number, changes))
             self._wake_up()
-        return number
 
     @staticmethod
     def _show(runs: Sequence[tuple[LiveQuery, Computed]]) -> list[Change]:
@@ -298,3 +329,4 @@ class LiveQueries:
         self._wake.put(False)
         if not self.is_refresher():
             self._thread.join()
+        self._shield.close()
