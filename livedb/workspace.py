@@ -59,6 +59,7 @@ from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
+from livedb.text import decode_fields
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer, Published
 from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet, WriteSet, function_key
@@ -361,6 +362,16 @@ class Workspace:
         known = {name for name in catalog.names() if name.casefold() in folded}
         _read_tables(reads, catalog, words | folded | known)
         return reads
+
+    def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The fields of a table's documents as published, oldest first."""
+        self.require_open()
+        with CtrlC(), self.folder.snapshot() as snapshot:
+            table = self.committer.catalog_at(snapshot.number).get(name)
+            if table is None:
+                return []
+            texts = snapshot.load_table(table.number).texts
+        return [decode_fields(text.as_py()) for text in texts[:limit]]
 
     # -- schema --------------------------------------------------------------------------------
 

@@ -107,6 +107,9 @@ class Backend(Protocol):
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]: ...
 
+    def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
+        """The fields of a table's documents, oldest first, without the limits of functions."""
+
     def load(
         self,
         table: str,

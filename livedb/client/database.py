@@ -165,6 +165,7 @@ class Database:
     @overload
     def query(
         self,
+        /,
         *,
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
@@ -202,6 +203,7 @@ class Database:
     @overload
     def mutation(
         self,
+        /,
         *,
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,

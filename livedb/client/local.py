@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import ChangeNotice, Params, Subscription
@@ -65,9 +67,10 @@ class LocalSubscription:
         self._backend.workspace.live.invalidate(lambda source: source.key == key)
 
     def close(self) -> None:
+        # Takes no lock: the garbage collector calls this, on any thread and under any lock.
         query, self._query = self._query, None
         if query is not None:
-            self._backend.remove(query, self)
+            self._backend.left.put((query, self))
             if not self._backend.workspace.is_closed:
                 self._backend.workspace.live.unfollow(query)
 
@@ -79,6 +82,10 @@ class LocalBackend:
         self.workspace = workspace
         # Weak: a subscription lives as long as its handle, not as long as the workspace.
         self._followers: dict[LiveQuery, weakref.WeakSet[LocalSubscription]] = {}
+        self._followers_lock = threading.Lock()
+        """Guards `_followers`; taken alone."""
+        self.left: SimpleQueue[tuple[LiveQuery, LocalSubscription]] = SimpleQueue()
+        """Subscriptions closed and still among `_followers`."""
         self._stop_listening = workspace.live.listen(self._tell)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -168,18 +175,27 @@ class LocalBackend:
             )
 
     def add(self, query: LiveQuery, subscription: LocalSubscription) -> None:
-        self._followers.setdefault(query, weakref.WeakSet()).add(subscription)
+        with self._followers_lock:
+            self._remove_left()
+            self._followers.setdefault(query, weakref.WeakSet()).add(subscription)
 
-    def remove(self, query: LiveQuery, subscription: LocalSubscription) -> None:
-        followers = self._followers.get(query)
-        if followers is not None:
-            followers.discard(subscription)
-            if not followers:
-                self._followers.pop(query, None)
+    def _remove_left(self) -> None:
+        while not self.left.empty():
+            query, subscription = self.left.get()
+            followers = self._followers.get(query)
+            if followers is not None:
+                followers.discard(subscription)
+                if not followers:
+                    del self._followers[query]
+
+    def _followers_of(self, query: LiveQuery) -> list[LocalSubscription]:
+        with self._followers_lock:
+            self._remove_left()
+            return list(self._followers.get(query, ()))
 
     def _tell(self, number: int, changes: Sequence[Change]) -> None:
         for change in changes:
-            followers = list(self._followers.get(change.query, ()))
+            followers = self._followers_of(change.query)
             if not followers:
                 continue
             diff = None
@@ -210,6 +226,9 @@ class LocalBackend:
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         return self.workspace.sql(text, params)
+
+    def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
+        return self.workspace.documents(table, limit=limit)
 
     def load(
         self,

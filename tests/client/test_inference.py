@@ -1,0 +1,38 @@
+"""A proposed schema fits the documents it was proposed from."""
+
+from __future__ import annotations
+
+import pytest
+
+import livedb
+from livedb import SchemaDefinitionError
+
+
+def test_the_proposal_can_be_run_as_a_cell_and_fits() -> None:
+    with livedb.open() as db:
+        user = db["users"].insert({"name": "Ann"})
+        db["tasks"].insert([{"title": "a", "user": user, "n": 1}, {"title": "b", "user": user}])
+        proposal = db.infer_schema("tasks")
+        assert "class Task" in repr(proposal)
+        exec(proposal.source, {"db": db, "__name__": "cell"})
+        assert db["tasks"].schema is not None
+        assert set(db["tasks"].schema.fields) == {"title", "user", "n"}
+        with pytest.raises(livedb.SchemaEnforcementError):
+            db["tasks"].insert({"title": 1, "user": user})
+
+
+def test_more_documents_than_a_function_may_read_are_looked_at() -> None:
+    with livedb.open() as db:
+        db.load("many", [{"n": n} for n in range(40_000)])
+        db["many"].insert({"n": "text"})
+        assert "str" in db.infer_schema("many").source
+        assert "str" not in db.infer_schema("many", sample=100).source
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_a_table_without_documents_is_refused(name: str) -> None:
+    with livedb.open() as db:
+        document = db["empty"].insert({"a": 1})
+        db["empty"].delete(document)
+        with pytest.raises(SchemaDefinitionError, match=name):
+            db.infer_schema(name)
