@@ -17,12 +17,16 @@ from livedb.transactions.reads import ReadSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
-    """What one run of a source gave: a result or an error, and what it depends on."""
+    """What one run of a source gave: a result or an error, and what it depends on.
+
+    `is_volatile` says that it looked at the time or at random numbers, so it is not kept.
+    """
 
     result: Result | None
     error: Exception | None
     number: int
     reads: ReadSet
+    is_volatile: bool = False
 
 
 class LiveSource(Protocol):
@@ -66,12 +70,13 @@ class LiveState:
 class LiveQuery:
     """One shared live query; belongs to `LiveQueries`, which guards it with its refresh lock."""
 
-    __slots__ = ("followers", "runs", "source", "state")
+    __slots__ = ("followers", "is_volatile", "runs", "source", "state")
 
     def __init__(self, source: LiveSource) -> None:
         self.source = source
         self.state: LiveState | None = None
         self.followers = 0
+        self.is_volatile = False
         self.runs = 0
         """How often it was computed: work, for tests and the explorer."""
 
@@ -81,6 +86,7 @@ class LiveQuery:
     def absorb(self, computed: Computed) -> tuple[LiveState, bool]:
         """Take a run's outcome; returns the new state and whether followers must hear of it."""
         old = self.state
+        self.is_volatile = computed.is_volatile
         error = computed.error
         result = computed.result if error is None else (old.result if old else None)
         if old is not None and _is_unchanged(old, result, error):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livedb.errors import LivedbError
+from livedb.errors import FunctionTypeError, LivedbError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import QueryRun, Runner
 from livedb.live.live_query import Computed
@@ -45,6 +45,10 @@ class FunctionSource:
     def compute(self, number: int) -> Computed:
         try:
             function = self.definition
+            if function.kind != "query":
+                raise FunctionTypeError(  # noqa: TRY301  # one way out for every error
+                    f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"
+                )
             args = function.check_arguments(self.args)
         except LivedbError as error:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
@@ -61,7 +65,13 @@ def _computed(run: QueryRun, function: FunctionDefinition) -> Computed:
             result = result_of(run.value, is_canonical=is_canonical)
         except LivedbError as refused:
             error = refused
-    return Computed(result=result, error=error, number=run.number, reads=run.reads)
+    return Computed(
+        result=result,
+        error=error,
+        number=run.number,
+        reads=run.reads,
+        is_volatile=run.is_volatile,
+    )
 
 
 class SqlAt(Protocol):
