@@ -3,13 +3,12 @@
 Three numbers say how far a commit has come: `applied` (in the store, seen only by the next
 mutation) >= `durable` (in the log) >= `published` (seen by queries, handles, SQL, answers).
 
-    caller's thread        runs the user's function; hands over a finished request
-    commit step            validates, numbers and applies it        (under `_lock`)
+    caller's thread        runs the user's function, then the commit step: it validates, numbers
+                           and applies what the function did        (under `_lock`)
     log writer's thread    appends in batches, then publishes in number order, then answers
 
-The commit step of the main thread runs on a thread of its own, because only the main thread gets
-signals: a KeyboardInterrupt inside the step would leave half a commit in memory. The request
-crosses in one `SimpleQueue.put`. Other threads run the step themselves, which saves a hand-over.
+Only the main thread gets signals, and a KeyboardInterrupt inside the commit step would leave half a
+commit in memory: there the step runs with every signal handler held back (`transactions.signals`).
 
 What is above `durable` is a speculative suffix. When the log fails, the whole suffix is undone
 newest first and each of its callers gets the typed error; a run that began on top of it finds
@@ -20,7 +19,6 @@ Source: Kung and Robinson 1981 for validation; DeWitt et al. 1984 for group comm
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -34,6 +32,7 @@ from livedb.schema.catalog import Catalog
 from livedb.store.backlog import Backlog
 from livedb.store.contract import DocumentStore, Write
 from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.signals import run_undisturbed
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.transactions.write_log import WriteLog
 
@@ -182,15 +181,13 @@ class Committer:
         """Raised when a speculative suffix is undone."""
         self._last_ts = head.ts
         self._catalogs: list[tuple[int, Catalog]] = [(head.number, catalog)]
-        self._handed_over: SimpleQueue[CommitRequest | None] = SimpleQueue()
         self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
         self._is_closed = False
         self._broken: LivedbError | None = None
-        self._threads = [Thread(target=self._apply_loop, name="livedb-committer", daemon=True)]
+        self._writer: Thread | None = None
         if not is_volatile:
-            self._threads.append(Thread(target=self._log_loop, name="livedb-log", daemon=True))
-        for thread in self._threads:
-            thread.start()
+            self._writer = Thread(target=self._log_loop, name="livedb-log", daemon=True)
+            self._writer.start()
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -234,14 +231,7 @@ class Committer:
 
     def submit(self, request: CommitRequest) -> None:
         """Send a request on its way; wait for `request.done` to learn its outcome."""
-        if threading.current_thread() is threading.main_thread():
-            self._handed_over.put(request)
-        else:
-            self._commit(request)
-
-    def _apply_loop(self) -> None:
-        while (request := self._handed_over.get()) is not None:
-            self._commit(request)
+        run_undisturbed(lambda: self._commit(request))
 
     def _commit(self, request: CommitRequest) -> None:
         if not request.claim():
@@ -426,13 +416,10 @@ class Committer:
         with self._lock:
             if self._is_closed:
                 return
-        self._handed_over.put(None)
-        self._threads[0].join()
-        with self._lock:
             self._is_closed = True
         self._unlogged.put(None)
-        for thread in self._threads[1:]:
-            thread.join()
+        if self._writer is not None:
+            self._writer.join()
 
 
 def _is_write(request: CommitRequest) -> bool:
