@@ -421,6 +421,11 @@ class Workspace:
         def before_visible(number: int) -> None:
             for table in resets:
                 self.rows.reset(table, number, load_from=0)
+            for old, new in changed:
+                if old.definition.document not in (None, new.definition.document):
+                    self.registry.follow_table(
+                        old.definition.whole_document(), new.definition.whole_document()
+                    )
 
         request = CommitRequest(
             begin=begin,

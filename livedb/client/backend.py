@@ -35,6 +35,10 @@ class ChangeNotice:
         self.diff = diff
 
 
+OnChange = Callable[[ChangeNotice | None], None]
+"""Told of each change, and of None once when the workspace is closed: nothing will follow."""
+
+
 class Subscription(Protocol):
     """One follower of a live query."""
 
@@ -93,12 +97,10 @@ class Backend(Protocol):
         self,
         function: FunctionDefinition,
         args: Mapping[str, Any],
-        on_change: Callable[[ChangeNotice], None],
+        on_change: OnChange,
     ) -> Subscription: ...
 
-    def follow_sql(
-        self, text: str, params: Params, on_change: Callable[[ChangeNotice], None]
-    ) -> Subscription: ...
+    def follow_sql(self, text: str, params: Params, on_change: OnChange) -> Subscription: ...
 
     def states_at_once(
         self, subscriptions: Iterable[Subscription]

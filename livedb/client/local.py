@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, Params, Subscription
+from livedb.client.backend import ChangeNotice, OnChange, Params, Subscription
 from livedb.errors import ClosedError, FunctionTypeError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -35,9 +35,7 @@ ASYNC_CALLS_MAX = 64
 class LocalSubscription:
     """One follower of a live query of this process's workspace."""
 
-    def __init__(
-        self, backend: LocalBackend, source: LiveSource, on_change: Callable[[ChangeNotice], None]
-    ) -> None:
+    def __init__(self, backend: LocalBackend, source: LiveSource, on_change: OnChange) -> None:
         self._backend = backend
         self._source = source
         self.title = source.title
@@ -150,7 +148,7 @@ class LocalBackend:
         self,
         function: FunctionDefinition,
         args: Mapping[str, Any],
-        on_change: Callable[[ChangeNotice], None],
+        on_change: OnChange,
     ) -> LocalSubscription:
         self._refuse_in_function()
         runner = self.workspace.runner
@@ -161,9 +159,7 @@ class LocalBackend:
             source = InlineSource(runner, function)
         return LocalSubscription(self, source, on_change)
 
-    def follow_sql(
-        self, text: str, params: Params, on_change: Callable[[ChangeNotice], None]
-    ) -> LocalSubscription:
+    def follow_sql(self, text: str, params: Params, on_change: OnChange) -> LocalSubscription:
         self._refuse_in_function()
         return LocalSubscription(self, SqlSource(self.workspace, text, params), on_change)
 
@@ -251,3 +247,7 @@ class LocalBackend:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
         self.workspace.close()
+        with self._followers_lock:
+            followers = [each for group in self._followers.values() for each in group]
+        for subscription in followers:
+            subscription.on_change(None)

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 from livedb.errors import FunctionNotFoundError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
-from livedb.schema.validators import TableNumbers, Validator
+from livedb.schema.substitute import substitute
+from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
 from livedb.values import Document, Value, canonical
 
 FunctionKind = Literal["query", "mutation"]
@@ -218,6 +219,21 @@ class Registry:
 
     def names(self) -> list[str]:
         return sorted(self._functions)
+
+    def follow_table(self, old: Validator, new: Validator) -> None:
+        """A table's documents are `new` from now on: so are those that signatures speak of.
+
+        A class in an annotation stands for the documents of its table, and a cell that defines
+        the table anew does not run the cells of the functions again.
+        """
+        for name, definition in list(self._functions.items()):
+            signature = definition.signature
+            args = substitute(signature.args, old, new)
+            returns = signature.returns and substitute(signature.returns, old, new)
+            if args is not signature.args or returns is not signature.returns:
+                assert isinstance(args, ObjectValidator)
+                followed = replace(signature, args=args, returns=returns)
+                self._functions[name] = replace(definition, signature=followed)
 
 
 def did_you_mean(name: str, known: Any) -> str:

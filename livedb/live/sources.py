@@ -46,7 +46,7 @@ class FunctionSource:
         try:
             function = self.definition
             if function.kind != "query":
-                raise FunctionTypeError(  # noqa: TRY301  # one way out for every error
+                raise FunctionTypeError(  # one way out for every error
                     f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"
                 )
             args = function.check_arguments(self.args)

@@ -16,21 +16,24 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import traitlets
 
-from livedb.client.backend import Backend, ChangeNotice, Params, Subscription
+from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
 from livedb.clock import SystemClock
-from livedb.errors import ClosedError, HandleError
+from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
+from livedb.ids import table_number_of
 from livedb.interchange.arrow import FieldType, documents_to_arrow
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
-from livedb.live.result import TableResult
+from livedb.live.result import DocumentsResult, Result, TableResult
 from livedb.notebook.rows import RowChange, RowState, state_of_value
+from livedb.schema.catalog import Catalog
+from livedb.schema.validators import REFUSED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +96,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def __init__(
         self,
         backend: Backend,
-        follow: Callable[[Callable[[ChangeNotice], None]], Subscription],
+        follow: Callable[[OnChange], Subscription],
         *,
         title: str | None = None,
     ) -> None:
@@ -105,15 +108,24 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Guards the shown state; nothing else is locked while it is held."""
         self._changed = threading.Condition()
         self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
+        self._wakes: tuple[Callable[[], None], ...] = ()
+        """Each wakes one `aio()`."""
+        self._ended = threading.Event()
+        """Nothing will change any more: this handle or its workspace was closed."""
         self._widget: LiveTable | None = None
         self._made: tuple[LiveState | None, pa.Table] | None = None
+        self._known_fields: tuple[LiveState | None, Mapping[str, FieldType] | None] | None = None
         mine = weakref.ref(self)
         is_ready = False
 
-        def hear(notice: ChangeNotice) -> None:
+        def hear(notice: ChangeNotice | None) -> None:
             # The first change may come before `follow` has returned; the pull below has it.
             handle = mine() if is_ready else None
-            if handle is not None:
+            if handle is None:
+                return
+            if notice is None:
+                handle._end()
+            else:
                 handle._hear(notice)
 
         self._subscription = follow(hear)
@@ -187,6 +199,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             self._changed.notify_all()
         if self._widget is not None:
             self._widget.notify(_row_change(notice))
+        for wake in self._wakes:
+            wake()
         for observer in self._observers:
             _deliver(observer, notice)
 
@@ -232,7 +246,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 left = None if deadline is None else deadline - _CLOCK.monotonic_s()
                 if left is not None and left <= 0:
                     return False
-                if not self._closing.alive:
+                if self._ended.is_set():
                     raise ClosedError(f"The live handle {self.title} is closed")
                 self._changed.wait(left)
         return True
@@ -244,22 +258,28 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     async def aio(self) -> AsyncIterator[T_co]:
         """The value now and after each change, for `async for value in handle.aio():`.
 
-        A reader slower than the changes sees the newest value, not every one.
+        A reader slower than the changes sees the newest value, not every one. It ends when the
+        handle or its workspace is closed.
         """
         loop = asyncio.get_running_loop()
-        wake = asyncio.Event()
+        event = asyncio.Event()
 
-        def hear(_: ChangeNotice) -> None:
-            loop.call_soon_threadsafe(wake.set)
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended, and this with it
+                loop.call_soon_threadsafe(event.set)
 
-        self._observers = (*self._observers, hear)
+        self._wakes = (*self._wakes, wake)
         try:
             while True:
-                wake.clear()
+                event.clear()
                 yield self.value
-                await wake.wait()
+                if self._ended.is_set():
+                    return
+                await event.wait()
+                if self._ended.is_set():
+                    return
         finally:
-            self._observers = tuple(each for each in self._observers if each is not hear)
+            self._wakes = tuple(each for each in self._wakes if each is not wake)
 
     def refresh(self) -> None:
         """Run the query again although no document it read has changed."""
@@ -277,8 +297,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         widget, self._widget = self._widget, None
         if widget is not None:
             widget.close()
+        self._end()
+
+    def _end(self) -> None:
+        """Let everybody who waits for a change go."""
         with self._changed:
+            self._ended.set()
             self._changed.notify_all()
+        for wake in self._wakes:
+            wake()
 
     @property
     def is_closed(self) -> bool:
@@ -313,8 +340,25 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         definition = self._subscription.definition()
-        returns = None if definition is None else definition.signature.returns
-        return fields_of(returns) if returns is not None else None
+        if definition is None:
+            return None
+        returns = definition.signature.returns
+        return self._fields_of_table() if returns is None else fields_of(returns)
+
+    def _fields_of_table(self) -> Mapping[str, FieldType] | None:
+        """The fields of the table whose documents these are: no annotation says it.
+
+        Only of whole documents, as their table's schema has them; others may be anything. None
+        when they are not, and when there are none.
+        """
+        state = self._shown
+        known = self._known_fields
+        if known is None or known[0] is not state:
+            known = self._known_fields = (
+                state,
+                _fields_of_documents(self._backend.catalog(), state.result if state else None),
+            )
+        return known[1]
 
     def _frame_number(self) -> int | None:
         return self._shown_number
@@ -471,6 +515,22 @@ def _states_at_once(
     number, states = backend.states_at_once([handle._subscription for handle in handles])
     known = [handle for handle in handles if handle._subscription in states]
     return number, {handle: states[handle._subscription] for handle in known}
+
+
+def _fields_of_documents(catalog: Catalog, result: Result | None) -> Mapping[str, FieldType] | None:
+    if not isinstance(result, DocumentsResult) or not result.ids:
+        return None
+    try:
+        numbers = set(map(table_number_of, result.ids))
+    except InvalidIdError:
+        return None
+    table = catalog.by_number(min(numbers))
+    if len(numbers) > 1 or table is None or table.definition.document is None:
+        return None
+    fits = table.definition.whole_document().compiled
+    if any(fits(dict(row), None) is REFUSED for row in result.value()):
+        return None
+    return fields_of(table.definition)
 
 
 def _row_state(

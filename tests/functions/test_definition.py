@@ -1,0 +1,308 @@
+"""Definitions: arguments and results by annotation or by hand, modules, names, warnings."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+import types
+import warnings
+
+import pytest
+
+import livedb
+from livedb import UNSET, Missing, v
+from livedb.errors import (
+    ArgumentValidationError,
+    FunctionNotFoundError,
+    LivedbError,
+    ReturnsValidationError,
+    SchemaDefinitionError,
+)
+from livedb.functions.purity import ImpureFunctionWarning
+
+NUMBERS = [1, 2, 3]
+
+
+# -- arguments and results -------------------------------------------------------------------------
+
+
+def test_annotations_are_the_validators(memory):
+    @memory.query
+    def repeat(ctx, text: str, times: int = 2, *, loud: bool = False) -> str:
+        """Repeats text."""
+        return (text.upper() if loud else text) * times
+
+    assert repeat("ab") == "abab"
+    assert repeat("a", 3, loud=True) == "AAA"
+    assert repeat(text="a", times=3.0) == "aaa"
+    assert repeat.__doc__ == "Repeats text."
+    assert str(inspect.signature(repeat)).startswith("(text: 'str', times: 'int' = 2")
+    assert repeat.__wrapped__(None, "x") == "xx"
+    for wrong in ({"text": 1}, {}, {"text": "a", "times": 1.5}, {"text": "a", "more": 1}):
+        with pytest.raises(ArgumentValidationError) as caught:
+            repeat(**wrong)
+        assert caught.value.code == "ArgumentValidationError"
+        assert str(caught.value).startswith("repeat: ")
+    with pytest.raises(TypeError, match="positional arguments"):
+        repeat("a", 2, False, 4)
+    with pytest.raises(TypeError, match="multiple values for argument 'text'"):
+        repeat("a", text="b")
+
+
+def test_validators_given_by_hand_win(memory):
+    @memory.query(args={"low": v.number(), "tag": v.optional(v.string())}, returns=v.string())
+    def shown(ctx, low, tag=UNSET):
+        return 7 if tag == "wrong" else f"{low!r} {tag!r}"
+
+    assert shown(low=3) == "3.0 UNSET"
+    assert shown(low=1, tag="x") == "1.0 'x'"
+    with pytest.raises(ArgumentValidationError):
+        shown(low="3")
+    with pytest.raises(ArgumentValidationError):
+        shown(low=1, other=2)
+    with pytest.raises(ReturnsValidationError):
+        shown(low=1, tag="wrong")
+
+
+def test_a_trailing_underscore_is_dropped_on_the_wire(memory):
+    @memory.query
+    def between(ctx, from_: int, to: int):
+        return from_, to
+
+    assert between(from_=1, to=2) == between(1, 2) == (1, 2)
+    assert between(**{"from": 1}, to=2) == (1, 2)
+    assert set(between.definition.signature.args.fields) == {"from", "to"}
+
+
+def test_an_argument_that_may_be_absent_becomes_unset(memory):
+    @memory.query
+    def maybe(ctx, note: str | Missing):
+        return note is UNSET
+
+    assert maybe() is True
+    assert maybe(note="x") is False
+    assert maybe(note=UNSET) is True
+
+
+def test_further_arguments_are_taken_by_kwargs(memory):
+    @memory.query
+    def free(ctx, **rest: int):
+        return rest
+
+    assert free(a=1, b=2) == {"a": 1, "b": 2}
+    with pytest.raises(ArgumentValidationError):
+        free(a="x")
+
+
+def test_a_default_is_used_when_the_argument_is_absent(memory):
+    @memory.query
+    def limited(ctx, count: int = 5):
+        return count
+
+    assert limited() == 5
+    assert limited.live().value == 5
+
+
+def test_arguments_are_private_copies(memory):
+    given = {"tags": ["x"]}
+
+    @memory.query
+    def change(ctx, what: dict):
+        what["tags"].append("y")
+        return what
+
+    assert change(what=given) == {"tags": ["x", "y"]}
+    assert given == {"tags": ["x"]}
+
+
+def test_a_function_without_a_context_is_refused(memory):
+    with pytest.raises(SchemaDefinitionError, match="context"):
+
+        @memory.query
+        def nothing():
+            return 1
+
+
+def test_a_result_without_annotation_may_be_anything_a_caller_can_use(memory):
+    @memory.query
+    def odd(ctx):
+        return (x for x in [1, 2])
+
+    assert list(odd()) == [1, 2]
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def test_a_function_is_found_by_name(memory):
+    @memory.query
+    def open_tasks(ctx):
+        return 1
+
+    @memory.mutation(name="other")
+    def add(ctx):
+        return 2
+
+    assert memory.functions == ["open_tasks", "other"]
+    assert memory.function("open_tasks")() == 1
+    assert memory.function("other")() == 2
+    with pytest.raises(FunctionNotFoundError) as caught:
+        memory.function("open_task")
+    assert str(caught.value) == ("Could not find function 'open_task'. Did you mean 'open_tasks'?")
+    assert caught.value.code == "FunctionPathNotFound"
+
+
+def test_an_older_decorated_function_follows_its_name(memory):
+    @memory.query
+    def f(ctx):
+        return 1
+
+    old = f
+
+    @memory.query
+    def f(ctx, n: int):
+        return n
+
+    assert old(n=3) == 3
+    assert old.definition.version == f.definition.version
+
+
+def test_functions_and_db_cannot_be_pickled(memory):
+    @memory.query
+    def f(ctx):
+        return 1
+
+    for unpicklable in (f, memory, f.live()):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(unpicklable)
+
+
+def test_defining_inside_a_function_is_refused(memory):
+    @memory.mutation
+    def define(ctx):
+        @memory.query
+        def inner(ctx):
+            return 1
+
+    with pytest.raises(LivedbError, match="cannot define a function"):
+        define()
+
+    @memory.mutation
+    def define_table(ctx):
+        @memory.table("a")
+        class A:
+            n: int
+
+    with pytest.raises(LivedbError, match="cannot define a table"):
+        define_table()
+
+
+# -- modules ---------------------------------------------------------------------------------------
+
+MODULE = """
+import livedb
+from livedb import define_schema, define_table, v
+from livedb import internal_mutation, internal_query, mutation, query
+
+schema = define_schema({"notes": define_table({"text": v.string(), "rank": v.number()})
+    .index("by_rank", ["rank"])})
+
+@query
+def ranked(ctx, low: float = 0):
+    notes = ctx.db.query("notes").with_index("by_rank", lambda q: q.gte("rank", low))
+    return [note.text for note in notes]
+
+@mutation(args={"text": v.string(), "rank": v.number()}, returns=v.id("notes"))
+def add(ctx, text, rank):
+    ctx.run_mutation("pkg/notes:log", text=text)
+    return ctx.db.insert("notes", {"text": text, "rank": rank})
+
+@internal_mutation
+def log(ctx, text: str):
+    ctx.db.insert("log", {"text": text})
+
+@internal_query
+def hidden(ctx):
+    return ctx.db.count("log")
+
+def helper(ctx):
+    return 1
+"""
+
+
+@pytest.fixture
+def module():
+    made = types.ModuleType("pkg.notes")
+    sys.modules["pkg.notes"] = made
+    exec(MODULE, vars(made))
+    yield made
+    del sys.modules["pkg.notes"]
+
+
+def test_a_module_is_pushed_with_schema_and_functions(db, module):
+    assert sorted(db.push(module)) == [
+        "pkg/notes:add",
+        "pkg/notes:hidden",
+        "pkg/notes:log",
+        "pkg/notes:ranked",
+    ]
+    add, ranked = db.function("pkg/notes:add"), db.function("pkg/notes:ranked")
+    add(text="b", rank=2)
+    add(text="a", rank=1)
+    assert ranked() == ["a", "b"]
+    assert ranked(low=2) == ["b"]
+    assert db["log"].count() == 2
+    assert db["notes"].schema.indexes[0].name == "by_rank"
+    assert db.function("pkg/notes:hidden").definition.visibility == "internal"
+    assert module.helper(None) == 1
+    assert module.ranked.__name__ == "ranked"
+    with pytest.raises(livedb.SchemaEnforcementError):
+        db["notes"].insert({"text": "x"})
+
+
+def test_pushing_again_redefines(db, module):
+    db.push(module)
+    handle = db.function("pkg/notes:ranked").live()
+    db.function("pkg/notes:add")(text="a", rank=1)
+
+    def ranked(ctx, low: float = 0):
+        return ["redefined"]
+
+    ranked.__module__ = module.__name__
+    module.ranked = livedb.query(ranked)
+    before = db.number
+    db.push(module)
+    assert handle.value == ["redefined"]
+    assert db.number == before  # the schema is as it was
+
+
+def test_only_functions_of_the_module_itself_are_pushed(memory, module):
+    other = types.ModuleType("other")
+    other.add = module.add
+    assert memory.push(other) == []
+
+
+# -- warnings --------------------------------------------------------------------------------------
+
+
+def test_a_query_that_reads_a_global_list_warns_once(memory):
+    with pytest.warns(ImpureFunctionWarning, match="total: it reads the global 'NUMBERS'") as found:
+
+        @memory.query
+        def total(ctx):
+            return sum(NUMBERS) + len(NUMBERS)
+
+    assert len(found) == 1
+    assert total() == 9
+
+
+def test_pure_functions_are_not_warned_of(memory):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        @memory.query
+        def pure(ctx):
+            return inspect.cleandoc("x"), ctx.now.isoformat()[:0]
+
+    assert pure()[0] == "x"

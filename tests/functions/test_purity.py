@@ -1,0 +1,37 @@
+"""Warnings of what a function depends on and livedb cannot see change."""
+
+from __future__ import annotations
+
+import pytest
+
+from livedb.functions.definition import define
+from livedb.functions.purity import impurities
+from tests.functions import impure
+
+
+@pytest.mark.parametrize(
+    "name, advice",
+    [
+        ("now", "Use ctx.now"),
+        ("today", "Use ctx.now.date()"),
+        ("clock", "Use ctx.now"),
+        ("dice", "Use ctx.random"),
+        ("token", "Use ctx.random"),
+        ("name", "Use ctx.random"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_clocks_and_randomness_name_what_to_use_instead(name, advice, kind):
+    (message,) = impurities(define(getattr(impure, name), kind=kind))
+    assert advice in message
+
+
+def test_a_global_list_concerns_queries_only():
+    for name in ("numbers", "table"):
+        (message,) = impurities(define(getattr(impure, name), kind="query"))
+        assert f"the global {({'numbers': 'NUMBERS', 'table': 'TABLE'})[name]!r}" in message
+        assert impurities(define(getattr(impure, name), kind="mutation")) == []
+
+
+def test_constants_functions_and_the_context_are_fine():
+    assert impurities(define(impure.fine, kind="query")) == []

@@ -1,0 +1,829 @@
+"""Live handles: what is run again, what is told, and that all of a workspace move together."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+
+import pytest
+
+from livedb import UNSET, Missing
+from livedb.errors import (
+    ApplicationError,
+    ArgumentValidationError,
+    ClosedError,
+    FunctionTypeError,
+    HandleError,
+    SqlError,
+)
+
+
+def until(condition, seconds=10.0):
+    """Wait for what another thread brings about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def shop(db):
+    @db.table("items", indexes={"by_kind": ["kind", "price"]})
+    class Item:
+        kind: str
+        price: int = 0
+
+    @db.query
+    def of_kind(ctx, kind: str) -> list[Item]:
+        return ctx.db.query(Item).with_index("by_kind", kind=kind).collect()
+
+    @db.query
+    def total(ctx) -> int:
+        return sum(item.price for item in ctx.db.query(Item))
+
+    db.of_kind, db.total = of_kind, total
+    return db
+
+
+def prices(handle):
+    return [item["price"] for item in handle.value]
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def test_a_handle_read_after_a_commit_shows_it(shop):
+    handle = shop.of_kind.live(kind="a")
+    assert handle.value == []
+    made = shop["items"].insert({"kind": "a", "price": 1})
+    assert prices(handle) == [1]
+    assert handle.version == shop.number
+    shop["items"].patch(made, {"price": 2})
+    assert prices(handle) == [2]
+    shop["items"].delete(made)
+    assert handle.value == []
+    assert handle.error is None
+
+
+def test_a_value_is_the_handles_own_copy(shop):
+    shop["items"].insert({"kind": "a"})
+    first, second = shop.of_kind.live(kind="a"), shop.of_kind.live(kind="a")
+    first.value[0]["price"] = 99
+    assert prices(second) == [0]
+    assert second.value[0].kind == "a"
+
+
+def test_frames_of_a_handle(shop):
+    shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
+    handle = shop.of_kind.live(kind="a")
+    assert handle.df["price"].tolist() == [0, 1, 2]
+    dtypes = handle.df.dtypes
+    empty = shop.of_kind.live(kind="none")
+    assert empty.df.dtypes.equals(dtypes)
+    assert handle.to_arrow().num_rows == 3
+
+
+# -- work ------------------------------------------------------------------------------------------
+
+
+def test_what_was_not_touched_is_not_run_again(shop):
+    shop["items"].insert([{"kind": "a"}, {"kind": "b"}])
+    a, b = shop.of_kind.live(kind="a"), shop.of_kind.live(kind="b")
+    assert (a.runs, b.runs) == (1, 1)
+    shop["items"].insert({"kind": "b"})
+    shop["other"].insert({})
+    assert len(a.value) == 1
+    assert len(b.value) == 2
+    assert (a.runs, b.runs) == (1, 2)
+
+
+def test_a_query_beyond_its_limit_is_not_touched(memory):
+    @memory.query
+    def oldest(ctx):
+        return ctx.db.query("a").take(2)
+
+    memory["a"].insert([{"n": 0}, {"n": 1}])
+    handle = oldest.live()
+    memory["a"].insert({"n": 2})
+    assert len(handle.value) == 2
+    assert handle.runs == 1
+    memory["a"].delete(handle.value[0]["_id"])
+    assert [row["n"] for row in handle.value] == [1, 2]
+
+
+def test_equal_handles_share_one_run(shop):
+    shop["items"].insert({"kind": "a"})
+    handles = [shop.of_kind.live(kind="a") for _ in range(10)]
+    handles.append(shop.of_kind.live("a"))
+    assert [handle.runs for handle in handles] == [1] * 11
+    shop["items"].insert({"kind": "a"})
+    assert [len(handle.value) for handle in handles] == [2] * 11
+    assert [handle.runs for handle in handles] == [2] * 11
+    assert shop.statistics().live["live_queries"] == 1
+
+
+def test_one_commit_runs_a_touched_query_once(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+    memory["a"].insert([{"n": n} for n in range(20)])
+    assert handle.value == 20
+    assert handle.runs == 2
+
+
+def test_what_did_not_change_is_not_told(memory):
+    @memory.query
+    def any_large(ctx):
+        return any(row.n > 100 for row in ctx.db.query("a"))
+
+    memory["a"].insert({"n": 1})
+    handle, heard = any_large.live(), []
+    handle.observe(lambda h: heard.append(h.value))
+    memory["a"].insert({"n": 2})
+    assert handle.value is False
+    memory["a"].insert({"n": 200})
+    until(lambda: heard)
+    assert heard == [True]
+    assert handle.runs == 3
+
+
+def test_a_change_that_python_calls_equal_is_told(memory):
+    row = memory["a"].insert({"x": True})
+
+    @memory.query
+    def x(ctx):
+        return ctx.db.get(row)["x"]
+
+    handle, heard, named = x.live(), [], []
+    handle.observe(lambda h: heard.append(h.value))
+    handle.observe(lambda change: named.append(change["new"]), names="value")
+    memory["a"].patch(row, {"x": 1})
+    until(lambda: heard)
+    assert type(heard[0]) is int
+    assert [type(value) for value in named] == [int]
+
+
+# -- one number ------------------------------------------------------------------------------------
+
+
+def test_all_handles_stand_at_one_number(shop):
+    first, second, total = (
+        shop.of_kind.live(kind="a"),
+        shop.of_kind.live(kind="b"),
+        shop.total.live(),
+    )
+    by_sql = shop.sql("select count(*) as n from items").live()
+
+    @shop.mutation
+    def move(ctx):
+        item = ctx.db.query("items").with_index("by_kind", kind="a").first()
+        ctx.db.patch(item._id, {"kind": "b"})
+
+    shop["items"].insert([{"kind": "a", "price": n} for n in range(4)])
+    mixed = []
+
+    def look(_):
+        with shop.snapshot():
+            together = len(first.value) + len(second.value)
+            numbers = {h.version for h in (first, second, total, by_sql)}
+        if together != 4 or len(numbers) != 1:
+            mixed.append((together, numbers))
+
+    for handle in (first, second):
+        handle.observe(look)
+    for _ in range(4):
+        move()
+    until(lambda: len(second.value) == 4)
+    assert mixed == []
+    assert {h.version for h in (first, second, total, by_sql)} == {shop.number}
+
+
+def test_a_snapshot_freezes_every_handle(shop):
+    shop["items"].insert({"kind": "a", "price": 1})
+    items, total = shop.of_kind.live(kind="a"), shop.total.live()
+    with shop.snapshot() as number:
+        assert number == shop.number
+        shop["items"].insert({"kind": "a", "price": 2})
+        assert (prices(items), total.value) == ([1], 1)
+        assert items.version == total.version == number
+        with shop.snapshot() as inner:
+            assert inner == number
+        assert total.value == 1
+        assert len(items.df) == 1
+    assert (prices(items), total.value) == ([1, 2], 3)
+    assert items.version == shop.number
+
+
+# -- diffs -----------------------------------------------------------------------------------------
+
+
+def test_followers_are_told_which_rows_changed(shop):
+    kept, changed, gone = shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
+    notices = []
+    definition = shop.of_kind.definition
+    subscription = shop.backend.follow_function(definition, {"kind": "a"}, notices.append)
+
+    @shop.mutation
+    def edit(ctx):
+        ctx.db.patch(changed, {"price": 50})
+        ctx.db.delete(gone)
+        return ctx.db.insert("items", {"kind": "a", "price": 10})
+
+    new = edit()
+    until(lambda: notices)
+    diff = notices[0].diff
+    assert (diff.added, diff.removed, diff.changed) == ((new,), (gone,), (changed,))
+    assert diff.is_reordered is False
+    shop["items"].patch(kept, {"price": 99})
+    until(lambda: len(notices) == 2)
+    assert notices[1].diff.changed == (kept,)
+    assert notices[1].diff.is_reordered is True
+    subscription.close()
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def test_an_error_is_a_state_and_passes(memory):
+    row = memory["a"].insert({"n": 1})
+
+    @memory.query
+    def picky(ctx):
+        n = ctx.db.get(row)["n"]
+        if n < 0:
+            raise ApplicationError({"n": n})
+        return n
+
+    handle = picky.live()
+    memory["a"].patch(row, {"n": -5})
+    assert handle.error.data == {"n": -5}
+    assert handle.value == 1  # the last good one
+    with pytest.raises(ApplicationError):
+        handle.raise_error()
+    memory["a"].patch(row, {"n": 5})
+    assert handle.value == 5
+    assert handle.error is None
+    handle.raise_error()
+
+
+def test_a_query_that_fails_at_once_recovers(memory):
+    @memory.query
+    def first(ctx):
+        return ctx.db.query("a").first()["n"]
+
+    handle = first.live()
+    assert isinstance(handle.error, TypeError)
+    assert handle.value is None
+    memory["a"].insert({"n": 3})
+    assert (handle.value, handle.error) == (3, None)
+
+
+def test_a_result_that_is_no_value_is_an_error_of_the_handle(memory):
+    @memory.query
+    def odd(ctx):
+        return {1, 2}
+
+    assert odd.live().error.code == "InvalidValue"
+
+
+def test_a_failing_observer_does_not_keep_others_from_hearing(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle, heard = count.live(), []
+    handle.observe(lambda h: 1 / 0)
+    handle.observe(lambda h: heard.append(h.value))
+    other = count.live()
+    other.observe(lambda h: heard.append(h.value))
+    memory["a"].insert({})
+    until(lambda: len(heard) == 2)
+    assert heard == [1, 1]
+
+
+# -- redefinition ----------------------------------------------------------------------------------
+
+
+def test_a_redefined_function_is_followed(shop):
+    shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
+    handle, heard = shop.of_kind.live(kind="a"), []
+    handle.observe(lambda h: heard.append(len(h.value)))
+
+    @shop.query
+    def of_kind(ctx, kind: str):
+        return ctx.db.query("items").with_index("by_kind", kind=kind).take(1)
+
+    assert prices(handle) == [0]
+    until(lambda: heard == [1])
+
+
+def test_arguments_no_longer_taken_are_named_and_come_back(shop):
+    shop["items"].insert({"kind": "a"})
+    handle = shop.of_kind.live(kind="a")
+
+    @shop.query
+    def of_kind(ctx, sort: str):
+        return sort
+
+    assert isinstance(handle.error, ArgumentValidationError)
+    assert "kind" in str(handle.error)
+    assert prices(handle) == [0]
+
+    @shop.query
+    def of_kind(ctx, kind: str):  # noqa: F811
+        return kind
+
+    assert (handle.value, handle.error) == ("a", None)
+
+
+def test_a_query_redefined_as_a_mutation_is_an_error_state(memory):
+    @memory.query
+    def f(ctx):
+        return 1
+
+    handle = f.live()
+
+    @memory.mutation
+    def f(ctx):
+        ctx.db.insert("a", {})
+
+    assert isinstance(handle.error, FunctionTypeError)
+    assert "a" not in memory
+
+
+def test_a_redefined_table_is_followed(memory):
+    @memory.table("a", indexes={"by_n": ["n"]})
+    class A:
+        n: int
+
+    memory["a"].insert([{"n": 2}, {"n": 1}])
+
+    @memory.query
+    def ordered(ctx, index: str):
+        return [row.n for row in ctx.db.query("a").with_index(index)]
+
+    handle, later = ordered.live(index="by_n"), ordered.live(index="by_other")
+    assert handle.value == [1, 2]
+    assert later.error.code == "IndexNotFoundError"
+
+    @memory.table("a", indexes={"by_other": ["n"]})
+    class A:  # noqa: F811
+        n: int
+
+    assert handle.error.code == "IndexNotFoundError"
+    assert later.value == [1, 2]
+
+
+def test_a_table_redefined_with_another_field_keeps_its_queries(memory):
+    @memory.table("a")
+    class A:
+        n: int
+
+    @memory.query
+    def rows(ctx) -> list[A]:
+        return ctx.db.query(A).collect()
+
+    memory["a"].insert({"n": 1})
+    handle = rows.live()
+
+    @memory.table("a")
+    class A:  # noqa: F811
+        n: int
+        note: str | Missing = UNSET
+
+    memory["a"].insert({"n": 2, "note": "x"})
+    assert handle.error is None
+    assert [row.get("note") for row in handle.value] == [None, "x"]
+    assert rows() == handle.value
+
+
+def test_a_dropped_table_is_empty(memory):
+    memory["a"].insert({"n": 1})
+
+    @memory.query
+    def rows(ctx):
+        return ctx.db.query("a").collect()
+
+    handle = rows.live()
+    memory["a"].drop()
+    assert handle.value == []
+    memory["a"].insert({"n": 2})
+    assert [row["n"] for row in handle.value] == [2]
+
+
+def test_refresh_runs_again_without_a_change(memory):
+    outside = [1]
+
+    @memory.query
+    def reads_outside(ctx):
+        return outside[0]
+
+    handle = reads_outside.live()
+    outside[0] = 2
+    assert handle.value == 1
+    handle.refresh()
+    assert handle.value == 2
+
+
+# -- dropping --------------------------------------------------------------------------------------
+
+
+def test_a_dropped_handle_unsubscribes(shop):
+    handle = shop.of_kind.live(kind="a")
+    handle.observe(lambda h: None)
+    assert shop.statistics().live["followed"] == 1
+    del handle
+    gc.collect()
+    until(lambda: shop.statistics().live["followed"] == 0)
+    runs = dict(shop.statistics().runs)
+    shop["items"].insert({"kind": "a"})
+    until(lambda: shop.statistics().live["live_queries"] == 0)
+    assert shop.statistics().runs["of_kind"] == runs["of_kind"]
+
+
+def test_handles_in_cycles_are_collected_anywhere_without_a_deadlock(memory):
+    @memory.query
+    def count(ctx, n: int):
+        gc.collect()  # inside a transition: its locks are held by this very thread
+        return ctx.db.count("a") + n
+
+    for n in range(5):
+        handle = count.live(n=n)
+        handle.observe(lambda h, handle=handle: handle)  # a cycle
+        del handle
+        memory["a"].insert({})
+    kept = count.live(n=100)
+    until(lambda: memory.statistics().live["followed"] == 1)
+    assert kept.value == 105
+
+
+def test_a_closed_handle_keeps_its_value(shop):
+    shop["items"].insert({"kind": "a"})
+    handle = shop.of_kind.live(kind="a")
+    handle.close()
+    handle.close()
+    shop["items"].insert({"kind": "a"})
+    assert len(handle.value) == 1
+    assert handle.is_closed
+    assert "closed" in repr(handle)
+    until(lambda: shop.statistics().live["followed"] == 0)
+    with pytest.raises(ClosedError):
+        handle.wait(timeout=1)
+
+
+def test_a_handle_outlives_its_workspace_as_a_value(tmp_path):
+    import livedb
+
+    with livedb.open(tmp_path / "w") as db:
+        db["a"].insert({"n": 1})
+        handle = db["a"].order("asc").live()
+        assert handle.value[0]["n"] == 1
+    assert handle.value[0]["n"] == 1
+    assert len(handle.df) == 1
+    handle.close()
+
+
+def test_results_that_read_the_time_are_not_kept(memory):
+    @memory.query
+    def stamped(ctx):
+        return ctx.random.random()
+
+    @memory.query
+    def pure(ctx):
+        return ctx.db.count("a")
+
+    first = stamped.live()
+    seen = first.value
+    first.close()
+    assert stamped.live().value != seen
+    first = pure.live()
+    first.close()
+    again = pure.live()
+    assert again.runs == 1
+
+
+# -- where handles may be read ---------------------------------------------------------------------
+
+
+def test_a_handle_cannot_be_read_inside_a_function(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+
+    @memory.query
+    def reads(ctx):
+        return handle.value
+
+    with pytest.raises(HandleError, match="cannot be read inside"):
+        reads()
+    for attempt in (lambda: handle.df, lambda: handle.version):
+
+        @memory.mutation(name="attempt")
+        def reads_too(ctx, attempt=attempt):
+            attempt()
+
+        with pytest.raises(HandleError):
+            reads_too()
+
+    @memory.query
+    def lives(ctx):
+        return count.live()
+
+    with pytest.raises(FunctionTypeError, match=r"\.live\(\) cannot be called inside"):
+        lives()
+
+
+# -- observers, waiting ----------------------------------------------------------------------------
+
+
+def test_an_observer_may_mutate(memory):
+    @memory.query
+    def inbox(ctx):
+        return ctx.db.query("inbox").collect()
+
+    @memory.query
+    def done(ctx):
+        return ctx.db.count("done")
+
+    @memory.mutation
+    def work(ctx):
+        for row in ctx.db.query("inbox").collect():
+            ctx.db.delete(row._id)
+            ctx.db.insert("done", {})
+
+    handle, finished = inbox.live(), done.live()
+    handle.observe(lambda h: work() if h.value else None)
+    for _ in range(10):
+        memory["inbox"].insert({})
+    until(lambda: finished.value == 10 and handle.value == [])
+
+
+def test_an_observer_runs_with_no_lock_held(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+    results = []
+
+    def observer(h):
+        other = threading.Thread(
+            target=lambda: results.append((memory["a"].insert({"by": "other"}), h.value))
+        )
+        h.unobserve(observer)
+        other.start()
+        other.join(10)
+        results.append(other.is_alive())
+
+    handle.observe(observer)
+    memory["a"].insert({})
+    until(lambda: len(results) == 2)
+    assert results[1] is False
+    assert results[0][1] == 2
+
+
+def test_unobserve_stops(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle, first, second = count.live(), [], []
+    handle.observe(first.append)
+    handle.observe(second.append)
+    handle.unobserve(first.append)
+    memory["a"].insert({})
+    until(lambda: second)
+    assert first == []
+
+
+def test_wait_returns_with_the_next_change(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+    assert handle.wait(timeout=0.01) is False
+    version = handle.version
+    timer = threading.Timer(0.05, lambda: memory["a"].insert({}))
+    timer.start()
+    assert handle.wait(timeout=10) is True
+    assert handle.value == 1
+    assert handle.wait(timeout=10, after=version) is True
+    timer.join()
+
+
+def test_closing_ends_a_wait(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+    threading.Timer(0.05, handle.close).start()
+    with pytest.raises(ClosedError):
+        handle.wait(timeout=10)
+
+
+def test_async_iteration_gives_the_newest_value_and_ends_when_closed(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+
+    async def follow():
+        seen = []
+        async for value in handle.aio():
+            seen.append(value)
+            if value == 3:
+                threading.Timer(0.02, handle.close).start()
+            else:
+                await asyncio.to_thread(memory["a"].insert, {})
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(follow(), 20))
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 3)
+
+
+@pytest.mark.parametrize("by", ["wait", "aio"])
+def test_closing_the_workspace_ends_waits(by):
+    import livedb
+
+    db = livedb.open()
+
+    @db.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle = count.live()
+    threading.Timer(0.05, db.close).start()
+
+    async def follow():
+        return [value async for value in handle.aio()]
+
+    if by == "wait":
+        with pytest.raises(ClosedError):
+            handle.wait(timeout=10)
+    else:
+        assert asyncio.run(asyncio.wait_for(follow(), 10)) == [0]
+
+
+def test_traits_can_be_observed_by_name(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle, changes = count.live(), []
+    handle.observe(lambda change: changes.append((change["old"], change["new"])), names="value")
+    memory["a"].insert({})
+    assert handle.value == 1
+    until(lambda: changes)
+    assert changes == [(0, 1)]
+
+
+def test_observers_never_see_the_number_go_back(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    handle, seen = count.live(), []
+    handle.observe(lambda change: seen.append(change["new"]), names="value")
+
+    def write():
+        for _ in range(50):
+            memory["a"].insert({})
+            _ = handle.value
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert handle.value == 200
+    shown = list(seen)
+    assert len(shown) == len(set(shown))
+
+
+# -- live SQL --------------------------------------------------------------------------------------
+
+
+def test_live_sql_is_run_again_only_when_a_table_it_reads_is_touched(db):
+    db["a"].insert({"n": 1})
+    db["b"].insert({"n": 1})
+    handle = db.sql("select sum(n)::bigint as total from a").live()
+    assert handle.to_arrow().to_pylist() == [{"total": 1}]
+    runs = handle.runs
+    db["b"].insert({"n": 5})
+    assert handle.to_arrow().to_pylist() == [{"total": 1}]
+    assert handle.runs == runs
+    db["a"].insert({"n": 5})
+    assert handle.to_arrow().to_pylist() == [{"total": 6}]
+    assert handle.runs == runs + 1
+
+
+def test_equal_sql_with_equal_parameters_is_shared(db):
+    db["a"].insert([{"n": n} for n in range(4)])
+    text = "select count(*) as n from a where n >= $low"
+    one, two, other = (
+        db.live_sql(text, {"low": 1}),
+        db.live_sql(text, {"low": 1}),
+        db.live_sql(text, {"low": 2}),
+    )
+    assert [h.value.to_pylist()[0]["n"] for h in (one, two, other)] == [3, 3, 2]
+    assert db.statistics().live["live_queries"] == 2
+
+
+def test_live_sql_that_fails_recovers_when_its_table_comes(memory):
+    handle = memory.live_sql("select count(*) as n from later")
+    assert isinstance(handle.error, SqlError)
+    memory["later"].insert({})
+    assert handle.error is None
+    assert handle.value.to_pylist() == [{"n": 1}]
+
+
+def test_a_whole_table_can_be_followed(db):
+    db["a"].insert([{"n": n} for n in range(3)])
+    handle = db["a"].live()
+    assert handle.df["n"].tolist() == [0, 1, 2]
+    db["a"].insert({"n": 3})
+    assert handle.df["n"].tolist() == [0, 1, 2, 3]
+    assert handle.title == "a"
+
+
+def test_a_query_that_reads_sql_follows_its_tables(db):
+    db["a"].insert({"n": 1})
+
+    @db.query
+    def total(ctx):
+        return ctx.db.sql("select sum(n)::bigint as total from a")[0]["total"]
+
+    handle, by_rows = total.live(), db["a"].order("asc").live()
+    for n in range(2, 5):
+        db["a"].insert({"n": n})
+        assert handle.value == sum(row["n"] for row in by_rows.value)
+    runs = handle.runs
+    db["b"].insert({})
+    assert handle.value == 10
+    assert handle.runs == runs
+
+
+# -- narrowed tables -------------------------------------------------------------------------------
+
+
+def test_narrowed_tables_are_live_and_equal_ones_shared(shop):
+    shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
+    one = shop["items"].with_index("by_kind", kind="a").order("desc").live()
+    two = shop["items"].with_index("by_kind", kind="a").order("desc").live()
+    assert prices(one) == prices(two) == [2, 1, 0]
+    assert one.runs == 1
+    shop["items"].insert({"kind": "b"})
+    assert one.runs == 1
+    shop["items"].insert({"kind": "a", "price": 7})
+    assert prices(one) == [7, 2, 1, 0]
+
+
+def test_filters_built_by_code_are_not_confused(shop):
+    shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
+    found = []
+    for n in range(3):
+        handle = shop["items"].filter(lambda q, n=n: q.eq(q.field("price"), n)).live()
+        found.append(prices(handle))
+        handle.close()
+        gc.collect()
+    assert found == [[0], [1], [2]]
+
+
+def test_the_frame_of_a_query_without_annotations_has_the_tables_types(shop):
+    @shop.query
+    def bare(ctx):
+        return ctx.db.query("items").collect()
+
+    @shop.query
+    def reshaped(ctx):
+        return [{"_id": i._id, "price": str(i.price)} for i in ctx.db.query("items")]
+
+    @shop.table("spare")
+    class Spare:
+        note: str | None
+        size: int | Missing = UNSET
+
+    @shop.query
+    def spares(ctx):
+        return ctx.db.query(Spare).collect()
+
+    shop["spare"].insert({"note": None})
+    assert [str(spares.live().to_arrow().schema.field(n).type) for n in ("note", "size")] == [
+        "string",
+        "int64",
+    ]
+    shop["items"].insert({"kind": "a", "price": 1})
+    typed = shop.of_kind.live(kind="a").to_arrow().schema
+    assert set(bare.live().to_arrow().schema) == set(typed)
+    assert reshaped.live().to_arrow().to_pylist()[0]["price"] == "1"
+    assert shop["items"].with_index("by_kind", kind="a").live().to_arrow().schema.names
