@@ -1,0 +1,1 @@
+"""Interchange: Arrow, frames, files in and out."""

@@ -1,7 +1,7 @@
 """Documents as Arrow tables, typed by the schema and never by the data where a schema speaks.
 
 A column's type is decided by the field's validator, so an empty result, a result full of nulls and
-a full one have the same Arrow schema. Only fields without any schema type are inferred, by one fixed
+a full one have the same Arrow schema. Only fields without any schema type are inferred, by a fixed
 rule (`infer_fields`). Null and absent both become an Arrow null; functions tell them apart.
 
 What has no column type of its own (`v.any()`, records, unions of several types) is JSON text in
@@ -154,7 +154,7 @@ def field_arrow_type(kind: FieldType, element: pa.DataType | None = None) -> pa.
     return element or _SCALAR_TYPES.get(kind, pa.string())
 
 
-def json_field(name: str) -> pa.Field:
+def json_field(name: str) -> pa.Field[Any]:
     """The Arrow field of a column of JSON text, marked as such for whoever reads it again."""
     return marked(pa.field(name, pa.string()), "json")
 
@@ -184,7 +184,7 @@ def _names(documents: Iterable[Mapping[str, Value]]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(documents)))
 
 
-def _arrow_field(name: str, fields: Fields) -> pa.Field:
+def _arrow_field(name: str, fields: Fields) -> pa.Field[Any]:
     kind = fields[name]
     if kind not in _SCALAR_TYPES and name not in fields.arrow:
         return json_field(name)
@@ -192,7 +192,9 @@ def _arrow_field(name: str, fields: Fields) -> pa.Field:
     return marked(field, "int64") if kind == "int64" else field
 
 
-def _column(name: str, kind: FieldType, arrow: pa.DataType | None, values: list[Value]) -> pa.Array:
+def _column(
+    name: str, kind: FieldType, arrow: pa.DataType | None, values: list[Value]
+) -> pa.Array[Any]:
     allowed = _PYTHON_TYPES.get(kind)
     if allowed is not None:
         for found in set(map(type, values)) - {type(None)} - allowed:

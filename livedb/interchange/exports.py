@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -140,7 +141,7 @@ def _publish(
 
 
 def _copy(
-    table: pa.Table, temporary: Path, options: str, column: Callable[[pa.Field], str]
+    table: pa.Table, temporary: Path, options: str, column: Callable[[pa.Field[Any]], str]
 ) -> None:
     """Let a DuckDB of our own write the file; `column` gives the SQL of one field."""
     if not table.num_columns:
@@ -161,12 +162,12 @@ def _copy(
         )
 
 
-def _csv_column(field: pa.Field) -> str:
+def _csv_column(field: pa.Field[Any]) -> str:
     name = quoted(field.name)
     return f"base64({name}::BLOB)" if _is_bytes(field.type) else name
 
 
-def _json_column(field: pa.Field) -> str:
+def _json_column(field: pa.Field[Any]) -> str:
     name = quoted(field.name)
     if has_mark(field, "json"):
         return f"{name}::JSON"

@@ -147,16 +147,17 @@ class FrameMixin:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The current value for any library that reads Arrow (pandas, polars, DuckDB, Altair)."""
-        return self._to_arrow().__arrow_c_stream__(requested_schema)
+        stream: Any = self._to_arrow()
+        return stream.__arrow_c_stream__(requested_schema)
 
 
-def _series(column: pa.ChunkedArray, dtype_backend: DtypeBackend | None) -> pd.Series[Any]:
+def _series(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None) -> pd.Series[Any]:
     import pandas as pd
     import pyarrow as pa
 
     if isinstance(column.type, pa.BaseExtensionType):
         column = column.cast(column.type.storage_type)
-    dtype = pd.ArrowDtype(column.type) if dtype_backend else pandas_dtype(column.type)
+    dtype: Any = pd.ArrowDtype(column.type) if dtype_backend else pandas_dtype(column.type)
     if isinstance(dtype, pd.Float64Dtype):
         return pd.Series(_floats(column))
     if isinstance(dtype, pd.StringDtype):
@@ -170,7 +171,7 @@ def _series(column: pa.ChunkedArray, dtype_backend: DtypeBackend | None) -> pd.S
     return pd.Series(dtype.__from_arrow__(column))
 
 
-def _floats(column: pa.ChunkedArray) -> Any:
+def _floats(column: pa.ChunkedArray[Any]) -> Any:
     """A Float64 array in which NaN is a value and only NULL is missing.
 
     `Float64Dtype.__from_arrow__` makes NaN missing; the masked array itself keeps them apart.
@@ -180,7 +181,7 @@ def _floats(column: pa.ChunkedArray) -> Any:
 
     values = column.cast(pa.float64())
     missing = values.is_null().to_numpy()
-    filled = values.fill_null(0.0).to_numpy()
+    filled = values.fill_null(pa.scalar(0.0)).to_numpy()
     return pd.arrays.FloatingArray(filled, missing)
 
 

@@ -246,11 +246,14 @@ def _with_moments(source: Source, rules: _Rules) -> Source:
     return _mapped(source, schema, convert)
 
 
-def _assume_zone(column: pa.Array, name: str, tz: str) -> pa.Array:
+def _assume_zone(column: pa.Array[Any], name: str, tz: str) -> pa.Array[Any]:
     try:
-        return pc.assume_timezone(column, tz)
+        moments: pa.Array[Any] = pc.call_function(
+            "assume_timezone", [column], pc.AssumeTimezoneOptions(tz)
+        )
     except pa.ArrowInvalid as error:
         raise LoadError(f"Column {name!r} in zone {tz!r}: {error}") from error
+    return moments
 
 
 def _mapped(
@@ -457,8 +460,8 @@ def rows_to_table(
         LoadError: a row is no dict, or a value cannot be stored.
     Cost: about 0.1 us per value.
     """
-    columns: list[pa.Array] = []
-    schema: list[pa.Field] = []
+    columns: list[pa.Array[Any]] = []
+    schema: list[pa.Field[Any]] = []
     for name in _row_names(rows):
         values, absent = _row_values(rows, name)
         field, column = _typed_column(name, values, (fields or {}).get(name))
@@ -477,7 +480,7 @@ def _table_of_nothing(count: int) -> pa.Table:
 
 
 def _row_names(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    if not set(map(type, rows)) <= {dict, Document}:
+    if not all(type(row) is dict or type(row) is Document for row in rows):
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 raise LoadError(f"Row {number} is a {type(row).__name__}, not a dict.")
@@ -491,7 +494,7 @@ def _row_names(rows: Sequence[Mapping[str, Value]]) -> list[str]:
 
 def _row_values(
     rows: Sequence[Mapping[str, Value]], name: str
-) -> tuple[list[Value], pa.Array | None]:
+) -> tuple[list[Value], pa.Array[Any] | None]:
     """The values of one field, None where absent, and where that is (None: nowhere)."""
     try:
         values = list(map(itemgetter(name), rows))
@@ -505,7 +508,7 @@ def _row_values(
 
 def _typed_column(
     name: str, values: list[Value], kind: FieldType | None
-) -> tuple[pa.Field, pa.Array]:
+) -> tuple[pa.Field[Any], pa.Array[Any]]:
     """One column of Python values: a primitive Arrow type, or JSON text."""
     types = set(map(type, values)) - {NoneType}
     if not types <= _EXACT:
@@ -524,7 +527,7 @@ def _typed_column(
     return json_field(name), pa.array(texts, pa.string())
 
 
-def _arrow_column(name: str, values: list[Value], arrow: pa.DataType) -> pa.Array:
+def _arrow_column(name: str, values: list[Value], arrow: pa.DataType) -> pa.Array[Any]:
     try:
         return pa.array(values, arrow, from_pandas=False)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
@@ -575,7 +578,7 @@ def _with_index(frame: Any, rule: IndexRule | None) -> Any:
     return frame
 
 
-def _pandas_column(name: str, series: Any, rules: _Rules) -> tuple[pa.Field, pa.Array]:
+def _pandas_column(name: str, series: Any, rules: _Rules) -> tuple[pa.Field[Any], pa.Array[Any]]:
     dtype = series.dtype
     is_numpy = type(dtype).__module__.split(".")[0] == "numpy"
     is_null = rules.nan != "keep"

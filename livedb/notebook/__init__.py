@@ -1,0 +1,1 @@
+"""The notebook face: handles, live tables, the publisher, manners."""

@@ -1,0 +1,1 @@
+"""Protocol: Convex's wire form of values, no I/O."""

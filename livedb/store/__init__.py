@@ -1,0 +1,1 @@
+"""The store: documents in memory for functions, columns in DuckDB for SQL."""

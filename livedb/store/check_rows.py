@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -25,9 +24,10 @@ from livedb.schema.validators import REFUSED, TableNumbers
 from livedb.store.key_columns import declared_keys
 from livedb.store.loads import StagedLoad
 from livedb.store.marks import quoted, sql_text
+from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
 from livedb.text import decode_fields
-from livedb.values import UNSET
+from livedb.values import UNSET, Value
 
 IDS_MAX = 20
 """Ids a refusal names."""
@@ -68,9 +68,12 @@ def misfits(
     if document is None:
         return Misfits()
     check = document.compiled
-    count, ids, first = 0, [], None
+    count = 0
+    ids: list[str] = []
+    first: dict[str, Value] | None = None
     for block in _iter_blocks(_texts_of(snapshot, table.definition.name)):
-        for position, text in enumerate(block.column("_doc").to_pylist()):
+        texts: list[bytes] = block.column("_doc").to_pylist()  # type: ignore[assignment]
+        for position, text in enumerate(texts):
             fields = decode_fields(text)
             if check(fields, catalog) is REFUSED:
                 count += 1
@@ -172,12 +175,11 @@ def _iter_blocks(rows: pa.Table) -> Iterator[pa.Table]:
 
 def _keys_of(rows: pa.Table, index: IndexDefinition) -> list[bytes | None]:
     """The key of each document; None where it lacks a field of the index, or has null there."""
-    column = rows.column("_doc").cast(pa.large_binary()).combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    if not len(column):
+    if not rows.num_rows:
         return []
-    texts = column.buffers()[2].to_pybytes()
-    offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset :][: len(column) + 1]
+    chunks = rows.column("_doc").cast(pa.large_binary()).chunks
+    data, offsets = packed_texts(pa.concat_arrays(chunks))
+    texts = data.tobytes()
     parts = [declared_keys(texts, offsets, [name]) for name in index.fields]
     return [
         None if any(part in _NO_KEY for part in key) else b"".join(key)
@@ -189,8 +191,9 @@ def _repeated(
     rows: pa.Table, keys: Sequence[bytes | None], known: dict[bytes, str]
 ) -> list[tuple[str, str]]:
     """Pairs (id that has the key, later id); `known` takes the keys."""
-    clashes = []
-    for document_id, key in zip(rows.column("_id").to_pylist(), keys, strict=True):
+    clashes: list[tuple[str, str]] = []
+    ids: list[str] = rows.column("_id").to_pylist()  # type: ignore[assignment]
+    for document_id, key in zip(ids, keys, strict=True):
         if key is not None:
             first = known.setdefault(key, document_id)
             if first is not document_id:

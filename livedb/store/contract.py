@@ -23,7 +23,7 @@ class StoredDocument(NamedTuple):
 class IndexChange(NamedTuple):
     """How one write moves a document in one index; None where it was or is not in it."""
 
-    index: str
+    index: str  # type: ignore[assignment]  # hides `tuple.index`, which nobody asks a change for
     old_key: bytes | None
     new_key: bytes | None
 

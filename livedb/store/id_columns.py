@@ -1,6 +1,6 @@
 """Document ids by the column: made and read with numpy, never one at a time.
 
-The same ids as `livedb.ids`, which see for the format. Bulk load needs a million of them in the time
+The same ids as `livedb.ids`, which see for the format. A load needs a million of them in the time
 that `IdFactory` takes for fifty thousand.
 """
 
@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from livedb.clock import Clock
 from livedb.errors import InvalidIdError
 from livedb.ids import INTERNAL_BYTES, IdFactory, decode_id, encode_id, sequence_of
+from livedb.store.packed import Bytes, packed_texts
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 Numbers: TypeAlias = npt.NDArray[np.uint64]
 
 _ALPHABET = np.frombuffer(b"0123456789abcdefghjkmnpqrstvwxyz", np.uint8)
@@ -43,8 +42,8 @@ class IdColumn:
         sequences: the first 8 internal bytes of each, `_seq`.
     """
 
-    ids: pa.Array
-    sequences: pa.Array
+    ids: pa.Array[Any]
+    sequences: pa.Array[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +78,27 @@ def first_sequence(id_factory: IdFactory, table_number: int) -> int:
     return sequence_of(id_factory.new(table_number)) + 1
 
 
-def decode_ids(texts: pa.Array) -> DecodedIds:
+def decode_ids(texts: pa.Array[Any]) -> DecodedIds:
     """The ids of a string column; what is no id gets table number 0. Cost: 0.2 us per id."""
     count = len(texts)
     found = DecodedIds(
         table_numbers=np.zeros(count, np.uint64),
         internals=np.zeros((count, INTERNAL_BYTES), np.uint8),
     )
-    lengths = pc.binary_length(texts).fill_null(0).to_numpy(zero_copy_only=False)
+    data, offsets = packed_texts(texts)
+    lengths = np.diff(offsets)
     usual = np.flatnonzero(lengths == _CHARACTERS)
     if len(usual):
-        chosen = texts if len(usual) == count else texts.take(pa.array(usual))
-        _decode_usual(_character_rows(chosen), usual, found)
+        _decode_usual(data[offsets[usual, None] + np.arange(_CHARACTERS)], usual, found)
     for position in np.flatnonzero((lengths != _CHARACTERS) & (lengths > 0)):
         _decode_one(texts[int(position)].as_py(), int(position), found)
     return found
 
 
-def sequences_of(decoded: DecodedIds) -> pa.Array:
+def sequences_of(decoded: DecodedIds) -> pa.Array[Any]:
     """`_seq` of each decoded id."""
-    return pa.array(np.ascontiguousarray(decoded.internals[:, :8]).view(">u8")[:, 0].astype("u8"))
+    first: Bytes = np.ascontiguousarray(decoded.internals[:, :8])
+    return pa.array(first.view(">u8")[:, 0].astype(np.uint64))
 
 
 def has_duplicates(internals: Bytes) -> bool:
@@ -109,7 +109,7 @@ def has_duplicates(internals: Bytes) -> bool:
     return bool(np.any(np.all(halves[1:] == halves[:-1], axis=1)))
 
 
-def _encode(table_number: int, internals: Bytes) -> pa.Array:
+def _encode(table_number: int, internals: Bytes) -> pa.Array[Any]:
     if not 128 <= table_number < 1 << 14:
         return pa.array([encode_id(table_number, row.tobytes()) for row in internals], pa.string())
     count = len(internals)
@@ -125,7 +125,7 @@ def _encode(table_number: int, internals: Bytes) -> pa.Array:
     for place, shift in enumerate(_SHIFTS):
         characters[:, :, place] = _PAIRS[groups >> shift & np.uint64(1023)]
     offsets = np.arange(count + 1, dtype=np.int32) * _CHARACTERS
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
+    buffers = [None, pa.py_buffer(offsets.data), pa.py_buffer(characters.data)]
     return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
@@ -136,15 +136,6 @@ def _checksums(bodies: Bytes) -> Bytes:
     sums[:, 0] = bodies.sum(axis=1, dtype=np.uint8)
     sums[:, 1] = (bodies * weights).sum(axis=1, dtype=np.uint8)
     return sums
-
-
-def _character_rows(texts: pa.Array) -> Bytes:
-    """The bytes of a column whose texts all have the usual length."""
-    whole = pa.concat_arrays([texts.cast(pa.large_string())])
-    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset :]
-    data = np.frombuffer(whole.buffers()[2], np.uint8)
-    rows: Bytes = data[offsets[0] : offsets[0] + len(whole) * _CHARACTERS]
-    return rows.reshape(len(whole), _CHARACTERS)
 
 
 def _decode_usual(rows: Bytes, positions: npt.NDArray[Any], found: DecodedIds) -> None:

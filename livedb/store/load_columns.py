@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -98,8 +98,13 @@ class Converted:
     """
 
     kind: TextKind
-    values: pa.Array
-    tagged: pa.Array | None = None
+    values: pa.Array[Any]
+    tagged: pa.Array[Any] | None = None
+
+
+def nulls(count: int, kind: TextKind) -> pa.Array[Any]:
+    """A column of `kind` that holds nothing."""
+    return pa.nulls(count).cast(ARROW_TYPES[kind])
 
 
 def plan_field(
@@ -130,7 +135,7 @@ def plan_field(
     )
 
 
-def infer_plan(column: pa.Field) -> FieldPlan:
+def infer_plan(column: pa.Field[Any]) -> FieldPlan:
     """The plan of a field that no schema names: by the column's type and mark alone.
 
     Raises:
@@ -160,7 +165,12 @@ def infer_plan(column: pa.Field) -> FieldPlan:
 
 
 def convert_column(
-    column: pa.Array, source: pa.Field, plan: FieldPlan, absent: pa.Array | None, *, first_row: int
+    column: pa.Array[Any],
+    source: pa.Field[Any],
+    plan: FieldPlan,
+    absent: pa.Array[Any] | None,
+    *,
+    first_row: int,
 ) -> Converted:
     """One batch of a column as `plan` wants it.
 
@@ -171,12 +181,12 @@ def convert_column(
     Raises:
         SchemaEnforcementError, LoadError: names the column, the first offending row, its value.
     """
-    if pa.types.is_dictionary(column.type):
+    if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     place = _Place(plan=plan, first_row=first_row)
     _check_gaps(column, plan, absent, place)
     if column.null_count == len(column) and plan.kind != "json":
-        return Converted(kind=plan.kind, values=pa.nulls(len(column), ARROW_TYPES[plan.kind]))
+        return Converted(kind=plan.kind, values=nulls(len(column), plan.kind))
     convert = None if has_mark(source, "json") else _CONVERT.get(plan.kind)
     values = None if convert is None else convert(column, place)
     if values is None:
@@ -191,7 +201,7 @@ class _Place:
     plan: FieldPlan
     first_row: int
 
-    def refuse_where(self, column: pa.Array, is_wrong: pa.Array, why: str) -> None:
+    def refuse_where(self, column: pa.Array[Any], is_wrong: pa.Array[Any], why: str) -> None:
         """Refuse the first value for which `is_wrong` holds; do nothing when none does."""
         if pc.any(is_wrong).as_py():
             position = pc.index(is_wrong.fill_null(False), True).as_py()
@@ -250,7 +260,9 @@ def _kind_of(members: list[Validator]) -> tuple[TextKind, tuple[str, ...] | None
     return (kinds.pop() if len(kinds) == 1 else "json"), None
 
 
-def _check_gaps(column: pa.Array, plan: FieldPlan, absent: pa.Array | None, place: _Place) -> None:
+def _check_gaps(
+    column: pa.Array[Any], plan: FieldPlan, absent: pa.Array[Any] | None, place: _Place
+) -> None:
     """Refuse nulls of a field that may neither be null nor be absent."""
     if column.null_count == 0 or (plan.is_null_allowed and plan.is_absent_allowed):
         return
@@ -276,7 +288,7 @@ def _refuse_absent(plan: FieldPlan, row: int) -> NoReturn:
 # --- set-wise -------------------------------------------------------------------------------------
 
 
-def _to_string(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_string(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     if not _is_string(column.type):
         return None
     values = column.cast(pa.large_string())
@@ -287,7 +299,7 @@ def _to_string(column: pa.Array, place: _Place) -> pa.Array | None:
     return values
 
 
-def _to_id(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_id(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     if not _is_string(column.type):
         return None
     numbers = decode_ids(column).table_numbers
@@ -297,11 +309,11 @@ def _to_id(column: pa.Array, place: _Place) -> pa.Array | None:
     return column.cast(pa.large_string())
 
 
-def _to_boolean(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_boolean(column: pa.Array[Any], _place: _Place) -> pa.Array[Any] | None:
     return column if pa.types.is_boolean(column.type) else None
 
 
-def _to_int(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_int(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     if pa.types.is_integer(column.type):
         _refuse_unsafe(column, place)
         return column.cast(pa.int64())
@@ -309,20 +321,21 @@ def _to_int(column: pa.Array, place: _Place) -> pa.Array | None:
         return None
     values = column.cast(pa.float64())
     is_whole = pc.and_(
-        pc.equal(values, pc.trunc(values)), pc.less_equal(pc.abs(values), INT_SAFE_MAX)
+        pc.equal(values, pc.trunc(values)),
+        pc.less_equal(pc.abs(values), pa.scalar(float(INT_SAFE_MAX))),
     )
     place.refuse_where(values, pc.invert(is_whole), "not a whole number")
     return values.cast(pa.int64())
 
 
-def _to_float(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_float(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     if pa.types.is_integer(column.type):
         _refuse_unsafe(column, place)
         return column.cast(pa.float64())
     return column.cast(pa.float64()) if pa.types.is_floating(column.type) else None
 
 
-def _to_int64(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_int64(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     if not pa.types.is_integer(column.type):
         return None
     if column.type == pa.uint64():
@@ -331,7 +344,7 @@ def _to_int64(column: pa.Array, place: _Place) -> pa.Array | None:
     return column.cast(pa.int64())
 
 
-def _to_datetime(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_datetime(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
     is_ = pa.types
     if is_.is_date(column.type):
         column = column.cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
@@ -354,10 +367,12 @@ def _to_datetime(column: pa.Array, place: _Place) -> pa.Array | None:
         values = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise LoadError(f"Column {place.plan.name!r}: {error}") from error
-    is_wrong = pc.or_(pc.less(values, _YEAR_1), pc.greater(values, _YEAR_9999))
-    if pc.any(is_wrong).as_py():
+    is_outside: pa.BooleanArray = pc.or_(
+        pc.less(values, pa.scalar(_YEAR_1)), pc.greater(values, pa.scalar(_YEAR_9999))
+    )
+    if pc.any(is_outside).as_py():
         # Python has no datetime for it, so neither has the validator words.
-        row = place.first_row + pc.index(is_wrong.fill_null(False), True).as_py()
+        row = place.first_row + pc.index(is_outside.fill_null(False), True).as_py()
         raise LoadError(
             f"Column {place.plan.name!r}, row {row}: the moment is outside the years 1 to 9999."
         )
@@ -368,15 +383,15 @@ _YEAR_1 = -62_135_596_800_000_000
 _YEAR_9999 = 253_402_300_799_999_999
 
 
-def _to_bytes(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_bytes(column: pa.Array[Any], _place: _Place) -> pa.Array[Any] | None:
     return column.cast(pa.large_binary()) if _is_bytes(column.type) else None
 
 
-def _to_null(column: pa.Array, place: _Place) -> pa.Array | None:
+def _to_null(column: pa.Array[Any], _place: _Place) -> pa.Array[Any] | None:
     return column
 
 
-_CONVERT: Mapping[TextKind, Callable[[pa.Array, _Place], pa.Array | None]] = {
+_CONVERT: Mapping[TextKind, Callable[[pa.Array[Any], _Place], pa.Array[Any] | None]] = {
     "string": _to_string,
     "id": _to_id,
     "boolean": _to_boolean,
@@ -389,7 +404,7 @@ _CONVERT: Mapping[TextKind, Callable[[pa.Array, _Place], pa.Array | None]] = {
 }
 
 
-def _refuse_unsafe(column: pa.Array, place: _Place) -> None:
+def _refuse_unsafe(column: pa.Array[Any], place: _Place) -> None:
     if column.type.bit_width < 64:
         return
     bound = pa.scalar(INT_SAFE_MAX, column.type)
@@ -421,7 +436,7 @@ def _is_bytes(arrow: pa.DataType) -> bool:
 # --- value by value -------------------------------------------------------------------------------
 
 
-def _through_python(column: pa.Array, source: pa.Field, place: _Place) -> Converted:
+def _through_python(column: pa.Array[Any], source: pa.Field[Any], place: _Place) -> Converted:
     kind = place.plan.kind
     read = _READERS[_mark_of(source)]
     values = [
@@ -447,7 +462,7 @@ _READERS: Mapping[str, Callable[[Value], Value]] = {
 """What a value of a marked column is."""
 
 
-def _mark_of(source: pa.Field) -> str:
+def _mark_of(source: pa.Field[Any]) -> str:
     if has_mark(source, "json"):
         return "json"
     return "int64" if has_mark(source, "int64") else ""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
 from livedb.store.marks import sql_text
+from livedb.store.packed import packed_texts
 
 TextKind: TypeAlias = Literal[
     "string", "id", "boolean", "int", "float", "int64", "datetime", "bytes", "json", "null"
@@ -83,20 +83,14 @@ def document_sql(pieces: Sequence[Piece]) -> str:
     return f"concat({flag}, '{{', substr(concat({', '.join(map(_piece_sql, pieces))}), 2), '}}')"
 
 
-def needs_escapes(column: pa.Array) -> bool:
+def needs_escapes(column: pa.Array[Any]) -> bool:
     """Whether any text of a string column holds a quote, a backslash or a control character."""
-    large = column.cast(pa.large_string())
-    if not len(large):
-        return False
-    offsets = np.frombuffer(large.buffers()[1], np.int64)[large.offset :][: len(large) + 1]
-    if large.buffers()[2] is None:
-        return False
-    data = np.frombuffer(large.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    data, _ = packed_texts(column)
     return bool(((data < 0x20) | (data == 0x22) | (data == 0x5C)).any())
 
 
 def _piece_sql(piece: Piece, comma: str = ",") -> str:
-    """SQL that gives `,"name":value`, or NULL (which concat passes over) where there is no field."""
+    """SQL that gives `,"name":value`, or NULL (which concat passes over) where it is absent."""
     label = sql_text(f"{comma}{msgspec.json.encode(piece.name).decode()}:")
     if piece.column is None:
         value = sql_text(piece.constant)

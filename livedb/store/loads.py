@@ -5,7 +5,7 @@
 Everything is checked against the table before anything is visible, so a load is all or nothing; the
 commit is the log entry that names the file (`commitlog.payload.LoadPart`). The file holds `_id`,
 `_creationTime`, `_seq`, `_doc` (stored text with its flag byte) and one typed column per field. It
-and its folder are synced before `stage_load` returns; a file that no entry names is deleted at open.
+and its folder are synced before `stage_load` returns; one that no entry names is deleted at open.
 
 Work is set-wise: no Python object per row, unless a column holds what only Python can check. Texts
 are made by a DuckDB of our own, in memory and apart from the workspace's.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import nextafter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import duckdb
 import numpy as np
@@ -40,7 +40,6 @@ from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import AnyValidator, ObjectValidator, TableNumbers
 from livedb.store.columns import Column, Namer, project
 from livedb.store.id_columns import (
-    Bytes,
     decode_ids,
     first_sequence,
     has_duplicates,
@@ -56,10 +55,12 @@ from livedb.store.load_columns import (
     FieldPlan,
     convert_column,
     infer_plan,
+    nulls,
     plan_field,
 )
 from livedb.store.load_text import Piece, document_sql, needs_escapes
 from livedb.store.marks import absent_name, has_mark
+from livedb.store.packed import Bytes, packed_texts
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
 from livedb.values import Value, measure, path_step, prepare_fields
 
@@ -163,7 +164,9 @@ def _iter_slabs(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    return (
+        batches[0] if len(batches) == 1 else pa.concat_batches(batches)  # type: ignore[attr-defined]  # missing in the stubs
+    )
 
 
 # --- one slab at a time ---------------------------------------------------------------------------
@@ -188,7 +191,7 @@ class _Stager:
     _kept_ids: list[Bytes] = field(default_factory=list)
     _connection: duckdb.DuckDBPyConnection | None = None
 
-    def __enter__(self) -> _Stager:
+    def __enter__(self) -> Self:
         self._check_system_columns()
         self._fields = _source_fields(self.schema)
         _check_names(self._fields)
@@ -233,7 +236,7 @@ class _Stager:
         if self.keep_ids and "_id" not in names:
             raise LoadError('ids="keep" needs a column `_id`, and the source has none.')
 
-    def _system_columns(self, slab: pa.RecordBatch) -> dict[str, pa.Array]:
+    def _system_columns(self, slab: pa.RecordBatch) -> dict[str, pa.Array[Any]]:
         count = slab.num_rows
         if self.keep_ids:
             ids, sequences = self._own_ids(slab.column("_id"))
@@ -248,7 +251,7 @@ class _Stager:
             self.next_sequence += count
         return {"_id": ids, "_creationTime": self._times(slab), "_seq": sequences}
 
-    def _own_ids(self, column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    def _own_ids(self, column: pa.Array[Any]) -> tuple[pa.Array[Any], pa.Array[Any]]:
         texts = column.cast(pa.string())
         decoded = decode_ids(texts)
         wrong = np.flatnonzero(decoded.table_numbers != self.table_number)
@@ -262,7 +265,7 @@ class _Stager:
         self._kept_ids.append(decoded.internals)
         return texts, sequences_of(decoded)
 
-    def _times(self, slab: pa.RecordBatch) -> pa.Array:
+    def _times(self, slab: pa.RecordBatch) -> pa.Array[Any]:
         if self.keep_ids and "_creationTime" in slab.schema.names:
             times = self._own_times(slab.column("_creationTime"))
         else:
@@ -272,12 +275,10 @@ class _Stager:
             self.last_time = max(self.last_time, float(times.max()))
         return pa.array(times)
 
-    def _own_times(self, column: pa.Array) -> npt.NDArray[np.float64]:
+    def _own_times(self, column: pa.Array[Any]) -> npt.NDArray[np.float64]:
         if not pa.types.is_floating(column.type) and not pa.types.is_integer(column.type):
             raise LoadError(f"Column '_creationTime' is of type {column.type}, not float64.")
-        times: npt.NDArray[np.float64] = (
-            column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
-        )
+        times = np.array(column.cast(pa.float64()).fill_null(0.0), np.float64)
         wrong = np.flatnonzero(~((times > 0) & np.isfinite(times)))
         if len(wrong):
             position = int(wrong[0])
@@ -293,7 +294,8 @@ def _times_above(start: float, count: int) -> npt.NDArray[np.float64]:
     """`count` increasing floats, each the next one a float64 can hold."""
     # The bits of positive floats count up as the floats do.
     first = np.array([nextafter(start, np.inf)]).view(np.int64)[0]
-    return (np.arange(count, dtype=np.int64) + first).view(np.float64)
+    times: npt.NDArray[np.float64] = (np.arange(count, dtype=np.int64) + first).view(np.float64)
+    return times
 
 
 # --- plans ----------------------------------------------------------------------------------------
@@ -388,11 +390,11 @@ class _SetWriter:
         ordered = [*plans, *(each.name for each in fields if each.name not in plans)]
         self._shown = [name for name in ordered if namer.take(name)]
 
-    def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array]:
+    def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the typed columns of `slab`."""
         scan = _Scan(slab.num_rows)
-        typed: dict[str, pa.Array] = {}
-        absent: dict[str, pa.Array] = {}
+        typed: dict[str, pa.Array[Any]] = {}
+        absent: dict[str, pa.Array[Any]] = {}
         for each in self._fields:
             source = slab.schema.field(each.position)
             plan = self._plans.get(each.name) or infer_plan(source)
@@ -416,8 +418,8 @@ class _SetWriter:
         return {"_doc": texts, **self._shown_columns(typed, slab)}
 
     def _shown_columns(
-        self, typed: Mapping[str, pa.Array], slab: pa.RecordBatch
-    ) -> dict[str, pa.Array]:
+        self, typed: Mapping[str, pa.Array[Any]], slab: pa.RecordBatch
+    ) -> dict[str, pa.Array[Any]]:
         """The columns of the file, each always of the same type."""
         kinds = {name: plan.kind for name, plan in self._plans.items()} | {
             each.name: infer_plan(slab.schema.field(each.position)).kind
@@ -428,7 +430,7 @@ class _SetWriter:
         for name in self._shown:
             column = typed.get(name)
             if column is None:
-                column = pa.nulls(slab.num_rows, ARROW_TYPES[kinds[name]])
+                column = nulls(slab.num_rows, kinds[name])
             is_json = kinds[name] == "json"
             shown[name] = pa.ExtensionArray.from_storage(JSON, column) if is_json else column
         return shown
@@ -439,10 +441,10 @@ class _Scan:
 
     def __init__(self, rows: int) -> None:
         # One column that is always there: even documents without fields need rows.
-        self._columns: dict[str, pa.Array] = {"c0": pa.nulls(rows, pa.bool_())}
+        self._columns: dict[str, pa.Array[Any]] = {"c0": pa.nulls(rows, pa.bool_())}
         self._pieces: list[Piece] = []
 
-    def add(self, name: str, converted: Converted, missing: pa.Array | None) -> None:
+    def add(self, name: str, converted: Converted, missing: pa.Array[Any] | None) -> None:
         """A field of the source."""
         self._pieces.append(
             Piece(
@@ -455,7 +457,7 @@ class _Scan:
             )
         )
 
-    def add_default(self, name: str, value: Value, missing: pa.Array | None) -> None:
+    def add_default(self, name: str, value: Value, missing: pa.Array[Any] | None) -> None:
         """The default of the rows that lack a field, behind the fields they came with."""
         self._pieces.append(
             Piece(
@@ -467,26 +469,28 @@ class _Scan:
             )
         )
 
-    def texts(self, connection: duckdb.DuckDBPyConnection) -> pa.Array:
+    def texts(self, connection: duckdb.DuckDBPyConnection) -> pa.Array[Any]:
         """The stored text of each row."""
         table = pa.table(self._columns)
         rows = pa.Table.from_batches(table.to_batches(max_chunksize=_SCAN_ROWS), table.schema)
         connection.register("slab", rows)
         try:
-            made = connection.sql(f"SELECT {document_sql(self._pieces)} FROM slab")
+            made = connection.sql(f"SELECT {document_sql(self._pieces)} FROM slab")  # noqa: S608  # quoted
             texts = made.to_arrow_table().column(0).cast(pa.large_string()).combine_chunks()
         finally:
             connection.unregister("slab")
         joined = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
         return joined.cast(pa.large_binary())
 
-    def _put(self, column: pa.Array) -> str:
+    def _put(self, column: pa.Array[Any]) -> str:
         name = f"c{len(self._columns)}"
         self._columns[name] = column
         return name
 
 
-def _missing(values: pa.Array, plan: FieldPlan, marks: pa.Array | None) -> pa.Array | None:
+def _missing(
+    values: pa.Array[Any], plan: FieldPlan, marks: pa.Array[Any] | None
+) -> pa.Array[Any] | None:
     """The rows that lack the field; None when all have it."""
     if marks is not None:
         return marks if plan.is_null_allowed else pc.or_(marks, values.is_null())
@@ -495,17 +499,15 @@ def _missing(values: pa.Array, plan: FieldPlan, marks: pa.Array | None) -> pa.Ar
     return values.is_null()
 
 
-def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array:
+def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array[Any]:
     shown = encode_value(value).decode() if plan.kind == "json" and value is not None else value
-    return pa.repeat(pa.scalar(shown, ARROW_TYPES[plan.kind]), count)
+    return pa.array([shown] * count, ARROW_TYPES[plan.kind])
 
 
-def _check_sizes(texts: pa.Array, first_row: int) -> None:
+def _check_sizes(texts: pa.Array[Any], first_row: int) -> None:
     """Refuse documents above `DOCUMENT_BYTES_MAX`; only long texts can be such."""
-    is_long = pc.greater(pc.binary_length(texts), _SMALL_TEXT_BYTES)
-    if not pc.any(is_long).as_py():
-        return
-    for position in np.flatnonzero(is_long.to_numpy(zero_copy_only=False)):
+    _, offsets = packed_texts(texts)
+    for position in np.flatnonzero(np.diff(offsets) > _SMALL_TEXT_BYTES):
         try:
             prepare_fields(decode_fields(texts[int(position)].as_py()))
         except InvalidValueError as error:
@@ -536,7 +538,7 @@ class _RowWriter:
             if namer.take(name)
         )
 
-    def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array]:
+    def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the declared columns of `slab`."""
         documents = [
             self._document(row, slab.schema, first_row + position)
@@ -587,7 +589,7 @@ class _StagedFile:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livedb-load")
         self._pending: Future[None] | None = None
 
-    def __enter__(self) -> _StagedFile:
+    def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._sink = _HashingSink(self._path)
         return self
@@ -612,7 +614,8 @@ class _StagedFile:
         self._wait()
         if self._writer is None:
             self._write(stager.empty())
-        assert self._writer is not None and self._sink is not None
+        assert self._writer is not None
+        assert self._sink is not None
         self._writer.close()  # closing again is harmless
         digest = self._sink.sync()
         name = f"{digest.hex()}.parquet"
@@ -633,13 +636,11 @@ class _StagedFile:
 
     def _write(self, rows: pa.Table) -> None:
         if self._writer is None:
+            texts = [each.name for each in rows.schema if pa.types.is_large_string(each.type)]
+            sink: Any = self._sink  # any object with `write` will do, whatever the stubs say
+            options: Any = {"use_dictionary": texts}  # columns may be named, which the stubs lack
             self._writer = pyarrow.parquet.ParquetWriter(
-                self._sink,
-                rows.schema,
-                compression="snappy",
-                use_dictionary=[
-                    column.name for column in rows.schema if pa.types.is_large_string(column.type)
-                ],
+                sink, rows.schema, compression="snappy", **options
             )
         self._writer.write_table(rows, row_group_size=SLAB_ROWS)
 

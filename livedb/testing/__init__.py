@@ -1,0 +1,1 @@
+"""Testing tools: strategies for values and documents."""

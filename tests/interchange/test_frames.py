@@ -13,13 +13,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from livedb.errors import InvalidValueError
 from livedb.interchange.arrow import (
     documents_to_arrow,
     fields_of,
     infer_fields,
     narrow_huge_integers,
 )
-from livedb.errors import InvalidValueError
 from livedb.interchange.frames import FrameMixin, arrow_to_pandas, arrow_to_polars
 from livedb.schema.namespace import v
 from livedb.schema.tables import TableDefinition
@@ -100,12 +100,12 @@ def test_nan_is_a_value_and_null_is_missing() -> None:
 
 
 def test_a_value_of_another_type_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match="'i'.*float.*int"):
+    with pytest.raises(InvalidValueError, match=r"'i'.*float.*int"):
         documents_to_arrow([{"i": 1.5}], fields_of(TABLE))
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    "values, expected",
     [
         ([1, None], "int"),
         ([1, 2.5], "float"),
@@ -130,7 +130,7 @@ def test_the_fixed_inference(values: list[Value], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrow", "expected"),
+    "arrow, expected",
     [
         (pa.int8(), "Int64"),
         (pa.uint64(), "UInt64"),

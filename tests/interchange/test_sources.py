@@ -104,7 +104,7 @@ def test_naive_datetimes_are_refused_without_a_zone() -> None:
     moment = datetime(2026, 7, 1, 12)
     arrow = pa.table({"t": pa.array([moment], pa.timestamp("us"))})
     for source in (frame("t", [moment]), arrow, pl.from_arrow(arrow)):
-        with pytest.raises(LoadError, match="'t'.*time zone"):
+        with pytest.raises(LoadError, match=r"'t'.*time zone"):
             open_source(source)
         opened = open_source(source, tz="America/New_York").reader().read_all()
         assert opened["t"].cast(pa.timestamp("us", "UTC")).to_pylist() == [
@@ -188,7 +188,7 @@ def test_categories_and_extension_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    "source, words",
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a'"),
         (pa.table([[1], [2]], names=["a", "a"]), "'a'"),

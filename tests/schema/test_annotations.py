@@ -291,7 +291,7 @@ def test_an_annotation_that_cannot_be_stored_is_refused_where_it_stands(annotati
 
 @pytest.mark.parametrize(
     "annotation,default",
-    [(str, 3), (int, 1.5), (str, None), (Literal["a"], "b"), (datetime, datetime(2026, 1, 1))],  # noqa: DTZ001
+    [(str, 3), (int, 1.5), (str, None), (Literal["a"], "b"), (datetime, datetime(2026, 1, 1))],
 )
 def test_a_default_that_does_not_fit_is_refused(annotation, default):
     assert "its default does not fit" in refused(annotation, default)
@@ -315,8 +315,9 @@ def test_a_class_that_was_refused_is_not_marked():
 
 
 def test_a_signature_has_args_returns_and_wire_names():
-    def search(ctx, text, from_: int, *, user: Id[User], limit: int = 50, **rest: float) -> bool:
-        ...
+    def search(
+        ctx, text, from_: int, *, user: Id[User], limit: int = 50, **rest: float
+    ) -> bool: ...
 
     made = signature_validators(search)
     assert made.args == v.object(

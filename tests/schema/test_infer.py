@@ -103,7 +103,9 @@ def test_the_source_is_a_readable_cell():
     shape.fields["user"] = Shape(CATALOG)
     for _ in range(8):
         shape.fields["user"].add(IDS.new(10_001))
-    assert as_source(shape, table="line_items") == """\
+    assert (
+        as_source(shape, table="line_items")
+        == """\
 from datetime import datetime
 from livedb import Id, Missing, UNSET
 
@@ -122,6 +124,7 @@ class LineItem:
     lines: list[Lines]
     note: str | Missing = UNSET
 """
+    )
 
 
 def test_names_that_no_class_can_have_make_a_typed_dict():

@@ -286,7 +286,7 @@ def test_livedb_values_are_parameters(shop: Folder) -> None:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"x": object()}, {"x": {1, 2}}, {"x": 2**200}, {"x": datetime(2026, 1, 1)},  # noqa: DTZ001
+        {"x": object()}, {"x": {1, 2}}, {"x": 2**200}, {"x": datetime(2026, 1, 1)},
         {"y": 1}, {"x": 1, "y": 2}, {1: 2}, [1], "text", 5, {"x": "\ud800"}, {},
     ],
 )  # fmt: skip

@@ -239,7 +239,7 @@ class TestCanonical:
             (LoudInt(2**60), "Int64"),
             ("\ud800", "surrogate"),
             ("a\udfff", "surrogate"),
-            (datetime(2026, 1, 1), "time zone"),  # noqa: DTZ001 - naive on purpose
+            (datetime(2026, 1, 1), "time zone"),
             (np.datetime64("2026-01-01"), "time zone"),
             (np.timedelta64(1, "s"), "seconds"),
             (pd.Timestamp("2026-01-01"), "time zone"),

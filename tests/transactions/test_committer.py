@@ -1,0 +1,243 @@
+"""The committer: one order of commits, answered when durable, undone when the log fails."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import livedb
+from livedb.clock import SystemClock
+from livedb.commitlog.memory import MemoryCommitLog
+from livedb.errors import ClosedError, ConflictError, LogError
+from livedb.limits import Limits
+from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.tables import TableDefinition
+from livedb.store.backlog import Backlog
+from livedb.store.contract import StoredDocument, Write
+from livedb.store.rows import RowStore
+from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.turn import Turn
+
+TABLE = 10_001
+TEXT = b"\x00{}"
+
+
+class FailingLog(MemoryCommitLog):
+    """Fails while `is_failing`, and waits before an append while `gate` is held."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_failing = False
+        self.gate = threading.Lock()
+
+    def append(self, commits):
+        with self.gate:
+            if self.is_failing:
+                raise LogError("the disk is full", code="DiskFull")
+            return super().append(commits)
+
+
+class World:
+    def __init__(self):
+        clock = SystemClock()
+        self.log = FailingLog()
+        self.backlog = Backlog(0)
+        self.store = RowStore(
+            load=lambda table: pytest.fail("nothing is loaded"),
+            indexes_of=lambda table: (),
+            estimate_bytes=lambda table: 0,
+            backlog=self.backlog,
+            limits=Limits(),
+        )
+        self.store.create(TABLE, 0)
+        self.published = []
+        self.committer = Committer(
+            log=self.log,
+            store=self.store,
+            backlog=self.backlog,
+            catalog=Catalog().with_table(0, CatalogTable(TABLE, TableDefinition("t"))),
+            turn=Turn(clock, turn_ms_max=50),
+            clock=clock,
+            publish=lambda batch: self.published.extend(each.number for each in batch),
+        )
+
+    def request(self, document, *, reads=(), begin=None, epoch=None, mutation_id=None):
+        number, now, _ = self.committer.begin()
+        read = ReadSet()
+        read.points.update((TABLE, each) for each in reads)
+        stored = StoredDocument(1.0, TEXT)
+        return CommitRequest(
+            begin=number if begin is None else begin,
+            epoch=now if epoch is None else epoch,
+            reads=read,
+            change=WriteSet((Write(TABLE, document, None, stored, ()),), frozenset(), frozenset()),
+            catalog=None,
+            details=CommitDetails(mutation_id=mutation_id),
+        )
+
+    def commit(self, document, **options):
+        request = self.request(document, **options)
+        self.committer.submit(request)
+        return self.outcome(request)
+
+    @staticmethod
+    def outcome(request):
+        assert request.done.acquire(timeout=20)
+        if request.error is not None:
+            raise request.error
+        return request.number
+
+    def documents(self, number):
+        found = self.store.scan(TABLE, "by_id", b"", None, number=number)
+        return sorted(entry.id for block in found for entry in block)
+
+
+@pytest.fixture
+def world():
+    made = World()
+    yield made
+    made.committer.close()
+
+
+# Ids as the row store asks for them.
+A, B, C = (livedb.ids.encode_id(TABLE, bytes([n]) * 16) for n in (1, 2, 3))
+
+
+def test_commits_are_numbered_published_and_answered_in_order(world):
+    assert [world.commit(each) for each in (A, B, C)] == [1, 2, 3]
+    assert world.published == [1, 2, 3]
+    assert world.committer.published == world.committer.durable == world.committer.applied == 3
+    assert [commit.number for commit in world.log.read(after=0)] == [1, 2, 3]
+    assert world.committer.head.chain == world.log.head.chain
+
+
+def test_what_is_not_durable_is_not_published(world):
+    with world.log.gate:
+        request = world.request(A)
+        world.committer.submit(request)
+        waited = threading.Event()
+        waited.wait(0.05)
+        assert world.committer.published == 0
+        assert request.done.locked()
+    assert world.outcome(request) == 1
+    assert world.committer.published == 1
+
+
+def test_a_stale_read_is_refused_and_names_what_changed(world):
+    late = world.request(B, reads=[A])
+    world.commit(A)
+    world.committer.submit(late)
+    with pytest.raises(ConflictError, match="'t' table changed") as caught:
+        world.outcome(late)
+    assert (caught.value.table, caught.value.index, caught.value.number) == ("t", "by_id", 1)
+    blind = world.request(C, begin=0)
+    world.committer.submit(blind)
+    assert world.outcome(blind) == 2
+
+
+def test_a_request_from_before_the_write_log_is_refused(world):
+    world.commit(A)
+    world.commit(B)
+    world.committer.release(1)
+    old = world.request(C, begin=0)
+    world.committer.submit(old)
+    with pytest.raises(ConflictError, match="longer than the write log"):
+        world.outcome(old)
+
+
+def test_when_the_log_fails_everything_above_durable_is_undone(world):
+    world.commit(A)
+    world.log.is_failing = True
+    with world.log.gate:
+        requests = [world.request(B), world.request(C)]
+        for request in requests:
+            world.committer.submit(request)
+        deadline = threading.Event()
+        while world.committer.applied < 3 and not deadline.wait(0.001):
+            pass
+        on_top = world.request(A, epoch=world.committer.epoch)
+    errors = []
+    for request in requests:
+        try:
+            world.outcome(request)
+        except (LogError, ConflictError) as error:
+            errors.append(error)
+    assert len(errors) == 2
+    assert isinstance(errors[0], LogError)
+    assert errors[0].code == "DiskFull"
+    assert world.committer.applied == world.committer.published == 1
+    assert world.documents(1) == [A]
+    world.committer.submit(on_top)
+    with pytest.raises(ConflictError, match="undone"):
+        world.outcome(on_top)
+    world.log.is_failing = False
+    assert world.commit(B) == 2
+    assert world.documents(2) == sorted([A, B])
+    assert world.published == [1, 2]
+
+
+def test_a_mutation_id_is_given_to_one_commit(world):
+    first, second = world.request(A, mutation_id="s:1"), world.request(B, mutation_id="s:1")
+    for request in (first, second):
+        world.committer.submit(request)
+    assert world.outcome(first) == 1
+    with pytest.raises(ConflictError, match="same mutation id"):
+        world.outcome(second)
+    # Also after the first one was published: who began before cannot have found it in the log.
+    late = world.request(B, mutation_id="s:1", begin=0)
+    world.committer.submit(late)
+    with pytest.raises(ConflictError, match="same mutation id"):
+        world.outcome(late)
+    assert world.commit(B, mutation_id="s:2") == 2
+
+
+def test_a_request_is_claimed_by_its_committer_or_its_caller(world):
+    given_up = world.request(A)
+    assert given_up.cancel()
+    world.committer.submit(given_up)
+    assert world.commit(B) == 1
+    assert world.documents(1) == [B]
+    assert given_up.done.locked()
+
+
+def test_an_empty_request_waits_for_what_it_read(world):
+    with world.log.gate:
+        first = world.request(A)
+        world.committer.submit(first)
+        while world.committer.applied < 1:
+            pass
+        number, epoch, _ = world.committer.begin()
+        empty = CommitRequest.empty(begin=number, epoch=epoch)
+        world.committer.submit(empty)
+        assert empty.done.locked()
+    assert world.outcome(empty) in (0, 1)
+    assert world.committer.published == 1
+    assert world.log.head.number == 1
+
+
+def test_commits_of_many_threads_have_one_dense_order(world):
+    ids = [livedb.ids.encode_id(TABLE, n.to_bytes(16, "big")) for n in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(world.commit, ids))
+    assert sorted(numbers) == list(range(1, 201))
+    assert world.published == list(range(1, 201))
+    assert world.documents(200) == sorted(ids)
+
+
+def test_after_closing_requests_are_refused(world):
+    world.commit(A)
+    world.committer.close()
+    request = world.request(B)
+    threading.Thread(target=world.committer.submit, args=(request,)).start()
+    with pytest.raises(ClosedError):
+        world.outcome(request)
+
+
+def test_timestamps_grow_whatever_the_clock_says(world):
+    for document in (A, B, C):
+        world.commit(document)
+    stamps = [commit.ts for commit in world.log.read(after=0)]
+    assert stamps == sorted(set(stamps))
