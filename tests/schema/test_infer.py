@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import livedb
-from livedb.clock import SystemClock
+from livedb.clock import ManualClock
 from livedb.ids import IdFactory
 from livedb.schema.annotations import table_from_class
 from livedb.schema.catalog import Catalog, CatalogTable
@@ -29,7 +29,7 @@ from livedb.testing.strategies import documents, field_names, values
 from livedb.values import Int64, same_value
 
 CATALOG = Catalog().with_table(1, CatalogTable(10_001, TableDefinition("users")))
-IDS = IdFactory(SystemClock())
+IDS = IdFactory(ManualClock())
 
 
 def executed(source):

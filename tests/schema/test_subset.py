@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livedb.clock import SystemClock
+from livedb.clock import ManualClock
 from livedb.ids import IdFactory
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.namespace import v
@@ -20,7 +20,7 @@ CATALOG = (
     .with_table(1, CatalogTable(10_001, TableDefinition("x")))
     .with_table(2, CatalogTable(10_002, TableDefinition("y")))
 )
-IDS = {"x": [IdFactory(SystemClock()).new(10_001)], "y": [IdFactory(SystemClock()).new(10_002)]}
+IDS = {"x": [IdFactory(ManualClock()).new(10_001)], "y": [IdFactory(ManualClock()).new(10_002)]}
 
 PROVEN = [
     (v.integer(), v.number()),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from livedb.clock import SystemClock
+from livedb.clock import ManualClock
 from livedb.errors import SchemaDefinitionError, ValidationError
 from livedb.ids import IdFactory
 from livedb.schema.catalog import Catalog, CatalogTable
@@ -19,7 +19,7 @@ from livedb.values import Document, Int64, same_value
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 NAN = float("nan")
-IDS = IdFactory(SystemClock())
+IDS = IdFactory(ManualClock())
 CATALOG = (
     Catalog()
     .with_table(1, CatalogTable(10_001, TableDefinition("users")))
