@@ -33,14 +33,14 @@ class _Function(Generic[P, R]):
         """The newest definition of this name."""
         return self._database.backend.definition(self.name)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         backend = self._database.backend
         definition = self.definition
         bound = definition.bind(args, kwargs, tables=backend.catalog())
         result: R = backend.run(definition, bound)
         return result
 
-    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same call for asyncio: it runs on a worker thread."""
         definition = self.definition
         bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
@@ -60,7 +60,7 @@ class _Function(Generic[P, R]):
 class Query(_Function[P, R]):
     """A query: reads only, runs at one commit, can be followed live."""
 
-    def live(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+    def live(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """A handle whose value follows every commit that touches what the query reads.
 
         Raises:

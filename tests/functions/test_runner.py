@@ -597,7 +597,7 @@ def test_an_id_argument_must_be_of_its_table(memory):
     task = memory["tasks"].insert({"title": "x"})
 
     @memory.query
-    def of(ctx, user: Id[users]):  # noqa: F821
+    def of(ctx, user: Id["users"]):  # noqa: F821, UP037  # the name of a table
         return ctx.db.get(user).name
 
     assert of(user=user) == "Ann"

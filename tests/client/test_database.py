@@ -1,0 +1,334 @@
+"""`db`: definitions, SQL, in and out, threads, asyncio, closing and opening again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import livedb
+from livedb.errors import (
+    ClosedError,
+    FunctionTypeError,
+    LoadError,
+    SchemaChangeError,
+    SchemaDefinitionError,
+    SqlError,
+)
+
+# -- what is refused with advice -------------------------------------------------------------------
+
+
+def test_query_and_mutation_decorate_functions(memory):
+    with pytest.raises(TypeError, match=r"use db\['tasks'\]"):
+        memory.query("tasks")
+
+    class Task:
+        pass
+
+    with pytest.raises(TypeError, match=r"use db\['Task'\]"):
+        memory.query(Task)
+    with pytest.raises(TypeError, match=r"db\.table\(\"tasks\"\)"):
+        memory.table(Task)
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def test_names_are_listed_and_completed(memory):
+    for name in ("tasks", "users"):
+        memory[name].insert({})
+    assert memory.tables == ["tasks", "users"]
+    assert memory._ipython_key_completions_() == ["tasks", "users"]
+    assert list(memory) == ["tasks", "users"]
+    assert "tasks" in memory
+    assert "nope" not in memory
+
+
+def test_defining_a_table_again_as_it_is_costs_no_commit(db):
+    def define():
+        @db.table("tasks", indexes={"by_rank": ["rank"]})
+        class Task:
+            rank: int = 0
+
+    define()
+    number = db.number
+    define()
+    assert db.number == number
+
+
+def test_a_change_that_documents_do_not_fit_changes_nothing(db):
+    @db.table("tasks")
+    class Task:
+        rank: str
+
+    made = db["tasks"].insert({"rank": "high"})
+    before = db["tasks"].schema
+    with pytest.raises(SchemaChangeError) as caught:
+
+        @db.table("tasks")
+        class Task:
+            rank: int
+
+    assert caught.value.ids == (made,)
+    assert caught.value.count == 1
+    assert db["tasks"].schema == before
+    db["tasks"].insert({"rank": "low"})
+
+
+def test_a_dropped_table_is_gone_and_may_come_back(db):
+    db["tasks"].insert({"n": 1})
+    db.drop_table("tasks")
+    assert "tasks" not in db
+    assert db["tasks"].collect() == []
+    with pytest.raises(SchemaDefinitionError, match="no table 'tasks' to drop"):
+        db.drop_table("tasks")
+    db["tasks"].insert({"n": 2})
+    assert [row["n"] for row in db["tasks"].order("asc")] == [2]
+    assert [row["n"] for row in db.sql("select n from tasks")] == [2]
+
+
+def test_pushing_a_schema(memory):
+    schema = livedb.define_schema({"a": livedb.define_table({"n": livedb.v.number()})})
+    assert memory.push(schema) == []
+    assert memory.tables == ["a"]
+
+
+# -- SQL -------------------------------------------------------------------------------------------
+
+
+def test_sql_sees_every_commit_and_takes_parameters(db):
+    db["a"].insert([{"n": n} for n in range(5)])
+    assert [
+        row["n"] for row in db.sql("select n from a where n > $low order by n", {"low": 2})
+    ] == [
+        3,
+        4,
+    ]
+    result = db.sql("select n from a where n between ? and ? order by n", [1, 2])
+    assert len(result) == 2
+    assert result.number == db.number
+    assert result.df["n"].tolist() == [1, 2]
+    db["a"].insert({"n": 9})
+    assert len(result) == 2
+    assert len(db.sql("select * from a")) == 6
+    with pytest.raises(SqlError):
+        db.sql("select nonsense")
+    with pytest.raises(SqlError):
+        db.sql("delete from a")
+
+
+# -- in and out ------------------------------------------------------------------------------------
+
+
+def test_a_load_and_an_export_round_trip(db, tmp_path):
+    result = db.load("a", [{"n": n, "text": f"t{n}"} for n in range(100)])
+    assert (result.table, result.rows, result.number) == ("a", 100, db.number)
+    assert "100 rows into 'a'" in repr(result)
+    exported = db.export("a", tmp_path / "a.parquet")
+    assert exported.rows == 100
+    with livedb.open() as other:
+        other.load("a", exported.path, ids="keep")
+        assert other["a"].collect() == db["a"].collect()
+    with pytest.raises(LoadError):
+        db.export("a", tmp_path / "a.parquet")
+    with pytest.raises(LoadError, match="ids is"):
+        db.load("a", [], ids="other")
+
+
+def test_a_load_touches_every_reader(memory):
+    @memory.query
+    def count(ctx):
+        return ctx.db.count("a")
+
+    @memory.query
+    def first(ctx):
+        return [row.n for row in ctx.db.query("a").take(1)]
+
+    memory["a"].insert({"n": -1})
+    handles = count.live(), first.live()
+    memory["a"].load([{"n": n} for n in range(10)])
+    assert [handle.value for handle in handles] == [11, [-1]]
+    assert [handle.runs for handle in handles] == [2, 2]
+
+
+# -- threads and asyncio ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counter(db):
+    row = db["counters"].insert({"n": 0})
+
+    @db.mutation
+    def add(ctx, by: int = 1) -> int:
+        n = ctx.db.get(row).n + by
+        ctx.db.patch(row, {"n": n})
+        return n
+
+    @db.query
+    def current(ctx) -> int:
+        return ctx.db.get(row).n
+
+    return add, current
+
+
+def test_calls_from_threads(counter):
+    add, current = counter
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: add(), range(60)))
+    assert sorted(results) == list(range(1, 61))
+    assert current() == 60
+
+
+def test_calls_from_asyncio(counter):
+    add, current = counter
+
+    async def main():
+        results = await asyncio.gather(*(add.aio(by=2) for _ in range(20)))
+        return sorted(results), await current.aio()
+
+    results, last = asyncio.run(main())
+    assert results == list(range(2, 41, 2))
+    assert last == 40
+
+
+def test_errors_reach_whoever_awaits(memory):
+    @memory.mutation
+    def fails(ctx):
+        raise livedb.ApplicationError("mine")
+
+    with pytest.raises(livedb.ApplicationError, match="mine"):
+        asyncio.run(fails.aio())
+
+
+def test_aio_inside_a_function_is_refused(memory):
+    @memory.query
+    def inner(ctx):
+        return 1
+
+    @memory.query
+    def outer(ctx):
+        coroutine = inner.aio()
+        return asyncio.run(coroutine)
+
+    with pytest.raises(FunctionTypeError, match="outside of queries"):
+        outer()
+
+
+def test_a_query_does_not_wait_for_a_mutation_in_progress(memory):
+    memory["a"].insert({"n": 1})
+    inside, leave = threading.Event(), threading.Event()
+
+    @memory.mutation
+    def slow(ctx):
+        ctx.db.insert("a", {"n": 2})
+        inside.set()
+        assert leave.wait(10)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert inside.wait(10)
+    assert memory["a"].count() == 1
+    assert len(memory.sql("select * from a")) == 1
+    leave.set()
+    thread.join()
+    assert memory["a"].count() == 2
+
+
+# -- life ------------------------------------------------------------------------------------------
+
+
+def test_a_closed_workspace_refuses_everything(db):
+    @db.query
+    def read(ctx):
+        return 1
+
+    @db.mutation
+    def write(ctx):
+        ctx.db.insert("a", {})
+
+    db["a"].insert({"n": 1})
+    db.close()
+    db.close()
+    for call in (
+        read,
+        write,
+        read.live,
+        db["a"].insert({}),
+        lambda: db["a"].collect(),
+        lambda: db["a"].live(),
+        lambda: db.sql("select 1"),
+        lambda: db.load("a", [{"n": 1}]),
+        lambda: db.query(lambda ctx: 1),
+        lambda: db.drop_table("a"),
+        lambda: db.push(livedb.define_schema({"b": livedb.define_table({})})),
+        lambda: asyncio.run(read.aio()),
+        lambda: asyncio.run(write.aio()),
+    ):
+        with pytest.raises(ClosedError) as caught:
+            call()
+        assert caught.value.code == "Closed"
+    assert repr(db).endswith(": closed>")
+
+
+def test_opening_twice_gives_the_same_workspace(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+        db["a"].insert({"n": 1})
+        assert livedb.open(tmp_path / "w") is db
+        assert livedb.open(str(tmp_path / "." / "w")) is db
+    assert livedb.open() is not livedb.open()
+
+
+def test_what_was_written_is_there_after_opening_again(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+
+        @db.table("tasks", indexes={"by_rank": ["rank"]}, unique={"by_title": ["title"]})
+        class Task:
+            title: str
+            rank: int = 0
+
+        ids = db["tasks"].insert([{"title": f"t{n}", "rank": -n} for n in range(5)])
+        db["tasks"].delete(ids[0])
+        number = db.number
+        schema = db["tasks"].schema
+    with livedb.open(tmp_path / "w") as db:
+        assert db.number == number
+        assert db["tasks"].schema == schema
+        assert [t.rank for t in db["tasks"].with_index("by_rank")] == [-4, -3, -2, -1]
+        with pytest.raises(livedb.UniqueError):
+            db["tasks"].insert({"title": "t1"})
+        new = db["tasks"].insert({"title": "new"})
+        assert new not in ids
+        assert db["tasks"].get(new)["_creationTime"] > db["tasks"].get(ids[4])["_creationTime"]
+
+
+def test_leaving_the_context_closes(tmp_path):
+    with pytest.raises(ValueError, match="mine"), livedb.open(tmp_path / "w") as db:
+        raise ValueError("mine")
+    with pytest.raises(ClosedError):
+        db["a"].insert({})
+
+
+def test_a_backup_opens_at_its_commit(db, tmp_path):
+    db["a"].insert([{"n": n} for n in range(3)])
+    number = db.backup(tmp_path / "copy")
+    assert number == db.number
+    db["a"].insert({"n": 99})
+    with livedb.open(tmp_path / "copy") as copy:
+        assert copy.number == number
+        assert [row["n"] for row in copy["a"].order("asc")] == [0, 1, 2]
+
+
+def test_statistics_count_work(memory):
+    @memory.query
+    def read(ctx):
+        return ctx.db.count("a")
+
+    memory["a"].insert({})
+    read()
+    read()
+    found = memory.statistics()
+    assert found.runs["read"] == 2
+    assert found.applied == found.durable == found.published == memory.number == 1

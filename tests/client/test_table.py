@@ -1,0 +1,154 @@
+"""`db["tasks"]`: reads and one-step writes without a function."""
+
+from __future__ import annotations
+
+import pytest
+
+import livedb
+from livedb import UNSET
+from livedb.errors import (
+    InvalidIdError,
+    InvalidValueError,
+    NonexistentDocumentError,
+    SchemaDefinitionError,
+    UniqueError,
+)
+
+
+def test_the_verbs(db):
+    table = db["tasks"]
+    one = table.insert({"title": "a", "note": "x"})
+    two, three = table.insert([{"title": "b"}, {"title": "c"}])
+    assert table.get(one)["title"] == "a"
+    table.patch(one, {"title": "A", "note": UNSET})
+    assert set(table.get(one)) == {"_id", "_creationTime", "title"}
+    table.replace(two, {"other": 1})
+    assert table.get(two)["other"] == 1
+    assert "title" not in table.get(two)
+    table.delete(three)
+    assert table.get(three) is None
+    assert table.count() == 2
+    assert [row["_id"] for row in table] == [one, two]
+
+
+def test_several_inserts_are_one_transaction(db):
+    @db.table("tasks", unique={"by_title": ["title"]})
+    class Task:
+        title: str
+
+    before = db.number
+    db["tasks"].insert([{"title": str(n)} for n in range(10)])
+    assert db.number == before + 1
+    with pytest.raises(UniqueError):
+        db["tasks"].insert([{"title": "new"}, {"title": "3"}])
+    assert db["tasks"].count() == 10
+    assert db["tasks"].insert([]) == []
+    assert db.number == before + 1
+
+
+def test_a_table_may_be_given_by_its_class(memory):
+    @memory.table()
+    class Task:
+        title: str
+
+    assert memory[Task].name == "tasks"
+    made = memory[Task].insert({"title": "x"})
+    assert memory["tasks"].get(made).title == "x"
+    assert memory[Task].schema == Task.__livedb_definition__
+
+
+def test_writes_are_named_after_table_and_verb(memory):
+    made = memory["tasks"].insert({})
+    memory["tasks"].patch(made, {"n": 1})
+    log = memory.backend.workspace.log
+    assert [commit.function for commit in log.read(after=0)] == ["tasks:insert", "tasks:patch"]
+
+
+def test_ids_of_other_tables_are_refused(memory):
+    other = memory["other"].insert({})
+    memory["tasks"].insert({})
+    for call in (
+        lambda: memory["tasks"].get(other),
+        lambda: memory["tasks"].patch(other, {}),
+        lambda: memory["tasks"].delete(other),
+    ):
+        with pytest.raises(InvalidIdError, match='expected to be an Id<"tasks">'):
+            call()
+    gone = memory["tasks"].insert({})
+    memory["tasks"].delete(gone)
+    with pytest.raises(NonexistentDocumentError):
+        memory["tasks"].patch(gone, {})
+
+
+@pytest.mark.parametrize("wrong", [3, "text", None])
+def test_what_is_no_document_is_refused(memory, wrong):
+    with pytest.raises((InvalidValueError, TypeError)):
+        memory["tasks"].insert(wrong)
+    assert "tasks" not in memory
+
+
+def test_names_are_checked_at_once(memory):
+    for name in ("a b", "_private", ""):
+        with pytest.raises(SchemaDefinitionError):
+            memory[name]
+
+
+def test_representations(memory):
+    assert repr(memory["tasks"]) == ("db['tasks'] (no such table yet; the first insert creates it)")
+
+    @memory.table("tasks", indexes={"by_title": ["title"]})
+    class Task:
+        title: str
+        done: bool = False
+
+    memory["tasks"].insert({"title": "x"})
+    assert repr(memory["tasks"]) == "db['tasks']: 1 documents of title, done"
+    narrowed = memory["tasks"].with_index("by_title", title="x").order("desc")
+    assert repr(narrowed) == "db['tasks'].with_index('by_title', title='x').order('desc')"
+    assert repr(memory) == "<livedb in memory at commit 2: tasks>"
+
+
+def test_the_table_as_a_frame(db):
+    @db.table("tasks")
+    class Task:
+        title: str
+        rank: int | None = None
+
+    empty = db["tasks"].df
+    assert list(empty.columns) == ["_id", "_creationTime", "title", "rank"]
+    db["tasks"].insert([{"title": "a", "rank": 1}, {"title": "b"}])
+    frame = db["tasks"].df
+    assert frame["title"].tolist() == ["a", "b"]
+    assert frame.dtypes.equals(empty.dtypes)
+    assert db["tasks"].to_polars().height == 2
+
+
+def test_reads_join_the_function_they_are_called_in(memory):
+    memory["tasks"].insert({"n": 1})
+
+    @memory.mutation
+    def work(ctx):
+        memory["tasks"].insert({"n": 2})
+        seen = memory["tasks"].count(), [row["n"] for row in memory["tasks"]]
+        raise livedb.ApplicationError(list(seen))
+
+    with pytest.raises(livedb.ApplicationError) as caught:
+        work()
+    assert caught.value.data == [2, [1, 2]]
+    assert memory["tasks"].count() == 1
+
+
+def test_a_user_argument_may_have_any_name(memory):
+    @memory.query
+    def odd(ctx, self: int, name: int, function: int, args: int, database: int):
+        return self + name + function + args + database
+
+    given = {"self": 1, "name": 2, "function": 3, "args": 4, "database": 5}
+    assert odd(**given) == 15
+    assert odd.live(**given).value == 15
+
+    @memory.query
+    def outer(ctx):
+        return ctx.run_query(odd, **given)
+
+    assert outer() == 15
