@@ -196,6 +196,9 @@ def _column(
     name: str, kind: FieldType, arrow: pa.DataType | None, values: list[Value]
 ) -> pa.Array[Any]:
     allowed = _PYTHON_TYPES.get(kind)
+    if kind == "int":
+        # Written as a float before its field became an int: the same number, and so in SQL.
+        values = [int(v) if type(v) is float and v.is_integer() else v for v in values]
     if allowed is not None:
         for found in set(map(type, values)) - {type(None)} - allowed:
             raise InvalidValueError(

@@ -280,7 +280,9 @@ class LiveQueries:
         for query, computed in runs:
             old = query.state
             new, is_changed = query.absorb(computed)
-            if is_changed:
+            # A first result is nobody's news: who followed reads it. Telling it would race with the
+            # first real change.
+            if is_changed and old is not None:
                 changes.append(Change(query=query, old=old, new=new))
         return changes
 
