@@ -394,12 +394,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Views of it that are open on some page."""
         return 0 if self._widget is None else self._widget.view_count
 
-    def internal_referrers(self) -> list[object]:
-        """What of livedb's own holds this handle: see `livedb.notebook.manners`."""
-        widget = self._widget
-        if widget is None:
-            return []
-        return [owned for part in (widget, widget._feed) for owned in (part, vars(part))]
+    def close_widget(self) -> None:
+        """Drop the table on screen, which holds this handle; the next display makes another."""
+        widget, self._widget = self._widget, None
+        if widget is not None:
+            widget.close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.widget._repr_mimebundle_(**kwargs)
@@ -447,6 +446,7 @@ class SqlResult(FrameMixin):
 
     @property
     def title(self) -> str:
+        """The statement, on one line."""
         return " ".join(self._text.split())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
