@@ -20,9 +20,9 @@ OUT = HERE.parent / "build/demo"
 
 TITLES = {
     "loaded": "Loaded: documents in each table",
-    "before": "A live SQL result and a live query, before the commit",
-    "commit": "The commit, in the notebook",
-    "after": "The same two handles, after it: nothing was asked again",
+    "before": "Live, before the commit",
+    "commit": "A cell commits",
+    "after": "The same two handles after it; nothing was asked again",
 }
 """What the terminal says above each cell with one of these tags."""
 
@@ -54,21 +54,15 @@ def main() -> None:
     (OUT / "quickstart.html").write_text(page)
     print("\nLeft in build/demo/:")
     for left in sorted([*OUT.glob("*.html"), *OUT.glob("*.parquet")]):
-        size_mib = left.stat().st_size / (1 << 20)
-        print(f"    {left.name:<26} {size_mib:5.2f} MiB")
+        print(f"    {left.name:<26} {left.stat().st_size / 1024:>8,.0f} KiB")
 
 
 def _show(*, cell: Any, **_: Any) -> None:
     """Print what a cell put out, under the title of its tag."""
     for tag in cell.metadata.get("tags", ()):
         print(f"\n{TITLES[tag]}")
-        # The cell's own words: not a progress bar, nor what it displayed on the way.
-        outputs = [
-            output.get("text") or output["data"]["text/plain"]
-            for output in cell.outputs
-            if output.get("name") == "stdout" or output.output_type == "execute_result"
-        ]
-        shown = "\n".join(outputs) or cell.source.strip().splitlines()[-1]
+        outputs = [output.data["text/plain"] for output in cell.outputs if "data" in output]
+        shown = "\n\n".join(filter(None, outputs)) or cell.source
         print(textwrap.indent(shown.rstrip(), "    "), flush=True)
 
 

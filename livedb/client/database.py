@@ -83,6 +83,7 @@ class Database:
     def __init__(self, backend: Backend, faces: Faces) -> None:
         self.backend = backend
         self._faces = faces
+        self._warned: set[str] = set()
 
     # -- tables --------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ class Database:
                 returns=options.returns,
                 namespace=namespace,
             )
-            warn_of_impurity(definition)
+            warn_of_impurity(definition, self._warned)
             return face(self, self.backend.define(definition))
 
         return decorate if function is None else decorate(function)

@@ -1,10 +1,15 @@
-"""A progress bar for long loads: on a terminal and in a notebook, none elsewhere."""
+"""A progress bar for long loads: on a terminal and in a notebook, none elsewhere.
+
+A terminal gets it on stderr. A notebook would draw that as a red block and keep it, so there it is
+one plain output that is updated, and empty in the end.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 ROWS_MIN = 200_000
 """Rows of a source from which a bar is shown without asking."""
@@ -26,20 +31,30 @@ def progress_of(
     if not is_shown:
         yield None
         return
-    done = 0
+    write = _notebook_writer() if _is_in_notebook() else _write_to_terminal
 
     def report(count: int) -> None:
-        nonlocal done
-        done = count
-        sys.stderr.write("\r" + _line(name, count, rows))
-        sys.stderr.flush()
+        write(_line(name, count, rows))
 
     try:
         yield report
     finally:
         # The bar is for waiting; the result of the call says what was loaded.
-        sys.stderr.write("\r" + " " * len(_line(name, done, rows)) + "\r")
-        sys.stderr.flush()
+        write("")
+
+
+def _write_to_terminal(line: str) -> None:
+    # "Erase to the end of the line" is understood by every terminal since the VT100.
+    sys.stderr.write(f"\r{line}\x1b[K")
+    sys.stderr.flush()
+
+
+def _notebook_writer() -> Callable[[str], None]:
+    """An output under the running cell, made here because a load reports from other threads."""
+    # A kernel has IPython loaded; only the floor `notebook` may import it.
+    ipython: Any = sys.modules["IPython"]
+    shown = ipython.display.display({"text/plain": ""}, raw=True, display_id=True)
+    return lambda line: shown.update({"text/plain": line}, raw=True)
 
 
 def _line(name: str, count: int, rows: int | None) -> str:
@@ -50,4 +65,10 @@ def _line(name: str, count: int, rows: int | None) -> str:
 
 
 def _is_watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return _is_in_notebook() or sys.stderr.isatty()
+
+
+def _is_in_notebook() -> bool:
+    """Whether cells run in this process, in a kernel."""
+    kernel_app = sys.modules.get("ipykernel.kernelapp")
+    return kernel_app is not None and bool(kernel_app.IPKernelApp.initialized())

@@ -35,10 +35,21 @@ class ImpureFunctionWarning(UserWarning):
     """A query or mutation uses something whose changes livedb cannot follow."""
 
 
-def warn_of_impurity(function: FunctionDefinition) -> None:
-    """Warn, once per definition, of each impure thing that the function's code names."""
-    for message in impurities(function):
-        warnings.warn(f"{function.name}: {message}", ImpureFunctionWarning, stacklevel=4)
+def warn_of_impurity(function: FunctionDefinition, told: set[str]) -> None:
+    """Warn of each impure thing that the function's code names, at the place of its definition.
+
+    Args:
+        told: what was warned of before, which is not said again; what is said now joins it.
+            (Python's own memory of warnings is lost whenever any library changes a filter.)
+    """
+    code = getattr(function.handler, "__code__", None)
+    for impurity in impurities(function):
+        message = f"{function.name}: {impurity}"
+        if code is not None and message not in told:
+            told.add(message)
+            warnings.warn_explicit(
+                message, ImpureFunctionWarning, code.co_filename, code.co_firstlineno
+            )
 
 
 def impurities(function: FunctionDefinition) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from livedb.notebook.cells import (
@@ -34,6 +35,9 @@ STATIC_CHARACTERS_MAX = 200
 
 TEXT_ROWS_MAX = 10
 """Rows of the plain-text form."""
+
+TEXT_CHARACTERS_MAX = 110
+"""Characters of its lines: a terminal breaks longer ones, and nobody reads a broken table."""
 
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:12px;color:inherit"
 _HEAD = "padding:3px 10px;border-bottom:1px solid #8888;font-weight:600;white-space:nowrap"
@@ -69,9 +73,18 @@ def text_of_table(title: str, state: RowState) -> str:
     grid = [[cut(visible(column.name), 30) for column in columns]]
     grid += [[cut(text, 30) for text in _row_texts(columns, row)] for row in rows]
     widths = [max(map(len, texts)) for texts in zip(*grid, strict=True)]
-    lines = ["  ".join(map(_aligned, line, widths, columns)).rstrip() for line in grid]
+    shown = _fitting(widths)
+    lines = ["  ".join(map(_aligned, line[:shown], widths, columns)).rstrip() for line in grid]
+    if shown < len(columns):
+        lines = [f"{line}  …" for line in lines]
     error = [f"error: {cut(visible(state.error))}"] if state.error else []
     return "\n".join([*error, *lines, _summary(title, state, len(rows), len(columns))])
+
+
+def _fitting(widths: Sequence[int]) -> int:
+    """How many columns of these widths fit on a line; at least one."""
+    ends = accumulate(width + 2 for width in widths)
+    return max(1, sum(end <= TEXT_CHARACTERS_MAX for end in ends))
 
 
 def _row_texts(columns: Sequence[Column], row: Sequence[Any]) -> list[str]:

@@ -538,6 +538,9 @@ def _row_state(
 ) -> RowState:
     known = fields or {}
     names = {"_id": "id", "_creationTime": "datetime"}
+    if table.column_names[:2] == list(names):
+        # Whole documents: when each was made interests last.
+        table = table.select([*table.column_names[:1], *table.column_names[2:], "_creationTime"])
     return RowState(
         number=number,
         row_count=table.num_rows,

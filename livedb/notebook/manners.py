@@ -5,29 +5,29 @@ this. After each cell:
 
 *   a handle whose variable now holds another handle is closed: running `h = q.live()` again leaves
     one live query, not two;
-*   a handle that only IPython's output history holds is closed once no view of it is open;
+*   a handle that no variable holds leaves IPython's output history (`Out[5]`, `_5`, `_`) once no
+    view of it is open. If nothing else of the user's holds it, a list for example, that drops it;
 *   a query is run again when a helper function or another global that its code names was rebound:
     to its live results that is a redefinition.
 """
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Iterator, Mapping
-from types import CodeType, FrameType
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Backend
 from livedb.clock import Clock, SystemClock
-from livedb.notebook.handles import Handle, open_handles
+from livedb.notebook.handles import Handle
 
 if TYPE_CHECKING:
     from livedb.client.local import LocalBackend
 
 UNSEEN_S_MAX = 60.0
-"""Seconds after which a handle that only the output history holds is closed: a view opens some
-time after its cell has run."""
+"""Seconds a handle stays in the output history without a view: one opens some time after its cell
+has run, and a page that is reloaded opens it again."""
 
 _HISTORY_NAMES = ("_", "__", "___", "_oh", "Out")
 
@@ -53,7 +53,7 @@ class Manners:
     def _after_cell(self, _: Any = None) -> None:
         names: Mapping[str, Any] = self._shell.user_ns
         self._close_replaced(names)
-        self._close_forgotten(names)
+        self._forget_unseen(names)
         for backend in list(self._backends):
             self._follow_globals(backend)
 
@@ -73,34 +73,35 @@ class Manners:
                 before.close()
         self._bound = {name: weakref.ref(handle) for name, handle in now.items()}
 
-    def _close_forgotten(self, names: Mapping[str, Any]) -> None:
-        history = names.get("_oh")
-        if not isinstance(history, dict):
-            return
-        held = [value for value in history.values() if isinstance(value, Handle)]
-        for handle in open_handles():
-            is_in_history = any(handle is value for value in held)
-            if not is_in_history or handle.view_count:
+    def _forget_unseen(self, names: Mapping[str, Any]) -> None:
+        named = {
+            id(value)
+            for name, value in list(names.items())
+            if isinstance(value, Handle) and not _is_history(name)
+        }
+        now_s = self._clock.monotonic_s()
+        for handle in _handles_in_history(names):
+            if id(handle) in named or handle.is_closed or handle.view_count:
                 self._unseen_since.pop(handle, None)
-                continue
-            since_s = self._unseen_since.setdefault(handle, self._clock.monotonic_s())
-            is_due = self._clock.monotonic_s() - since_s >= UNSEEN_S_MAX
-            if is_due and self._is_forgotten(handle, names):
-                handle.close()
+            elif now_s - self._unseen_since.setdefault(handle, now_s) >= UNSEEN_S_MAX:
+                self._forget(handle)
 
-    @staticmethod
-    def _is_forgotten(handle: Handle[Any], names: Mapping[str, Any]) -> bool:
-        """Whether nothing of the user's holds the handle, only IPython's history does."""
-        if any(value is handle for name, value in names.items() if not _is_history(name)):
-            return False
-        expected = [names, names.get("_oh"), *handle.internal_referrers()]
-        return all(
-            isinstance(referrer, FrameType)
-            or any(referrer is each for each in expected)
-            or _is_shells(referrer)
-            or (type(referrer) is list and not _is_users(referrer, names))
-            for referrer in gc.get_referrers(handle)
-        )
+    def _forget(self, handle: Handle[Any]) -> None:
+        """Take the handle out of IPython's history, and its widget out of ipywidgets' registry."""
+        names = self._shell.user_ns
+        for holder in (names, self._shell.user_ns_hidden):
+            for name in [name for name, value in list(holder.items()) if value is handle]:
+                del holder[name]
+        history = names["_oh"]
+        for number in [number for number, value in history.items() if value is handle]:
+            del history[number]
+        for name in ("_", "__", "___"):  # the next result would move them back into `names`
+            if getattr(self._shell.displayhook, name, None) is handle:
+                setattr(self._shell.displayhook, name, "")
+        last = getattr(self._shell, "last_execution_result", None)
+        if last is not None and last.result is handle:
+            last.result = None
+        handle.close_widget()
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -127,15 +128,10 @@ def _is_history(name: str) -> bool:
     return name in _HISTORY_NAMES or (name.startswith("_") and name[1:].isdigit())
 
 
-def _is_shells(referrer: object) -> bool:
-    """Whether IPython itself holds it: the last result, and its copies of the names."""
-    if type(referrer) is dict:
-        return "_oh" in referrer
-    return type(referrer).__module__.partition(".")[0] in ("IPython", "ipykernel")
-
-
-def _is_users(container: Any, names: Mapping[str, Any]) -> bool:
-    return any(value is container for value in names.values())
+def _handles_in_history(names: Mapping[str, Any]) -> list[Handle[Any]]:
+    history = names.get("_oh")
+    values = list(history.values()) if isinstance(history, dict) else []
+    return list({id(value): value for value in values if isinstance(value, Handle)}.values())
 
 
 def _names_of(code: CodeType) -> Iterator[str]:

@@ -23,7 +23,7 @@ from livedb.clock import Clock, SystemClock
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
 from livedb.notebook.feed import Message, TableFeed, first_page_of
 from livedb.notebook.publisher import Publisher, kernel_publisher
-from livedb.notebook.rows import RowChange, RowSource
+from livedb.notebook.rows import RowChange, RowSource, RowState, state_of_value
 
 STATIC = pathlib.Path(__file__).parent / "static"
 
@@ -100,6 +100,8 @@ class LiveTable(anywidget.AnyWidget):
             self._publisher.leave(self.address)
             self.send({"kind": "closed"})
         super().close()
+        # A widget is a cycle of references: until it is collected it must not hold its source.
+        self._feed.source = _NoSource(self.source.title)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The live view, and for hosts or files without a kernel the rows as HTML and text."""
@@ -176,6 +178,16 @@ class LiveTable(anywidget.AnyWidget):
             now_s=self._clock.monotonic_s(),
         )
         self.send({"kind": "reply", "id": request.whole("id")} | reply.content, reply.buffers)
+
+
+class _NoSource:
+    """What a closed table follows."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def current(self) -> RowState:
+        return state_of_value([], number=0)
 
 
 class _Request:
