@@ -40,6 +40,10 @@ class ExportResult:
     number: int | None
     rows: int
 
+    def __repr__(self) -> str:
+        commit = "" if self.number is None else f" (commit {self.number})"
+        return f"wrote {self.rows:,} rows to {str(self.path)!r}{commit}"
+
 
 def to_parquet(
     table: pa.Table,
