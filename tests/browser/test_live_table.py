@@ -101,7 +101,7 @@ for turn in range(1, 41):
     assert page.page.evaluate("window.running.done") is None
     expect(page.output(3)).not_to_contain_text("done", timeout=1)
     output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 0 }")
-    expect(delay).to_have_text("40", timeout=30_000)
+    expect(delay).to_have_text("40", timeout=60_000)
     expect(page.output(3)).to_contain_text("done")
     assert len(page.page.evaluate("[...window.seen]")) > 15
 
