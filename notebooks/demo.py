@@ -20,7 +20,8 @@ OUT = HERE.parent / "build/demo"
 
 TITLES = {
     "loaded": "Loaded: documents in each table",
-    "before": "Live, before the commit",
+    "before": "A live query, before the commit",
+    "before-sql": "Live SQL, before the commit",
     "commit": "A cell commits",
     "after": "The same two handles after it; nothing was asked again",
 }

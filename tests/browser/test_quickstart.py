@@ -87,6 +87,11 @@ def start_cell(page, index: int) -> None:
     )
 
 
+def change_theme(page, theme: str) -> None:
+    page.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
+    page.page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+
 def test_a_commit_in_one_cell_changes_the_table_under_another(open_notebook):
     page = open_notebook("one-commits", SETUP, LIVE, LIVE_SQL, CANCEL)
     for index in range(3):
@@ -202,14 +207,23 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
     for index in range(cancel_one + 1, len(sources) - 1):
         run_cell(page, index)
     assert page.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    for theme in ("Light", "Dark"):
-        page.command("apputils:change-theme", theme=f"JupyterLab {theme}")
-        page.page.wait_for_function(
-            "theme => document.body.dataset.jpThemeName === theme", arg=f"JupyterLab {theme}"
-        )
-        cells = page.page.locator(".jp-Notebook .jp-Cell")
-        for at in range(0, cells.count(), 3):
+    cells = page.page.locator(".jp-Notebook .jp-Cell")
+    for theme in ("light", "dark"):
+        change_theme(page, theme)
+        for at in range(0, cells.count(), 4):
             cells.nth(at).evaluate("each => each.scrollIntoView({block: 'start'})")
-            page.screenshot(f"quickstart-{theme.lower()}-{at:02}")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
+            page.screenshot(f"quickstart-{theme}-{at:02}")
+        # The pictures of the README: what a commit elsewhere has just changed is lit.
+        page.page.set_viewport_size({"width": 1000, "height": 1000})
+        heading = page.page.get_by_role("heading", name="A query is a function")
+        heading.evaluate("each => each.scrollIntoView({block: 'start'})")
+        first = rows_of(page.output(worst)).first
+        shown = first.text_content()
+        page.execute(sources[cancel_one])
+        expect(first).not_to_have_text(shown)
+        number = re.search(r"commit \d+", footer_of(page.output(worst)).inner_text())[0]
+        expect(footer_of(page.output(by_airport))).to_contain_text(number)
+        page.screenshot(f"quickstart-{theme}")
+        page.page.set_viewport_size({"width": 1000, "height": 1130})
+    change_theme(page, "light")
     run_cell(page, len(sources) - 1)
