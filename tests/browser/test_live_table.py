@@ -73,7 +73,7 @@ def test_a_table_is_drawn_and_follows_cell_by_cell(open_notebook):
 
 def test_updates_arrive_while_a_cell_is_running(open_notebook):
     busy = """\
-for turn in range(1, 101):
+for turn in range(1, 41):
     source.commit({key(0): {'delay': turn}})
     time.sleep(0.1)
 """
