@@ -48,6 +48,8 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _INT_MIN, _INT_MAX = -INT_SAFE_MAX, INT_SAFE_MAX
 _NAN: Final = float("nan")
+_UTF8_BYTES_MAX: Final = 4
+"""Bytes that one character takes at most."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -177,6 +179,41 @@ def canonical(
         raise refusal.as_error(path) from None
 
 
+def canonical_arguments(given: Mapping[str, Value]) -> dict[str, Value]:
+    """Private canonical copies of a call's arguments; those that are `UNSET` are left out.
+
+    Raises:
+        InvalidValueError: as `canonical`; its `path` starts with the argument.
+    Cost: about 0.1 us for a primitive.
+    """
+    result: dict[str, Value] = {}
+    for name, value in given.items():
+        kind = type(value)
+        if (kind is str and value.isascii()) or value is None or kind is bool:
+            result[name] = value
+        elif value is not UNSET:
+            result[name] = canonical(value, path=f".{name}")
+    return result
+
+
+def is_surely_within(fields: Mapping[str, Value], size_max: int) -> bool:
+    """Whether a look at a few primitives shows that their Convex size is at most `size_max`.
+
+    False says only that it takes `size_of` to know. Cost: about 0.05 us a field.
+    """
+    size = 2
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is str:
+            size += len(value) * _UTF8_BYTES_MAX + 2
+        elif value is None or kind is bool or kind is int or kind is float:
+            size += 9
+        else:
+            return False
+        size += len(name) + 1
+    return size <= size_max
+
+
 def prepare_fields(fields: Mapping[str, Value]) -> tuple[dict[str, Value], int, bool]:
     """What a write needs of a new document's fields, in one pass.
 
@@ -217,7 +254,8 @@ class _Refusal(Exception):  # noqa: N818 - never leaves this module
 
 
 def _prepare(fields: Mapping[str, Value]) -> tuple[dict[str, Value], int, bool]:
-    if not isinstance(fields, Mapping):
+    # An exact dict is asked first: `isinstance` of an abstract class is slow.
+    if type(fields) is not dict and not isinstance(fields, Mapping):
         raise _Refusal(f"a document is a dict of fields, not {_shown(fields)}")
     result: dict[str, Value] = {}
     size = 2

@@ -60,7 +60,7 @@ from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
 from livedb.text import decode_fields
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer, Published
+from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet, WriteSet, function_key
 from livedb.transactions.transaction import Snapshot
@@ -287,7 +287,7 @@ class Workspace:
 
     # -- what the parts ask of each other ------------------------------------------------------
 
-    def _publish(self, batch: Sequence[Published]) -> None:
+    def _publish(self, batch: Sequence[CommitRequest]) -> None:
         self.live.publish(batch)
 
     def _load_table(self, table: int) -> LoadedTable:

@@ -88,6 +88,9 @@ class Backend(Protocol):
 
     def drop_table(self, name: str) -> int: ...
 
+    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run the function of that name on the arguments of a Python call; see `run`."""
+
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         """Run a query or mutation, inside the run in progress if there is one."""
 

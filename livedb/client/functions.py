@@ -34,10 +34,7 @@ class _Function(Generic[P, R]):
         return self._database.backend.definition(self.name)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        backend = self._database.backend
-        definition = self.definition
-        bound = definition.bind(args, kwargs, tables=backend.catalog())
-        result: R = backend.run(definition, bound)
+        result: R = self._database.backend.call(self.name, args, kwargs)
         return result
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:

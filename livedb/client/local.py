@@ -115,19 +115,32 @@ class LocalBackend:
     def function_names(self) -> list[str]:
         return self.workspace.registry.names()
 
-    def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         workspace = self.workspace
         workspace.require_open()
-        runner = workspace.runner
+        function = workspace.registry.get(name)
+        if is_running():
+            return self.run(function, function.bind(args, kwargs, tables=self.catalog()))
+        committer = workspace.committer
+        tables = committer.catalog_at(committer.published)
+        return self._run_alone(function, function.bind(args, kwargs, tables=tables))
+
+    def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        self.workspace.require_open()
+        runner = self.workspace.runner
         joined = runner.nested_run()
         if joined is not None:
             return runner.join(joined, function, args)
+        if function.kind == "mutation" and is_running():
+            raise FunctionTypeError(
+                f"The mutation {function.name!r} of another workspace cannot run inside a "
+                "query or mutation: it would not be undone with it"
+            )
+        return self._run_alone(function, args)
+
+    def _run_alone(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        runner = self.workspace.runner
         if function.kind == "mutation":
-            if is_running():
-                raise FunctionTypeError(
-                    f"The mutation {function.name!r} of another workspace cannot run inside a "
-                    "query or mutation: it would not be undone with it"
-                )
             return runner.run_mutation(function, args)
         run = runner.run_query(function, args)
         if run.error is not None:

@@ -49,11 +49,8 @@ class CommitLog(Protocol):
     def head(self) -> Head:
         """The last durable commit; number 0, ts 0 for an empty log."""
 
-    def append(self, commits: Sequence[Commit]) -> bytes:
+    def append(self, commits: Sequence[Commit]) -> None:
         """Make `commits`, numbered densely from `head.number + 1`, durable: all or none.
-
-        Returns:
-            The chain after the last of them.
 
         Raises:
             LogError: nothing was appended, and the same call may be made again; unless its `code`

@@ -21,39 +21,44 @@ class MemoryCommitLog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         """Guards every field below; taken alone."""
-        self._anchor = self._head = EMPTY_HEAD
+        self._anchor = EMPTY_HEAD
+        self._last = (EMPTY_HEAD.number, EMPTY_HEAD.ts)
         self._commits: list[Commit] = []
         self._chains: list[bytes] = []
+        """As far as somebody asked: a fold or a backup, not each commit, needs the running hash."""
         self._numbers: dict[str, int] = {}
         self._is_closed = False
 
     @property
     def head(self) -> Head:
-        """The last commit."""
-        return self._head
+        """The last commit. Cost: hashes the commits since it was asked for last."""
+        with self._lock:
+            number, ts = self._last
+            return Head(number=number, ts=ts, chain=self._chain_up_to(number))
 
-    def append(self, commits: Sequence[Commit]) -> bytes:
+    def append(self, commits: Sequence[Commit]) -> None:
         """Append `commits`, all or none; see `CommitLog.append`."""
         with self._lock:
-            self._check_open()
-            head, chains = self._head, []
-            chain, ts = head.chain, head.ts
-            for number, commit in enumerate(commits, head.number + 1):
-                assert commit.number == number, f"commit {commit.number} in place of {number}"
-                assert commit.ts > ts, "commit timestamps must increase"
-                ts, chain = commit.ts, next_chain(chain, commit)
-                chains.append(chain)
-            self._remember(commits)
-            self._commits.extend(commits)
-            self._chains.extend(chains)
-            self._head = Head(number=head.number + len(chains), ts=ts, chain=chain)
-            return chain
+            if self._is_closed:
+                raise _closed()
+            last, ts = self._last
+            identified: list[Commit] = []
+            for commit in commits:
+                assert commit[0] == last + 1, f"commit {commit[0]} in place of {last + 1}"
+                assert commit[1] > ts, "commit timestamps must increase"
+                last, ts = commit[0], commit[1]
+                if commit[2] is not None:
+                    identified.append(commit)
+            if identified:
+                self._remember(identified)
+            self._commits += commits
+            self._last = (last, ts)
 
     def read(self, *, after: int, until: int | None = None) -> Iterator[Commit]:
         """The commits with `after < number <= until`; see `CommitLog.read`."""
         with self._lock:
             self._check_open()
-            end = self._head.number if until is None else min(until, self._head.number)
+            end = self._last[0] if until is None else min(until, self._last[0])
             start = self._anchor.number
             if after < end and after < start:
                 raise SnapshotTooOldError(
@@ -67,10 +72,9 @@ class MemoryCommitLog:
         """The running hash up to `number`; None when it was truncated or never written."""
         with self._lock:
             self._check_open()
-            if number == self._anchor.number:
-                return self._anchor.chain
-            position = number - self._anchor.number - 1
-            return self._chains[position] if 0 <= position < len(self._chains) else None
+            if self._anchor.number <= number <= self._last[0]:
+                return self._chain_up_to(number)
+            return None
 
     def find(self, mutation_id: str) -> Commit | None:
         """The commit that carries `mutation_id`, if it is still remembered."""
@@ -111,23 +115,35 @@ class MemoryCommitLog:
         """Refuse further calls; closing twice is harmless."""
         self._is_closed = True
 
-    def _remember(self, commits: Sequence[Commit]) -> None:
-        added = {c.mutation_id: c.number for c in commits if c.mutation_id is not None}
-        identified = sum(c.mutation_id is not None for c in commits)
-        if len(added) < identified or not self._numbers.keys().isdisjoint(added):
+    def _chain_up_to(self, number: int) -> bytes:
+        chains, start = self._chains, self._anchor.number
+        chain = chains[-1] if chains else self._anchor.chain
+        for commit in self._commits[len(chains) : number - start]:
+            chain = next_chain(chain, commit)
+            chains.append(chain)
+        return self._anchor.chain if number == start else chains[number - start - 1]
+
+    def _remember(self, identified: Sequence[Commit]) -> None:
+        added = {commit.mutation_id: commit.number for commit in identified}
+        if len(added) < len(identified) or not self._numbers.keys().isdisjoint(added):
             raise DuplicateMutationError(
                 "a commit with the same mutation id is in the log already; find() returns it"
             )
-        self._numbers.update(added)
+        self._numbers.update(added)  # type: ignore[arg-type]  # None was left out
 
     def _drop(self, count: int) -> None:
         for commit in self._commits[:count]:
             if commit.mutation_id is not None:
                 del self._numbers[commit.mutation_id]
         last = self._commits[count - 1]
-        self._anchor = Head(number=last.number, ts=last.ts, chain=self._chains[count - 1])
+        chain = self._chain_up_to(last.number)
+        self._anchor = Head(number=last.number, ts=last.ts, chain=chain)
         del self._commits[:count], self._chains[:count]
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ClosedError("the log is closed")
+            raise _closed()
+
+
+def _closed() -> ClosedError:
+    return ClosedError("the log is closed")

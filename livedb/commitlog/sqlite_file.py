@@ -15,6 +15,8 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain as chained
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -32,6 +34,9 @@ EMPTY_HEAD = Head(number=0, ts=0, chain=EMPTY_CHAIN)
 
 BLOCK_ROWS = 256
 """Commits read at once, under the log's lock; a payload may be megabytes, so not more."""
+
+STATEMENT_ROWS_MAX = 64
+"""Commits inserted by one statement; SQLite keeps its plan, up to 999 parameters in any build."""
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -51,6 +56,7 @@ _BY_MUTATION_ID = (
 )
 _SCHEMA = (_META, _COMMITS, _BY_MUTATION_ID)
 _INSERT = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ANOTHER_ROW = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SELECT = (
     "SELECT number, ts, mutation_id, function, args_hash, result, log_lines, author, payload,"
     " chain FROM commits"
@@ -314,17 +320,27 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     connection.executemany(_INSERT, rows)
 
 
+def insert_at_once(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert a few commits with one statement, which is a transaction where none is open."""
+    connection.execute(_insert_many(len(rows)), list(chained.from_iterable(rows)))
+
+
+@lru_cache(STATEMENT_ROWS_MAX)
+def _insert_many(count: int) -> str:
+    return _INSERT + _ANOTHER_ROW * (count - 1)
+
+
 def link_rows(commits: Sequence[Commit], head: Head) -> tuple[list[Row], Head]:
     """The rows of `commits`, which continue `head`, and the head after them."""
-    chain, ts = head.chain, head.ts
+    link, ts = head.chain, head.ts
     rows: list[Row] = []
     for number, commit in enumerate(commits, head.number + 1):
         assert commit.number == number, f"commit {commit.number} appended in place of {number}"
         assert commit.ts > ts, "commit timestamps must increase"
         ts = commit.ts
-        chain = next_chain(chain, commit)
-        rows.append((*commit, chain))
-    return rows, Head(number=head.number + len(rows), ts=ts, chain=chain)
+        link = next_chain(link, commit)
+        rows.append((*commit, link))
+    return rows, Head(number=head.number + len(rows), ts=ts, chain=link)
 
 
 def check_mark(

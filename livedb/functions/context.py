@@ -21,14 +21,14 @@ from livedb.errors import (
 )
 from livedb.functions.query_builder import DocumentQuery
 from livedb.ids import Id, table_number_of
-from livedb.limits import DOCUMENT_BYTES_MAX
+from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
-from livedb.schema.check import check_document
+from livedb.schema.check import check_document, check_patch
 from livedb.schema.tables import check_table_name
 from livedb.store.contract import StoredDocument
-from livedb.text import decode_document, decode_fields, encode_fields
+from livedb.text import PLAIN, decode_document, decode_fields, encode_fields
 from livedb.transactions.transaction import Snapshot, Transaction
-from livedb.values import Document, Missing, Value, measure, prepare_fields, system_fields_size
+from livedb.values import UNSET, Document, Value, measure, prepare_fields, system_fields_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +37,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SURELY_SMALL_BYTES = DOCUMENT_BYTES_MAX // 8
+"""A document whose text is shorter is within its size: `1,` is the dearest text, 2 for 9 bytes."""
+
+_new_tuple = tuple.__new__
 
 SYSTEM_TABLES = ("_storage", "_scheduled_functions")
 
@@ -218,16 +223,19 @@ class DatabaseReader:
             document_id = arguments[0]
             expected = None
         elif len(arguments) == 2:
-            expected, document_id = table_name(arguments[0]), arguments[1]
+            expected, document_id = arguments
+            if type(expected) is not str:
+                expected = table_name(expected)
         else:
             raise TypeError(f"expected (id) or (table, id), got {len(arguments)} arguments")
         table = self._snapshot.table_of(document_id)
-        if expected is not None and (table is None or table.definition.name != expected):
-            found = table.definition.name if table is not None else "no table"
+        name = None if table is None else table.definition.name
+        if expected is not None and name != expected:
             raise InvalidIdError(
-                f'expected to be an Id<"{expected}">, got Id<"{found}"> instead: {document_id}'
+                f'expected to be an Id<"{expected}">, got Id<"{name or "no table"}"> instead: '
+                f"{document_id}"
             )
-        if table is not None and table.definition.name.startswith("_"):
+        if name is not None and name[0] == "_":
             raise ReadOnlyError(
                 "System tables can only be accessed with db.system.", code="SystemTableError"
             )
@@ -291,20 +299,37 @@ class DatabaseWriter(DatabaseReader):
 
         Raises: as `insert`, and NonexistentDocumentError.
         """
-        *address, changes = arguments
-        _mapping(changes, "patch")
-        entry, document_id, old = self._existing("Update", tuple(address))
+        changes = _mapping(arguments[-1], "patch") if arguments else {}
+        table, document_id, old = self._existing("Update", arguments[:-1])
+        if "_id" in changes or "_creationTime" in changes:
+            changes = _user_fields(changes, document_id, old)
+        changed, _, is_plain = prepare_fields(changes)
+        removed: list[str] = []
+        if len(changed) != len(changes):
+            removed = [name for name, value in changes.items() if value is UNSET]
         before = decode_fields(old.text)
-        fields = dict(before)
-        for field, value in _user_fields(changes, document_id, old).items():
-            if isinstance(value, Missing):
-                fields.pop(field, None)
-            else:
-                fields[field] = value
-        fields, stored = _stored(
-            entry, old.creation_time, document_id, fields, self._snapshot.catalog, is_patch=True
+        fields = {**before, **changed}
+        for name in removed:
+            fields.pop(name, None)
+        definition = table.definition
+        if definition.document is not None:
+            check_patch(
+                definition,
+                fields,
+                changed,
+                removed,
+                tables=self._snapshot.catalog,
+                document_id=document_id,
+            )
+        # Texts of what was tagged before are measured anew: the flag must be what an insert sets.
+        is_plain = is_plain and old.text[:1] == PLAIN
+        text = encode_fields(fields, is_plain=is_plain or None)
+        if len(text) > _SURELY_SMALL_BYTES or len(fields) > OBJECT_FIELDS_MAX:
+            _check_size(prepare_fields(fields)[1], document_id)
+        stored = _new_tuple(StoredDocument, (old.creation_time, text))
+        self._snapshot.replace(
+            table, document_id, old, before, fields, stored, changed=(*changed, *removed)
         )
-        self._snapshot.replace(entry, document_id, old, before, fields, stored)
 
     def replace(self, *arguments: Any) -> None:
         """Replace the whole document but `_id` and `_creationTime`: as `patch`.
@@ -339,7 +364,8 @@ class DatabaseWriter(DatabaseReader):
 
 
 def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
-    if not isinstance(document, Mapping):
+    # An exact dict is asked first: `isinstance` of an abstract class is slow.
+    if type(document) is not dict and not isinstance(document, Mapping):
         raise InvalidValueError(
             f"Invalid argument `value` for `db.{verb}`: Value must be an Object, "
             f"not {type(document).__name__}"
@@ -372,30 +398,28 @@ def _stored(
     document_id: str,
     given: Mapping[str, Any],
     catalog: Catalog,
-    *,
-    is_patch: bool = False,
 ) -> tuple[dict[str, Value], StoredDocument]:
     """A document's fields, canonical and checked by its table's schema, and as they are stored."""
     fields, size, is_plain = prepare_fields(given)
     definition = entry.definition
     if definition.document is not None:
-        checked = check_document(
-            definition,
-            fields,
-            tables=catalog,
-            fill_defaults=not is_patch,
-            document_id=document_id if is_patch else None,
-        )
+        checked = check_document(definition, fields, tables=catalog)
         if checked is not fields:
             fields = checked
             size, is_plain = measure(fields)
+    _check_size(size, document_id)
+    text = encode_fields(fields, is_plain=is_plain)
+    return fields, _new_tuple(StoredDocument, (creation_time, text))
+
+
+def _check_size(size: int, document_id: str) -> None:
+    """Refuse a document whose fields have a Convex size of `size` bytes, if it is too large."""
     size += system_fields_size(document_id)
     if size > DOCUMENT_BYTES_MAX:
         raise InvalidValueError(
             f"Document is too large ({size:,} bytes, limit: {DOCUMENT_BYTES_MAX:,}). Keep large "
             "values in several documents or in files."
         )
-    return fields, StoredDocument(creation_time, encode_fields(fields, is_plain=is_plain))
 
 
 class _Context:

@@ -18,7 +18,7 @@ from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
-from livedb.values import Document, Value, canonical
+from livedb.values import Document, Value, canonical, canonical_arguments
 
 FunctionKind = Literal["query", "mutation"]
 Visibility = Literal["public", "internal"]
@@ -63,11 +63,10 @@ class FunctionDefinition:
             ArgumentValidationError: an argument is missing, unknown, or of the wrong type.
             TypeError: as a Python call raises it.
         """
-        given = self.signature.arguments(args, kwargs)
-        return self.check_arguments(
-            {name: canonical(value, path=f".{name}") for name, value in given.items()},
-            tables=tables,
-        )
+        signature = self.signature
+        if args or signature.renames:
+            kwargs = signature.arguments(args, kwargs)
+        return signature.check_arguments(canonical_arguments(kwargs), tables=tables)
 
     def check_arguments(
         self, given: Mapping[str, Value], *, tables: TableNumbers | None = None
@@ -80,10 +79,11 @@ class FunctionDefinition:
 
         Raises: whatever the handler raises; ReturnsValidationError.
         """
-        result = self.handler(context, **self.signature.python_arguments(args))
-        if self.signature.returns is None:
+        signature = self.signature
+        result = self.handler(context, **signature.python_arguments(args))
+        if signature.returns is None:
             return result
-        return as_documents(self.signature.check_result(canonical_result(result)))
+        return as_documents(signature.check_result(canonical_result(result)))
 
 
 def canonical_result(result: Any) -> Value:

@@ -1,8 +1,8 @@
 """The runner: what happens between calling a function and its answer.
 
-A query runs on a snapshot at the published number and never waits. A mutation takes the turn, runs
-on the applied state, and hands a finished request to the committer; when what it read went stale it
-runs again. A function called inside a running one joins its transaction.
+A query runs on a snapshot at the published number and never waits. A mutation runs on the applied
+state and hands a finished request to the committer; when what it read went stale it runs again, in
+the turn at last. A function called inside a running one joins its transaction.
 
 The caller's thread runs only the user's function and touches only its own transaction, so an
 interrupt at any bytecode spoils only what is thrown away anyway.
@@ -37,19 +37,21 @@ from livedb.functions.deadline import Watchdog
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
-from livedb.schema.catalog import Catalog
 from livedb.store.contract import DocumentStore
 from livedb.text import decode_value, encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
-from livedb.values import Value, canonical, size_of
+from livedb.values import Value, canonical, is_surely_within, size_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger("livedb")
+
+FREE_RUNS = 2
+"""Runs of a mutation before it takes the turn: beside others they seldom conflict twice."""
 
 SNAPSHOT_RETRIES_MAX = 8
 """Times a query starts again because the snapshot it began on is no longer kept."""
@@ -183,7 +185,7 @@ class Runner:
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
         snapshot = Snapshot(self._store, catalog, number, self._limits)
-        run = Run("query", snapshot, self._run_clock())
+        run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random))
         value, error = None, None
         try:
             value = self._call(function, run, args)
@@ -221,7 +223,10 @@ class Runner:
         attempts = self._limits.conflict_retries_max + 1
         for attempt in range(attempts):
             try:
-                return self._try_mutation(function, args, identity, args_hash)
+                if attempt < FREE_RUNS:
+                    self._turn.wait_free()
+                    return self._run_to_commit(function, args, identity, args_hash, None)
+                return self._run_in_turn(function, args, identity, args_hash)
             except SnapshotTooOldError:
                 # A table that it was the first to read was loaded as of a later commit.
                 if attempt == attempts - 1:
@@ -237,7 +242,7 @@ class Runner:
                     ) from None
         raise AssertionError("the loop returns or raises")
 
-    def _try_mutation(
+    def _run_in_turn(
         self,
         function: FunctionDefinition,
         args: Mapping[str, Value],
@@ -245,67 +250,67 @@ class Runner:
         args_hash: bytes | None,
     ) -> Any:
         holder = TurnHolder()
-        token = object()
         with holder.running:
             try:
-                self._active[token] = 0
-                looked_at: int | None = None
-                if identity.mutation_id is not None and args_hash is not None:
-                    looked_at, known = self._remembered(identity.mutation_id, args_hash)
-                    if known is not None:
-                        return known[0]
                 self._turn.take(holder)
-                number, epoch, catalog = self._committer.begin()
-                # The committer keeps the mutation ids of what came after the look into the log.
-                self._active[token] = number if looked_at is None else looked_at
-                return self._run_in_turn(
-                    function, args, identity, args_hash, holder, (number, epoch, catalog)
-                )
+                return self._run_to_commit(function, args, identity, args_hash, holder)
             finally:
-                # In this order: a signal may keep a call of Python's from being made, not one
-                # of C's; the turn heals itself.
-                self._active.pop(token, None)
                 self._turn.give(holder)
 
-    def _run_in_turn(
+    def _run_to_commit(
         self,
         function: FunctionDefinition,
         args: Mapping[str, Value],
         identity: MutationIdentity,
         args_hash: bytes | None,
-        holder: TurnHolder,
-        begin: tuple[int, int, Catalog],
+        holder: TurnHolder | None,
     ) -> Any:
-        number, epoch, catalog = begin
-        transaction = Transaction(
-            self._store,
-            catalog,
-            number,
-            self._limits,
-            ids=self._ids,
-            start_ms=self._start_ms(),
-        )
-        run = Run("mutation", transaction, self._run_clock())
+        """One run; its commit gives the turn back as soon as it is applied."""
+        token = object()
+        active, committer = self._active, self._committer
         try:
-            result = self._call(function, run, args)
-        except Exception:
-            self._settle(number, epoch)
-            raise
-        self._warn(function, transaction)
-        if not transaction.has_written and identity.mutation_id is None:
-            self._settle(number, epoch)
+            active[token] = 0
+            looked_at: int | None = None
+            if identity.mutation_id is not None and args_hash is not None:
+                looked_at, known = self._remembered(identity.mutation_id, args_hash)
+                if known is not None:
+                    return known[0]
+            number, epoch, catalog = committer.begin()
+            # The committer keeps the mutation ids of what came after the look into the log.
+            active[token] = number if looked_at is None else looked_at
+            now_ns = self._clock.now_ns()
+            transaction = Transaction(
+                self._store,
+                catalog,
+                number,
+                self._limits,
+                ids=self._ids,
+                start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
+            )
+            run = Run("mutation", transaction, RunClock(now_ns, self._clock.random))
+            try:
+                result = self._call(function, run, args)
+            except Exception:
+                self._settle(number, epoch)
+                raise
+            self._warn(function, transaction)
+            if not transaction.has_written and identity.mutation_id is None:
+                self._settle(number, epoch)
+                return result
+            request = CommitRequest(
+                begin=number,
+                epoch=epoch,
+                reads=transaction.reads,
+                change=transaction.write_set(),
+                catalog=transaction.catalog if transaction.has_new_tables else None,
+                details=self._details(function, identity, args_hash, result),
+                holder=holder,
+            )
+            self.commit(request)
             return result
-        request = CommitRequest(
-            begin=number,
-            epoch=epoch,
-            reads=transaction.reads,
-            change=transaction.write_set(),
-            catalog=transaction.catalog if transaction.has_new_tables else None,
-            details=self._details(function, identity, args_hash, result),
-            holder=holder,
-        )
-        self.commit(request)
-        return result
+        finally:
+            # A signal may keep a call of Python's from being made, not one of C's.
+            active.pop(token, None)
 
     def commit(self, request: CommitRequest) -> int:
         """Submit a request and wait for its outcome; returns the commit number.
@@ -370,14 +375,9 @@ class Runner:
         args_hash: bytes | None,
         result: Any,
     ) -> CommitDetails:
-        kept = encode_value(canonical(result)) if identity.mutation_id is not None else None
-        return CommitDetails(
-            function=function.name,
-            author=identity.author,
-            mutation_id=identity.mutation_id,
-            args_hash=args_hash,
-            result=kept,
-        )
+        mutation_id = identity.mutation_id
+        kept = encode_value(canonical(result)) if mutation_id is not None else None
+        return CommitDetails(function.name, identity.author, mutation_id, args_hash, kept)
 
     # -- calling -------------------------------------------------------------------------------
 
@@ -452,7 +452,9 @@ class Runner:
 
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
-        if args and (size := size_of(args)) > most:
+        if is_surely_within(args, most):
+            return
+        if (size := size_of(args)) > most:
             raise LimitError(
                 f"Arguments for {function.name} are too large (actual: {size:,} bytes, limit: "
                 f"{most:,} bytes). Pass an id and read the rest, or use db.load for bulk data.",
@@ -483,13 +485,9 @@ class Runner:
     def close(self) -> None:
         self._watchdog.close()
 
-    def _run_clock(self) -> RunClock:
-        return RunClock(self._clock.now_ns(), self._clock.random)
-
-    def _start_ms(self) -> float:
-        return max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6
-
     def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
+        if not snapshot.usage.is_near_a_limit():
+            return
         for line in snapshot.usage.warnings():
             logger.warning("%s used %s", function.name, line)
 

@@ -19,7 +19,7 @@ from threading import Lock, Thread, current_thread
 
 from livedb.errors import SnapshotTooOldError
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
-from livedb.transactions.committer import Committer, Published
+from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.shield import Shield
 from livedb.transactions.subscriptions import SubscriptionIndex
@@ -169,7 +169,7 @@ class LiveQueries:
 
     # -- invalidation --------------------------------------------------------------------------
 
-    def publish(self, batch: Sequence[Published]) -> None:
+    def publish(self, batch: Sequence[CommitRequest]) -> None:
         """Mark what a published batch touches; the committer calls it under its publish lock.
 
         Cost: a few dict look-ups per key written, plus the live queries touched.
@@ -177,8 +177,8 @@ class LiveQueries:
         if not len(self._index):
             return
         touched: set[LiveQuery] = set()
-        for commit in batch:
-            touched |= self._index.touched(commit.change)
+        for request in batch:
+            touched |= self._index.touched(request.change)
         if touched:
             self._stale |= touched
             self._wake_up()

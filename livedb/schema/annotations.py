@@ -6,6 +6,7 @@ import inspect
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from livedb.errors import (
@@ -17,7 +18,7 @@ from livedb.errors import (
 from livedb.schema.hints import HintReader, Namespace, class_fields
 from livedb.schema.namespace import v
 from livedb.schema.tables import TableDefinition, index_definition
-from livedb.schema.validators import Json, ObjectValidator, TableNumbers, Validator
+from livedb.schema.validators import REFUSED, Json, ObjectValidator, TableNumbers, Validator
 from livedb.values import UNSET, Missing, Value, path_step
 
 
@@ -85,7 +86,7 @@ def _defaults_of(fields: Sequence[Any]) -> dict[str, Value]:
     return defaults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FunctionSignature:
     """What a function takes and gives, as validators; names are the wire's.
 
@@ -106,6 +107,11 @@ class FunctionSignature:
     defaults: Mapping[str, Value]
     wire_names: Mapping[str, str]
     positional: tuple[str, ...]
+
+    @cached_property
+    def renames(self) -> bool:
+        """Whether some argument has another name on the wire than in Python."""
+        return any(name != wire_name for name, wire_name in self.wire_names.items())
 
     @property
     def has_kwargs(self) -> bool:
@@ -146,6 +152,11 @@ class FunctionSignature:
             ArgumentValidationError: names the argument, what was found and what was expected.
         Cost: about 0.3 us an argument.
         """
+        if self.extra is None and not from_wire:
+            # What nearly every call is; a refusal is explained below.
+            accepted: Value = self.args.compiled(arguments, tables)
+            if accepted is not REFUSED:
+                return accepted  # type: ignore[no-any-return]
         declared = dict(arguments)
         extra: dict[str, Value] = {}
         if self.extra is not None:
@@ -165,11 +176,13 @@ class FunctionSignature:
             ) from None
         return checked
 
-    def python_arguments(self, arguments: Mapping[str, Value]) -> dict[str, Value]:
+    def python_arguments(self, arguments: Mapping[str, Value]) -> Mapping[str, Value]:
         """Checked arguments by the names the function has for them, to call it with.
 
         An argument that may be absent, is, and has no default becomes UNSET.
         """
+        if not self.renames and len(arguments) == len(self.wire_names):
+            return arguments
         called = dict(arguments)
         for name, wire_name in self.wire_names.items():
             if wire_name in arguments:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from livedb.errors import SchemaEnforcementError, ValidationError
 from livedb.schema.tables import TableDefinition
-from livedb.schema.validators import REFUSED, TableNumbers
+from livedb.schema.validators import REFUSED, ObjectValidator, TableNumbers
 from livedb.values import Value
 
 Fields = dict[str, Value]
@@ -19,8 +19,6 @@ def check_document(
     fields: Fields,
     *,
     tables: TableNumbers | None = None,
-    fill_defaults: bool = True,
-    document_id: str | None = None,
 ) -> Fields:
     """The fields to store, in the order written, defaults last.
 
@@ -30,9 +28,6 @@ def check_document(
         definition: the table.
         fields: canonical, without `_id` and `_creationTime`; not changed.
         tables: the catalog; with it, an id must belong to the table its validator names.
-        fill_defaults: whether absent fields get their defaults. For insert and replace; a patch
-            checks the whole document as it would become, and what it took away stays away.
-        document_id: named in the message, when the document exists already.
 
     Raises:
         SchemaEnforcementError: says which field, what was found and what was expected.
@@ -40,20 +35,63 @@ def check_document(
     """
     if definition.document is None:
         return fields
-    if fill_defaults and definition.defaults:
+    if definition.defaults:
         fields = _filler_of(definition)(fields)
     checked = definition.document.compiled(fields, tables)
     if checked is REFUSED:
-        _refuse(definition, fields, tables, document_id)
+        _refuse(definition, fields, tables)
     result: Fields = checked
     return result
+
+
+def check_patch(
+    definition: TableDefinition,
+    fields: Fields,
+    changed: Fields,
+    removed: Iterable[str],
+    *,
+    tables: TableNumbers | None,
+    document_id: str,
+) -> None:
+    """Check a document as a patch makes it; converts in place what its type asks for.
+
+    Only what was changed is looked at where the fields do not depend on each other: the rest was
+    checked when it was written, and a schema change checks every document there is.
+
+    Args:
+        fields: the whole document after the patch.
+        changed: the fields given, also in `fields`.
+        removed: the fields taken away.
+
+    Raises: as `check_document`.
+    """
+    document = definition.document
+    if document is None:
+        return
+    if not isinstance(document, ObjectValidator):
+        checked = document.compiled(fields, tables)
+        if checked is REFUSED:
+            _refuse(definition, fields, tables, document_id)
+        fields.update(checked)
+        return
+    checks = document.compiled_fields
+    for name, value in changed.items():
+        check = checks.get(name)
+        kept = REFUSED if check is None else check(value, tables)
+        if kept is not value:
+            if kept is REFUSED:
+                _refuse(definition, fields, tables, document_id)
+            fields[name] = kept
+    for name in removed:
+        if name in document.fields and not document.fields[name].is_optional:
+            _refuse(definition, fields, tables, document_id)
 
 
 def _refuse(
     definition: TableDefinition,
     fields: Fields,
     tables: TableNumbers | None,
-    document_id: str | None,
+    document_id: str | None = None,
 ) -> NoReturn:
     assert definition.document is not None
     try:

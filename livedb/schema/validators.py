@@ -437,6 +437,11 @@ class ObjectValidator(Validator):
         """The fields by name; not to be changed."""
         return dict(self.items)
 
+    @cached_property
+    def compiled_fields(self) -> dict[str, Check]:
+        """The closures of the fields by name; see `compiled`."""
+        return {name: validator.compiled for name, validator in self.items}
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ObjectValidator):
             return NotImplemented

@@ -53,6 +53,8 @@ class CommitDetails(NamedTuple):
 
 NO_DETAILS = CommitDetails()
 
+_new_tuple = tuple.__new__
+
 
 class CommitRequest:
     """One finished transaction on its way; immutable but for its outcome.
@@ -71,9 +73,9 @@ class CommitRequest:
         "error",
         "extra_parts",
         "holder",
+        "is_write",
         "number",
         "on_publish",
-        "payload",
         "reads",
     )
 
@@ -100,7 +102,14 @@ class CommitRequest:
         self.holder = holder
         self.on_publish = on_publish
         """Runs on the publishing thread just before the commit becomes visible; must not fail."""
-        self.payload = encode_payload(_parts(change, catalog, extra_parts))
+        self.is_write = bool(
+            change.writes
+            or change.names
+            or change.whole_tables
+            or extra_parts
+            or details.mutation_id is not None
+        )
+        """Whether it gets a number: it wrote, or its outcome must be remembered."""
         self.number = 0
         self.error: LivedbError | None = None
         self.done = Lock()
@@ -120,26 +129,11 @@ class CommitRequest:
     cancel = claim
 
 
-class Published(NamedTuple):
-    """One commit as subscribers hear of it."""
-
-    number: int
-    change: WriteSet
-
-
-class PublishedHead(NamedTuple):
-    """The last published commit, with the log's running hash up to it."""
-
-    number: int
-    chain: bytes
-
-
 class Committer:
     """Numbers, applies, logs and publishes commits. `close()` it.
 
     Args:
         log: where commits become durable.
-        after_append: called with (number, chain) after each durable batch, before it is published.
         publish: called with each published batch, on the publishing thread, under `publish_lock`.
     """
 
@@ -152,8 +146,7 @@ class Committer:
         catalog: Catalog,
         turn: Turn,
         clock: Clock,
-        publish: Callable[[Sequence[Published]], None],
-        after_append: Callable[[int, bytes], None] | None = None,
+        publish: Callable[[Sequence[CommitRequest]], None],
         is_volatile: bool = False,
     ) -> None:
         head = log.head
@@ -163,7 +156,6 @@ class Committer:
         self._turn = turn
         self._clock = clock
         self._publish = publish
-        self._after_append = after_append
         self._is_volatile = is_volatile
         """The log is memory: append and publish within the commit step, no log writer."""
         self._lock = Lock()
@@ -173,7 +165,7 @@ class Committer:
         self.write_log = WriteLog(head.number)
         self.applied = head.number
         self.durable = head.number
-        self.head = PublishedHead(head.number, head.chain)
+        self.published = head.number
         self._identified: dict[str, int] = {}
         """Mutation ids by commit, oldest first: those that a run still going on cannot have found
         in the log when it looked for its own."""
@@ -181,6 +173,7 @@ class Committer:
         """Raised when a speculative suffix is undone."""
         self._last_ts = head.ts
         self._catalogs: list[tuple[int, Catalog]] = [(head.number, catalog)]
+        self._tip = (head.number, 0, catalog)
         self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
         self._is_closed = False
         self._broken: LivedbError | None = None
@@ -190,10 +183,6 @@ class Committer:
             self._writer.start()
 
     # -- state ---------------------------------------------------------------------------------
-
-    @property
-    def published(self) -> int:
-        return self.head.number
 
     @property
     def last_ts(self) -> int:
@@ -212,8 +201,7 @@ class Committer:
 
     def begin(self) -> tuple[int, int, Catalog]:
         """(number, epoch, catalog) for a mutation to begin at: one moment's."""
-        with self._lock:
-            return self.applied, self.epoch, self._catalogs[-1][1]
+        return self._tip
 
     def catalog_at(self, number: int) -> Catalog:
         """The tables at commit `number`."""
@@ -231,7 +219,7 @@ class Committer:
 
     def submit(self, request: CommitRequest) -> None:
         """Send a request on its way; wait for `request.done` to learn its outcome."""
-        run_undisturbed(lambda: self._commit(request))
+        run_undisturbed(self._commit, request)
 
     def _commit(self, request: CommitRequest) -> None:
         if not request.claim():
@@ -258,22 +246,28 @@ class Committer:
             self._answer(request, refusal)
             return
         number = self.applied
-        if _is_write(request):
+        if request.is_write:
             number += 1
+            change = request.change
             # The backlog first: a table that loads meanwhile must find there what it may miss.
-            self._backlog.append(number, request.change.writes)
+            self._backlog.append(number, change.writes)
             if request.catalog is not None:
                 self._change_catalog(number, request.catalog)
-            self._store.apply(number, request.change.writes)
-            self.write_log.append(request.change)
+            self._store.apply(number, change.writes)
+            self.write_log.append(change)
             if request.details.mutation_id is not None:
                 self._identified[request.details.mutation_id] = number
-            self.applied = number
+            self._move_to(number)
         request.number = number
-        if not self._is_volatile:
-            self._unlogged.put(request)
-        else:
+        if self._is_volatile:
             self._append([request])
+        else:
+            self._unlogged.put(request)
+
+    def _move_to(self, number: int) -> None:
+        """Make `number` the commit that the next mutation begins at."""
+        self.applied = number
+        self._tip = (number, self.epoch, self._catalogs[-1][1])
 
     def _change_catalog(self, number: int, catalog: Catalog) -> None:
         before = self.catalog
@@ -330,48 +324,47 @@ class Committer:
 
     def _append(self, batch: list[CommitRequest]) -> None:
         """Make a batch durable, publish it, answer its callers."""
-        stale = [request for request in batch if request.epoch != self.epoch]
-        if stale:  # queued behind a batch that failed: their state is already undone
-            for request in stale:
+        epoch = self.epoch
+        for request in batch:
+            if request.epoch != epoch:  # queued behind a batch that failed: it is undone already
                 self._answer(request, ConflictError("Undone: the commit log failed before it"))
-            batch = [request for request in batch if request.epoch == self.epoch]
-        writes = [request for request in batch if _is_write(request)]
+        batch = [request for request in batch if request.epoch == epoch]
+        writes = [request for request in batch if request.is_write]
         if writes:
             try:
-                chain = self._log.append([self._row(request) for request in writes])
+                self._log.append(self._rows(writes))
             except LivedbError as error:
                 self._undo(batch, error)
                 return
             last = writes[-1].number
             self.durable = last
-            if self._after_append is not None:
-                self._after_append(last, chain)
-            self._make_visible(writes, PublishedHead(last, chain))
+            self._make_visible(writes, last)
         for request in batch:
             request.done.release()
 
-    def _make_visible(self, writes: list[CommitRequest], head: PublishedHead) -> None:
+    def _make_visible(self, writes: list[CommitRequest], last: int) -> None:
         with self.publish_lock:
             for request in writes:
                 if request.on_publish is not None:
                     request.on_publish(request.number)
-            self.head = head
-            self._publish([Published(request.number, request.change) for request in writes])
+            self.published = last
+            self._publish(writes)
 
-    def _row(self, request: CommitRequest) -> Commit:
-        self._last_ts = max(self._last_ts + 1, self._clock.now_ns())
-        details = request.details
-        return Commit(
-            request.number,
-            self._last_ts,
-            details.mutation_id,
-            details.function,
-            details.args_hash,
-            details.result,
-            details.log_lines,
-            details.author,
-            request.payload,
-        )
+    def _rows(self, writes: list[CommitRequest]) -> list[Commit]:
+        """The log's rows of a batch, their timestamps given now."""
+        ts = max(self._last_ts + 1, self._clock.now_ns())
+        rows: list[Commit] = []
+        for request in writes:
+            payload = encode_payload(_parts(request.change, request.catalog, request.extra_parts))
+            function, author, mutation_id, args_hash, result, log_lines = request.details
+            row = (
+                request.number, ts, mutation_id, function, args_hash, result, log_lines, author,
+                payload,
+            )  # fmt: skip
+            rows.append(_new_tuple(Commit, row))
+            ts += 1
+        self._last_ts = max(self._last_ts, ts - 1)
+        return rows
 
     def _undo(self, batch: list[CommitRequest], error: LivedbError) -> None:
         """The log failed: take back everything above `durable`, newest first."""
@@ -389,10 +382,10 @@ class Committer:
         self.write_log.undo(self.durable)
         while self._catalogs[-1][0] > self.durable:
             self._catalogs.pop()
-        self.applied = self.durable
         while self._identified and next(reversed(self._identified.values())) > self.durable:
             self._identified.popitem()
         self.epoch += 1
+        self._move_to(self.durable)
 
     @staticmethod
     def _answer(request: CommitRequest, error: LivedbError) -> None:
@@ -422,18 +415,6 @@ class Committer:
             self._writer.join()
 
 
-def _is_write(request: CommitRequest) -> bool:
-    """Whether the request gets a number: it wrote, or its outcome must be remembered."""
-    change = request.change
-    return bool(
-        change.writes
-        or change.names
-        or change.whole_tables
-        or request.extra_parts
-        or request.details.mutation_id
-    )
-
-
 def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]) -> list[Part]:
     parts: list[Part] = []
     if catalog is not None:
@@ -447,7 +428,7 @@ def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part
 def _document_write(write: Write) -> DocumentWrite:
     table, document_id, old, new, _ = write
     if new is not None:
-        return DocumentWrite(table, document_id, new[0], new[1])
+        return _new_tuple(DocumentWrite, (table, document_id, *new))
     assert old is not None, "a write that deletes nothing is no write"
     return DocumentWrite(table, document_id, old[0], None)
 

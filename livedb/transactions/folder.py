@@ -130,7 +130,6 @@ class Folder:
         self._backlog.drop(number)
 
     def _chain(self, number: int) -> bytes:
-        head = self._committer.head
-        chain = head.chain if head.number == number else self._chain_at(number)
+        chain = self._chain_at(number)
         assert chain is not None, f"commit {number} is published, so the log has its chain"
         return chain

@@ -10,9 +10,9 @@ The overlay is journalled, so that a nested mutation can be rolled back alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
@@ -33,44 +33,87 @@ from livedb.values import UNSET, Value
 BY_CREATION_TIME = "by_creation_time"
 BY_ID = "by_id"
 
+_NO_TABLES: frozenset[int] = frozenset()
+_NO_NAMES: frozenset[str] = frozenset()
+
+_new_tuple = tuple.__new__
+"""Makes a named tuple three times as fast as its class does."""
+
 
 class IndexPaths(NamedTuple):
-    """One index of a table as the overlay uses it; `by_creation_time` has no paths."""
+    """One declared index of a table."""
 
     name: str
     paths: tuple[Path, ...]
     is_unique: bool
 
 
-_table_number_of = lru_cache(1 << 16)(table_number_of)
-"""A strict id decode is 1-4 us; a mutation usually asks about the same id two or three times."""
+class TableIndexes:
+    """The ordered indexes of a table, `by_creation_time` first, as a transaction uses them.
 
-_INDEX_PATHS: dict[TableDefinition, tuple[IndexPaths, ...]] = {}
+    Attributes:
+        names: of all of them, in the order of every tuple of keys here.
+        declared: all but `by_creation_time`.
+        has_unique: whether some index is unique.
+    """
 
+    __slots__ = ("_fields", "declared", "has_unique", "names")
 
-def index_paths_of(definition: TableDefinition) -> tuple[IndexPaths, ...]:
-    """The ordered indexes of a table, `by_creation_time` first. Cost: one dict hit."""
-    found = _INDEX_PATHS.get(definition)
-    if found is None:
-        if len(_INDEX_PATHS) > 4096:  # redefinitions in a long session; cheap to make again
-            _INDEX_PATHS.clear()
-        declared = (
+    def __init__(self, definition: TableDefinition) -> None:
+        self.declared = tuple(
             IndexPaths(index.name, tuple(map(split_path, index.fields)), index.is_unique)
             for index in definition.indexes
         )
-        found = (IndexPaths(BY_CREATION_TIME, (), False), *declared)
-        _INDEX_PATHS[definition] = found
+        self.names = (BY_CREATION_TIME, *[index.name for index in self.declared])
+        self.has_unique = any(index.is_unique for index in self.declared)
+        self._fields = frozenset(path[0] for index in self.declared for path in index.paths)
+
+    def keys(
+        self, fields: dict[str, Value], creation_time: float, document_id: str
+    ) -> tuple[bytes, ...]:
+        """The keys of a document with these fields."""
+        suffix = key_suffix(creation_time, document_id)
+        return (suffix, *[index_key(fields, index.paths, suffix) for index in self.declared])
+
+    def are_moved_by(self, changed: Iterable[str]) -> bool:
+        """Whether a change of these top-level fields may change a key."""
+        return not self._fields.isdisjoint(changed)
+
+
+_table_number_of = lru_cache(1 << 16)(table_number_of)
+"""A strict id decode is 1-4 us; a mutation usually asks about the same id two or three times."""
+
+_TABLE_INDEXES: dict[TableDefinition, TableIndexes] = {}
+
+
+def table_indexes(definition: TableDefinition) -> TableIndexes:
+    """The indexes of a table. Cost: one dict hit."""
+    found = _TABLE_INDEXES.get(definition)
+    if found is None:
+        if len(_TABLE_INDEXES) > 4096:  # redefinitions in a long session; cheap to make again
+            _TABLE_INDEXES.clear()
+        found = _TABLE_INDEXES[definition] = TableIndexes(definition)
     return found
 
 
-@dataclass(slots=True)
 class Pending:
-    """One document the transaction has written; keys are in `index_paths_of` order."""
+    """One document the transaction has written; keys are in the order of `indexes`."""
 
-    old: StoredDocument | None
-    old_keys: tuple[bytes, ...] | None
-    new: StoredDocument | None
-    new_keys: tuple[bytes, ...] | None
+    __slots__ = ("indexes", "new", "new_keys", "old", "old_keys")
+
+    def __init__(
+        self,
+        indexes: TableIndexes,
+        old: StoredDocument | None,
+        old_keys: tuple[bytes, ...] | None,
+        new: StoredDocument | None,
+        new_keys: tuple[bytes, ...] | None,
+    ) -> None:
+        self.indexes = indexes
+        self.old = old
+        self.old_keys = old_keys
+        self.new = new
+        self.new_keys = new_keys
 
 
 class Snapshot:
@@ -109,10 +152,8 @@ class Snapshot:
     def get(self, table: CatalogTable, document_id: str) -> StoredDocument | None:
         """One document, as this run sees it."""
         self.reads.points.add((table.number, document_id))
-        self.usage.count_range()
         stored = self._current(table.number, document_id)
-        if stored is not None:
-            self.usage.count_read(1, len(stored.text), table.definition.name)
+        self.usage.count_point(stored, table.definition.name)
         return stored
 
     def range_read(
@@ -307,8 +348,7 @@ class Transaction(Snapshot):
     def _position(table: CatalogTable, index: str) -> int:
         if index == BY_ID:
             return -1
-        names = [paths.name for paths in index_paths_of(table.definition)]
-        return names.index(index)
+        return table_indexes(table.definition).names.index(index)
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -337,7 +377,8 @@ class Transaction(Snapshot):
         stored: StoredDocument,
     ) -> None:
         """Put a new document. `fields` are what `stored.text` encodes."""
-        self._put(table, document_id, None, None, fields, stored)
+        keys = self._new_keys(table, document_id, fields, stored)
+        self._put(table, document_id, None, None, stored, keys)
 
     def replace(
         self,
@@ -347,49 +388,74 @@ class Transaction(Snapshot):
         old_fields: dict[str, Value] | None,
         fields: dict[str, Value],
         stored: StoredDocument,
+        *,
+        changed: Iterable[str] | None = None,
     ) -> None:
-        """Put a new version of a document this run has read as `old`."""
-        self._put(table, document_id, old, old_fields, fields, stored)
+        """Put a new version of a document this run has read as `old`.
+
+        Args:
+            old_fields: what `old.text` encodes, where the caller knows.
+            changed: the top-level fields that may differ; None when any may.
+        """
+        keys = self._new_keys(table, document_id, fields, stored)
+        old_keys: tuple[bytes, ...] | None = keys
+        if changed is None or table_indexes(table.definition).are_moved_by(changed):
+            old_keys = self._old_keys(table, document_id, old, old_fields)
+        self._put(table, document_id, old, old_keys, stored, keys)
 
     def delete(self, table: CatalogTable, document_id: str, old: StoredDocument) -> None:
-        self._put(table, document_id, old, None, None, None)
+        old_keys = self._old_keys(table, document_id, old, None)
+        self._put(table, document_id, old, old_keys, None, None)
+
+    def _new_keys(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        fields: dict[str, Value],
+        stored: StoredDocument,
+    ) -> tuple[bytes, ...]:
+        indexes = table_indexes(table.definition)
+        keys = indexes.keys(fields, stored.creation_time, document_id)
+        if indexes.has_unique:
+            for index, key in zip(indexes.declared, keys[1:], strict=True):
+                if index.is_unique:
+                    self._check_unique(table, index, key, fields, document_id, stored)
+        return keys
+
+    def _old_keys(
+        self,
+        table: CatalogTable,
+        document_id: str,
+        old: StoredDocument,
+        fields: dict[str, Value] | None,
+    ) -> tuple[bytes, ...] | None:
+        overlay = self._overlay.get(table.number)
+        if overlay is not None and document_id in overlay:
+            return None  # the overlay has those of the version before this run
+        known = decode_fields(old.text) if fields is None else fields
+        return table_indexes(table.definition).keys(known, old.creation_time, document_id)
 
     def _put(
         self,
         table: CatalogTable,
         document_id: str,
         old: StoredDocument | None,
-        old_fields: dict[str, Value] | None,
-        fields: dict[str, Value] | None,
+        old_keys: tuple[bytes, ...] | None,
         stored: StoredDocument | None,
+        new_keys: tuple[bytes, ...] | None,
     ) -> None:
         number = table.number
         overlay = self._overlay.get(number)
         if overlay is None:
             overlay = self._overlay[number] = {}
-        size = len(stored.text) if stored is not None else 0
-        self.usage.count_write(size, table.definition.name)
+        self.usage.count_write(0 if stored is None else len(stored.text), table.definition.name)
         before = overlay.get(document_id)
-        indexes = index_paths_of(table.definition)
-        new_keys = None
-        if stored is not None:
-            assert fields is not None
-            new_keys = _keys(indexes, fields, document_id, stored)
-            for at, index in enumerate(indexes):
-                if index.is_unique:
-                    self._check_unique(table, index, new_keys[at], fields, document_id, stored)
+        taken_keys = None
         if before is not None:
-            pending = Pending(before.old, before.old_keys, stored, new_keys)
-            taken_keys = before.new_keys
-        else:
-            old_keys = None
-            if old is not None:
-                known = old_fields if old_fields is not None else decode_fields(old.text)
-                old_keys = _keys(indexes, known, document_id, old)
-            pending = Pending(old, old_keys, stored, new_keys)
-            taken_keys = None
+            old, old_keys, taken_keys = before.old, before.old_keys, before.new_keys
+        indexes = table_indexes(table.definition)
+        overlay[document_id] = Pending(indexes, old, old_keys, stored, new_keys)
         self._journal.append((number, document_id, before))
-        overlay[document_id] = pending
         if self._orders:
             self._reorder(table, document_id, taken_keys, new_keys)
 
@@ -468,35 +534,21 @@ class Transaction(Snapshot):
 
     def write_set(self) -> WriteSet:
         """What this transaction changes, without writes that leave a document as it was."""
-        writes = []
+        writes: list[Write] = []
         for number, overlay in self._overlay.items():
-            table = self.catalog.by_number(number)
-            if table is None:
+            if self.catalog.by_number(number) is None:
                 continue  # created in a nested mutation that was rolled back
-            indexes = index_paths_of(table.definition)
             for document_id, pending in overlay.items():
-                if pending.old == pending.new:
-                    continue
-                changes = _index_changes(indexes, pending)
-                writes.append(Write(number, document_id, pending.old, pending.new, changes))
-        return WriteSet(tuple(writes), self._changed_names(), frozenset())
+                old, new = pending.old, pending.new
+                if old != new:
+                    changes = _index_changes(pending)
+                    writes.append(_new_tuple(Write, (number, document_id, old, new, changes)))
+        return WriteSet(tuple(writes), self._changed_names(), _NO_TABLES)
 
     def _changed_names(self) -> frozenset[str]:
         if self.catalog is self._base_catalog:
-            return frozenset()
+            return _NO_NAMES
         return self.catalog.changed_names(self._base_catalog)
-
-
-def _keys(
-    indexes: Sequence[IndexPaths],
-    fields: dict[str, Value],
-    document_id: str,
-    stored: StoredDocument,
-) -> tuple[bytes, ...]:
-    suffix = key_suffix(stored.creation_time, document_id)
-    if len(indexes) == 1:
-        return (suffix,)
-    return (suffix, *[index_key(fields, index.paths, suffix) for index in indexes[1:]])
 
 
 def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
@@ -504,9 +556,8 @@ def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
     return encode_key(document_id) if at < 0 else keys[at]
 
 
-def _index_changes(indexes: Sequence[IndexPaths], pending: Pending) -> list[IndexChange]:
-    old, new = pending.old_keys, pending.new_keys
-    return [
-        IndexChange(index.name, None if old is None else old[at], None if new is None else new[at])
-        for at, index in enumerate(indexes)
-    ]
+def _index_changes(pending: Pending) -> list[IndexChange]:
+    names = pending.indexes.names
+    old, new = pending.old_keys or repeat(None), pending.new_keys or repeat(None)
+    changes = zip(names, old, new)  # noqa: B905  # the names end it
+    return list(map(_new_tuple, repeat(IndexChange), changes))

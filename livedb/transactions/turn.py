@@ -1,9 +1,13 @@
 """The turn: whose mutation runs now.
 
-Mutations of a workspace run one at a time, which saves reruns; correctness never depends on it,
-since every commit is validated by its read set. So a turn may be overtaken: after `turn_ms_max`
-the next caller goes on beside a holder that sleeps, debugs or waits for input. A turn lost to a
-signal at the wrong bytecode heals itself: whoever waits sees that its run has ended, and takes it.
+Correctness never depends on it, since every commit is validated by its read set. So a mutation
+first runs without the turn, which costs nothing and seldom conflicts: it is over before the
+interpreter gives another thread the word. One that conflicted runs again in the turn, and schema
+changes and loads take it for themselves; who comes meanwhile waits until the turn is free.
+
+A turn may be overtaken: after `turn_ms_max` the next caller goes on beside a holder that sleeps,
+debugs or waits for input. A turn lost to a signal at the wrong bytecode heals itself: whoever waits
+sees that its run has ended, and takes it.
 """
 
 from __future__ import annotations
@@ -36,6 +40,16 @@ class Turn:
         self._turn_s_max = turn_ms_max / 1000
         self._lock = Lock()
         self._holder: TurnHolder | None = None
+
+    def wait_free(self) -> None:
+        """Wait until nobody has the turn, or whoever has it may be overtaken."""
+        if self._lock.locked():
+            passer = TurnHolder()
+            with passer.running:
+                try:
+                    self.take(passer)
+                finally:
+                    self.give(passer)
 
     def take(self, holder: TurnHolder) -> None:
         """Wait for the turn, or overtake a holder that has had it for too long."""

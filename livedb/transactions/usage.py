@@ -6,8 +6,11 @@ too many and nothing beyond it was handed out.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from livedb.errors import LimitError
 from livedb.limits import Limits
+from livedb.store.contract import StoredDocument
 
 WARN_SHARE = 0.8
 
@@ -35,15 +38,42 @@ class Usage:
     def count_range(self) -> None:
         self.index_ranges += 1
         if self.index_ranges > self.limits.index_ranges_max:
-            raise LimitError(
-                "Too many reads in a single function execution "
-                f"(limit: {self.limits.index_ranges_max})",
-                code="TooManyReads",
-            )
+            self._refuse_ranges()
+
+    def count_point(self, stored: StoredDocument | None, table: str) -> None:
+        """A read of one document by its id, found or not."""
+        self.index_ranges += 1
+        if self.index_ranges > self.limits.index_ranges_max:
+            self._refuse_ranges()
+        if stored is not None:
+            self.count_read(1, len(stored.text), table)
 
     def count_read(self, documents: int, size_bytes: int, table: str) -> None:
         self.documents_read += documents
         self.bytes_read += size_bytes
+        if (
+            self.documents_read > self.limits.documents_read_max
+            or self.bytes_read > self.limits.bytes_read_max
+        ):
+            self._refuse_read(table)
+
+    def count_write(self, size_bytes: int, table: str) -> None:
+        self.documents_written += 1
+        self.bytes_written += size_bytes
+        if (
+            self.documents_written > self.limits.documents_written_max
+            or self.bytes_written > self.limits.bytes_written_max
+        ):
+            self._refuse_write(table)
+
+    def _refuse_ranges(self) -> NoReturn:
+        raise LimitError(
+            "Too many reads in a single function execution "
+            f"(limit: {self.limits.index_ranges_max})",
+            code="TooManyReads",
+        )
+
+    def _refuse_read(self, table: str) -> NoReturn:
         if self.documents_read > self.limits.documents_read_max:
             raise LimitError(
                 "Too many documents read in a single function execution "
@@ -53,17 +83,14 @@ class Usage:
                 "limit.",
                 code="TooManyDocumentsRead",
             )
-        if self.bytes_read > self.limits.bytes_read_max:
-            raise LimitError(
-                "Too many bytes read in a single function execution "
-                f"(limit: {self.limits.bytes_read_max} bytes), the last of them from {table!r}. "
-                "Paginate, use a more selective index range, or use db.sql.",
-                code="TooManyBytesRead",
-            )
+        raise LimitError(
+            "Too many bytes read in a single function execution "
+            f"(limit: {self.limits.bytes_read_max} bytes), the last of them from {table!r}. "
+            "Paginate, use a more selective index range, or use db.sql.",
+            code="TooManyBytesRead",
+        )
 
-    def count_write(self, size_bytes: int, table: str) -> None:
-        self.documents_written += 1
-        self.bytes_written += size_bytes
+    def _refuse_write(self, table: str) -> NoReturn:
         if self.documents_written > self.limits.documents_written_max:
             raise LimitError(
                 "Too many writes in a single function execution "
@@ -71,13 +98,23 @@ class Usage:
                 "Write in several mutations, or use db.load for bulk data.",
                 code="TooManyWrites",
             )
-        if self.bytes_written > self.limits.bytes_written_max:
-            raise LimitError(
-                "Too many bytes written in a single function execution "
-                f"(limit: {self.limits.bytes_written_max} bytes), the last of them to {table!r}. "
-                "Write in several mutations, or use db.load for bulk data.",
-                code="TooManyBytesWritten",
-            )
+        raise LimitError(
+            "Too many bytes written in a single function execution "
+            f"(limit: {self.limits.bytes_written_max} bytes), the last of them to {table!r}. "
+            "Write in several mutations, or use db.load for bulk data.",
+            code="TooManyBytesWritten",
+        )
+
+    def is_near_a_limit(self) -> bool:
+        """Whether `warnings` has anything to say."""
+        limits = self.limits
+        return (
+            self.documents_read > WARN_SHARE * limits.documents_read_max
+            or self.bytes_read > WARN_SHARE * limits.bytes_read_max
+            or self.index_ranges > WARN_SHARE * limits.index_ranges_max
+            or self.documents_written > WARN_SHARE * limits.documents_written_max
+            or self.bytes_written > WARN_SHARE * limits.bytes_written_max
+        )
 
     def warnings(self) -> list[str]:
         """One line for each limit that is more than 80 % used."""

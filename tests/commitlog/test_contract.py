@@ -44,12 +44,14 @@ def test_what_is_appended_is_read_back_exactly_and_in_order(log):
 def test_the_chain_is_the_running_hash_of_all_commits_however_they_were_batched(log):
     chain = EMPTY_CHAIN
     chains = [chain := next_chain(chain, one) for one in commits(1, 9)]
-    assert log.append(commits(1, 1)) == chains[0]
-    assert log.append(commits(2, 9)) == chains[8]
+    log.append(commits(1, 1))
+    assert log.head.chain == chains[0]
+    log.append(commits(2, 9))
     assert log.head == Head(number=9, ts=9_000, chain=chains[8])
     assert [log.chain_at(number) for number in range(1, 10)] == chains
     assert log.chain_at(10) is None
-    assert log.append([]) == chains[8]
+    log.append([])
+    assert log.head.chain == chains[8]
 
 
 def test_a_commit_out_of_order_is_refused_and_nothing_is_appended(log):
@@ -118,8 +120,8 @@ def test_a_log_truncated_to_nothing_goes_on_from_its_head(log):
     assert log.truncate(until=100, before_ts=10**9) == 5
     assert log.head == head
     assert list(log.read(after=5)) == []
-    chain = log.append(commits(6, 6))
-    assert chain == next_chain(head.chain, commits(6, 6)[0])
+    log.append(commits(6, 6))
+    assert log.head.chain == next_chain(head.chain, commits(6, 6)[0])
     assert list(log.read(after=5)) == commits(6, 6)
 
 
@@ -133,7 +135,8 @@ def test_a_backup_opens_by_itself_and_agrees(log, tmp_path):
         assert copy.head == Head(number=30, ts=30_000, chain=log.chain_at(30))
         assert list(copy.read(after=10)) == commits(11, 30)
         assert copy.find("session-1:13") == identified(13)
-        assert copy.append(commits(31, 32)) == log.head.chain
+        copy.append(commits(31, 32))
+        assert copy.head == log.head
     finally:
         copy.close()
 

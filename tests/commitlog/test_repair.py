@@ -60,7 +60,8 @@ def test_a_repaired_log_goes_on_with_the_same_chain(path, tmp_path):
     cut_wal(path)
     kept = repair_log(path).kept.number
     log = SqliteCommitLog(path, clock=ManualClock())
-    assert log.append(commits(kept + 1, COUNT)) == whole
+    log.append(commits(kept + 1, COUNT))
+    assert log.head.chain == whole
     assert log.find("session-1:7") is not None
     log.close()
 

@@ -231,7 +231,7 @@ def test_the_checker_finds_dirty_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def put_in_public(self: Transaction, table: Any, document_id: str, *rest: Any) -> None:
         put(self, table, document_id, *rest)
-        written[table.number, document_id] = rest[-1]
+        written[table.number, document_id] = rest[-2]
 
     def read_dirty(self: Snapshot, table: int, document_id: str) -> Any:
         return written.get((table, document_id)) or current(self, table, document_id)

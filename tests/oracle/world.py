@@ -371,6 +371,8 @@ class World:
             else:
                 fields[key] = value
         kept = table.check(document_id, fields)
+        if verb == "patch":  # converts what it changes: the rest stays as it was written
+            kept = {key: kept[key] if key in rest[0] else fields[key] for key in kept}
         table.documents[document_id] = Stored(old.time, kept)
 
     def _compare_read(self, ctx: Any, spec: Spec, tables: Tables) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livedb.errors import SchemaEnforcementError
-from livedb.schema.check import check_document
+from livedb.schema.check import check_document, check_patch
 from livedb.schema.namespace import v
 from livedb.schema.tables import TableDefinition
 
@@ -58,10 +58,39 @@ def test_a_default_is_no_one_elses_list():
     assert check_document(USERS, {"name": "y"})["tags"] == []
 
 
+def patched(changes, removed=(), definition=USERS):
+    fields = {"name": "x", "tags": [], "home": None, "others": {}, **changes}
+    for name in removed:
+        del fields[name]
+    check_patch(definition, fields, changes, removed, tables=None, document_id="abc")
+    return fields
+
+
 def test_a_patched_document_gets_no_defaults():
     with pytest.raises(SchemaEnforcementError) as caught:
-        check_document(USERS, {"name": "x"}, fill_defaults=False)
+        patched({}, removed=["tags"])
     assert caught.value.kind == "MissingRequiredField"
+
+
+def test_a_patch_converts_what_it_changes_and_looks_at_nothing_else():
+    assert type(patched({"age": 3.0})["age"]) is int
+    assert patched({"name": "y"}, removed=[])["name"] == "y"
+    with pytest.raises(SchemaEnforcementError) as caught:
+        patched({"unknown": 1})
+    assert caught.value.kind == "ExtraField"
+
+
+def test_a_patch_of_a_union_is_checked_as_a_whole():
+    kinds = TableDefinition(
+        "t",
+        v.union(
+            v.object({"kind": v.literal("a"), "x": v.integer()}),
+            v.object({"kind": v.literal("b"), "x": v.string()}),
+        ),
+    )
+    fields = {"kind": "a", "x": "text"}
+    with pytest.raises(SchemaEnforcementError):
+        check_patch(kinds, fields, {"x": "text"}, [], tables=None, document_id="abc")
 
 
 def test_a_refusal_names_table_path_and_document():
@@ -74,5 +103,5 @@ def test_a_refusal_names_table_path_and_document():
     assert (caught.value.path, caught.value.kind) == (".name", "NoMatch")
     assert caught.value.code == "SchemaEnforcementError"
     with pytest.raises(SchemaEnforcementError) as caught:
-        check_document(USERS, {"name": 3}, document_id="abc")
+        patched({"name": 3})
     assert caught.value.message.startswith('Document with ID "abc" in table "users" does not match')

