@@ -20,23 +20,23 @@ class StoredDocument(NamedTuple):
     text: bytes
 
 
-class IndexChange(NamedTuple):
-    """How one write moves a document in one index; None where it was or is not in it."""
-
-    index: str  # type: ignore[assignment]  # hides `tuple.index`, which nobody asks a change for
-    old_key: bytes | None
-    new_key: bytes | None
-
-
 class Write(NamedTuple):
-    """One document before and after a commit (None: it did not, or no longer does, exist)."""
+    """One document before and after a commit (None: it did not, or no longer does, exist).
+
+    `indexes` names every index of the table but `by_id`, `by_creation_time` first; `old_keys` and
+    `new_keys` are the document's keys in that order, None where there is no document. A key ends
+    with the encoded `_creationTime` and `_id`. A write that moves its document in no index may, and
+    to be cheap should, give the very same tuple twice. Without `indexes` the keys are not known,
+    and whoever needs them makes them from the documents.
+    """
 
     table: int
     id: str
     old: StoredDocument | None
     new: StoredDocument | None
-    index_changes: Sequence[IndexChange]
-    """Every index of the table but `by_id`; a key ends with the encoded `_creationTime`, `_id`."""
+    indexes: tuple[str, ...] = ()
+    old_keys: tuple[bytes, ...] | None = None
+    new_keys: tuple[bytes, ...] | None = None
 
 
 class Entry(NamedTuple):

@@ -445,7 +445,7 @@ def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part
 
 
 def _document_write(write: Write) -> DocumentWrite:
-    table, document_id, old, new, _ = write
+    table, document_id, old, new = write[:4]
     if new is not None:
         return DocumentWrite(table, document_id, new[0], new[1])
     assert old is not None, "a write that deletes nothing is no write"

@@ -24,7 +24,7 @@ from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value
 from livedb.limits import Limits
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
-from livedb.store.contract import DocumentStore, Entry, IndexChange, StoredDocument, Write
+from livedb.store.contract import DocumentStore, Entry, StoredDocument, Write
 from livedb.text import decode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.usage import Usage
@@ -473,12 +473,14 @@ class Transaction(Snapshot):
             table = self.catalog.by_number(number)
             if table is None:
                 continue  # created in a nested mutation that was rolled back
-            indexes = index_paths_of(table.definition)
+            names = tuple([index.name for index in index_paths_of(table.definition)])
             for document_id, pending in overlay.items():
-                if pending.old == pending.new:
-                    continue
-                changes = _index_changes(indexes, pending)
-                writes.append(Write(number, document_id, pending.old, pending.new, changes))
+                old, new = pending.old, pending.new
+                if old != new:
+                    old_keys, new_keys = pending.old_keys, pending.new_keys
+                    if old_keys == new_keys:
+                        new_keys = old_keys  # the store sees by identity that nothing moved
+                    writes.append(Write(number, document_id, old, new, names, old_keys, new_keys))
         return WriteSet(tuple(writes), self._changed_names(), frozenset())
 
     def _changed_names(self) -> frozenset[str]:
@@ -502,11 +504,3 @@ def _keys(
 def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
     assert keys is not None
     return encode_key(document_id) if at < 0 else keys[at]
-
-
-def _index_changes(indexes: Sequence[IndexPaths], pending: Pending) -> list[IndexChange]:
-    old, new = pending.old_keys, pending.new_keys
-    return [
-        IndexChange(index.name, None if old is None else old[at], None if new is None else new[at])
-        for at, index in enumerate(indexes)
-    ]
