@@ -19,16 +19,19 @@ that the base has for this document (its *home*), or in the order of that index;
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 
 from livedb.schema.tables import IndexDefinition
-from livedb.store.contract import Entry, StoredDocument, Write
+from livedb.store.contract import Block, StoredDocument, Write
 from livedb.store.indexes import ChangedOrder, IndexKeys, Keys, id_key
-from livedb.store.segment import Segment
+from livedb.store.segment import Segment, SegmentOrder, Span
+from livedb.text import split_texts
 
 _VERSION_BYTES = 700
 """What a version costs beside its text: objects, keys of usual length, dict and list slots."""
@@ -36,7 +39,10 @@ _VERSION_BYTES = 700
 _BY_ID = -1
 """The place of `by_id` among the indexes: its keys are not kept, being the ids."""
 
-_key_of = itemgetter(0)
+_mark_of = itemgetter(0)
+
+_Row = tuple[Any, str, float, bytes]
+"""A document on its way into a block: its key, or its position in the base; id, time and text."""
 
 
 class Version(msgspec.Struct, eq=False):
@@ -138,47 +144,70 @@ class ResidentTable:
     def merge(
         self,
         index: str,
-        base_entries: list[Entry],
+        base: Block,
+        span: Span,
         lower: bytes,
         upper: bytes | None,
         limit: int,
         number: int,
         *,
         reverse: bool,
-    ) -> tuple[list[Entry], bytes | None]:
-        """Changed documents merged into `base_entries`, which are all the base has in the interval.
+    ) -> tuple[Block, bytes | None]:
+        """Changed documents merged into a block of the base.
+
+        Args:
+            index: its name.
+            base: all that the base has in the interval, at most `limit` documents.
+            span: where they lie in the base's order.
+            lower: the first key of the interval.
+            upper: the end of the interval, None without one.
+            limit: how many documents to give.
+            number: the commit.
+            reverse: give the last ones.
 
         Returns:
-            Entries in the order asked for, and the key where the next read goes on (forward: the
+            Documents in ascending order, and the key where the next read goes on (forward: the
             lower bound, reverse: the upper one); None when nothing is left in the interval.
+        Cost: one look-up per document; about 0.5 us each if one of them changed.
         """
-        if not self._changed:
-            return (base_entries[::-1] if reverse else base_entries), None
+        changed = self._changed
+        if not changed:
+            return base, None
         order, position = self._order_of(index)
         keys = order.keys_between(lower, upper, limit, reverse=reverse)
+        if not keys and changed.keys().isdisjoint(base.columns()[0]):
+            return base, None
+        base_order = self.base.orders[index]
+        rows = self._rows_at_home(base, span, position, number)
         bound = None
         if len(keys) == limit:
             # There may be more changed keys beyond: what the base has there must wait for them.
-            if reverse:
-                bound = keys[-1]
-                base_entries = [entry for entry in base_entries if entry[0] >= bound]
-            else:
-                bound = keys[-1] + b"\x00"
-                base_entries = [entry for entry in base_entries if entry[0] < bound]
+            rows, bound = _up_to(keys[-1], rows, base_order, reverse=reverse)
+        found = [_row_under(key, changed[order.id_of(key)], position, number) for key in keys]
+        added = [row for row in found if row is not None]
+        rows = _merged(rows, added[::-1] if reverse else added, base_order)
+        if len(rows) > limit:
+            rows = rows[-limit:] if reverse else rows[:limit]
+            bound = _key_of(rows[0 if reverse else -1], base_order)
+            bound = bound if reverse else bound + b"\x00"
+        return _block_of(rows, base_order), bound
+
+    def _rows_at_home(self, base: Block, span: Span, position: int, number: int) -> list[_Row]:
+        """The documents of a block of the base that lie there at `number`, as they are then."""
         changed = self._changed
-        found: list[Entry | None] = []
-        for entry in base_entries:
-            version = changed.get(entry[1])
-            found.append(
-                entry if version is None else _entry_under(entry[0], version, position, number)
-            )
-        found += [_entry_under(key, changed[order.id_of(key)], position, number) for key in keys]
-        entries = [entry for entry in found if entry is not None]
-        entries.sort(key=_key_of, reverse=reverse)
-        if len(entries) > limit:
-            del entries[limit:]
-            bound = entries[-1][0] if reverse else entries[-1][0] + b"\x00"
-        return entries, bound
+        ids, creation_times, texts = base.columns()
+        rows: list[_Row] = []
+        for row in zip(range(*span[:2]), ids, creation_times, split_texts(texts), strict=True):
+            newest = changed.get(row[1])
+            if newest is None:
+                rows.append(row)
+                continue
+            assert newest.home is not None, newest
+            home = b"" if position == _BY_ID else newest.home[position]
+            found = _row_under(home, newest, position, number)
+            if found is not None:
+                rows.append((row[0], *found[1:]))
+        return rows
 
     def _order_of(self, index: str) -> tuple[ChangedOrder, int]:
         """The order of the changed documents in an index, and the place of its keys."""
@@ -390,15 +419,54 @@ def _as_of(version: Version, number: int) -> Version:
     return version
 
 
-def _entry_under(key: bytes, newest: Version, position: int, number: int) -> Entry | None:
-    """The entry under `key` that a snapshot at `number` sees, if the document lies there then."""
+def _row_under(key: bytes, newest: Version, position: int, number: int) -> _Row | None:
+    """What a snapshot at `number` sees of a document under `key`, if it lies there then."""
     version = _as_of(newest, number)
     if version.document is None:
         return None
     assert version.keys is not None, version
     if position != _BY_ID and version.keys[position] != key:
         return None
-    return Entry(key, version.id, version.document)
+    return (key, version.id, *version.document)
+
+
+def _up_to(
+    key: bytes, rows: list[_Row], order: SegmentOrder, *, reverse: bool
+) -> tuple[list[_Row], bytes]:
+    """The rows of the base before `key`, in reading direction, and where to read on."""
+    place = bisect_left(rows, order.position(key), key=_mark_of)
+    return (rows[place:], key) if reverse else (rows[:place], key + b"\x00")
+
+
+def _merged(rows: list[_Row], added: list[_Row], order: SegmentOrder) -> list[_Row]:
+    """Rows of the base, and others that are marked with their keys, in key order."""
+    if not rows or not added:
+        return rows or added
+    merged: list[_Row] = []
+    done = 0
+    for row in added:
+        key = row[0]
+        # Often several come between the same two of the base.
+        if done < len(rows) and order.is_below(rows[done][0], key):
+            place = bisect_left(rows, order.position(key), done, key=_mark_of)
+            merged += rows[done:place]
+            done = place
+        merged.append(row)
+    return merged + rows[done:]
+
+
+def _key_of(row: _Row, order: SegmentOrder) -> bytes:
+    return row[0] if isinstance(row[0], bytes) else order.key_at(row[0])
+
+
+def _block_of(rows: list[_Row], order: SegmentOrder) -> Block:
+    return Block(
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        b"".join([row[3] for row in rows]),
+        [row[0] for row in rows],
+        order,
+    )
 
 
 def _cost(version: Version) -> int:

@@ -33,7 +33,7 @@ from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldErro
 from livedb.limits import READ_BLOCK_KEYS, Limits
 from livedb.schema.tables import IndexDefinition
 from livedb.store.backlog import Backlog
-from livedb.store.contract import DocumentStore, Entry, StoredDocument, Write
+from livedb.store.contract import Block, DocumentStore, StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.resident import ResidentTable
 from livedb.store.segment import Segment, SegmentOrder
@@ -179,27 +179,36 @@ class RowStore(DocumentStore):
         *,
         number: int,
         reverse: bool = False,
-    ) -> Iterator[list[Entry]]:
+        limit: int | None = None,
+    ) -> Iterator[Block]:
         """See `DocumentStore.scan`."""
         slot = self._slot(table)
-        limit = _FIRST_BLOCK_KEYS
+        size = _FIRST_BLOCK_KEYS
+        is_first = True
         rest: _Bounds | None = (lower, upper)
         while rest is not None and (rest[1] is None or rest[0] < rest[1]):
+            if limit is not None:
+                size = min(limit, READ_BLOCK_KEYS)
             state = self._state(slot)
             order = _order_of(state, index)
             # The base never changes, so its blocks are made without the latch.
-            take = order.take_last if reverse else order.take
-            packed, bound = take(*rest, limit)
-            known = _narrowed(rest, bound, reverse=reverse)
+            span = order.span(*rest, size, reverse=reverse)
+            base = (order.kept_block if is_first else order.block)(span.start, span.end)
+            is_first = False
+            known = _narrowed(rest, span.bound, reverse=reverse)
             with slot.latch:
                 if slot.state is not state:
                     continue
                 _check_number(slot, state, number)
-                entries, stop = state.merge(index, packed, *known, limit, number, reverse=reverse)
-            rest = _beyond(rest, bound if stop is None else stop, reverse=reverse)
-            if entries:
-                yield entries
-            limit = min(2 * limit, READ_BLOCK_KEYS)
+                block, stop = state.merge(index, base, span, *known, size, number, reverse=reverse)
+            rest = _beyond(rest, span.bound if stop is None else stop, reverse=reverse)
+            if block:
+                yield block.in_reverse() if reverse else block
+            if limit is not None:
+                limit -= len(block)
+                if not limit:
+                    return
+            size = min(2 * size, READ_BLOCK_KEYS)
 
     def count(self, table: int, *, number: int) -> int:
         """See `DocumentStore.count`."""

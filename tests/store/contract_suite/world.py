@@ -134,7 +134,7 @@ class World:
         """What the store gives, in one list."""
         number = self.number if number is None else number
         blocks = self.store.scan(table, index, lower, upper, number=number, reverse=reverse)
-        return list(chain.from_iterable(blocks))
+        return list(chain.from_iterable(block.entries() for block in blocks))
 
     def expected(
         self,
