@@ -17,8 +17,9 @@ null and bytes and datetimes into text.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,12 @@ _PLAIN_BYTE = PLAIN[0]
 _AFTER_FLAG = slice(1, None)  # made once: building it costs a third of taking it
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
+_decode_lines = msgspec.json.Decoder().decode_lines
+
+_find_texts = re.compile(rb"[\x00\x01][^\x00\x01]*").findall
+"""Cuts texts that lie one after the other: JSON escapes control characters, so a flag is one."""
+_FLAGS_TO_NEWLINES = bytes.maketrans(PLAIN + TAGGED, b"\n\n")
+_NO_FLAGS = bytes(range(2, 256))
 
 _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -82,18 +89,38 @@ def decode_document(document_id: str, stored: tuple[float, bytes]) -> Document:
     return document
 
 
-def decode_block(entries: Iterable[tuple[Any, str, tuple[float, bytes]]]) -> list[Document]:
-    """The documents of a block of index entries (`livedb.store.contract.Entry`)."""
-    decode = _decode_json
-    documents = []
-    for _, document_id, (creation_time, text) in entries:
-        document = Document(decode(text[_AFTER_FLAG]))
-        if text[0]:
-            _untag_dict(document)
+def decode_texts(texts: bytes) -> list[dict[str, Value]]:
+    """The fields of stored texts that lie one after the other.
+
+    Cost: about 0.3 us for six plain primitives: with their flags made newlines, the texts are JSON
+    Lines, which msgspec reads in one call.
+    """
+    if TAGGED not in texts:
+        return _decode_lines(texts.replace(PLAIN, b"\n"))
+    decoded: list[dict[str, Value]] = _decode_lines(texts.translate(_FLAGS_TO_NEWLINES))
+    flags = texts.translate(None, _NO_FLAGS)
+    row = flags.find(TAGGED)
+    while row >= 0:
+        _untag_dict(decoded[row])
+        row = flags.find(TAGGED, row + 1)
+    return decoded
+
+
+def decode_block(
+    ids: Sequence[str], creation_times: Sequence[float], texts: bytes
+) -> list[Document]:
+    """The documents of a block of an index scan (`livedb.store.contract.Block`)."""
+    documents = list(map(Document, decode_texts(texts)))
+    for document, document_id, creation_time in zip(documents, ids, creation_times, strict=True):
         document["_id"] = document_id
         document["_creationTime"] = creation_time
-        documents.append(document)
     return documents
+
+
+def split_texts(texts: bytes) -> list[bytes]:
+    """Stored texts that lie one after the other, each by itself."""
+    found: list[bytes] = _find_texts(texts)
+    return found
 
 
 def encode_value(value: Value) -> bytes:

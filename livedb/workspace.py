@@ -838,8 +838,8 @@ def _recovered_write(write: Any) -> Write:
     """A logged write. What it replaced is in the tables, which is where the fold looks for it."""
     table, document_id, creation_time, text = write
     if text is None:
-        return Write(table, document_id, None, None, ())
-    return Write(table, document_id, None, StoredDocument(creation_time, text), ())
+        return Write(table, document_id, None, None)
+    return Write(table, document_id, None, StoredDocument(creation_time, text))
 
 
 def _check_is_workspace(folder: Path) -> None:

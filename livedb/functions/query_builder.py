@@ -30,7 +30,7 @@ from livedb.functions.pagination import (
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.contract import Entry
-from livedb.text import decode_block, decode_document
+from livedb.text import decode_document
 from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
 from livedb.values import Document
 
@@ -220,7 +220,8 @@ class DocumentQuery(Generic[T_co]):
         read = self._snapshot.range_read(
             table, self._index or BY_CREATION_TIME, *keys, reverse=self._reverse
         )
-        return cast("list[T_co]", decode_block(self._snapshot.entries(table, read, count)))
+        blocks = self._snapshot.blocks(table, read, count)
+        return cast("list[T_co]", [each for block in blocks for each in block.documents()])
 
     def _iter_entries(self, table: CatalogTable, keys: KeyRange) -> Iterator[Entry]:
         read = self._snapshot.range_read(

@@ -1,53 +1,71 @@
 """One table in memory, readable at every commit that is still kept.
 
     base       packed documents at the commit of the load (`segment`)
-    changed    id -> newest version (None: deleted) of the documents written since
-    orders     per index, the keys of every kept version of those (`indexes`)
-    log        one record per write, with what it superseded: for undo, and for old snapshots
+    changed    id -> newest version of the documents written since; each version knows the one it
+               superseded, as far back as some snapshot may ask
+    orders     per index, the keys of those versions that lie elsewhere than in the base (`indexes`)
+    log        the versions in the order of their commits: what to undo, and what to forget
 
 A document in `changed` hides the base's. A read at the newest number looks at `changed`, then at
-the base. A read at an older one finds superseded versions beside the newest, each with the commits
-between which it was seen.
+the base. A read at an older one goes back from the newest version to the one of its number.
 
 Law: a document that is not in `changed` was, at every number from `oldest` on, what the base says.
 So the base may be *newer* than a snapshot it serves, as long as whatever changed between is in
 `changed` with its history: that is how a load and a repack keep older snapshots readable.
+
+Law: each kept version of a changed document lies, in each index, either in the base, under the key
+that the base has for this document (its *home*), or in the order of that index; never in both.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from livedb.schema.tables import IndexDefinition
-from livedb.store.contract import Entry, StoredDocument, Write
-from livedb.store.indexes import Change, ChangedOrder, IndexKeys, Version, id_key
-from livedb.store.segment import Segment
+from livedb.store.contract import Block, StoredDocument, Write
+from livedb.store.indexes import ChangedOrder, IndexKeys, Keys, id_key
+from livedb.store.segment import Segment, SegmentOrder, Span
+from livedb.text import split_texts
 
-_CHANGED_BYTES = 800
-"""What one changed document costs beside its text and keys: objects, dict and list slots."""
+_VERSION_BYTES = 700
+"""What a version costs beside its text: objects, keys of usual length, dict and list slots."""
 
-_DELETED_BYTES = 300
-"""What the absence of a document costs."""
+_BY_ID = -1
+"""The place of `by_id` among the indexes: its keys are not kept, being the ids."""
 
-_new_tuple = tuple.__new__
-_ABSENT = StoredDocument(0.0, b"")
-_key_of = itemgetter(0)
-_until_of = itemgetter(0)
+_mark_of = itemgetter(0)
+
+_Row = tuple[Any, str, float, bytes]
+"""A document on its way into a block: its key, or its position in the base; id, time and text."""
 
 
-class _Superseded(NamedTuple):
-    """What one write replaced. `old_change` is None if that was not among the changed documents."""
+class Version(msgspec.Struct, eq=False):
+    """One version of a changed document. A struct of msgspec is the cheapest object there is.
+
+    Not exempt from the collector (`gc=False`): freeing a long history of such structs overflows
+    the C stack.
+
+    Attributes:
+        number: the commit that made it; 0 for what was there before the first change known.
+        id: of the document.
+        document: None: deleted, or not there yet.
+        keys: its keys in every index, None without a document.
+        home: the keys of the document in the base, None if the base does not have it.
+        older: the version it superseded; None once that is forgotten.
+    """
 
     number: int
     id: str
-    old: StoredDocument | None
-    old_change: Change | None
-    old_keys: Sequence[bytes] | None
+    document: StoredDocument | None
+    keys: Keys | None
+    home: Keys | None
+    older: Version | None
 
 
 class ResidentTable:
@@ -68,19 +86,18 @@ class ResidentTable:
         self.applied = oldest
         self.last_change = oldest
         self._index_keys = IndexKeys(indexes)
-        self._changed: dict[str, StoredDocument | None] = {}
-        self._changes: dict[str, Change] = {}
+        self._changed: dict[str, Version] = {}
         self._orders = [ChangedOrder() for _ in self._index_keys.names]
         self._by_id: ChangedOrder | None = None  # made by the first scan that needs it
-        self._history: dict[str, list[tuple[int, StoredDocument | None]]] = {}  # until, version
-        self._log: deque[_Superseded] = deque()
+        self._log: deque[Version] = deque()
         self._count = base.count
-        self._changed_bytes = 0
+        self._versions_bytes = 0
 
     @property
     def size_bytes(self) -> int:
         """Bytes held; exact for the base, estimated for changed documents."""
-        return self.base.size_bytes + self._changed_bytes
+        orders = sum([order.size_bytes for order in self._orders])
+        return self.base.size_bytes + self._versions_bytes + orders
 
     @property
     def changed_count(self) -> int:
@@ -100,115 +117,144 @@ class ResidentTable:
         The committer raises `last_change` before it changes anything else, so a version newer than
         `number` cannot pass the comparison that follows the look-up.
         """
-        document = self._changed.get(document_id, _ABSENT)
-        if document is _ABSENT:
-            document = self.base.get(document_id)
+        version = self._changed.get(document_id)
+        document = self.base.get(document_id) if version is None else version.document
         return self.last_change <= number, document
 
     def get(self, document_id: str, number: int) -> StoredDocument | None:
-        """The document as of commit `number`."""
-        history = self._history.get(document_id)
-        if history is not None:
-            position = bisect_right(history, number, key=_until_of)
-            if position < len(history):
-                return history[position][1]
-        if document_id in self._changed:
-            return self._changed[document_id]
-        return self.base.get(document_id)
+        """The document as of commit `number`. Cost: O(its versions since)."""
+        version = self._changed.get(document_id)
+        if version is None:
+            return self.base.get(document_id)
+        return _as_of(version, number).document
 
     def count(self, number: int) -> int:
         """Documents as of commit `number`. Cost: O(writes since)."""
         count = self._count
         later: dict[str, bool] = {}  # whether the id existed before its first later write
-        for record in reversed(self._log):
-            if record.number <= number:
+        for version in reversed(self._log):
+            if version.number <= number:
                 break
-            later[record.id] = record.old is not None
+            assert version.older is not None, version
+            later[version.id] = version.older.document is not None
         for document_id, was_there in later.items():
-            count += was_there - (self._changed[document_id] is not None)
+            count += was_there - (self._changed[document_id].document is not None)
         return count
-
-    def prepare_by_id(self) -> None:
-        """Order the changed documents by id, from now on."""
-        if self._by_id is not None:
-            return
-        order = ChangedOrder()
-        for record in self._log:
-            if record.old is not None:
-                since = record.old_change.number if record.old_change else 0
-                key = id_key(record.id)
-                order.retire(key, Version(record.number, since, Entry(key, record.id, record.old)))
-        for document_id, document in self._changed.items():
-            if document is not None:
-                key = id_key(document_id)
-                order.add(key, Entry(key, document_id, document))
-        self._by_id = order  # last, so that an interrupt leaves nothing half made
-
-    def order_of(self, index: str) -> ChangedOrder:
-        """The order of the changed documents in an index."""
-        if index == "by_id":
-            self.prepare_by_id()
-            assert self._by_id is not None
-            return self._by_id
-        return self._orders[self._index_keys.names.index(index)]
 
     def merge(
         self,
         index: str,
-        base_entries: list[Entry],
+        base: Block,
+        span: Span,
         lower: bytes,
         upper: bytes | None,
         limit: int,
         number: int,
         *,
         reverse: bool,
-    ) -> tuple[list[Entry], bytes | None]:
-        """Changed documents merged into `base_entries`, which are all the base has in the interval.
+    ) -> tuple[Block, bytes | None]:
+        """Changed documents merged into a block of the base.
+
+        Args:
+            index: its name.
+            base: all that the base has in the interval, at most `limit` documents.
+            span: where they lie in the base's order.
+            lower: the first key of the interval.
+            upper: the end of the interval, None without one.
+            limit: how many documents to give.
+            number: the commit.
+            reverse: give the last ones.
 
         Returns:
-            Entries in the order asked for, and the key where the next read goes on (forward: the
+            Documents in ascending order, and the key where the next read goes on (forward: the
             lower bound, reverse: the upper one); None when nothing is left in the interval.
+        Cost: one look-up per document; about 0.5 us each if one of them changed.
         """
-        if not self._changed:
-            return (base_entries[::-1] if reverse else base_entries), None
-        order = self.order_of(index)
+        changed = self._changed
+        if not changed:
+            return base, None
+        order, position = self._order_of(index)
         keys = order.keys_between(lower, upper, limit, reverse=reverse)
+        if not keys and changed.keys().isdisjoint(base.columns()[0]):
+            return base, None
+        base_order = self.base.orders[index]
+        rows = self._rows_at_home(base, span, position, number)
         bound = None
         if len(keys) == limit:
             # There may be more changed keys beyond: what the base has there must wait for them.
-            if reverse:
-                bound = keys[-1]
-                base_entries = [entry for entry in base_entries if entry[0] >= bound]
-            else:
-                bound = keys[-1] + b"\x00"
-                base_entries = [entry for entry in base_entries if entry[0] < bound]
+            rows, bound = _up_to(keys[-1], rows, base_order, reverse=reverse)
+        found = [_row_under(key, changed[order.id_of(key)], position, number) for key in keys]
+        added = [row for row in found if row is not None]
+        rows = _merged(rows, added[::-1] if reverse else added, base_order)
+        if len(rows) > limit:
+            rows = rows[-limit:] if reverse else rows[:limit]
+            bound = _key_of(rows[0 if reverse else -1], base_order)
+            bound = bound if reverse else bound + b"\x00"
+        return _block_of(rows, base_order), bound
+
+    def _rows_at_home(self, base: Block, span: Span, position: int, number: int) -> list[_Row]:
+        """The documents of a block of the base that lie there at `number`, as they are then."""
         changed = self._changed
-        entries = [entry for entry in base_entries if entry[1] not in changed]
-        if keys:
-            if number >= self.last_change:
-                entries += order.at_newest(keys)
-            else:
-                entries += order.at(keys, self._changes, number)
-        entries.sort(key=_key_of, reverse=reverse)
-        if len(entries) > limit:
-            del entries[limit:]
-            bound = entries[-1][0] if reverse else entries[-1][0] + b"\x00"
-        return entries, bound
+        ids, creation_times, texts = base.columns()
+        rows: list[_Row] = []
+        for row in zip(range(*span[:2]), ids, creation_times, split_texts(texts), strict=True):
+            newest = changed.get(row[1])
+            if newest is None:
+                rows.append(row)
+                continue
+            assert newest.home is not None, newest
+            home = b"" if position == _BY_ID else newest.home[position]
+            found = _row_under(home, newest, position, number)
+            if found is not None:
+                rows.append((row[0], *found[1:]))
+        return rows
+
+    def _order_of(self, index: str) -> tuple[ChangedOrder, int]:
+        """The order of the changed documents in an index, and the place of its keys."""
+        if index == "by_id":
+            return self._prepared_by_id(), _BY_ID
+        position = self._index_keys.names.index(index)
+        return self._orders[position], position
+
+    def _prepared_by_id(self) -> ChangedOrder:
+        """The ids that the base does not have, in order from the first time somebody asks."""
+        if self._by_id is None:
+            order = ChangedOrder()
+            for document_id, version in self._changed.items():
+                if version.home is None:
+                    order.add(id_key(document_id), document_id)
+            self._by_id = order  # last, so that an interrupt leaves nothing half made
+        return self._by_id
 
     # Changing
 
-    def apply(self, number: int, writes: Iterable[Write], *, keys_known: bool = True) -> None:
-        """Make commit `number` the newest. `keys_known`: trust the writes' index keys.
+    def apply(self, number: int, write: Write, *, keys_known: bool = True) -> int:
+        """One write of commit `number`, which is the newest. `keys_known`: trust the write's keys.
 
-        Cost: about 8 us a write, and its old and new keys where they differ.
+        Returns:
+            Bytes that the new version takes.
+        Cost: about 1 us if the write moves its document in no index, else 2 us for each key.
         """
         assert number >= self.applied, f"commit {number} after {self.applied}"
-        self.last_change = max(self.last_change, number)  # before anything else: see `get_newest`
+        # Before anything else: see `get_newest`.
+        self.last_change = max(self.last_change, number)
         self.applied = number
-        for write in writes:
-            old_keys, new_keys = self._index_keys.of_write(write, keys_known=keys_known)
-            self._supersede(number, write, old_keys)
-            self._add(number, write, new_keys)
+        document_id, new = write.id, write.new
+        old_keys, new_keys = self._index_keys.of_write(write, keys_known=keys_known)
+        older = self._changed.get(document_id)
+        if older is None:
+            older = self._first_version(number, write, old_keys)
+        else:
+            self._count -= older.document is not None
+        version = Version(number, document_id, new, new_keys, older.home, older)
+        self._log.append(version)
+        self._changed[document_id] = version
+        if new_keys is not older.keys:
+            self._enter(version, new_keys, beside=older.keys)
+        self._count += new is not None
+        size_bytes = _cost(version)
+        self._versions_bytes += size_bytes
+        return size_bytes
 
     def undo(self, number: int) -> None:
         """Take back every commit above `number`, newest first."""
@@ -219,148 +265,210 @@ class ResidentTable:
 
     def release(self, number: int) -> None:
         """Forget versions that only snapshots below `number` need."""
-        while self._log and self._log[0].number <= number:
-            record = self._log.popleft()
-            self.oldest = max(self.oldest, record.number)
-            history = self._history[record.id]
-            del history[0]
-            if not history:
-                del self._history[record.id]
-            if record.old_keys is not None:
-                for order, key in zip(self._orders, record.old_keys, strict=True):
-                    order.forget_oldest(key)
-                if self._by_id is not None:
-                    self._by_id.forget_oldest(id_key(record.id))
-            self._changed_bytes -= _cost(record.old, record.old_keys)
+        log = self._log
+        while log and log[0].number <= number:
+            version = log.popleft()
+            self.oldest = max(self.oldest, version.number)
+            older, version.older = version.older, None
+            assert older is not None, version
+            if older.keys is not version.keys:
+                self._leave(older, older.keys, beside=version.keys)
+            self._versions_bytes -= _cost(older)
 
     def rebased(self, base: Segment) -> ResidentTable:
         """The same table on a newer base; what the base has and no snapshot needs is let go.
 
-        Shares its parts with this state, which must not be used for anything but `get_newest`
-        any more. Cost: O(changed documents).
+        Shares its versions with this state, which must not be used for anything but `get_newest`
+        any more. Cost: O(changed documents), and a few us for each that is not let go.
         """
         table = ResidentTable(base, self.indexes, oldest=self.oldest)
         table.applied, table.last_change = self.applied, self.last_change
+        table._count, table._log = self._count, self._log
         cut = min(self.oldest, base.number)
-        kept = [document_id for document_id, change in self._changes.items() if change.number > cut]
-        table._changed = {document_id: self._changed[document_id] for document_id in kept}
-        table._changes = {document_id: self._changes[document_id] for document_id in kept}
-        table._orders, table._history, table._log = self._orders, self._history, self._log
-        table._count, table._changed_bytes = self._count, self._changed_bytes
-        for document_id in self._changed.keys() - table._changed.keys():
-            table._forget_newest(self._changed[document_id], self._changes[document_id])
+        for document_id, newest in self._changed.items():
+            if newest.number > cut:
+                table._changed[document_id] = newest
+                table._settle(newest)
         return table
 
-    def _forget_newest(self, document: StoredDocument | None, change: Change) -> None:
-        self._changed_bytes -= _cost(document, change.keys)
-        if change.keys is not None:
-            for order, key in zip(self._orders, change.keys, strict=True):
-                order.forget_newest(key)
+    def _settle(self, newest: Version) -> None:
+        """Find the place of every version of a document whose base is another one now."""
+        home = self._index_keys.of_document(newest.id, self.base.get(newest.id))
+        version: Version | None = newest
+        while version is not None:
+            version.home = home
+            older = version.older
+            self._enter(version, version.keys, beside=None if older is None else older.keys)
+            self._versions_bytes += _cost(version)
+            version = older
 
-    def _supersede(self, number: int, write: Write, keys: Sequence[bytes] | None) -> None:
-        """Put the version that `write` replaces among the superseded ones.
+    def _first_version(self, number: int, write: Write, keys: Keys | None) -> Version:
+        """What was there before the first change of a document.
 
-        What the base has is `write.old` only if it was loaded before: a load also replays commits
-        that the base already contains, for the sake of older snapshots.
+        The base has it, if it was loaded before: a load also replays commits that the base already
+        contains, for the sake of older snapshots.
         """
-        document_id = write.id
-        change = self._changes.get(document_id)
-        if change is not None:
-            old, since, keys = self._changed[document_id], change.number, change.keys
-        else:
-            old, since = write.old, 0
-            is_hidden = old is not None
-            if number <= self.base.number:
-                is_hidden = self.base.row_of(document_id) is not None
-            self._count -= is_hidden
-            self._changed_bytes += _cost(old, keys)
-        self._log.append(_Superseded(number, document_id, old, change, keys))
-        self._history.setdefault(document_id, []).append((number, old))
-        if old is None:
-            return
-        if change is not None:
-            self._count -= 1
-        assert keys is not None
-        for order, key in zip(self._orders, keys, strict=True):
-            entry = order.newest(key) if change else Entry(key, document_id, old)
-            order.retire(key, Version(number, since, entry))
-        if self._by_id is not None:
-            key = id_key(document_id)
-            self._by_id.retire(key, Version(number, since, Entry(key, document_id, old)))
+        document_id, home = write.id, keys
+        if number <= self.base.number:
+            home = self._index_keys.of_document(document_id, self.base.get(document_id))
+        version = Version(0, document_id, write.old, keys, home, None)
+        if keys is not home:
+            self._enter(version, keys, beside=None)
+        if home is None and self._by_id is not None:
+            self._by_id.add(id_key(document_id), document_id)
+        self._count -= home is not None
+        self._versions_bytes += _cost(version)
+        return version
 
-    def _add(self, number: int, write: Write, keys: Sequence[bytes] | None) -> None:
-        """Make `write.new` the newest version; the one before has been superseded."""
-        document_id, new = write.id, write.new
-        self._changes[document_id] = Change(number, keys)
-        self._changed[document_id] = new
-        self._changed_bytes += _cost(new, keys)
-        if new is None:
-            return
-        self._count += 1
-        assert keys is not None
-        for order, key in zip(self._orders, keys, strict=True):
-            order.add(key, _new_tuple(Entry, (key, document_id, new)))
-        if self._by_id is not None:
-            key = id_key(document_id)
-            self._by_id.add(key, Entry(key, document_id, new))
-
-    def _take_back(self, record: _Superseded) -> None:
+    def _take_back(self, version: Version) -> None:
         """Undo the newest write."""
-        document_id = record.id
-        new, change = self._changed[document_id], self._changes[document_id]
-        by_id = () if self._by_id is None else ((self._by_id, id_key(document_id)),)
-        if new is not None and change.keys is not None:
-            for order, key in chain(zip(self._orders, change.keys, strict=True), by_id):
-                order.take_back(key)
-        history = self._history[document_id]
-        history.pop()
-        if not history:
-            del self._history[document_id]
-        if record.old is not None and record.old_keys is not None:
-            for order, key in chain(zip(self._orders, record.old_keys, strict=True), by_id):
-                order.bring_back(key, is_changed=record.old_change is not None)
-        self._changed_bytes -= _cost(new, change.keys)
-        self._count += (record.old is not None) - (new is not None)
-        if record.old_change is not None:
-            self._changed[document_id] = record.old
-            self._changes[document_id] = record.old_change
-        else:
-            del self._changed[document_id], self._changes[document_id]
-            self._changed_bytes -= _cost(record.old, record.old_keys)
+        document_id, older = version.id, version.older
+        assert older is not None, version
+        self._leave(version, version.keys, beside=older.keys)
+        self._count += (older.document is not None) - (version.document is not None)
+        self._versions_bytes -= _cost(version)
+        if older.number > 0:
+            self._changed[document_id] = older
+            return
+        del self._changed[document_id]
+        self._leave(older, older.keys, beside=None)
+        self._versions_bytes -= _cost(older)
+        if older.home is None and self._by_id is not None:
+            self._by_id.remove(id_key(document_id))
+
+    def _enter(self, version: Version, keys: Keys | None, *, beside: Keys | None) -> None:
+        """Order the keys of a version where they are not those of the version `beside` it."""
+        for order, key in self._ordered(version, keys, beside):
+            order.add(key, version.id)
+
+    def _leave(self, version: Version, keys: Keys | None, *, beside: Keys | None) -> None:
+        """Undo `_enter`."""
+        for order, key in self._ordered(version, keys, beside):
+            order.remove(key)
+
+    def _ordered(
+        self, version: Version, keys: Keys | None, beside: Keys | None
+    ) -> Iterable[tuple[ChangedOrder, bytes]]:
+        if keys is None:
+            return
+        home = version.home
+        for position, (order, key) in enumerate(zip(self._orders, keys, strict=True)):
+            if beside is not None and beside[position] == key:
+                continue
+            if home is None or home[position] != key:
+                yield order, key
 
     def _check(self) -> None:
         """Assert every invariant, or show the state."""
-        state = f"changed {self._changed}, changes {self._changes}, log {self._log}"
+        state = f"changed {self._changed}, log {self._log}"
         self.base._check()  # noqa: SLF001 - each structure checks itself
-        orders = self._orders if self._by_id is None else [*self._orders, self._by_id]
-        for order in orders:
-            order._check()  # noqa: SLF001
-            found = {entry.id: entry.document for entry in order.iter_newest()}
-            newest = {key: it for key, it in self._changed.items() if it is not None}
-            assert found == newest, f"ordered {found}, {state}"
-        assert self._changed.keys() == self._changes.keys(), state
-        numbers = [record.number for record in self._log]
+        numbers = [version.number for version in self._log]
         assert numbers == sorted(numbers), state
         assert not numbers or self.oldest < numbers[0], f"oldest {self.oldest}, {state}"
         assert not numbers or numbers[-1] <= self.applied <= self.last_change, state
         ids = {self.base.id_at(row) for row in range(self.base.count)} - self._changed.keys()
-        there = {key for key, document in self._changed.items() if document is not None}
+        there = {key for key, version in self._changed.items() if version.document is not None}
         assert self._count == len(ids) + len(there), f"count {self._count}, {state}"
-        for document_id, change in self._changes.items():
-            document = self._changed[document_id]
-            expected = document and self._index_keys.of_document(document_id, document)
-            assert change.keys == expected, f"keys of {document_id}: {expected}, {state}"
-        kept: dict[str, list[tuple[int, StoredDocument | None]]] = {}
-        for record in self._log:
-            kept.setdefault(record.id, []).append((record.number, record.old))
-        assert kept == self._history, f"history {self._history}, {state}"
-        costs = [_cost(self._changed[key], change.keys) for key, change in self._changes.items()]
-        costs += [_cost(record.old, record.old_keys) for record in self._log]
-        assert self._changed_bytes == sum(costs), f"{self._changed_bytes} bytes, {state}"
+        self._check_versions(state)
+        self._check_orders(state)
+
+    def _check_versions(self, state: str) -> None:
+        logged = {id(version) for version in self._log}
+        size_bytes = 0
+        for document_id, newest in self._changed.items():
+            home = self._index_keys.of_document(document_id, self.base.get(document_id))
+            version: Version | None = newest
+            while version is not None:
+                assert version.id == document_id, state
+                assert version.home == home, f"home of {version}: {home}, {state}"
+                keys = self._index_keys.of_document(document_id, version.document)
+                assert version.keys == keys, f"keys of {version}: {keys}, {state}"
+                assert (id(version) in logged) == (version.older is not None), state
+                assert version.older is None or version.older.number < version.number, state
+                size_bytes += _cost(version)
+                logged.discard(id(version))
+                version = version.older
+        assert not logged, state
+        assert self._versions_bytes == size_bytes, f"{self._versions_bytes} bytes, {state}"
+
+    def _check_orders(self, state: str) -> None:
+        """The orders hold what they would if every version entered them now."""
+        expected: list[Counter[tuple[bytes, str]]] = [Counter() for _ in self._orders]
+        for newest in self._changed.values():
+            version: Version | None = newest
+            while version is not None:
+                beside = None if version.older is None else version.older.keys
+                for order, key in self._ordered(version, version.keys, beside):
+                    expected[self._orders.index(order)][key, version.id] += 1
+                version = version.older
+        for order, counts in zip(self._orders, expected, strict=True):
+            order._check()  # noqa: SLF001 - each structure checks itself
+            found = {(key, own): count for key, own, count in order.iter_counts()}
+            assert found == counts, f"ordered {found}, {state}"
+        if self._by_id is not None:
+            self._by_id._check()  # noqa: SLF001
+            homeless = {key for key, version in self._changed.items() if version.home is None}
+            assert {own for _, own, _ in self._by_id.iter_counts()} == homeless, state
 
 
-def _cost(document: StoredDocument | None, keys: Sequence[bytes] | None) -> int:
-    """Bytes that one version of a changed document holds, roughly."""
-    if document is None:
-        return _DELETED_BYTES
-    return _CHANGED_BYTES + len(document.text) + sum(map(len, keys or ()))
+def _as_of(version: Version, number: int) -> Version:
+    """The version that a snapshot at `number` sees, at or before `version`."""
+    while version.number > number:
+        assert version.older is not None, f"commit {number} is released: {version}"
+        version = version.older
+    return version
+
+
+def _row_under(key: bytes, newest: Version, position: int, number: int) -> _Row | None:
+    """What a snapshot at `number` sees of a document under `key`, if it lies there then."""
+    version = _as_of(newest, number)
+    if version.document is None:
+        return None
+    assert version.keys is not None, version
+    if position != _BY_ID and version.keys[position] != key:
+        return None
+    return (key, version.id, *version.document)
+
+
+def _up_to(
+    key: bytes, rows: list[_Row], order: SegmentOrder, *, reverse: bool
+) -> tuple[list[_Row], bytes]:
+    """The rows of the base before `key`, in reading direction, and where to read on."""
+    place = bisect_left(rows, order.position(key), key=_mark_of)
+    return (rows[place:], key) if reverse else (rows[:place], key + b"\x00")
+
+
+def _merged(rows: list[_Row], added: list[_Row], order: SegmentOrder) -> list[_Row]:
+    """Rows of the base, and others that are marked with their keys, in key order."""
+    if not rows or not added:
+        return rows or added
+    merged: list[_Row] = []
+    done = 0
+    for row in added:
+        key = row[0]
+        # Often several come between the same two of the base.
+        if done < len(rows) and order.is_below(rows[done][0], key):
+            place = bisect_left(rows, order.position(key), done, key=_mark_of)
+            merged += rows[done:place]
+            done = place
+        merged.append(row)
+    return merged + rows[done:]
+
+
+def _key_of(row: _Row, order: SegmentOrder) -> bytes:
+    return row[0] if isinstance(row[0], bytes) else order.key_at(row[0])
+
+
+def _block_of(rows: list[_Row], order: SegmentOrder) -> Block:
+    return Block(
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        b"".join([row[3] for row in rows]),
+        [row[0] for row in rows],
+        order,
+    )
+
+
+def _cost(version: Version) -> int:
+    """Bytes that a version holds, roughly."""
+    return _VERSION_BYTES if version.document is None else _VERSION_BYTES + len(version.document[1])

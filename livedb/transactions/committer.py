@@ -426,7 +426,7 @@ def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part
 
 
 def _document_write(write: Write) -> DocumentWrite:
-    table, document_id, old, new, _ = write
+    table, document_id, old, new = write[:4]
     if new is not None:
         return _new_tuple(DocumentWrite, (table, document_id, *new))
     assert old is not None, "a write that deletes nothing is no write"

@@ -157,10 +157,13 @@ def _touches(read: RangeRead, write: Write) -> bool:
 
 
 def keys_of(write: Write, index: str) -> Iterable[bytes]:
-    """The old and new key of `write` in `index`."""
+    """The old and new key of `write` in `index`; once if it is the same."""
     if index == "by_id":
         return (encode_key(write.id),)
-    for change in write.index_changes:
-        if change.index == index:
-            return [k for k in (change.old_key, change.new_key) if k is not None]
-    return ()
+    if index not in write.indexes:
+        return ()
+    at = write.indexes.index(index)
+    old, new = write.old_keys, write.new_keys
+    if old is None or old is new:
+        return () if new is None else (new[at],)
+    return (old[at],) if new is None else (old[at], new[at])

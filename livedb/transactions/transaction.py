@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
@@ -24,7 +24,7 @@ from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value
 from livedb.limits import Limits
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
-from livedb.store.contract import DocumentStore, Entry, IndexChange, StoredDocument, Write
+from livedb.store.contract import Block, DocumentStore, Entry, StoredDocument, Write
 from livedb.text import decode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.usage import Usage
@@ -166,32 +166,34 @@ class Snapshot:
         *,
         reverse: bool,
     ) -> RangeRead:
-        """Begin a scan; give it to `entries` or `iter_entries`."""
+        """Begin a scan; give it to `blocks` or `iter_entries`."""
         self.usage.count_range()
         read = RangeRead(table.number, index, prefix, lower, upper, reverse=reverse)
         self.reads.ranges.append(read)
         return read
 
-    def entries(self, table: CatalogTable, read: RangeRead, limit: int | None) -> list[Entry]:
-        """The next `limit` entries of a scan just begun (None: all of them)."""
-        found: list[Entry] = []
-        for block in self._blocks(table, read):
-            found += block if limit is None else block[: limit - len(found)]
-            if limit is not None and len(found) >= limit:
+    def blocks(self, table: CatalogTable, read: RangeRead, limit: int | None) -> list[Block]:
+        """The next `limit` documents of a scan just begun (None: all of them)."""
+        found: list[Block] = []
+        # One more than a run may read is where reading all of them fails.
+        left = self.usage.limits.documents_read_max + 1 if limit is None else limit
+        for block in self._blocks(table, read, left):
+            found.append(block)
+            self.usage.count_read(len(block), block.size_bytes, table.definition.name)
+            left -= len(block)
+            if not left:
                 break
         else:
             read.is_exhausted = True
         if found:
-            read.last_key = found[-1][0]
-            size = sum([len(entry[2][1]) for entry in found])
-            self.usage.count_read(len(found), size, table.definition.name)
+            read.last_key = found[-1].last_key
         return found
 
     def iter_entries(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
         """The entries of a scan one by one; only those handed out count as read."""
         count, name = self.usage.count_read, table.definition.name
-        for block in self._blocks(table, read):
-            for entry in block:
+        for block in self._blocks(table, read, None):
+            for entry in block.entries():
                 read.last_key = entry[0]
                 count(1, len(entry[2][1]), name)
                 yield entry
@@ -206,7 +208,7 @@ class Snapshot:
     def _current(self, table: int, document_id: str) -> StoredDocument | None:
         return self.store.get(table, document_id, number=self.number)
 
-    def _blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+    def _blocks(self, table: CatalogTable, read: RangeRead, limit: int | None) -> Iterator[Block]:
         return self.store.scan(
             table.number,
             read.index,
@@ -214,6 +216,7 @@ class Snapshot:
             read.upper,
             number=self.number,
             reverse=read.reverse,
+            limit=limit,
         )
 
 
@@ -269,15 +272,18 @@ class Transaction(Snapshot):
             yield entry
         read.is_exhausted = True
 
-    def _blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+    def _blocks(self, table: CatalogTable, read: RangeRead, limit: int | None) -> Iterator[Block]:
         if self._overlay.get(table.number):
-            return ([entry] for entry in self._merged(table, read))
-        return self._base_blocks(table, read)
+            own = islice(self._merged(table, read), limit)
+            return iter([Block.of_entries(entries)] if (entries := list(own)) else [])
+        return self._base_blocks(table, read, limit)
 
-    def _base_blocks(self, table: CatalogTable, read: RangeRead) -> Iterator[list[Entry]]:
+    def _base_blocks(
+        self, table: CatalogTable, read: RangeRead, limit: int | None = None
+    ) -> Iterator[Block]:
         if self._base_catalog.by_number(table.number) is None:
             return iter(())
-        return super()._blocks(table, read)
+        return super()._blocks(table, read, limit)
 
     def _merged(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
         """Base entries not overwritten, and own writes, in key order.
@@ -286,7 +292,8 @@ class Transaction(Snapshot):
         cursor over an index would show them.
         """
         overlay = self._overlay[table.number]
-        entries = (entry for block in self._base_blocks(table, read) for entry in block)
+        blocks = self._base_blocks(table, read)
+        entries = (entry for block in blocks for entry in block.entries())
         ahead = next(entries, None)
         position: bytes | None = None
         while True:
@@ -493,7 +500,8 @@ class Transaction(Snapshot):
             return
         prefix = key[: len(key) - len(key_suffix(stored.creation_time, document_id))]
         read = self.range_read(table, index.name, prefix, prefix, prefix_end(prefix), reverse=False)
-        for entry in self.entries(table, read, 2):
+        found = [entry for block in self.blocks(table, read, 2) for entry in block.entries()]
+        for entry in found:
             if entry.id != document_id:
                 shown = ", ".join(".".join(path) for path in index.paths)
                 name = table.definition.name
@@ -541,8 +549,13 @@ class Transaction(Snapshot):
             for document_id, pending in overlay.items():
                 old, new = pending.old, pending.new
                 if old != new:
-                    changes = _index_changes(pending)
-                    writes.append(_new_tuple(Write, (number, document_id, old, new, changes)))
+                    old_keys, new_keys = pending.old_keys, pending.new_keys
+                    if old_keys == new_keys:
+                        new_keys = old_keys  # the store sees by identity that nothing moved
+                    write = (
+                        number, document_id, old, new, pending.indexes.names, old_keys, new_keys,
+                    )  # fmt: skip
+                    writes.append(_new_tuple(Write, write))
         return WriteSet(tuple(writes), self._changed_names(), _NO_TABLES)
 
     def _changed_names(self) -> frozenset[str]:
@@ -554,10 +567,3 @@ class Transaction(Snapshot):
 def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:
     assert keys is not None
     return encode_key(document_id) if at < 0 else keys[at]
-
-
-def _index_changes(pending: Pending) -> list[IndexChange]:
-    names = pending.indexes.names
-    old, new = pending.old_keys or repeat(None), pending.new_keys or repeat(None)
-    changes = zip(names, old, new)  # noqa: B905  # the names end it
-    return list(map(_new_tuple, repeat(IndexChange), changes))

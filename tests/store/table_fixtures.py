@@ -41,7 +41,7 @@ def write(
 ) -> Write:
     """A write as a fold needs it; None deletes."""
     new = None if fields is None else stored(fields, creation_time=creation_time)
-    return Write(table, document_id, None, new, ())
+    return Write(table, document_id, None, new)
 
 
 def open_store(

@@ -7,7 +7,7 @@ from livedb.store.contract import StoredDocument, Write
 
 
 def write(table: int, number: int) -> Write:
-    return Write(table, f"id{number}", None, StoredDocument(1.0, b"\x00{}"), ())
+    return Write(table, f"id{number}", None, StoredDocument(1.0, b"\x00{}"))
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class World:
     def fill(self, documents: Sequence[Mapping[str, Value]]) -> list[str]:
         ids = [self.ids.new(NUMBER) for _ in documents]
         writes = [
-            Write(NUMBER, each, None, StoredDocument(1.0 + at, encode_fields(document)), ())
+            Write(NUMBER, each, None, StoredDocument(1.0 + at, encode_fields(document)))
             for at, (each, document) in enumerate(zip(ids, documents, strict=True))
         ]
         self.store.fold(self.catalog, [(2, writes)], until=2, chain=b"x")

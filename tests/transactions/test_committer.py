@@ -73,7 +73,7 @@ class World:
             begin=number if begin is None else begin,
             epoch=now if epoch is None else epoch,
             reads=read,
-            change=WriteSet((Write(TABLE, document, None, stored, ()),), frozenset(), frozenset()),
+            change=WriteSet((Write(TABLE, document, None, stored),), frozenset(), frozenset()),
             catalog=None,
             details=CommitDetails(mutation_id=mutation_id),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livedb.store.contract import IndexChange, StoredDocument, Write
+from livedb.store.contract import StoredDocument, Write
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 
 STORED = StoredDocument(1.0, b"\x00{}")
@@ -18,7 +18,9 @@ def write(old=None, new=None, *, table=1, document="d", index="i"):
                 document,
                 STORED if old else None,
                 STORED if new else None,
-                [IndexChange(index, old, new)],
+                (index,),
+                None if old is None else (old,),
+                None if new is None else (new,),
             ),
         ),
         frozenset(),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedb.keys.encoding import encode_key, encode_parts, prefix_end
-from livedb.store.contract import IndexChange, StoredDocument, Write
+from livedb.store.contract import StoredDocument, Write
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.subscriptions import SubscriptionIndex
 
@@ -56,10 +56,9 @@ def read_sets(draw):
 def writes(draw):
     stored = StoredDocument(1.0, b"\x00{}")
     old, new = draw(st.sampled_from([(None, stored), (stored, None), (stored, stored)]))
-    change = IndexChange(
-        "i", None if old is None else draw(keys()), None if new is None else draw(keys())
-    )
-    return Write(draw(TABLES), draw(IDS), old, new, [change])
+    old_keys = None if old is None else (draw(keys()),)
+    new_keys = None if new is None else (draw(keys()),)
+    return Write(draw(TABLES), draw(IDS), old, new, ("i",), old_keys, new_keys)
 
 
 CHANGES = st.builds(
@@ -109,9 +108,7 @@ def exhausted(lower, upper, prefix=b""):
 def write_at(part):
     key = b"".join(encode_parts([part, 0, "a"]))
     stored = StoredDocument(1.0, b"\x00{}")
-    return WriteSet(
-        (Write(1, "a", None, stored, [IndexChange("i", None, key)]),), frozenset(), frozenset()
-    )
+    return WriteSet((Write(1, "a", None, stored, ("i",), None, (key,)),), frozenset(), frozenset())
 
 
 def test_many_ranges_in_many_blocks():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 
-from livedb.store.contract import Entry, StoredDocument
+from livedb.store.contract import StoredDocument
 from livedb.testing import strategies
 from livedb.text import (
     PLAIN,
@@ -41,7 +41,7 @@ def test_reading_gives_a_private_document_with_its_system_fields(fields):
     assert type(first) is Document
     assert first is not second
     assert same_value(first, expected)
-    (third,) = decode_block([Entry(b"key", ID, stored)])
+    (third,) = decode_block([ID], [stored.creation_time], stored.text)
     assert type(third) is Document
     assert same_value(third, expected)
 

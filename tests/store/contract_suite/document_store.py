@@ -105,7 +105,7 @@ class DocumentStoreContract:
             scan = world.store.scan(TABLE, "by_a", b"", None, number=number, reverse=reverse)
             found = []
             for round_, block in enumerate(scan):
-                found += block
+                found += block.entries()
                 world.commit(numbered(range(0, 200, 3), a=f"moved {round_}"))
                 world.commit({document_id(n): None for n in range(round_, 200, 7)})
                 world.commit(numbered(range(200, 230 + round_)))
