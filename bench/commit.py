@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 from bench.figure import Figure, Reading, Target
-from bench.measure import Bench, SyncedFile, Watch, busy_python, medians_us
+from bench.measure import Bench, Moment, SyncedFile, Watch, busy_python, medians_us
 from bench.peers import DuckdbRerun, SqliteTrigger
 from bench.tasks import Tasks, open_tasks
 
@@ -27,9 +27,9 @@ def _bump_and_wait(tasks: Tasks) -> Callable[[], object]:
     handle = tasks.one.live(id=hot)
     watch = Watch(handle)
 
-    def step() -> None:
+    def step() -> Moment:
         n = tasks.bump(id=hot)
-        watch.wait(lambda value: value["n"] == n)
+        return watch.wait(lambda value: value["n"] == n)
 
     # Whoever holds the step holds the handle, which would unsubscribe when dropped.
     step.handle = handle  # type: ignore[attr-defined]

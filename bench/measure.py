@@ -47,10 +47,18 @@ class Bench:
 
 
 def timed_us(step: Callable[[], object]) -> float:
-    """Microseconds that one call takes."""
+    """Microseconds that one call takes, or up to the `Moment` that it returns."""
     begin = time.perf_counter()
-    step()
-    return (time.perf_counter() - begin) * 1e6
+    ended = step()
+    end = ended.seconds if isinstance(ended, Moment) else time.perf_counter()
+    return (end - begin) * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When what is measured was there, in seconds of `perf_counter`, on whatever thread."""
+
+    seconds: float
 
 
 def medians_us(rounds: int, *steps: Callable[[], object]) -> list[float]:
@@ -92,12 +100,18 @@ class Watch:
         handle.observe(self._receive)
 
     def _receive(self, *_: object) -> None:
-        self._values.put(self._handle.value)
+        value = self._handle.value
+        self._values.put((value, time.perf_counter()))
 
-    def wait(self, is_it: Callable[[Any], bool]) -> None:
-        """Returns once a callback held a value that `is_it`; earlier values are passed over."""
-        while not is_it(self._values.get(timeout=WAIT_S)):
-            pass
+    def wait(self, is_it: Callable[[Any], bool]) -> Moment:
+        """When a callback held a value that `is_it`; earlier values are passed over.
+
+        The time is taken in the callback: waking the thread that waits here is not part of it.
+        """
+        while True:
+            value, seconds = self._values.get(timeout=WAIT_S)
+            if is_it(value):
+                return Moment(seconds)
 
 
 def calls_per_s(callers: int, seconds: float, call: Callable[[int, int], object]) -> float:

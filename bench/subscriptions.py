@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.figure import Figure, Reading, Target
-from bench.measure import Bench, Watch, medians_us
+from bench.measure import Bench, Moment, Watch, medians_us
 from bench.tasks import open_tasks
 
 GROUP = "subscriptions"
@@ -30,9 +30,9 @@ def run(bench: Bench) -> Iterator[Figure]:
             (call_us,) = medians_us(rounds, lambda: tasks.bump(id=hot))
             calls.append(call_us)
 
-            def until_callback() -> None:
+            def until_callback() -> Moment:
                 n = tasks.bump(id=hot)
-                watch.wait(lambda value: value["n"] == n)
+                return watch.wait(lambda value: value["n"] == n)
 
             arrivals += medians_us(rounds, until_callback)
         for handle in held:

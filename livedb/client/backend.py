@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.functions.definition import FunctionDefinition
 from livedb.live.live_query import LiveState
-from livedb.live.result import RowDiff
+from livedb.live.result import Result, RowDiff
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 
@@ -25,14 +25,31 @@ Params = Mapping[str, Any] | Iterable[Any] | None
 
 
 class ChangeNotice:
-    """What followers of one live result are told: the new state and, if known, which rows."""
+    """What followers of one live result are told."""
 
-    __slots__ = ("diff", "number", "state")
+    __slots__ = ("_diff", "_old", "number", "state")
 
-    def __init__(self, number: int, state: LiveState, diff: RowDiff | None) -> None:
+    def __init__(self, number: int, state: LiveState, old: Result | None) -> None:
+        """Tell of a change.
+
+        Args:
+            number: the commit all live results stand at now.
+            state: the new state.
+            old: the result before; None when there was none.
+        """
         self.number = number
         self.state = state
-        self.diff = diff
+        self._old = old
+        self._diff: RowDiff | None = None
+
+    @property
+    def diff(self) -> RowDiff | None:
+        """Which rows changed, if they have ids to go by. Cost: O(rows), for the first who asks."""
+        new, old = self.state.result, self._old
+        if old is not None and new is not None and new is not old:
+            self._diff = new.diff_from(old)
+            self._old = None
+        return self._diff
 
 
 OnChange = Callable[[ChangeNotice | None], None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -78,8 +77,7 @@ class LocalBackend:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        # Weak: a subscription lives as long as its handle, not as long as the workspace.
-        self._followers: dict[LiveQuery, weakref.WeakSet[LocalSubscription]] = {}
+        self._followers: dict[LiveQuery, dict[LocalSubscription, None]] = {}
         self._followers_lock = threading.Lock()
         """Guards `_followers`; taken alone."""
         self.left: SimpleQueue[tuple[LiveQuery, LocalSubscription]] = SimpleQueue()
@@ -186,34 +184,30 @@ class LocalBackend:
     def add(self, query: LiveQuery, subscription: LocalSubscription) -> None:
         with self._followers_lock:
             self._remove_left()
-            self._followers.setdefault(query, weakref.WeakSet()).add(subscription)
+            self._followers.setdefault(query, {})[subscription] = None
 
     def _remove_left(self) -> None:
         while not self.left.empty():
             query, subscription = self.left.get()
             followers = self._followers.get(query)
             if followers is not None:
-                followers.discard(subscription)
+                followers.pop(subscription, None)
                 if not followers:
                     del self._followers[query]
 
     def _followers_of(self, query: LiveQuery) -> list[LocalSubscription]:
-        with self._followers_lock:
-            self._remove_left()
-            return list(self._followers.get(query, ()))
+        if not self.left.empty():
+            with self._followers_lock:
+                self._remove_left()
+        return list(self._followers.get(query, ()))  # one step in C: nobody comes between
 
     def _tell(self, number: int, changes: Sequence[Change]) -> None:
-        for change in changes:
-            followers = self._followers_of(change.query)
-            if not followers:
-                continue
-            diff = None
-            new, old = change.new.result, change.old.result if change.old else None
-            if new is not None and new is not old:
-                diff = new.diff_from(old)
-            notice = ChangeNotice(number, change.new, diff)
-            for subscription in followers:
-                subscription.on_change(notice)
+        for query, old, new in changes:
+            followers = self._followers_of(query)
+            if followers:
+                notice = ChangeNotice(number, new, None if old is None else old.result)
+                for subscription in followers:
+                    subscription.on_change(notice)
 
     # -- data ----------------------------------------------------------------------------------
 

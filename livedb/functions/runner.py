@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from livedb.clock import Clock
 from livedb.errors import (
@@ -73,8 +73,7 @@ class SqlReader(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryRun:
+class QueryRun(NamedTuple):
     """What one run of a query gave.
 
     Attributes:
@@ -194,13 +193,7 @@ class Runner:
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
         self._warn(function, snapshot)
-        return QueryRun(
-            value=value,
-            error=error,
-            number=number,
-            reads=snapshot.reads,
-            is_volatile=run.clock.is_observed,
-        )
+        return QueryRun(value, error, number, snapshot.reads, run.clock.is_observed)
 
     # -- mutations -----------------------------------------------------------------------------
 

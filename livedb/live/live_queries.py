@@ -13,15 +13,15 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread, current_thread
+from queue import SimpleQueue
+from threading import Lock, Thread, get_ident
+from typing import NamedTuple
 
 from livedb.errors import SnapshotTooOldError
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
 from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.reads import ReadSet, WriteSet
-from livedb.transactions.shield import Shield
+from livedb.transactions.signals import run_undisturbed
 from livedb.transactions.subscriptions import SubscriptionIndex
 
 logger = logging.getLogger("livedb")
@@ -30,8 +30,7 @@ TRANSITION_TRIES_MAX = 8
 """Times a transition starts again at a newer commit before it stops folds meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """One live query's part of a transition."""
 
     query: LiveQuery
@@ -75,7 +74,6 @@ class LiveQueries:
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._is_woken = False
         self._is_closed = False
-        self._shield = Shield("livedb-live-shield")
         self.number = committer.published
         """The commit all live results stand at."""
         self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
@@ -116,11 +114,8 @@ class LiveQueries:
 
     def _take_leave(self) -> None:
         """Count down the followers that left, under the refresh lock."""
-        while True:
-            try:
-                query = self._left.get_nowait()
-            except Empty:
-                return
+        while not self._left.empty():
+            query = self._left.get()
             query.followers -= 1
             if query.followers:
                 continue
@@ -132,9 +127,9 @@ class LiveQueries:
                 self._forget(next(iter(self._idle.values())))
 
     def _forget(self, query: LiveQuery) -> None:
-        self._shield.run(lambda: self._forget_shielded(query))
+        run_undisturbed(self._forget_undisturbed, query)
 
-    def _forget_shielded(self, query: LiveQuery) -> None:
+    def _forget_undisturbed(self, query: LiveQuery) -> None:
         key = query.source.key
         self._idle.pop(key, None)
         if self._by_key.get(key) is query:
@@ -247,13 +242,13 @@ class LiveQueries:
                 # In this order: who looks without the lock must find it in one of the two.
                 stale = self._running = self._stale
                 self._stale = set()
-            for query in self._in_order(stale):
+            for query in stale if len(stale) == 1 else self._in_order(stale):
                 if not query.followers:
                     self._forget(query)
                     continue
                 runs.append((query, query.source.compute(number)))
                 query.runs += 1
-            self._shield.run(lambda: self._finish(runs, number))
+            run_undisturbed(self._finish, (runs, number))
         except BaseException:
             # Nobody has seen anything of it, so all of it is simply stale again. (After an
             # interrupt that came when it was finished, nothing is running any more.)
@@ -263,16 +258,19 @@ class LiveQueries:
             raise
         return number
 
-    def _finish(self, runs: Sequence[tuple[LiveQuery, Computed]], number: int) -> None:
+    def _finish(self, outcome: tuple[Sequence[tuple[LiveQuery, Computed]], int]) -> None:
         """Follow what the runs read and show what they gave, where no signal comes between."""
-        for query, computed in runs:
-            self._register(query, computed.reads, number)
+        runs, number = outcome
+        with self._committer.publish_lock:
+            for query, computed in runs:
+                self._register(query, computed.reads, number)
         changes = self._show(runs)
         self.number = number
         self._running = set()
         if changes and self._listeners:
             self._transitions.append((number, changes))
-            self._wake_up()
+            if not self.is_refresher():
+                self._wake_up()
 
     @staticmethod
     def _show(runs: Sequence[tuple[LiveQuery, Computed]]) -> list[Change]:
@@ -283,7 +281,7 @@ class LiveQueries:
             # A first result is nobody's news: who followed reads it. Telling it would race with the
             # first real change.
             if is_changed and old is not None:
-                changes.append(Change(query=query, old=old, new=new))
+                changes.append(Change(query, old, new))
         return changes
 
     @staticmethod
@@ -293,14 +291,14 @@ class LiveQueries:
 
     def _register(self, query: LiveQuery, reads: ReadSet, number: int) -> None:
         """Follow the new read set, minding commits published while the query ran."""
-        with self._committer.publish_lock:
-            self._index.follow(query, reads)
-            log = self._committer.write_log
-            if not log.covers(number) or log.first_conflict(
-                reads, after=number, until=self._committer.published
-            ):
-                self._stale.add(query)
-                self._wake_up()
+        self._index.follow(query, reads)
+        published = self._committer.published
+        if published == number:
+            return
+        log = self._committer.write_log
+        if not log.covers(number) or log.first_conflict(reads, after=number, until=published):
+            self._stale.add(query)
+            self._wake_up()
 
     # -- the refresher -------------------------------------------------------------------------
 
@@ -323,7 +321,7 @@ class LiveQueries:
 
     def is_refresher(self) -> bool:
         """Whether the calling thread is the one that tells followers."""
-        return current_thread() is self._thread
+        return get_ident() == self._thread.ident
 
     def close(self) -> None:
         """Stop refreshing; states stay readable."""
@@ -331,4 +329,3 @@ class LiveQueries:
         self._wake.put(False)
         if not self.is_refresher():
             self._thread.join()
-        self._shield.close()

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from livedb.live.result import Result
 from livedb.transactions.reads import ReadSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Computed:
+class Computed(NamedTuple):
     """What one run of a source gave: a result or an error, and what it depends on.
 
     `is_volatile` says that it looked at the time or at random numbers, so it is not kept.
@@ -52,9 +51,11 @@ class LiveSource(Protocol):
         """Its result exactly at commit `number`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class LiveState:
-    """What followers of a live query see; replaced as a whole.
+    """What followers of a live query see; never changed, replaced as a whole.
+
+    Not frozen, which would make each three times as dear, one for every change of every live query.
 
     Attributes:
         result: the newest good result; None when no run has succeeded yet.

@@ -65,13 +65,7 @@ def _computed(run: QueryRun, function: FunctionDefinition) -> Computed:
             result = result_of(run.value, is_canonical=is_canonical)
         except LivedbError as refused:
             error = refused
-    return Computed(
-        result=result,
-        error=error,
-        number=run.number,
-        reads=run.reads,
-        is_volatile=run.is_volatile,
-    )
+    return Computed(result, error, run.number, run.reads, run.is_volatile)
 
 
 class SqlAt(Protocol):

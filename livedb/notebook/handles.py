@@ -53,6 +53,7 @@ class _Pulled(traitlets.Any):
 
     def get(self, obj: Any, cls: Any = None) -> Any:
         obj._pull()
+        obj._decode()
         return super().get(obj, cls)
 
 
@@ -106,7 +107,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._shown_number = 0
         self._lock = threading.RLock()
         """Guards the shown state; nothing else is locked while it is held."""
+        self._is_decoded = True
+        """Whether the `value` trait holds the value of the shown state; see `_decode`."""
         self._changed = threading.Condition()
+        self._waiting = 0
+        """How many threads wait for `_changed`."""
         self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
         self._wakes: tuple[Callable[[], None], ...] = ()
         """Each wakes one `aio()`."""
@@ -171,17 +176,27 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if state is self._shown:
                 return
             old, self._shown = self._shown, state
-            traits: dict[str, Any] = {"error": state.error}
+            changes = [("error", self._trait_values.get("error"), state.error)]
+            self._trait_values["error"] = state.error
             if old is None or state.result is not old.result:
-                traits["value"] = None if state.result is None else state.result.value()
-            changes = [
-                (name, self._trait_values.get(name), new)
-                for name, new in traits.items()
-                if new is not self._trait_values.get(name)
-            ]
-            self._trait_values.update(traits)
-        for change in changes:
-            self._notify_trait(*change)
+                self._is_decoded = False
+                if self._trait_notifiers:
+                    before = self._trait_values.get("value")
+                    self._decode()
+                    changes.append(("value", before, self._trait_values["value"]))
+        if self._trait_notifiers:
+            for name, before, now in changes:
+                if before is not now:
+                    self._notify_trait(name, before, now)
+
+    def _decode(self) -> None:
+        """Make the value of the shown state, which frames, widgets and most changes never need."""
+        if self._is_decoded:
+            return
+        with self._lock:
+            result = None if self._shown is None else self._shown.result
+            self._trait_values["value"] = None if result is None else result.value()
+            self._is_decoded = True
 
     def raise_error(self) -> None:
         """Raise what the newest run raised, if it did."""
@@ -195,8 +210,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """A change was published; called on the refresher's thread."""
         if self._closing.alive:
             self._show(notice.state, notice.number)
-        with self._changed:
-            self._changed.notify_all()
+        if self._waiting:  # whoever comes after this look finds the new state itself
+            with self._changed:
+                self._changed.notify_all()
         if self._widget is not None:
             self._widget.notify(_row_change(notice))
         for wake in self._wakes:
@@ -242,13 +258,17 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         seen = self._changed_number() if after is None else after
         deadline = None if timeout is None else _CLOCK.monotonic_s() + timeout
         with self._changed:
-            while self._changed_number() <= seen:
-                left = None if deadline is None else deadline - _CLOCK.monotonic_s()
-                if left is not None and left <= 0:
-                    return False
-                if self._ended.is_set():
-                    raise ClosedError(f"The live handle {self.title} is closed")
-                self._changed.wait(left)
+            self._waiting += 1
+            try:
+                while self._changed_number() <= seen:
+                    left = None if deadline is None else deadline - _CLOCK.monotonic_s()
+                    if left is not None and left <= 0:
+                        return False
+                    if self._ended.is_set():
+                        raise ClosedError(f"The live handle {self.title} is closed")
+                    self._changed.wait(left)
+            finally:
+                self._waiting -= 1
         return True
 
     def _changed_number(self) -> int:

@@ -49,6 +49,16 @@ class _Registered(NamedTuple):
     whole_tables: frozenset[int]
     tables: frozenset[int]
 
+    def reads_only(self, reads: ReadSet) -> bool:
+        """Whether `reads` is the same again and has no ranges: what most reruns find."""
+        return (
+            not reads.ranges
+            and not self.ranges
+            and self.points == reads.points
+            and self.names == reads.names
+            and self.whole_tables == reads.whole_tables
+        )
+
 
 _NOTHING = _Registered(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
@@ -199,6 +209,9 @@ class SubscriptionIndex(Generic[S]):
 
         Cost: O(points and ranges that differ from before).
         """
+        old = self._registered.get(subscription, _NOTHING)
+        if old.reads_only(reads):
+            return
         new = _Registered(
             frozenset(reads.points),
             frozenset(_ranges_of(reads)),
@@ -206,7 +219,7 @@ class SubscriptionIndex(Generic[S]):
             frozenset(reads.whole_tables),
             frozenset(reads.tables()),
         )
-        self._change(subscription, self._registered.get(subscription, _NOTHING), new)
+        self._change(subscription, old, new)
         self._registered[subscription] = new
 
     def remove(self, subscription: S) -> None:
