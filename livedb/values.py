@@ -382,9 +382,18 @@ def _canonical_dict(
     name = None
     try:
         for name, value in fields.items():
-            if value is UNSET and allow_unset:
-                continue
-            result[_NAMES[name]] = _canonical(value, nesting_left - 1, allow_unset=allow_unset)
+            kind = type(value)
+            # Most values need no call: every result and every nested object comes through here.
+            if (
+                (kind is str and value.isascii())
+                or value is None
+                or kind is bool
+                or (kind is int and _INT_MIN <= value <= _INT_MAX)
+                or (kind is float and value == value)  # noqa: PLR0124  # NaN has one form
+            ):
+                result[_NAMES[name]] = value
+            elif value is not UNSET or not allow_unset:
+                result[_NAMES[name]] = _canonical(value, nesting_left - 1, allow_unset=allow_unset)
     except _Refusal as refusal:
         refusal.steps.append(path_step(name))
         raise
@@ -662,6 +671,32 @@ def _measure_dict(fields: dict[str, Value]) -> tuple[int, bool]:
         size += len(name) + 1 + value_size
         is_plain = is_plain and value_is_plain
     return size, is_plain
+
+
+def needs_no_tags(value: Value) -> bool:
+    """Whether a canonical value is plain; see `measure`. Cost: about 0.03 us a primitive."""
+    kind = type(value)
+    if kind in _ALWAYS_PLAIN:
+        return True
+    if kind is float:
+        return bool(value - value == 0.0)
+    if kind is list:
+        items = value
+    elif kind is dict or kind is Document:
+        items = value.values()
+    else:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind is float:
+            if item - item != 0.0:
+                return False
+        elif kind not in _ALWAYS_PLAIN and not needs_no_tags(item):
+            return False
+    return True
+
+
+_ALWAYS_PLAIN = frozenset({type(None), bool, int, str})
 
 
 def size_of(value: Value) -> int:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 import livedb
+
+# How long an example takes says something of the machine, not of livedb.
+settings.register_profile("livedb", deadline=None)
+settings.load_profile("livedb")
 
 
 @pytest.fixture(params=["memory", "disk"])

@@ -228,6 +228,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         it is traitlets' own `observe`, and the handler gets a change dict.
         """
         if names is not traitlets.All:
+            self._decode()  # what the first change calls `old`
             super().observe(handler, names, type)
             return
         mine = weakref.ref(self)

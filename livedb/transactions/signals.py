@@ -61,10 +61,9 @@ def run_undisturbed(action: Callable[[T], None], argument: T) -> None:
         return
     held: list[_Held] = []
     try:
-        for number in _CANDIDATES:
-            handler = getsignal(number)
-            # What is no function is one of the two constants for "default" and "ignore".
-            if handler is not None and not isinstance(handler, int):
+        for number, handler in zip(_CANDIDATES, map(getsignal, _CANDIDATES), strict=True):
+            # What is no function is None or a number: "default" or "ignore".
+            if handler is not None and type(handler) is not int:
                 stand_in = _Held(number, _unwrapped(handler))
                 held.append(stand_in)
                 set_handler(number, stand_in)

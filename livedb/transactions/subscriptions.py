@@ -209,8 +209,10 @@ class SubscriptionIndex(Generic[S]):
 
         Cost: O(points and ranges that differ from before).
         """
-        old = self._registered.get(subscription, _NOTHING)
-        if old.reads_only(reads):
+        old = self._registered.get(subscription)
+        if old is None:
+            old = _NOTHING
+        elif old.reads_only(reads):
             return
         new = _Registered(
             frozenset(reads.points),

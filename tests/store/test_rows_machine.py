@@ -181,9 +181,7 @@ class RowStoreMachine(RuleBasedStateMachine):
             self.oldest = max(self.oldest, self.world.folded)
 
 
-RowStoreMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
-)
+RowStoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestRowStoreMachine = RowStoreMachine.TestCase
 
 assert DOCUMENTS > 2 * BLOCK_ROWS, "the machine must cross blocks"

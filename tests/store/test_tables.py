@@ -208,7 +208,7 @@ fold_steps = st.lists(
 
 
 @given(fold_steps, st.dictionaries(identifiers(), values(max_leaves=3), max_size=2), st.booleans())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_a_fold_takes_every_document_and_gives_each_back_to_the_last_bit(
     steps: list[list[tuple[int, dict[str, Value] | None]]],
     shared: dict[str, Value],
@@ -358,7 +358,7 @@ def test_a_field_dropped_from_the_schema_keeps_its_column_only_while_it_has_valu
         max_size=3,
     ),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_after_any_schema_change_the_columns_are_those_of_a_fresh_projection(
     documents: list[dict[str, Value]], kinds: list[str]
 ) -> None:

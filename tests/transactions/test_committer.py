@@ -92,7 +92,7 @@ class World:
 
     def documents(self, number):
         found = self.store.scan(TABLE, "by_id", b"", None, number=number)
-        return sorted(entry.id for block in found for entry in block)
+        return sorted(entry.id for block in found for entry in block.entries())
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ CHANGES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     first=st.lists(read_sets(), max_size=6),
     second=st.lists(st.none() | read_sets(), max_size=6),

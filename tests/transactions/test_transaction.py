@@ -83,7 +83,7 @@ def seen(rows):
     return [(row["_id"], {k: v for k, v in row.items() if not k.startswith("_")}) for row in rows]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=STEPS, steps=STEPS, fails=st.booleans())
 def test_every_read_shows_base_and_own_writes(db, before, steps, fails):
     model = {}
