@@ -83,7 +83,7 @@ class Segment:
     """
 
     def __init__(self, loaded: LoadedTable, indexes: Sequence[IndexDefinition]) -> None:
-        ids, creation_times, texts = _in_id_order(loaded)
+        ids, creation_times, texts, columns = _in_id_order(loaded)
         self.number = loaded.number
         self.count = len(ids)
         self.width, self.ids = _packed_ids(ids)
@@ -100,7 +100,7 @@ class Segment:
             ),
         }
         for index in indexes:
-            keys = declared_keys(self.texts, offsets, index.fields)
+            keys = declared_keys(self.texts, offsets, index.fields, columns)
             rows = _permutation(keys, creation_times)
             if rows is not None:
                 keys = keys.take(pa.array(rows))
@@ -445,9 +445,11 @@ def _is_consecutive(rows: Sequence[int]) -> bool:
     return isinstance(rows, range) or rows == array("I", range(rows[0], rows[-1] + 1))
 
 
-def _in_id_order(loaded: LoadedTable) -> tuple[Any, np.ndarray[Any, Any], Any]:
+def _in_id_order(
+    loaded: LoadedTable,
+) -> tuple[Any, np.ndarray[Any, Any], Any, dict[str, pa.ChunkedArray[Any]]]:
     """The columns with the rows ordered by id, which is how our own ids come anyway."""
-    ids, texts = loaded.ids, loaded.texts
+    ids, texts, columns = loaded.ids, loaded.texts, dict(loaded.columns)
     times = np.asarray(loaded.creation_times, dtype=np.float64)
     assert ids.null_count == 0, "a document without an id"
     assert texts.null_count == 0, "a document without a text"
@@ -455,7 +457,8 @@ def _in_id_order(loaded: LoadedTable) -> tuple[Any, np.ndarray[Any, Any], Any]:
     if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         rows = pc.sort_indices(ids)
         ids, texts, times = ids.take(rows), texts.take(rows), times[rows.to_numpy()]
-    return ids, times, texts
+        columns = {field: column.take(rows) for field, column in columns.items()}
+    return ids, times, texts, columns
 
 
 def _packed_ids(ids: Any) -> tuple[int, str]:
@@ -473,8 +476,12 @@ def _packed_ids(ids: Any) -> tuple[int, str]:
 
 def _packed_texts(texts: Any) -> tuple[bytes, np.ndarray[Any, Any]]:
     """The values of a binary column in one buffer, and where each starts (one more: the end)."""
-    data, offsets = packed_texts(texts)
-    return data.tobytes(), offsets
+    chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    packed = [packed_texts(chunk) for chunk in chunks]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    sizes = [np.diff(starts) for _, starts in packed]
+    np.cumsum(np.concatenate(sizes or [offsets[:0]]), out=offsets[1:])
+    return b"".join([data.data for data, _ in packed]), offsets
 
 
 def _packed_offsets(offsets: np.ndarray[Any, Any]) -> array[int]:
