@@ -292,7 +292,8 @@ class Workspace:
 
     def _load_table(self, table: int) -> LoadedTable:
         with CtrlC(), self.folder.snapshot() as snapshot:
-            return snapshot.load_table(table)
+            fields = {name for index in self._indexes_of(table) for name in index.fields}
+            return snapshot.load_table(table, fields)
 
     def _indexes_of(self, table: int) -> Sequence[IndexDefinition]:
         entry = self.committer.catalog.by_number(table)

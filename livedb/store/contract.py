@@ -152,6 +152,10 @@ class Block:
         entries = list(map(Entry, self._keys(), self._ids, stored))
         return entries if self._forward is None else entries[::-1]
 
+    def __iter__(self) -> Iterator[Entry]:
+        """As `entries`."""
+        return iter(self.entries())
+
     def columns(self) -> tuple[list[str], list[float], bytes]:
         """Ids, creation times and texts, in ascending key order; do not change the lists."""
         return self._ids, self._creation_times, self._texts

@@ -23,7 +23,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,9 @@ import pyarrow.compute as pc
 from livedb.keys.encoding import encode_key
 from livedb.schema.tables import IndexDefinition
 from livedb.store.contract import Block, StoredDocument
-from livedb.store.key_columns import declared_keys
+from livedb.store.key_columns import KeyColumn, declared_keys, ranked
 from livedb.store.loaded import LoadedTable
+from livedb.store.packed import Bytes, Offsets, packed_texts
 
 BLOCK_ROWS = 64
 """Documents of one block of an index order: a bisection over kept keys finds it."""
@@ -56,6 +57,11 @@ _Place = tuple[int, int, int]
 _KEPT_BYTES = 700
 """What a document in a kept block costs, roughly."""
 
+_CUT_ROWS = 100_000
+"""Keys cut at once; bounds the memory it takes."""
+
+Rows: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+
 _new_tuple = tuple.__new__
 
 
@@ -77,7 +83,7 @@ class Segment:
     """
 
     def __init__(self, loaded: LoadedTable, indexes: Sequence[IndexDefinition]) -> None:
-        ids, creation_times, texts = _in_id_order(loaded)
+        ids, creation_times, texts, columns = _in_id_order(loaded)
         self.number = loaded.number
         self.count = len(ids)
         self.width, self.ids = _packed_ids(ids)
@@ -89,13 +95,16 @@ class Segment:
         self._pack_suffix: Callable[..., bytes] = struct.Struct(f">BdB{id_bytes}sB").pack
         self.orders: dict[str, SegmentOrder] = {
             "by_id": SegmentOrder(self, None, None, is_by_id=True),
-            "by_creation_time": SegmentOrder(self, _permutation([], creation_times), None),
+            "by_creation_time": SegmentOrder(
+                self, _packed_rows(_permutation(None, creation_times)), None
+            ),
         }
         for index in indexes:
-            keys = declared_keys(self.texts, offsets, index.fields)
+            keys = declared_keys(self.texts, offsets, index.fields, columns)
             rows = _permutation(keys, creation_times)
-            ordered = keys if rows is None else [keys[row] for row in rows]
-            self.orders[index.name] = SegmentOrder(self, rows, ordered)
+            if rows is not None:
+                keys = keys.take(pa.array(rows))
+            self.orders[index.name] = SegmentOrder(self, _packed_rows(rows), keys)
         self.kept = _KeptBlocks(min(_KEPT_DOCUMENTS_MAX, self.count // _KEPT_SHARE))
         self._packed_bytes = (
             len(self.ids)
@@ -198,7 +207,7 @@ class SegmentOrder:
         self,
         segment: Segment,
         rows: array[int] | None,
-        declared: list[bytes] | None,
+        declared: KeyColumn | None,
         *,
         is_by_id: bool = False,
     ) -> None:
@@ -304,13 +313,13 @@ class SegmentOrder:
             return suffixes
         return [key + suffix for key, suffix in zip(declared, suffixes, strict=True)]
 
-    def _first_keys(self, declared: list[bytes] | None) -> list[bytes]:
+    def _first_keys(self, declared: KeyColumn | None) -> list[bytes]:
         """The first whole key of every block."""
         segment = self._segment
         every = slice(None, None, BLOCK_ROWS)
         rows = range(segment.count)[every] if self._rows is None else self._rows[every]
         return self._whole_keys(
-            None if declared is None else declared[every],
+            None if declared is None else declared[every].to_pylist(),
             [segment.id_at(row) for row in rows],
             [segment.creation_times[row] for row in rows],
         )
@@ -337,18 +346,23 @@ class SegmentOrder:
 class _PackedKeys:
     """Sorted keys in one buffer; the prefix that the keys of a block share is kept once."""
 
-    def __init__(self, keys: list[bytes]) -> None:
+    def __init__(self, keys: KeyColumn) -> None:
+        data, offsets = packed_texts(keys)
         self._prefixes: list[bytes] = []
-        pieces: list[bytes] = []
         for start in range(0, len(keys), BLOCK_ROWS):
-            block = keys[start : start + BLOCK_ROWS]
-            prefix = _common_prefix(block[0], block[-1])
-            self._prefixes.append(prefix)
-            pieces += [key[len(prefix) :] for key in block] if prefix else block
-        self._buffer = b"".join(pieces)
-        offsets = np.zeros(len(keys) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(keys)), out=offsets[1:])
-        self._offsets = _packed_offsets(offsets)
+            end = min(start + BLOCK_ROWS, len(keys))
+            first = data[offsets[start] : offsets[start + 1]].tobytes()
+            last = data[offsets[end - 1] : offsets[end]].tobytes()
+            self._prefixes.append(_common_prefix(first, last))
+        sizes = np.fromiter(map(len, self._prefixes), np.int64, len(self._prefixes))
+        cuts = np.repeat(sizes, BLOCK_ROWS)[: len(keys)]
+        self._buffer = b"".join(
+            _without_starts(data, offsets[start : start + _CUT_ROWS + 1], cuts[start:][:_CUT_ROWS])
+            for start in range(0, len(keys), _CUT_ROWS)
+        )
+        kept = np.zeros(len(keys) + 1, np.int64)
+        np.cumsum(np.diff(offsets) - cuts, out=kept[1:])
+        self._offsets = _packed_offsets(kept)
 
     @property
     def size_bytes(self) -> int:
@@ -369,6 +383,15 @@ class _PackedKeys:
             prefixes[position // BLOCK_ROWS] + buffer[first:last]
             for position, (first, last) in enumerate(bounds, start)
         ]
+
+
+def _without_starts(data: Bytes, offsets: Offsets, cuts: Offsets) -> bytes:
+    """The values between `offsets` without their first so many bytes, in one piece."""
+    base = offsets[0]
+    is_kept = np.ones(offsets[-1] - base, np.bool_)
+    before = np.cumsum(cuts) - cuts
+    is_kept[np.arange(cuts.sum()) + np.repeat(offsets[:-1] - base - before, cuts)] = False
+    return data[base : offsets[-1]][is_kept].tobytes()
 
 
 def _common_prefix(one: bytes, other: bytes) -> bytes:
@@ -422,9 +445,11 @@ def _is_consecutive(rows: Sequence[int]) -> bool:
     return isinstance(rows, range) or rows == array("I", range(rows[0], rows[-1] + 1))
 
 
-def _in_id_order(loaded: LoadedTable) -> tuple[Any, np.ndarray[Any, Any], Any]:
+def _in_id_order(
+    loaded: LoadedTable,
+) -> tuple[Any, np.ndarray[Any, Any], Any, dict[str, pa.ChunkedArray[Any]]]:
     """The columns with the rows ordered by id, which is how our own ids come anyway."""
-    ids, texts = loaded.ids, loaded.texts
+    ids, texts, columns = loaded.ids, loaded.texts, dict(loaded.columns)
     times = np.asarray(loaded.creation_times, dtype=np.float64)
     assert ids.null_count == 0, "a document without an id"
     assert texts.null_count == 0, "a document without a text"
@@ -432,7 +457,8 @@ def _in_id_order(loaded: LoadedTable) -> tuple[Any, np.ndarray[Any, Any], Any]:
     if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         rows = pc.sort_indices(ids)
         ids, texts, times = ids.take(rows), texts.take(rows), times[rows.to_numpy()]
-    return ids, times, texts
+        columns = {field: column.take(rows) for field, column in columns.items()}
+    return ids, times, texts, columns
 
 
 def _packed_ids(ids: Any) -> tuple[int, str]:
@@ -450,15 +476,12 @@ def _packed_ids(ids: Any) -> tuple[int, str]:
 
 def _packed_texts(texts: Any) -> tuple[bytes, np.ndarray[Any, Any]]:
     """The values of a binary column in one buffer, and where each starts (one more: the end)."""
-    texts = texts.cast(pa.large_binary())
-    if len(texts) == 0:
-        return b"", np.zeros(1, dtype=np.int64)
-    _, offset_buffer, data = texts.buffers()
-    offsets = np.frombuffer(offset_buffer, dtype=np.int64)
-    offsets = offsets[texts.offset : texts.offset + len(texts) + 1]
-    start, end = int(offsets[0]), int(offsets[-1])
-    packed = b"" if data is None else data.slice(start, end - start).to_pybytes()
-    return packed, offsets - start
+    chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    packed = [packed_texts(chunk) for chunk in chunks]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    sizes = [np.diff(starts) for _, starts in packed]
+    np.cumsum(np.concatenate(sizes or [offsets[:0]]), out=offsets[1:])
+    return b"".join([data.data for data, _ in packed]), offsets
 
 
 def _packed_offsets(offsets: np.ndarray[Any, Any]) -> array[int]:
@@ -468,24 +491,18 @@ def _packed_offsets(offsets: np.ndarray[Any, Any]) -> array[int]:
     return array("Q", offsets.astype(np.uint64).tobytes())
 
 
-def _permutation(keys: list[bytes], creation_times: np.ndarray[Any, Any]) -> array[int] | None:
-    """The rows (in id order now) ordered by key, creation time, id; None when they are already.
+def _packed_rows(rows: Rows | None) -> array[int] | None:
+    return None if rows is None else array("I", rows.astype(np.uint32).tobytes())
 
-    Equal keys are ranked once: sorting whole numbers is far cheaper than sorting bytes, and the
-    keys of an index often repeat.
-    """
+
+def _permutation(keys: KeyColumn | None, creation_times: np.ndarray[Any, Any]) -> Rows | None:
+    """The rows (in id order now) ordered by key, creation time, id; None when they are already."""
     columns: list[np.ndarray[Any, Any]] = []
     if len(creation_times) > 1 and np.any(creation_times[1:] < creation_times[:-1]):
         columns.append(creation_times)
-    if keys:
-        distinct = pa.array(keys, type=pa.large_binary()).dictionary_encode()
-        order = pc.sort_indices(distinct.dictionary).to_numpy()
-        ranks = np.empty(len(order), dtype=np.uint32)
-        ranks[order] = np.arange(len(order), dtype=np.uint32)
-        columns.append(ranks[distinct.indices.to_numpy()])
+    if keys is not None:
+        columns += reversed(ranked(keys))
     if not columns:
         return None
     rows = np.argsort(columns[0], kind="stable") if len(columns) == 1 else np.lexsort(columns)
-    if np.array_equal(rows, np.arange(len(rows))):
-        return None
-    return array("I", rows.astype(np.uint32).tobytes())
+    return None if np.array_equal(rows, np.arange(len(rows))) else rows
