@@ -9,6 +9,7 @@ from livedb.errors import SchemaChangeError, SchemaDefinitionError
 from livedb.functions.definition import Registry
 from livedb.functions.runner import Runner
 from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.filling import Filling
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
 from livedb.store.rows import RowStore
@@ -110,9 +111,8 @@ class SchemaChanges:
                 if found.count:
                     raise SchemaChangeError(
                         f"The new schema of table {new.definition.name!r} does not fit "
-                        f"{found.count:,} of its documents, so nothing was changed. The first: "
-                        f"{found.message}. Patch or delete them, or widen the schema. "
-                        f"Ids: {', '.join(found.ids)}",
+                        f"{found.count:,} of its documents, so nothing was changed:\n"
+                        f"{found.listed()}\nPatch or delete them, or widen the schema.",
                         table=new.definition.name,
                         ids=found.ids,
                         count=found.count,
@@ -121,12 +121,12 @@ class SchemaChanges:
             added = [i for i in new.definition.indexes if i.is_unique and i not in known]
             for index in added:
                 with CtrlC(), self._folder.snapshot() as snapshot:
-                    clash = unique_clashes(snapshot, old, index)
+                    clash = unique_clashes(snapshot, old, index, filling=Filling(new.definition))
                 if clash.count:
                     raise SchemaChangeError(
                         f"Unique index {index.name!r} of table {new.definition.name!r} cannot be "
-                        f"made: {clash.message}. Nothing was changed. "
-                        f"Ids: {', '.join(clash.ids)}",
+                        f"made, so nothing was changed:\n{clash.listed()}\n"
+                        "Patch or delete them, or make it an index that is not unique.",
                         table=new.definition.name,
                         ids=clash.ids,
                         count=clash.count,
