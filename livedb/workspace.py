@@ -37,7 +37,15 @@ from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.head import read_mark
 from livedb.commitlog.lock import WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
-from livedb.commitlog.payload import DocumentsPart, LoadPart, SchemaPart, catalog_of, decode_payload
+from livedb.commitlog.payload import (
+    DocumentsPart,
+    FillPart,
+    LoadPart,
+    SchemaPart,
+    WholeTablePart,
+    catalog_of,
+    decode_payload,
+)
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
@@ -293,10 +301,10 @@ class Workspace:
 
     def _fold_recovered(self, recovered: _Recovered) -> None:
         """Bring the tables to the log's end, so that a workspace starts from one state."""
-        for number, catalog, writes, load in recovered.commits:
+        for number, catalog, writes, whole in recovered.commits:
             self.backlog.append(number, writes)
-            if load is not None:
-                self.folder.expect_load(number, load)
+            if whole:
+                self.folder.expect(number, whole)
             self.committer.remember_catalog(number, catalog)
         if recovered.commits:
             self.folder.fold()
@@ -538,22 +546,22 @@ class _Recovered:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self.commits: list[tuple[int, Catalog, list[Write], LoadPart | None]] = []
+        self.commits: list[tuple[int, Catalog, list[Write], list[WholeTablePart]]] = []
 
     def take(self, number: int, parts: Sequence[Any]) -> None:
         writes: list[Write] = []
-        load: LoadPart | None = None
+        whole: list[WholeTablePart] = []
         for part in parts:
             match part:
                 case SchemaPart():
                     self.catalog = Catalog.from_json(catalog_of(part))
                 case DocumentsPart():
                     writes += [_recovered_write(write) for write in part.writes]
-                case LoadPart():
-                    load = part
+                case LoadPart() | FillPart():
+                    whole.append(part)
                 case _:
                     pass  # functions and settings: read by their own floor
-        self.commits.append((number, self.catalog, writes, load))
+        self.commits.append((number, self.catalog, writes, whole))
 
 
 def _recovered_write(write: Any) -> Write:

@@ -119,7 +119,7 @@ class BulkLoads:
 
         def before_visible(number: int) -> None:
             # Not before it is published: were it refused, another commit would have its number.
-            self._folder.expect_load(number, part)
+            self._folder.expect(number, (part,))
             self._rows.reset(table.number, number)
 
         request = CommitRequest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livedb.changes.exclusive import ExclusiveTurns
+from livedb.commitlog.payload import FillPart
 from livedb.errors import SchemaChangeError, SchemaDefinitionError
 from livedb.functions.definition import Registry
 from livedb.functions.runner import Runner
@@ -13,6 +14,7 @@ from livedb.schema.filling import Filling
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
 from livedb.store.rows import RowStore
+from livedb.text import encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet, WriteSet
@@ -43,7 +45,7 @@ class SchemaChanges:
         """Define or redefine tables, all or none; returns the commit number they hold from.
 
         Costs nothing when every table is already defined so. Existing documents are checked
-        set-wise first.
+        set-wise first; those that lack a required field with a default get it in the same commit.
 
         Raises:
             SchemaChangeError: existing documents do not fit; nothing was changed.
@@ -74,13 +76,19 @@ class SchemaChanges:
         if catalog is before:
             return begin
         self._refuse_misfits(changed, catalog)
-        resets = [
+        fills = self._fills(changed)
+        filled = frozenset(fill.table for fill in fills)
+        reindexed = [
             new.number for old, new in changed if old.definition.indexes != new.definition.indexes
         ]
 
         def before_visible(number: int) -> None:
-            for table in resets:
+            for table in reindexed:
                 self._rows.reset(table, number, load_from=0)
+            for table in filled:
+                self._rows.reset(table, number)
+            if fills:
+                self._folder.expect(number, fills)
             for old, new in changed:
                 if old.definition.document not in (None, new.definition.document):
                     self._registry.follow_table(
@@ -91,13 +99,30 @@ class SchemaChanges:
             begin=begin,
             epoch=epoch,
             reads=ReadSet(),
-            change=WriteSet((), catalog.changed_names(before), frozenset()),
+            change=WriteSet((), catalog.changed_names(before), filled),
             catalog=catalog,
+            extra_parts=fills,
             details=CommitDetails(author=author),
             holder=holder,
             on_publish=before_visible,
         )
         return self._runner.commit(request)
+
+    def _fills(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> list[FillPart]:
+        """The defaults that existing documents get with this change, table by table."""
+        from livedb.store.check_rows import needed_defaults
+
+        fills = []
+        for old, new in changed:
+            filling = Filling(new.definition)
+            if not filling.defaults or _accepts_subset(old, new):
+                continue
+            with CtrlC(), self._folder.snapshot() as snapshot:
+                needed = needed_defaults(snapshot, old, filling)
+            if needed:
+                texts = {path: encode_value(value) for path, value in needed.items()}
+                fills.append(FillPart(new.number, texts))
+        return fills
 
     def _refuse_misfits(
         self, changed: Sequence[tuple[CatalogTable, CatalogTable]], catalog: Catalog
@@ -112,7 +137,8 @@ class SchemaChanges:
                     raise SchemaChangeError(
                         f"The new schema of table {new.definition.name!r} does not fit "
                         f"{found.count:,} of its documents, so nothing was changed:\n"
-                        f"{found.listed()}\nPatch or delete them, or widen the schema.",
+                        f"{found.listed()}\nPatch or delete them, give a new field a "
+                        "default, or widen the schema.",
                         table=new.definition.name,
                         ids=found.ids,
                         count=found.count,

@@ -59,7 +59,10 @@ class Filling:
         try:
             self._document.check(self.fill(fields), tables=tables)
         except ValidationError as error:
-            return " ".join(error.message.split("\n"))
+            lines = error.message.split("\n")
+            if any(line.startswith("Object: ") for line in lines):  # a field too many or too few
+                lines = [line for line in lines if not line.startswith(("Object: ", "Validator: "))]
+            return " ".join(line for line in lines if line)
         raise AssertionError("a document that was refused must be refused again")
 
 

@@ -33,9 +33,9 @@ from livedb.store.loads import StagedLoad
 from livedb.store.marks import quoted, sql_text
 from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
-from livedb.store.verdict import Verdict
+from livedb.store.verdict import Verdict, is_absent
 from livedb.text import decode_fields, encode_fields
-from livedb.values import UNSET
+from livedb.values import UNSET, Value
 
 IDS_MAX = 10
 """Ids a refusal names."""
@@ -104,12 +104,12 @@ def misfits(
         f"SELECT _id, verdict, CASE WHEN verdict IS NULL THEN _doc END AS _doc "  # noqa: S608
         f"FROM (SELECT _id, _doc, ({asked}) AS verdict FROM data.{name}) WHERE verdict IS NOT TRUE"
     )
-    is_decided = np.asarray(pc.is_valid(undecided.column("verdict")))
+    is_decided: Any = np.asarray(pc.is_valid(undecided.column("verdict")))
     refused: list[int] = np.flatnonzero(is_decided).tolist()
     open_positions = np.flatnonzero(~is_decided)
     for start in range(0, len(open_positions), _BLOCK_ROWS):
         block = open_positions[start : start + _BLOCK_ROWS]
-        texts: list[Any] = undecided.column("_doc").take(pa.array(block)).to_pylist()
+        texts: list[Any] = undecided.column("_doc").take(block).to_pylist()
         for position, text in zip(block.tolist(), texts, strict=True):
             if document.compiled(filling.fill(decode_fields(text)), catalog) is REFUSED:
                 refused.append(position)
@@ -121,6 +121,34 @@ def misfits(
         reasons=_reasons(snapshot, name, ids, filling, catalog),
         decoded=len(open_positions),
     )
+
+
+def needed_defaults(
+    snapshot: SqlSnapshot, table: CatalogTable, filling: Filling
+) -> dict[str, Value]:
+    """The defaults, by path, that some document of `table` lacks.
+
+    Those inside of objects are needed as soon as there is a document: the fill looks for itself.
+
+    Cost: nothing for a field that the old schema requires; else the search for one document.
+    """
+    columns = _columns_of(snapshot, table.number)
+    if columns is None:
+        return {}
+    known = table.definition.fields
+    name = quoted(table.definition.name)
+
+    def is_needed(path: str) -> bool:
+        if path not in filling.top_level:
+            condition = "true"
+        elif path in known and not known[path].is_optional:
+            return False
+        else:
+            condition = is_absent(columns, path)
+        found = snapshot.query(f"SELECT 1 FROM data.{name} WHERE {condition} LIMIT 1")  # noqa: S608
+        return bool(found.num_rows)
+
+    return {path: value for path, value in filling.defaults.items() if is_needed(path)}
 
 
 def _columns_of(snapshot: SqlSnapshot, number: int) -> Columns | None:
