@@ -19,7 +19,6 @@ import gc
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -30,26 +29,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from livedb.changes.bulk_loads import BulkLoads
+from livedb.changes.exclusive import ExclusiveTurns
+from livedb.changes.schema_changes import SchemaChanges
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.head import read_mark
 from livedb.commitlog.lock import WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
-from livedb.commitlog.payload import DocumentsPart, LoadPart, SchemaPart, catalog_of, decode_payload
-from livedb.commitlog.sqlite import SqliteCommitLog
-from livedb.errors import (
-    ClosedError,
-    DamagedError,
-    ForkedError,
-    FormatError,
-    LivedbError,
-    SchemaChangeError,
-    SchemaDefinitionError,
+from livedb.commitlog.payload import (
+    DocumentsPart,
+    FillPart,
+    LoadPart,
+    SchemaPart,
+    WholeTablePart,
+    catalog_of,
+    decode_payload,
 )
+from livedb.commitlog.sqlite import SqliteCommitLog
+from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
 from livedb.ids import IdFactory
 from livedb.limits import Limits
+from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import IndexDefinition, TableDefinition
@@ -59,12 +62,11 @@ from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
-from livedb.text import decode_fields
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.folder import Folder
-from livedb.transactions.reads import ReadSet, WriteSet, function_key
-from livedb.transactions.transaction import Snapshot
-from livedb.transactions.turn import Turn, TurnHolder
+from livedb.transactions.reads import function_key
+from livedb.transactions.turn import Turn
+from livedb.upkeep import Upkeep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +78,9 @@ logger = logging.getLogger("livedb")
 FORMAT_NUMBER = 1
 """Of the folder; one with a higher number is refused."""
 
+_VOLATILE_RETRY_WINDOW_S = 600.0
+"""A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
+
 MARK_NAME = "workspace.json"
 MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
 _SWITCH_INTERVAL_S = 0.0005
@@ -83,12 +88,6 @@ _SWITCH_INTERVAL_S = 0.0005
 _GC_THRESHOLD = (10_000, 20, 20)
 """Superseded versions live for seconds and outgrow Python's default of 700 objects at once: its
 collector then took a third of a mutation's time (112 us against 76 us of CPU)."""
-_MAINTENANCE_S = 0.25
-_TRUNCATE_S = 60.0
-_VOLATILE_RETRY_WINDOW_S = 600.0
-"""A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
-_KEPT_COMMITS_MAX = 50_000
-"""Superseded commits kept readable at most, however young: memory has a bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +137,17 @@ class Workspace:
                 step()
             raise
         self._tuning.begin()
-        self._stop = threading.Event()
-        self._kept: list[tuple[float, int]] = []
-        self._upkeep = threading.Thread(target=self._maintain, name="livedb-upkeep", daemon=True)
-        self._upkeep.start()
+        self._upkeep = Upkeep(
+            name=self.name,
+            committer=self.committer,
+            folder=self.folder,
+            rows=self.rows,
+            log=self.log,
+            oldest_active=self.runner.oldest_active,
+            clock=self.clock,
+            limits=self.limits,
+            retry_window_s=self._retry_window_s(),
+        )
         _alive.add(self)
 
     # -- building ------------------------------------------------------------------------------
@@ -189,6 +195,7 @@ class Workspace:
         self._fold_recovered(recovered)
         self.registry = Registry()
         self.ids = IdFactory(self.clock)
+        self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         self.runner = Runner(
             committer=self.committer,
             store=self.rows,
@@ -197,7 +204,7 @@ class Workspace:
             ids=self.ids,
             clock=self.clock,
             limits=self.limits,
-            sql=self,
+            sql=self.folded_sql,
             find_commit=self.log.find,
         )
         self.live = LiveQueries(
@@ -205,7 +212,29 @@ class Workspace:
             cache_entries_max=self.limits.cache_entries_max,
             fold_pause=self.folder.paused,
         )
+        self._build_changes(turn)
         self._delete_unnamed_loads()
+
+    def _build_changes(self, turn: Turn) -> None:
+        turns = ExclusiveTurns(turn=turn, committer=self.committer, runner=self.runner)
+        self.schema_changes = SchemaChanges(
+            turns=turns,
+            committer=self.committer,
+            runner=self.runner,
+            folder=self.folder,
+            rows=self.rows,
+            registry=self.registry,
+        )
+        self.bulk_loads = BulkLoads(
+            turns=turns,
+            committer=self.committer,
+            runner=self.runner,
+            folder=self.folder,
+            rows=self.rows,
+            clock=self.clock,
+            ids=self.ids,
+            loads_folder=self.loads_folder,
+        )
 
     def _claim_folder(self, undo: list[Callable[[], object]]) -> Path:
         if self.path is None:
@@ -272,10 +301,10 @@ class Workspace:
 
     def _fold_recovered(self, recovered: _Recovered) -> None:
         """Bring the tables to the log's end, so that a workspace starts from one state."""
-        for number, catalog, writes, load in recovered.commits:
+        for number, catalog, writes, whole in recovered.commits:
             self.backlog.append(number, writes)
-            if load is not None:
-                self.folder.expect_load(number, load)
+            if whole:
+                self.folder.expect(number, whole)
             self.committer.remember_catalog(number, catalog)
         if recovered.commits:
             self.folder.fold()
@@ -312,189 +341,33 @@ class Workspace:
         per_document = 80 + 50 * len(entry.definition.indexes)
         return int(found["b"]) + int(found["n"]) * per_document
 
-    # -- SQL -----------------------------------------------------------------------------------
+    # -- SQL, schema, bulk load ------------------------------------------------------------------
 
     def sql(
         self, text: str, params: Mapping[str, Any] | Iterable[Any] | None = None
     ) -> tuple[pa.Table, int]:
-        """The rows of one SQL statement over everything acknowledged before, and their commit.
-
-        Raises:
-            SqlError: the statement is wrong or not allowed.
-        """
+        """The rows of one SQL statement over everything acknowledged before, and their commit."""
         self.require_open()
-        with CtrlC(), self.folder.snapshot() as snapshot:
-            catalog = self.committer.catalog_at(snapshot.number)
-            table, _ = snapshot.run_sql(text, _parameters(params), catalog=catalog)
-            return table, snapshot.number
-
-    def sql_at(
-        self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
-    ) -> tuple[pa.Table, ReadSet]:
-        """The rows at exactly commit `number`, and what they depend on."""
-        with CtrlC(), self.folder.snapshot_at(number) as snapshot:
-            catalog = self.committer.catalog_at(number)
-            table, names = snapshot.run_sql(text, _parameters(params), catalog=catalog)
-        reads = ReadSet()
-        _read_tables(reads, catalog, names)
-        return table, reads
-
-    def read_sql_at(
-        self,
-        snapshot: Snapshot,
-        text: str,
-        params: Mapping[str, Any] | Iterable[Any] | None,
-    ) -> pa.Table:
-        """`ctx.db.sql` of a query: see `functions.runner.SqlReader`."""
-        try:
-            table, reads = self.sql_at(snapshot.number, text, params)
-        except LivedbError:
-            snapshot.reads.merge(self.sql_reads(snapshot.number, text))
-            raise
-        snapshot.reads.merge(reads)
-        return table
-
-    def sql_reads(self, number: int, text: str) -> ReadSet:
-        """What a statement that failed may depend on: every table it names, existing or not."""
-        catalog = self.committer.catalog_at(number)
-        words = set(re.findall(r"\w+", text))
-        folded = {word.casefold() for word in words}
-        reads = ReadSet()
-        known = {name for name in catalog.names() if name.casefold() in folded}
-        _read_tables(reads, catalog, words | folded | known)
-        return reads
+        return self.folded_sql.read(text, params)
 
     def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """The fields of a table's documents as published, oldest first."""
         self.require_open()
-        with CtrlC(), self.folder.snapshot() as snapshot:
-            table = self.committer.catalog_at(snapshot.number).get(name)
-            if table is None:
-                return []
-            texts = snapshot.load_table(table.number).texts
-        return [decode_fields(text.as_py()) for text in texts[:limit]]
-
-    # -- schema --------------------------------------------------------------------------------
+        return self.folded_sql.documents(name, limit=limit)
 
     def apply_tables(
         self, definitions: Sequence[TableDefinition], *, author: str | None = None
     ) -> int:
-        """Define or redefine tables, all or none; returns the commit number they hold from.
-
-        Costs nothing when every table is already defined so. Existing documents are checked
-        set-wise first.
-
-        Raises:
-            SchemaChangeError: existing documents do not fit; nothing was changed.
-            SchemaDefinitionError: a definition contradicts itself or another table.
-        """
+        """Define or redefine tables, all or none; returns the commit number they hold from."""
         self.require_open()
         self._refuse_in_function("define a table")
-        catalog = self.committer.catalog_at(self.committer.published)
-        if all(_is_defined_so(catalog, definition) for definition in definitions):
-            return self.committer.published
-        holder = TurnHolder(is_exclusive=True)
-        with holder.running, self._exclusive_turn(holder):
-            return self._apply_tables_in_turn(definitions, holder, author)
-
-    def _apply_tables_in_turn(
-        self, definitions: Sequence[TableDefinition], holder: TurnHolder, author: str | None
-    ) -> int:
-        begin, epoch, before = self.committer.begin()
-        catalog = before
-        changed: list[tuple[CatalogTable, CatalogTable]] = []
-        for definition in definitions:
-            known = catalog.get(definition.name)
-            if known is not None and known.definition == definition:
-                continue
-            number = catalog.next_table_number() if known is None else known.number
-            table = CatalogTable(number, definition)
-            catalog = catalog.with_table(begin + 1, table)
-            if known is not None:
-                changed.append((known, table))
-        if catalog is before:
-            return begin
-        self._refuse_misfits(changed, catalog)
-        resets = [
-            new.number for old, new in changed if old.definition.indexes != new.definition.indexes
-        ]
-
-        def before_visible(number: int) -> None:
-            for table in resets:
-                self.rows.reset(table, number, load_from=0)
-            for old, new in changed:
-                if old.definition.document not in (None, new.definition.document):
-                    self.registry.follow_table(
-                        old.definition.whole_document(), new.definition.whole_document()
-                    )
-
-        request = CommitRequest(
-            begin=begin,
-            epoch=epoch,
-            reads=ReadSet(),
-            change=WriteSet((), catalog.changed_names(before), frozenset()),
-            catalog=catalog,
-            details=CommitDetails(author=author),
-            holder=holder,
-            on_publish=before_visible,
-        )
-        return self.runner.commit(request)
-
-    def _refuse_misfits(
-        self, changed: Sequence[tuple[CatalogTable, CatalogTable]], catalog: Catalog
-    ) -> None:
-        from livedb.store.check_rows import misfits, unique_clashes
-
-        for old, new in changed:
-            if new.definition.document is not None and not _accepts_subset(old, new):
-                with CtrlC(), self.folder.snapshot() as snapshot:
-                    found = misfits(snapshot, old, new.definition, catalog=catalog)
-                if found.count:
-                    raise SchemaChangeError(
-                        f"The new schema of table {new.definition.name!r} does not fit "
-                        f"{found.count:,} of its documents, so nothing was changed. The first: "
-                        f"{found.message}. Patch or delete them, or widen the schema. "
-                        f"Ids: {', '.join(found.ids)}",
-                        table=new.definition.name,
-                        ids=found.ids,
-                        count=found.count,
-                    )
-            known = set(old.definition.indexes)
-            added = [i for i in new.definition.indexes if i.is_unique and i not in known]
-            for index in added:
-                with CtrlC(), self.folder.snapshot() as snapshot:
-                    clash = unique_clashes(snapshot, old, index)
-                if clash.count:
-                    raise SchemaChangeError(
-                        f"Unique index {index.name!r} of table {new.definition.name!r} cannot be "
-                        f"made: {clash.message}. Nothing was changed. "
-                        f"Ids: {', '.join(clash.ids)}",
-                        table=new.definition.name,
-                        ids=clash.ids,
-                        count=clash.count,
-                    )
+        return self.schema_changes.apply(definitions, author=author)
 
     def drop_table(self, name: str) -> int:
         """Drop a table with all its documents; returns the commit number."""
         self.require_open()
         self._refuse_in_function("drop a table")
-        holder = TurnHolder(is_exclusive=True)
-        with holder.running, self._exclusive_turn(holder):
-            begin, epoch, before = self.committer.begin()
-            table = before.get(name)
-            if table is None:
-                raise SchemaDefinitionError(f"There is no table {name!r} to drop")
-            request = CommitRequest(
-                begin=begin,
-                epoch=epoch,
-                reads=ReadSet(),
-                change=WriteSet((), frozenset({name}), frozenset({table.number})),
-                catalog=before.without(begin + 1, name),
-                holder=holder,
-            )
-            return self.runner.commit(request)
-
-    # -- bulk load -----------------------------------------------------------------------------
+        return self.schema_changes.drop(name)
 
     def load(
         self,
@@ -504,96 +377,19 @@ class Workspace:
         keep_ids: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[int, int]:
-        """Add all rows of a source to a table, or none; returns (rows, commit number).
-
-        Raises:
-            LoadError, ValidationError: something in the source does not fit; nothing was changed.
-        Cost: set-wise; no Python object per row for columnar sources.
-        """
-        from livedb.store.loads import stage_load
-
+        """Add all rows of a source to a table, or none; returns (rows, commit number)."""
         self.require_open()
         self._refuse_in_function("load data")
         table = self._table_to_load(table_name)
-        with CtrlC():
-            staged = stage_load(
-                source.reader(),
-                table.definition,
-                table.number,
-                catalog=self.committer.catalog,
-                clock=self.clock,
-                ids=self.ids,
-                folder=self.loads_folder,
-                start_ms=max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6,
-                keep_ids=keep_ids,
-                progress=progress,
-            )
-        holder = TurnHolder(is_exclusive=True)
-        try:
-            with holder.running, self._exclusive_turn(holder):
-                if not keep_ids:
-                    self.committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
-                number = self._commit_load(table, staged, holder)
-        except LivedbError as error:
-            # Refused, so no commit names the file. After an interrupt, or when it is unknown what
-            # the log kept, one may: the next open sees.
-            if error.code != "LogUnknown" and not self.folder.names_load(staged.file):
-                (self.loads_folder / staged.file).unlink(missing_ok=True)
-            raise
-        return staged.rows, number
+        return self.bulk_loads.load(table, source, keep_ids=keep_ids, progress=progress)
 
     def _table_to_load(self, name: str) -> CatalogTable:
         table = self.committer.catalog.get(name)
         if table is None:
-            self.apply_tables([TableDefinition(name=name)])
+            self.schema_changes.apply([TableDefinition(name=name)])
             table = self.committer.catalog.get(name)
             assert table is not None
         return table
-
-    def _commit_load(self, table: CatalogTable, staged: Any, holder: TurnHolder) -> int:
-        from livedb.store.check_rows import load_clashes
-
-        begin, epoch, catalog = self.committer.begin()
-        now = catalog.by_number(table.number)
-        if now is None or now.definition != table.definition:
-            raise SchemaChangeError(
-                f"Table {table.definition.name!r} was redefined while the load was prepared; "
-                "load again",
-                table=table.definition.name,
-                ids=(),
-                count=0,
-            )
-        with CtrlC(), self.folder.snapshot() as snapshot:
-            load_clashes(snapshot, table, self.loads_folder / staged.file, staged)
-        part = LoadPart(table.number, staged.file, staged.rows, staged.sha256)
-
-        def before_visible(number: int) -> None:
-            # Not before it is published: were it refused, another commit would have its number.
-            self.folder.expect_load(number, part)
-            self.rows.reset(table.number, number)
-
-        request = CommitRequest(
-            begin=begin,
-            epoch=epoch,
-            reads=ReadSet(),
-            change=WriteSet((), frozenset(), frozenset({table.number})),
-            catalog=None,
-            extra_parts=(part,),
-            holder=holder,
-            on_publish=before_visible,
-        )
-        return self.runner.commit(request)
-
-    # -- turns ---------------------------------------------------------------------------------
-
-    def _exclusive_turn(self, holder: TurnHolder) -> _ExclusiveTurn:
-        return _ExclusiveTurn(self, holder)
-
-    def drain(self) -> None:
-        """Wait until everything applied is published."""
-        begin, epoch, _ = self.committer.begin()
-        if begin > self.committer.published:
-            self.runner.commit(CommitRequest.empty(begin=begin, epoch=epoch))
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -613,6 +409,10 @@ class Workspace:
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():
             raise LivedbError(f"A query or mutation cannot {verb}; do it outside of functions")
+
+    def _retry_window_s(self) -> float:
+        window_s = self.limits.retry_window_s
+        return window_s if self.path is not None else min(window_s, _VOLATILE_RETRY_WINDOW_S)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -686,8 +486,7 @@ class Workspace:
             if self._is_closed:
                 return
             self._is_closed = True
-        self._stop.set()
-        self._upkeep.join()
+        self._upkeep.close()
         self.live.close()
         self.committer.close()
         try:
@@ -714,55 +513,6 @@ class Workspace:
 
     def __reduce__(self) -> Any:
         raise TypeError("A workspace cannot be pickled: it is threads and files of this process")
-
-    # -- upkeep --------------------------------------------------------------------------------
-
-    def _maintain(self) -> None:
-        idle_since = self.clock.monotonic_s()
-        seen = self.committer.published
-        truncated = idle_since - _TRUNCATE_S
-        while not self._stop.wait(_MAINTENANCE_S):
-            try:
-                now = self.clock.monotonic_s()
-                self._release(now)
-                if self.committer.published != seen:
-                    seen, idle_since = self.committer.published, now
-                pending = self.folder.pending
-                is_idle = now - idle_since >= self.limits.fold_idle_s
-                if pending and (is_idle or pending >= self.limits.fold_backlog_max):
-                    self.folder.fold()
-                if now - truncated >= _TRUNCATE_S:
-                    truncated = now
-                    self._truncate_log()
-                for table in self.rows.repack_wanted():
-                    self.rows.repack(table)
-            except LivedbError as error:
-                logger.warning("upkeep of %s failed and will be tried again: %s", self.name, error)
-            except Exception:  # the job worker: log it and go on
-                logger.exception("upkeep of %s failed", self.name)
-
-    def _release(self, now: float) -> None:
-        """Forget versions that no run reads and that are older than `snapshot_keep_s`."""
-        published = self.committer.published
-        if not self._kept or self._kept[-1][1] != published:
-            self._kept.append((now, published))
-        horizon = now - self.limits.snapshot_keep_s
-        while len(self._kept) > 1 and self._kept[1][0] <= horizon:
-            self._kept.pop(0)
-        oldest = max(self._kept[0][1], published - _KEPT_COMMITS_MAX)
-        active = self.runner.oldest_active()
-        if active is not None:
-            oldest = min(oldest, active)
-        # Live results pin nothing: they are kept as text, and run again at the newest commit.
-        self.committer.release(min(oldest, published))
-
-    def _truncate_log(self) -> None:
-        """Drop commits that the tables hold and that no retry can ask for any more."""
-        keep_s = self.limits.retry_window_s
-        if self.path is None:
-            keep_s = min(keep_s, _VOLATILE_RETRY_WINDOW_S)
-        before_ts = self.clock.now_ns() - int(keep_s * 1e9)
-        self.log.truncate(until=self.tables.folded_number, before_ts=before_ts)
 
 
 class _InterpreterTuning:
@@ -792,47 +542,27 @@ class _InterpreterTuning:
                 gc.set_threshold(*cls._before[1])
 
 
-class _ExclusiveTurn:
-    """The turn, not overtaken, with everything before it published."""
-
-    def __init__(self, workspace: Workspace, holder: TurnHolder) -> None:
-        self._workspace = workspace
-        self._holder = holder
-
-    def __enter__(self) -> TurnHolder:
-        self._workspace._turn.take(self._holder)  # noqa: SLF001 - one mechanism in two classes
-        try:
-            self._workspace.drain()
-        except BaseException:
-            self._workspace._turn.give(self._holder)  # noqa: SLF001
-            raise
-        return self._holder
-
-    def __exit__(self, *_: object) -> None:
-        self._workspace._turn.give(self._holder)  # noqa: SLF001
-
-
 class _Recovered:
     """What the log holds beyond the tables, in order."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self.commits: list[tuple[int, Catalog, list[Write], LoadPart | None]] = []
+        self.commits: list[tuple[int, Catalog, list[Write], list[WholeTablePart]]] = []
 
     def take(self, number: int, parts: Sequence[Any]) -> None:
         writes: list[Write] = []
-        load: LoadPart | None = None
+        whole: list[WholeTablePart] = []
         for part in parts:
             match part:
                 case SchemaPart():
                     self.catalog = Catalog.from_json(catalog_of(part))
                 case DocumentsPart():
                     writes += [_recovered_write(write) for write in part.writes]
-                case LoadPart():
-                    load = part
+                case LoadPart() | FillPart():
+                    whole.append(part)
                 case _:
                     pass  # functions and settings: read by their own floor
-        self.commits.append((number, self.catalog, writes, load))
+        self.commits.append((number, self.catalog, writes, whole))
 
 
 def _recovered_write(write: Any) -> Write:
@@ -870,31 +600,6 @@ def _check_is_workspace(folder: Path) -> None:
         raise FormatError(
             f"The folder {str(folder)!r} is not a livedb workspace and not empty; give a new path"
         )
-
-
-def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:
-    known = catalog.get(definition.name)
-    return known is not None and known.definition == definition
-
-
-def _accepts_subset(old: CatalogTable, new: CatalogTable) -> bool:
-    """Whether the old schema proves that every document fits the new one."""
-    before, after = old.definition.document, new.definition.document
-    return before is not None and after is not None and before.accepts_subset_of(after)
-
-
-def _read_tables(reads: ReadSet, catalog: Catalog, names: Iterable[str]) -> None:
-    for name in names:
-        reads.names.add(name)
-        table = catalog.get(name)
-        if table is not None:
-            reads.whole_tables.add(table.number)
-
-
-def _parameters(params: Mapping[str, Any] | Iterable[Any] | None) -> Any:
-    if params is None or isinstance(params, Mapping):
-        return params
-    return list(params)
 
 
 _open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()

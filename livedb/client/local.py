@@ -172,7 +172,9 @@ class LocalBackend:
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> LocalSubscription:
         self._refuse_in_function()
-        return LocalSubscription(self, SqlSource(self.workspace, text, params), on_change)
+        return LocalSubscription(
+            self, SqlSource(self.workspace.folded_sql, text, params), on_change
+        )
 
     def _refuse_in_function(self) -> None:
         self.workspace.require_open()

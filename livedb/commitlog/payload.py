@@ -8,7 +8,7 @@ refuses with `FormatError` instead of guessing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +42,14 @@ class LoadPart(msgspec.Struct, tag="load:1", array_like=True, frozen=True):
     sha256: bytes
 
 
+class FillPart(msgspec.Struct, tag="fill:1", array_like=True, frozen=True):
+    """Defaults that every document of one table without them got."""
+
+    table: int
+    defaults: Mapping[str, bytes]
+    """By path, as in `schema.filling`: the text of each value, `livedb.text.encode_value`."""
+
+
 class SchemaPart(msgspec.Struct, tag="schema:1", array_like=True, frozen=True):
     """Tables of the catalog as they are from this commit on."""
 
@@ -73,9 +81,19 @@ def catalog_of(part: SchemaPart) -> Any:
     return msgspec.json.decode(part.catalog_json)
 
 
-Part = DocumentsPart | LoadPart | SchemaPart | FunctionsPart | SettingsPart
+Part = DocumentsPart | LoadPart | FillPart | SchemaPart | FunctionsPart | SettingsPart
 
-_NEWEST_VERSIONS = {"documents": 1, "load": 1, "schema": 1, "functions": 1, "settings": 1}
+WholeTablePart = LoadPart | FillPart
+"""A part that changes a table as a whole: what it did is in no `Write`, and the fold does it."""
+
+_NEWEST_VERSIONS = {
+    "documents": 1,
+    "load": 1,
+    "fill": 1,
+    "schema": 1,
+    "functions": 1,
+    "settings": 1,
+}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Part]).decode
 

@@ -111,22 +111,22 @@ def _refuse(
 
 # -- defaults --------------------------------------------------------------------------------------
 
-_Filler = Callable[[Fields], Fields]
+Filler = Callable[[Fields], Fields]
 
-_FILLERS: dict[TableDefinition, _Filler] = {}
+_FILLERS: dict[TableDefinition, Filler] = {}
 _FILLERS_MAX = 4096
 
 
-def _filler_of(definition: TableDefinition) -> _Filler:
+def _filler_of(definition: TableDefinition) -> Filler:
     filler = _FILLERS.get(definition)
     if filler is None:
         if len(_FILLERS) >= _FILLERS_MAX:  # redefinitions in a long session; cheap to remake
             _FILLERS.clear()
-        filler = _FILLERS[definition] = _compile_filler(definition.defaults.items())
+        filler = _FILLERS[definition] = compile_filler(definition.defaults.items())
     return filler
 
 
-def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
+def compile_filler(defaults: Iterable[tuple[str, Value]]) -> Filler:
     """A function that adds the defaults a document lacks, to a copy of it."""
     own: list[tuple[str, Value, bool]] = []
     inner: dict[str, list[tuple[str, Value]]] = {}
@@ -137,7 +137,7 @@ def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
         else:
             own.append((name, value, isinstance(value, list | dict)))
     nested = [
-        (name.rstrip("[]"), name.count("[]"), _compile_filler(parts))
+        (name.rstrip("[]"), name.count("[]"), compile_filler(parts))
         for name, parts in inner.items()
     ]
 
@@ -158,7 +158,7 @@ def _compile_filler(defaults: Iterable[tuple[str, Value]]) -> _Filler:
     return fill
 
 
-def _fill_within(value: Value, depth: int, fill: _Filler) -> Value:
+def _fill_within(value: Value, depth: int, fill: Filler) -> Value:
     """Fill the objects `depth` arrays or records further in; leave what is none of these."""
     if depth == 0:
         return fill(value) if isinstance(value, dict) else value

@@ -260,7 +260,7 @@ def reproject(
         if column.name in old and column.name not in fresh and old[column.name] != "null"
     ]
     _create_data(connection, after)
-    for chunk in _iter_chunks(connection, source, (*SYSTEM_COLUMNS, *kept)):
+    for chunk in iter_chunks(connection, source, (*SYSTEM_COLUMNS, *kept)):
         texts: list[Any] = chunk.column("_doc").to_pylist()
         documents = [decode_fields(text) for text in texts]
         projection = project(after.columns, documents, only=stale)
@@ -293,9 +293,10 @@ def insert(connection: duckdb.DuckDBPyConnection, layout: Layout, rows: pa.Table
         )
 
 
-def _iter_chunks(
+def iter_chunks(
     connection: duckdb.DuckDBPyConnection, layout: Layout, names: tuple[str, ...]
 ) -> Iterator[pa.Table]:
+    """The rows a table has now, these columns of them, in blocks."""
     table = f"data.{quote(layout.name)}"
     bounds = connection.sql(f"select max(rowid) as last from {table}").to_arrow_table()
     last = bounds.column(0)[0].as_py()

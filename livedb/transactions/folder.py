@@ -2,21 +2,23 @@
 
 SQL has one number: under the fold lock everything up to that number is folded, then a read-only
 snapshot is taken, and it stays at that number whatever is folded later. Bulk loads are folded from
-their files in their place in the order of commits.
+their files, and fills of defaults by their rule, in their place in the order of commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from livedb.commitlog.payload import LoadPart
+from livedb.commitlog.payload import FillPart, LoadPart, WholeTablePart
 from livedb.errors import SnapshotTooOldError
 from livedb.store.backlog import Backlog
+from livedb.text import decode_value
 from livedb.transactions.committer import Committer
 from livedb.transactions.shield import Shield
+from livedb.values import Value
 
 if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
@@ -44,7 +46,8 @@ class Folder:
         self._chain_at = chain_at
         self._lock = RLock()
         """Held while the tables change; taken before every other lock of the store."""
-        self._loads: dict[int, LoadPart] = {}
+        self._whole: dict[int, Sequence[WholeTablePart]] = {}
+        """What commits that are not folded yet did to whole tables; one load, or fills."""
         self._shield = Shield("livedb-fold")
 
     @property
@@ -56,13 +59,17 @@ class Folder:
         """Published commits that are not folded yet."""
         return self._committer.published - self._tables.folded_number
 
-    def expect_load(self, number: int, part: LoadPart) -> None:
-        """Commit `number` is a bulk load; it is folded from its file."""
-        self._loads[number] = part
+    def expect(self, number: int, parts: Sequence[WholeTablePart]) -> None:
+        """Commit `number` changed whole tables; it is folded by itself, as `parts` say."""
+        self._whole[number] = parts
 
     def names_load(self, file: str) -> bool:
         """Whether a load that is not folded yet needs this file."""
-        return any(part.file == file for part in list(self._loads.values()))
+        return any(
+            isinstance(part, LoadPart) and part.file == file
+            for parts in list(self._whole.values())
+            for part in parts
+        )
 
     def fold(self) -> int:
         """Fold everything published; returns the number the tables are at.
@@ -111,14 +118,23 @@ class Folder:
 
     def _fold_shielded(self, number: int) -> None:
         folded = self._tables.folded_number
-        for load_number in sorted(at for at in self._loads if folded < at <= number):
-            self._fold_documents(load_number - 1)
-            catalog = self._committer.catalog_at(load_number)
-            part = self._loads[load_number]
-            self._tables.fold_load(catalog, load_number, part, self._chain(load_number))
-            self._backlog.drop(load_number)
-            del self._loads[load_number]
+        for whole_number in sorted(at for at in self._whole if folded < at <= number):
+            self._fold_documents(whole_number - 1)
+            self._fold_whole(whole_number)
+            self._backlog.drop(whole_number)
+            del self._whole[whole_number]
         self._fold_documents(number)
+
+    def _fold_whole(self, number: int) -> None:
+        catalog, chain = self._committer.catalog_at(number), self._chain(number)
+        parts = self._whole[number]
+        for part in parts:
+            if isinstance(part, LoadPart):
+                assert len(parts) == 1, "a load is a commit of its own"
+                self._tables.fold_load(catalog, number, part, chain)
+                return
+        fills = [(part.table, _values_of(part)) for part in parts if isinstance(part, FillPart)]
+        self._tables.fold_fill(catalog, number, fills, chain)
 
     def _fold_documents(self, number: int) -> None:
         folded = self._tables.folded_number
@@ -133,3 +149,7 @@ class Folder:
         chain = self._chain_at(number)
         assert chain is not None, f"commit {number} is published, so the log has its chain"
         return chain
+
+
+def _values_of(part: FillPart) -> dict[str, Value]:
+    return {path: decode_value(text) for path, text in part.defaults.items()}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from livedb.commitlog.payload import (
     DocumentsPart,
     DocumentWrite,
+    FillPart,
     FunctionsPart,
     LoadPart,
     SchemaPart,
@@ -31,6 +32,7 @@ PARTS = st.lists(
     | st.builds(LoadPart, st.integers(0, 2**31), st.text(), st.integers(0, 2**60), st.binary())
     | st.builds(SchemaPart, st.binary(), st.lists(st.text()))
     | st.builds(FunctionsPart, st.binary())
+    | st.builds(FillPart, st.integers(0, 2**31), st.dictionaries(st.text(), st.binary()))
     | st.builds(SettingsPart, st.binary())
 )
 
@@ -56,6 +58,13 @@ def test_the_bytes_of_version_1_stay_as_they_are():
         "00000000c095a66c6f61643a3103a9662e7061727175657407c4010193a8736368656d613a31c4027b7d91a36f6c"
         "6492ab66756e6374696f6e733a31c4016692aa73657474696e67733a31c40173"
     )
+    assert encode_payload(parts) == written
+    assert decode_payload(written) == parts
+
+
+def test_the_bytes_of_a_fill_stay_as_they_are():
+    parts = [FillPart(3, {"status": b'"todo"'})]
+    written = bytes.fromhex("9193a666696c6c3a310381a6737461747573c40622746f646f22")
     assert encode_payload(parts) == written
     assert decode_payload(written) == parts
 

@@ -468,7 +468,7 @@ def load_until(path: str, say: Say, step: str) -> None:
 
         loads._StagedFile.publish = publish
     elif step == "in-turn":
-        workspace._commit_load = lambda *_: kill_self()
+        workspace.bulk_loads._commit = lambda *_: kill_self()
     elif step == "appended":
         workspace.committer._after_append = lambda *_: kill_self()
     elif step == "folding":

@@ -1,0 +1,1 @@
+"""Changes of whole tables: schemas and bulk loads, each one exclusive commit."""

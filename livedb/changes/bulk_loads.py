@@ -1,0 +1,135 @@
+"""Bulk loads: all rows of a source into one table, in one commit, or none.
+
+The rows are checked, converted and staged as a Parquet file before the turn is taken; the commit
+names the file, which is part of the log until a fold has brought it to the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livedb.changes.exclusive import ExclusiveTurns
+from livedb.clock import Clock
+from livedb.commitlog.payload import LoadPart
+from livedb.errors import LivedbError, SchemaChangeError
+from livedb.functions.runner import Runner
+from livedb.ids import IdFactory
+from livedb.schema.catalog import CatalogTable
+from livedb.store.connection import CtrlC
+from livedb.store.rows import RowStore
+from livedb.transactions.committer import CommitRequest, Committer
+from livedb.transactions.folder import Folder
+from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.turn import TurnHolder
+
+if TYPE_CHECKING:
+    from livedb.interchange.sources import Source
+    from livedb.store.loads import StagedLoad
+
+
+class BulkLoads:
+    """Loads sources into the tables of one workspace.
+
+    Args:
+        loads_folder: where staged files lie until they are folded.
+    """
+
+    def __init__(
+        self,
+        *,
+        turns: ExclusiveTurns,
+        committer: Committer,
+        runner: Runner,
+        folder: Folder,
+        rows: RowStore,
+        clock: Clock,
+        ids: IdFactory,
+        loads_folder: Path,
+    ) -> None:
+        self._turns = turns
+        self._committer = committer
+        self._runner = runner
+        self._folder = folder
+        self._rows = rows
+        self._clock = clock
+        self._ids = ids
+        self._loads_folder = loads_folder
+
+    def load(
+        self,
+        table: CatalogTable,
+        source: Source,
+        *,
+        keep_ids: bool,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[int, int]:
+        """Add all rows of a source to a table, or none; returns (rows, commit number).
+
+        Raises:
+            LoadError, ValidationError: something in the source does not fit; nothing was changed.
+        Cost: set-wise; no Python object per row for columnar sources.
+        """
+        from livedb.store.loads import stage_load
+
+        with CtrlC():
+            staged = stage_load(
+                source.reader(),
+                table.definition,
+                table.number,
+                catalog=self._committer.catalog,
+                clock=self._clock,
+                ids=self._ids,
+                folder=self._loads_folder,
+                start_ms=max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6,
+                keep_ids=keep_ids,
+                progress=progress,
+            )
+        holder = TurnHolder(is_exclusive=True)
+        try:
+            with holder.running, self._turns.begin(holder):
+                if not keep_ids:
+                    self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
+                number = self._commit(table, staged, holder)
+        except LivedbError as error:
+            # Refused, so no commit names the file. After an interrupt, or when it is unknown what
+            # the log kept, one may: the next open sees.
+            if error.code != "LogUnknown" and not self._folder.names_load(staged.file):
+                (self._loads_folder / staged.file).unlink(missing_ok=True)
+            raise
+        return staged.rows, number
+
+    def _commit(self, table: CatalogTable, staged: StagedLoad, holder: TurnHolder) -> int:
+        from livedb.store.check_rows import load_clashes
+
+        begin, epoch, catalog = self._committer.begin()
+        now = catalog.by_number(table.number)
+        if now is None or now.definition != table.definition:
+            raise SchemaChangeError(
+                f"Table {table.definition.name!r} was redefined while the load was prepared; "
+                "load again",
+                table=table.definition.name,
+                ids=(),
+                count=0,
+            )
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            load_clashes(snapshot, table, self._loads_folder / staged.file, staged)
+        part = LoadPart(table.number, staged.file, staged.rows, staged.sha256)
+
+        def before_visible(number: int) -> None:
+            # Not before it is published: were it refused, another commit would have its number.
+            self._folder.expect(number, (part,))
+            self._rows.reset(table.number, number)
+
+        request = CommitRequest(
+            begin=begin,
+            epoch=epoch,
+            reads=ReadSet(),
+            change=WriteSet((), frozenset(), frozenset({table.number})),
+            catalog=None,
+            extra_parts=(part,),
+            holder=holder,
+            on_publish=before_visible,
+        )
+        return self._runner.commit(request)

@@ -1,0 +1,188 @@
+"""Schema changes: tables defined, redefined and dropped, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livedb.changes.exclusive import ExclusiveTurns
+from livedb.commitlog.payload import FillPart
+from livedb.errors import SchemaChangeError, SchemaDefinitionError
+from livedb.functions.definition import Registry
+from livedb.functions.runner import Runner
+from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.filling import Filling
+from livedb.schema.tables import TableDefinition
+from livedb.store.connection import CtrlC
+from livedb.store.rows import RowStore
+from livedb.text import encode_value
+from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.folder import Folder
+from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.turn import TurnHolder
+
+
+class SchemaChanges:
+    """Changes the tables of one workspace."""
+
+    def __init__(
+        self,
+        *,
+        turns: ExclusiveTurns,
+        committer: Committer,
+        runner: Runner,
+        folder: Folder,
+        rows: RowStore,
+        registry: Registry,
+    ) -> None:
+        self._turns = turns
+        self._committer = committer
+        self._runner = runner
+        self._folder = folder
+        self._rows = rows
+        self._registry = registry
+
+    def apply(self, definitions: Sequence[TableDefinition], *, author: str | None = None) -> int:
+        """Define or redefine tables, all or none; returns the commit number they hold from.
+
+        Costs nothing when every table is already defined so. Existing documents are checked
+        set-wise first; those that lack a required field with a default get it in the same commit.
+
+        Raises:
+            SchemaChangeError: existing documents do not fit; nothing was changed.
+            SchemaDefinitionError: a definition contradicts itself or another table.
+        """
+        catalog = self._committer.catalog_at(self._committer.published)
+        if all(_is_defined_so(catalog, definition) for definition in definitions):
+            return self._committer.published
+        holder = TurnHolder(is_exclusive=True)
+        with holder.running, self._turns.begin(holder):
+            return self._apply_in_turn(definitions, holder, author)
+
+    def _apply_in_turn(
+        self, definitions: Sequence[TableDefinition], holder: TurnHolder, author: str | None
+    ) -> int:
+        begin, epoch, before = self._committer.begin()
+        catalog = before
+        changed: list[tuple[CatalogTable, CatalogTable]] = []
+        for definition in definitions:
+            known = catalog.get(definition.name)
+            if known is not None and known.definition == definition:
+                continue
+            number = catalog.next_table_number() if known is None else known.number
+            table = CatalogTable(number, definition)
+            catalog = catalog.with_table(begin + 1, table)
+            if known is not None:
+                changed.append((known, table))
+        if catalog is before:
+            return begin
+        self._refuse_misfits(changed, catalog)
+        fills = self._fills(changed)
+        filled = frozenset(fill.table for fill in fills)
+        reindexed = [
+            new.number for old, new in changed if old.definition.indexes != new.definition.indexes
+        ]
+
+        def before_visible(number: int) -> None:
+            for table in reindexed:
+                self._rows.reset(table, number, load_from=0)
+            for table in filled:
+                self._rows.reset(table, number)
+            if fills:
+                self._folder.expect(number, fills)
+            for old, new in changed:
+                if old.definition.document not in (None, new.definition.document):
+                    self._registry.follow_table(
+                        old.definition.whole_document(), new.definition.whole_document()
+                    )
+
+        request = CommitRequest(
+            begin=begin,
+            epoch=epoch,
+            reads=ReadSet(),
+            change=WriteSet((), catalog.changed_names(before), filled),
+            catalog=catalog,
+            extra_parts=fills,
+            details=CommitDetails(author=author),
+            holder=holder,
+            on_publish=before_visible,
+        )
+        return self._runner.commit(request)
+
+    def _fills(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> list[FillPart]:
+        """The defaults that existing documents get with this change, table by table."""
+        from livedb.store.check_rows import needed_defaults
+
+        fills = []
+        for old, new in changed:
+            filling = Filling(new.definition)
+            if not filling.defaults or _accepts_subset(old, new):
+                continue
+            with CtrlC(), self._folder.snapshot() as snapshot:
+                needed = needed_defaults(snapshot, old, filling)
+            if needed:
+                texts = {path: encode_value(value) for path, value in needed.items()}
+                fills.append(FillPart(new.number, texts))
+        return fills
+
+    def _refuse_misfits(
+        self, changed: Sequence[tuple[CatalogTable, CatalogTable]], catalog: Catalog
+    ) -> None:
+        from livedb.store.check_rows import misfits, unique_clashes
+
+        for old, new in changed:
+            if new.definition.document is not None and not _accepts_subset(old, new):
+                with CtrlC(), self._folder.snapshot() as snapshot:
+                    found = misfits(snapshot, old, new.definition, catalog=catalog)
+                if found.count:
+                    raise SchemaChangeError(
+                        f"The new schema of table {new.definition.name!r} does not fit "
+                        f"{found.count:,} of its documents, so nothing was changed:\n"
+                        f"{found.listed()}\nPatch or delete them, give a new field a "
+                        "default, or widen the schema.",
+                        table=new.definition.name,
+                        ids=found.ids,
+                        count=found.count,
+                    )
+            known = set(old.definition.indexes)
+            added = [i for i in new.definition.indexes if i.is_unique and i not in known]
+            for index in added:
+                with CtrlC(), self._folder.snapshot() as snapshot:
+                    clash = unique_clashes(snapshot, old, index, filling=Filling(new.definition))
+                if clash.count:
+                    raise SchemaChangeError(
+                        f"Unique index {index.name!r} of table {new.definition.name!r} cannot be "
+                        f"made, so nothing was changed:\n{clash.listed()}\n"
+                        "Patch or delete them, or make it an index that is not unique.",
+                        table=new.definition.name,
+                        ids=clash.ids,
+                        count=clash.count,
+                    )
+
+    def drop(self, name: str) -> int:
+        """Drop a table with all its documents; returns the commit number."""
+        holder = TurnHolder(is_exclusive=True)
+        with holder.running, self._turns.begin(holder):
+            begin, epoch, before = self._committer.begin()
+            table = before.get(name)
+            if table is None:
+                raise SchemaDefinitionError(f"There is no table {name!r} to drop")
+            request = CommitRequest(
+                begin=begin,
+                epoch=epoch,
+                reads=ReadSet(),
+                change=WriteSet((), frozenset({name}), frozenset({table.number})),
+                catalog=before.without(begin + 1, name),
+                holder=holder,
+            )
+            return self._runner.commit(request)
+
+
+def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:
+    known = catalog.get(definition.name)
+    return known is not None and known.definition == definition
+
+
+def _accepts_subset(old: CatalogTable, new: CatalogTable) -> bool:
+    """Whether the old schema proves that every document fits the new one."""
+    before, after = old.definition.document, new.definition.document
+    return before is not None and after is not None and before.accepts_subset_of(after)

@@ -1,0 +1,102 @@
+"""SQL over the folded tables: at the newest commit, or at exactly one, with what it depends on.
+
+It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql` (`functions.runner.SqlReader`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from livedb.errors import LivedbError
+from livedb.schema.catalog import Catalog
+from livedb.store.connection import CtrlC
+from livedb.text import decode_fields
+from livedb.transactions.committer import Committer
+from livedb.transactions.folder import Folder
+from livedb.transactions.reads import ReadSet
+from livedb.transactions.transaction import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class FoldedSql:
+    """Reads of one workspace's tables in DuckDB."""
+
+    def __init__(self, *, folder: Folder, committer: Committer) -> None:
+        self._folder = folder
+        self._committer = committer
+
+    def read(
+        self, text: str, params: Mapping[str, Any] | Iterable[Any] | None = None
+    ) -> tuple[pa.Table, int]:
+        """The rows of one SQL statement over everything acknowledged before, and their commit.
+
+        Raises:
+            SqlError: the statement is wrong or not allowed.
+        """
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            catalog = self._committer.catalog_at(snapshot.number)
+            table, _ = snapshot.run_sql(text, _parameters(params), catalog=catalog)
+            return table, snapshot.number
+
+    def sql_at(
+        self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+    ) -> tuple[pa.Table, ReadSet]:
+        """The rows at exactly commit `number`, and what they depend on."""
+        with CtrlC(), self._folder.snapshot_at(number) as snapshot:
+            catalog = self._committer.catalog_at(number)
+            table, names = snapshot.run_sql(text, _parameters(params), catalog=catalog)
+        reads = ReadSet()
+        _read_tables(reads, catalog, names)
+        return table, reads
+
+    def read_sql_at(
+        self,
+        snapshot: Snapshot,
+        text: str,
+        params: Mapping[str, Any] | Iterable[Any] | None,
+    ) -> pa.Table:
+        """`ctx.db.sql` of a query: see `functions.runner.SqlReader`."""
+        try:
+            table, reads = self.sql_at(snapshot.number, text, params)
+        except LivedbError:
+            snapshot.reads.merge(self.sql_reads(snapshot.number, text))
+            raise
+        snapshot.reads.merge(reads)
+        return table
+
+    def sql_reads(self, number: int, text: str) -> ReadSet:
+        """What a statement that failed may depend on: every table it names, existing or not."""
+        catalog = self._committer.catalog_at(number)
+        words = set(re.findall(r"\w+", text))
+        folded = {word.casefold() for word in words}
+        reads = ReadSet()
+        known = {name for name in catalog.names() if name.casefold() in folded}
+        _read_tables(reads, catalog, words | folded | known)
+        return reads
+
+    def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The fields of a table's documents as published, oldest first."""
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            table = self._committer.catalog_at(snapshot.number).get(name)
+            if table is None:
+                return []
+            texts = snapshot.load_table(table.number).texts
+        return [decode_fields(text.as_py()) for text in texts[:limit]]
+
+
+def _read_tables(reads: ReadSet, catalog: Catalog, names: Iterable[str]) -> None:
+    for name in names:
+        reads.names.add(name)
+        table = catalog.get(name)
+        if table is not None:
+            reads.whole_tables.add(table.number)
+
+
+def _parameters(params: Mapping[str, Any] | Iterable[Any] | None) -> Any:
+    if params is None or isinstance(params, Mapping):
+        return params
+    return list(params)
