@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livedb.changes.exclusive import ExclusiveTurns
+from livedb.changes.exclusive import ExclusiveTurns, judged
 from livedb.clock import Clock
 from livedb.commitlog.payload import LoadPart
 from livedb.errors import LivedbError, SchemaChangeError
@@ -21,7 +21,7 @@ from livedb.store.connection import CtrlC
 from livedb.store.rows import RowStore
 from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.folder import Folder
-from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 
 if TYPE_CHECKING:
@@ -86,12 +86,10 @@ class BulkLoads:
                 keep_ids=keep_ids,
                 progress=progress,
             )
-        holder = TurnHolder(is_exclusive=True)
+        if not keep_ids:
+            self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
         try:
-            with holder.running, self._turns.begin(holder):
-                if not keep_ids:
-                    self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
-                number = self._commit(table, staged, holder)
+            number = self._turns.run(lambda holder: self._commit(table, staged, holder))
         except LivedbError as error:
             # Refused, so no commit names the file. After an interrupt, or when it is unknown what
             # the log kept, one may: the next open sees.
@@ -125,7 +123,7 @@ class BulkLoads:
         request = CommitRequest(
             begin=begin,
             epoch=epoch,
-            reads=ReadSet(),
+            reads=judged(table.number),
             change=WriteSet((), frozenset(), frozenset({table.number})),
             catalog=None,
             extra_parts=(part,),

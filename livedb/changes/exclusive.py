@@ -1,39 +1,54 @@
-"""Exclusive commits: the turn, taken so that nobody overtakes, with all before it published.
+"""Exclusive commits: steps that judge the published documents as a whole, then commit.
 
-A schema change or a bulk load judges the published documents set-wise, in DuckDB, and commits what
-it found them to allow. So nothing may be applied between its look and its commit.
+A schema change or a bulk load looks at its tables set-wise, in DuckDB, and commits what it found
+them to allow. It takes the turn, so that mutations which begin meanwhile wait, and waits until all
+that was applied is published. A mutation that began before may still commit between the look and
+the commit: the step's read set holds the tables it judged, so then it conflicts, and runs again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from livedb.errors import ConflictError
 from livedb.functions.runner import Runner
 from livedb.transactions.committer import CommitRequest, Committer
+from livedb.transactions.reads import ReadSet
 from livedb.transactions.turn import Turn, TurnHolder
+
+R = TypeVar("R")
+
+TRIES_MAX = 16
+"""Runs of one step; each conflict is with a mutation that began before the turn was taken."""
 
 
 class ExclusiveTurns:
-    """Gives out the turn for exclusive commits of one workspace."""
+    """Runs exclusive steps of one workspace."""
 
     def __init__(self, *, turn: Turn, committer: Committer, runner: Runner) -> None:
         self._turn = turn
         self._committer = committer
         self._runner = runner
 
-    def begin(self, holder: TurnHolder) -> ExclusiveTurn:
-        """The turn as a context, for `holder`; enter `holder.running` before it."""
-        assert holder.is_exclusive
-        return ExclusiveTurn(self, holder)
+    def run(self, step: Callable[[TurnHolder], R]) -> R:
+        """What `step` gives, run in the turn; its commit gives the turn back.
 
-    def take(self, holder: TurnHolder) -> None:
-        self._turn.take(holder)
-        try:
-            self._drain()
-        except BaseException:
-            self._turn.give(holder)
-            raise
-
-    def give(self, holder: TurnHolder) -> None:
-        self._turn.give(holder)
+        Raises: what `step` raises; ConflictError when it conflicted on every try.
+        """
+        for attempt in range(TRIES_MAX):
+            holder = TurnHolder(is_exclusive=True)
+            with holder.running:
+                try:
+                    self._turn.take(holder)
+                    self._drain()
+                    return step(holder)
+                except ConflictError:
+                    if attempt == TRIES_MAX - 1:
+                        raise
+                finally:
+                    self._turn.give(holder)
+        raise AssertionError("the loop returns or raises")
 
     def _drain(self) -> None:
         """Wait until everything applied is published."""
@@ -42,15 +57,8 @@ class ExclusiveTurns:
             self._runner.commit(CommitRequest.empty(begin=begin, epoch=epoch))
 
 
-class ExclusiveTurn:
-    """One exclusive commit's hold on the turn."""
-
-    def __init__(self, turns: ExclusiveTurns, holder: TurnHolder) -> None:
-        self._turns = turns
-        self._holder = holder
-
-    def __enter__(self) -> None:
-        self._turns.take(self._holder)
-
-    def __exit__(self, *_: object) -> None:
-        self._turns.give(self._holder)
+def judged(*tables: int) -> ReadSet:
+    """The read set of a step that looked at the whole of these tables."""
+    reads = ReadSet()
+    reads.whole_tables.update(tables)
+    return reads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from livedb.changes.exclusive import ExclusiveTurns
+from livedb.changes.exclusive import ExclusiveTurns, judged
 from livedb.commitlog.payload import FillPart
 from livedb.errors import SchemaChangeError, SchemaDefinitionError
 from livedb.functions.definition import Registry
@@ -17,7 +17,7 @@ from livedb.store.rows import RowStore
 from livedb.text import encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
 from livedb.transactions.folder import Folder
-from livedb.transactions.reads import ReadSet, WriteSet
+from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 
 
@@ -54,9 +54,7 @@ class SchemaChanges:
         catalog = self._committer.catalog_at(self._committer.published)
         if all(_is_defined_so(catalog, definition) for definition in definitions):
             return self._committer.published
-        holder = TurnHolder(is_exclusive=True)
-        with holder.running, self._turns.begin(holder):
-            return self._apply_in_turn(definitions, holder, author)
+        return self._turns.run(lambda holder: self._apply_in_turn(definitions, holder, author))
 
     def _apply_in_turn(
         self, definitions: Sequence[TableDefinition], holder: TurnHolder, author: str | None
@@ -98,7 +96,7 @@ class SchemaChanges:
         request = CommitRequest(
             begin=begin,
             epoch=epoch,
-            reads=ReadSet(),
+            reads=judged(*[table.number for _, table in changed]),
             change=WriteSet((), catalog.changed_names(before), filled),
             catalog=catalog,
             extra_parts=fills,
@@ -160,21 +158,22 @@ class SchemaChanges:
 
     def drop(self, name: str) -> int:
         """Drop a table with all its documents; returns the commit number."""
-        holder = TurnHolder(is_exclusive=True)
-        with holder.running, self._turns.begin(holder):
-            begin, epoch, before = self._committer.begin()
-            table = before.get(name)
-            if table is None:
-                raise SchemaDefinitionError(f"There is no table {name!r} to drop")
-            request = CommitRequest(
-                begin=begin,
-                epoch=epoch,
-                reads=ReadSet(),
-                change=WriteSet((), frozenset({name}), frozenset({table.number})),
-                catalog=before.without(begin + 1, name),
-                holder=holder,
-            )
-            return self._runner.commit(request)
+        return self._turns.run(lambda holder: self._drop_in_turn(name, holder))
+
+    def _drop_in_turn(self, name: str, holder: TurnHolder) -> int:
+        begin, epoch, before = self._committer.begin()
+        table = before.get(name)
+        if table is None:
+            raise SchemaDefinitionError(f"There is no table {name!r} to drop")
+        request = CommitRequest(
+            begin=begin,
+            epoch=epoch,
+            reads=judged(),
+            change=WriteSet((), frozenset({name}), frozenset({table.number})),
+            catalog=before.without(begin + 1, name),
+            holder=holder,
+        )
+        return self._runner.commit(request)
 
 
 def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:

@@ -287,6 +287,9 @@ class Committer:
             return ConflictError("The same mutation id was committed by another caller meanwhile")
         if request.begin == self.applied:
             return None
+        if request.catalog is not None and self._catalogs[-1][0] > request.begin:
+            # Its catalog was made from another one than it would replace.
+            return ConflictError("Tables were made or changed while this one was being made")
         if not self.write_log.covers(request.begin):
             return ConflictError("This mutation ran longer than the write log is kept")
         found = self.write_log.first_conflict(request.reads, after=request.begin)
