@@ -21,7 +21,7 @@ from livedb.clock import SystemClock
 from livedb.errors import FormatError, WorkspaceLockedError
 from livedb.workspace import open_workspace
 from tests.faults.checks import check_agreement, check_storm, workspace_of
-from tests.faults.workloads import LIMITS
+from tests.faults.workloads import LIMITS, LOAD_STEPS
 
 
 def open_at_once(zygote, path, round_number):
@@ -64,21 +64,22 @@ def test_exactly_one_wins_two_hundred_times_beside_a_busy_machine(zygote, tmp_pa
             each.wait()
 
 
-@pytest.mark.parametrize("step", ["staged", "in-turn", "appended", "folding", "folded"])
+@pytest.mark.parametrize("step", LOAD_STEPS)
 def test_killed_at_a_step_of_a_bulk_load_it_is_there_whole_or_not_at_all(zygote, tmp_path, step):
     child = zygote.start("load_until", tmp_path / "w", step)
     assert child.wait() == -9, child.lines()
     with livedb.open(tmp_path / "w") as db:
         found = sorted(row["n"] for row in db.sql("select n from bulk").to_arrow().to_pylist())
         assert found[:1] == [-1]
-        assert found[1:] == (list(range(500)) if step not in ("staged", "in-turn") else [])
+        is_committed = step not in ("writing", "staged", "in-turn")
+        assert found[1:] == (list(range(500)) if is_committed else [])
         check_agreement(db)
         assert not list(workspace_of(db).loads_folder.iterdir()), "a staged file is left"
         db.load("bulk", [{"n": 1_000}])
         assert len(db["bulk"].collect()) == len(found) + 1
 
 
-@pytest.mark.parametrize("step", ["before", "middle", "after"])
+@pytest.mark.parametrize("step", ["before", "folding", "folded"])
 def test_killed_around_a_fold_every_commit_is_there_once(zygote, tmp_path, step):
     child = zygote.start("fold_until", tmp_path / "w", step)
     assert child.wait() == -9, child.lines()
