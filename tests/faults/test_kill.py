@@ -46,7 +46,7 @@ def test_killed_under_load_nothing_is_lost_or_torn(zygote, tmp_path):
 
 @pytest.mark.oracle
 @pytest.mark.timeout(1800)
-def test_killed_three_hundred_times_over_five_thousand_answers(zygote, tmp_path):
+def test_killed_three_hundred_times_over_five_thousand_answers(zygote, tmp_path, record_property):
     acknowledged = kill_cycles(zygote, tmp_path / "w", cycles=300, seed=2)
-    print(f"{len(acknowledged):,} acknowledged, none lost")
+    record_property("acknowledged", len(acknowledged))
     assert len(acknowledged) >= 5_000
