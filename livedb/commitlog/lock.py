@@ -31,6 +31,7 @@ from typing import Self
 
 import msgspec
 
+from livedb import limits
 from livedb.errors import ForkedError, FormatError, LogError, WorkspaceLockedError
 
 LOCK_NAME = "lock"
@@ -38,11 +39,6 @@ LOCK_NAME = "lock"
 
 DOOR_NAME = "lock.door"
 """The file locked while somebody takes the lock, names itself in it, or reads who has it."""
-
-DOOR_TRIES = 10_000
-"""How often to knock at the door, a millisecond apart. Others need it for a moment each; one that
-was stopped there holds it until it goes on. After that many the workspace counts as held, by whom
-is not known."""
 
 _DOOR_PAUSE_S = 0.001
 
@@ -180,7 +176,7 @@ class WorkspaceLock:
         """Be the only one who takes the lock, writes the holder's name or reads it."""
         descriptor = _open_lock_file(self.folder / DOOR_NAME)
         try:
-            for _ in range(DOOR_TRIES):
+            for _ in range(round(limits.LOCK_DOOR_S_MAX / _DOOR_PAUSE_S)):
                 if try_lock(descriptor):
                     break
                 threading.Event().wait(_DOOR_PAUSE_S)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from livedb.commitlog import lock as lock_module
+from livedb import limits
 from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock, file_system_of, try_lock
 from livedb.errors import ForkedError, FormatError, WorkspaceLockedError
 
@@ -129,7 +129,7 @@ def test_whoever_comes_between_the_lock_and_the_name_waits_for_the_name(folder, 
 
 
 def test_a_process_stopped_at_the_door_makes_others_give_up_and_not_hang(folder, monkeypatch):
-    monkeypatch.setattr(lock_module, "DOOR_TRIES", 3)
+    monkeypatch.setattr(limits, "LOCK_DOOR_S_MAX", 0.005)
     folder.mkdir()
     with (folder / DOOR_NAME).open("w") as door:
         assert try_lock(door.fileno())

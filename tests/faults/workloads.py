@@ -593,3 +593,69 @@ def back_up(path: str, say: Say, count: int) -> None:
     for thread in threads:
         thread.join()
     db.close()
+
+
+def out_of_memory(path: str, say: Say) -> None:
+    """A mutation that asks for more than there is: rolled back, the workspace goes on."""
+    import resource
+
+    from tests.faults.checks import check_agreement
+
+    db = livedb.open(path)
+    db["items"].insert({"n": 0})
+
+    @db.mutation
+    def greedy(ctx) -> int:
+        ctx.db.insert("items", {"n": 1})
+        return len(bytearray(10 << 30))
+
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, most))
+    for _ in range(3):
+        try:
+            greedy()
+        except MemoryError:
+            continue
+        say("no MemoryError")
+    db["items"].insert({"n": 2})
+    assert [each["n"] for each in db["items"].collect()] == [0, 2]
+    check_agreement(db)
+    db.close()
+    say("FINE")
+
+
+def endless_sql(path: str, say: Say, text: str) -> None:
+    """SQL beyond any measure fails alone, typed; other threads read and write meanwhile."""
+    db = livedb.open(path, limits=Limits(sql_s_max=0.5, sql_memory_bytes_max=256 << 20))
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            written.append(db["items"].insert({"n": 1}))
+
+    other = threading.Thread(target=write)
+    other.start()
+    try:
+        db.sql(text).to_arrow()
+    except (livedb.FunctionTimeoutError, livedb.LimitError, livedb.SqlError) as error:
+        say(f"{type(error).__name__} {error}")
+    else:
+        raise AssertionError("it ended by itself")
+    stop.set()
+    other.join()
+    assert db["items"].count() == len(written) > 0
+    assert db.sql("select 1 as a").to_arrow().to_pylist() == [{"a": 1}]
+    db.close()
+    say("FINE")
+
+
+def damaged_parquet(path: str, say: Say, seed: int, rounds: int) -> None:
+    """Load damaged files."""
+    from pathlib import Path
+
+    from tests.faults.test_bad_input import damage_parquet
+
+    with livedb.open(path) as db:
+        damage_parquet(db, Path(path), seed, rounds=rounds)
+    say("FINE")
