@@ -161,7 +161,7 @@ BLOCK = 256 << 10
 
 
 def offsets_of_each_class(size, rng):
-    """Where a file may end: around headers, pages and blocks, in the middle, just before its end."""
+    """Where a file may end: around headers, pages and blocks, in the middle, near its end."""
     edges = {0, 1, 16, 32, 100, 4096, 8192, 12288, size // 2, size - 4096, size - 512, size - 1}
     edges |= set(range(12288, size, BLOCK)) | {rng.randrange(size) for _ in range(4)}
     near = {edge + step for edge in edges for step in (-1, 0, 1)}
