@@ -25,7 +25,7 @@ def kill_cycles(zygote, path, *, cycles, seed):
         child = zygote.start("storm", path, rng.randrange(2**31), step)
         child.wait_for("READY")
         if step is None:
-            child.wait_for_lines(1 + rng.randrange(50))
+            child.wait_for_lines(1 + rng.randrange(32))
             time.sleep(rng.random() * 0.02)
             child.kill()
         else:
@@ -45,7 +45,7 @@ def test_killed_under_load_nothing_is_lost_or_torn(zygote, tmp_path):
 
 
 @pytest.mark.oracle
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_killed_three_hundred_times_over_five_thousand_answers(zygote, tmp_path, record_property):
     acknowledged = kill_cycles(zygote, tmp_path / "w", cycles=300, seed=2)
     record_property("acknowledged", len(acknowledged))
