@@ -50,6 +50,10 @@ CALL_DEPTH_MAX = 8
 SQL_TEXT_BYTES_MAX = 64 << 10
 """Bytes of one SQL text; longer is an SqlError before anything parses it."""
 
+LOCK_DOOR_S_MAX = 10.0
+"""Seconds to wait for others who are just opening the same workspace. Each needs a moment; one that
+was stopped there could take for ever: then a WorkspaceLockedError that names nobody."""
+
 READ_BLOCK_KEYS = 256
 """Index keys taken under the latch at once; bounds how long a reader holds it."""
 

@@ -2,7 +2,7 @@
 
 A workspace is a folder:
 
-    lock            who holds it
+    lock, lock.door who holds it
     workspace.json  the format's number
     log, log-wal, log.head    the commit log
     tables.duckdb   the tables as of the last fold
@@ -35,7 +35,7 @@ from livedb.changes.schema_changes import SchemaChanges
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.head import read_mark
-from livedb.commitlog.lock import WorkspaceLock
+from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.payload import (
     DocumentsPart,
@@ -83,6 +83,8 @@ _VOLATILE_RETRY_WINDOW_S = 600.0
 
 MARK_NAME = "workspace.json"
 MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
+_BEFORE_THE_MARK = frozenset({LOCK_NAME, DOOR_NAME, f"{MARK_NAME}.new"})
+"""What a workspace killed while it was made may have left; all else is somebody's."""
 _SWITCH_INTERVAL_S = 0.0005
 """With a busy Python cell a commit took 15 ms at Python's default of 5 ms, 1.6 ms at this."""
 _GC_THRESHOLD = (10_000, 20, 20)
@@ -584,6 +586,8 @@ def _check_is_workspace(folder: Path) -> None:
             f"{str(folder)!r} is a file, and a workspace is a folder. Give another path, or load "
             "the file into a workspace with db.load."
         )
+    # Before the mark, which another process may be making now: it comes before everything else.
+    others = {entry.name for entry in folder.iterdir()} - _BEFORE_THE_MARK
     mark = folder / MARK_NAME
     if mark.is_file():
         try:
@@ -596,7 +600,7 @@ def _check_is_workspace(folder: Path) -> None:
                 f"reads up to {FORMAT_NUMBER}); update livedb"
             )
         return
-    if any(entry.name not in ("lock", f"{MARK_NAME}.new") for entry in folder.iterdir()):
+    if others:
         raise FormatError(
             f"The folder {str(folder)!r} is not a livedb workspace and not empty; give a new path"
         )

@@ -6,6 +6,11 @@ else opens: it belongs to the open descriptor, ends with the process, and a file
 process is simply free. A forked child shares the descriptor; it closes its copy at the fork and
 never unlocks, which would take the lock from its parent.
 
+Whoever is refused is told who holds the workspace. The name stands in the locked file, and taking
+a lock and writing a name are two steps: in between, a reader finds nothing, or the name of a dead
+process. So both happen behind a *door*, a second lock held only for a moment, and so does reading
+the name: whoever finds the lock taken behind the door finds its holder's name written.
+
 Network file systems are refused: their locks may be granted twice, and a sync may return before
 the bytes are safe.
 """
@@ -17,17 +22,25 @@ import os
 import socket
 import stat
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from livedb import limits
 from livedb.errors import ForkedError, FormatError, LogError, WorkspaceLockedError
 
 LOCK_NAME = "lock"
 """The lock file's name inside the workspace's folder."""
+
+DOOR_NAME = "lock.door"
+"""The file locked while somebody takes the lock, names itself in it, or reads who has it."""
+
+_DOOR_PAUSE_S = 0.001
 
 FOLDER_MODE = 0o700
 
@@ -106,17 +119,23 @@ class WorkspaceLock:
         assert self._descriptor is None, "the lock is held already"
         refuse_network_file_system(self.folder, self._mounts)
         _make_private_folder(self.folder)
-        self._descriptor = self._take()
-        _held.add(self)
-        try:
-            self.announce(address)
-        except BaseException:  # a full disk, say
-            self.release()
-            raise
+        with self._door():
+            self._descriptor = self._take()
+            _held.add(self)
+            try:
+                self._write_holder(address)
+            except BaseException:  # a full disk, say
+                self.release()
+                raise
 
     def announce(self, address: str | None) -> None:
         """Tell those who are refused where the workspace is served."""
         self._check_not_forked()
+        assert self._descriptor is not None, "the lock is not held"
+        with self._door():
+            self._write_holder(address)
+
+    def _write_holder(self, address: str | None) -> None:
         assert self._descriptor is not None, "the lock is not held"
         holder = Holder(pid=os.getpid(), host=socket.gethostname(), address=address)
         _overwrite(self._descriptor, msgspec.json.encode(holder))
@@ -124,12 +143,11 @@ class WorkspaceLock:
     def release(self) -> None:
         """Give the lock back; a second time, or in a forked child, does nothing.
 
-        The file stays: removing it would let two processes lock two files of one name.
+        The file stays: removing it would let two processes lock two files of one name. So does
+        the name in it, which nobody reads unless the lock is taken.
         """
         if self._descriptor is None or self._is_forked:
             return
-        with contextlib.suppress(OSError):  # The name in the file is a courtesy, the lock is not.
-            _overwrite(self._descriptor, b"")
         unlock(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
@@ -152,6 +170,24 @@ class WorkspaceLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+    @contextlib.contextmanager
+    def _door(self) -> Iterator[None]:
+        """Be the only one who takes the lock, writes the holder's name or reads it."""
+        descriptor = _open_lock_file(self.folder / DOOR_NAME)
+        try:
+            for _ in range(round(limits.LOCK_DOOR_S_MAX / _DOOR_PAUSE_S)):
+                if try_lock(descriptor):
+                    break
+                threading.Event().wait(_DOOR_PAUSE_S)
+            else:
+                raise locked_error(self.folder, None)
+            try:
+                yield
+            finally:
+                unlock(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _take(self) -> int:
         path = self.folder / LOCK_NAME
@@ -291,7 +327,7 @@ def _read_holder(descriptor: int) -> Holder | None:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return msgspec.json.decode(os.read(descriptor, 4096), type=Holder)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None  # Caught between the lock and the name: it is held, by whom is not known.
+        return None  # Overwritten by another hand: it is held, by whom is not known.
 
 
 if sys.platform == "win32":

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
-from threading import Lock
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Lock, Timer
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
@@ -39,10 +39,12 @@ class SqlSnapshot:
         self,
         cursor: duckdb.DuckDBPyConnection,
         *,
+        seconds_max: float | None,
         on_close: Callable[[SqlSnapshot], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._cursor = cursor
+        self._seconds_max = seconds_max
         self._on_close = on_close
         self._on_failure = on_failure
         self._is_open = True
@@ -77,11 +79,13 @@ class SqlSnapshot:
 
         Raises:
             SqlError: the gate refused it (code "SqlRefused"), or it is wrong.
-            LimitError, FunctionTimeoutError: as `sql.run`.
+            LimitError: as `sql.run`.
+            FunctionTimeoutError: it took longer than `Limits.sql_s_max`.
         """
         self._require_open()
         admitted = sql.admit(self._gate, text, names=catalog.names())
-        return self.query(admitted.text, parameters), set(admitted.tables)
+        with self._deadline():
+            return self.query(admitted.text, parameters), set(admitted.tables)
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
@@ -130,6 +134,19 @@ class SqlSnapshot:
         with self._closing:
             if self._is_open:
                 self._cursor.interrupt()
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        if self._seconds_max is None:
+            yield
+            return
+        timer = Timer(self._seconds_max, self.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """End the transaction; closing twice is harmless."""

@@ -5,11 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from livedb.commitlog.lock import LOCK_NAME, WorkspaceLock, file_system_of
+from livedb import limits
+from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock, file_system_of, try_lock
 from livedb.errors import ForkedError, FormatError, WorkspaceLockedError
 
 _HOLDER = """
@@ -88,6 +90,51 @@ def test_a_second_lock_of_one_process_is_refused_too(folder):
         with pytest.raises(WorkspaceLockedError, match="this process"):
             WorkspaceLock(folder).acquire()
         assert json.loads((folder / LOCK_NAME).read_text())["pid"] == os.getpid()
+    with WorkspaceLock(folder):
+        pass
+
+
+@pytest.mark.parametrize("left", [b"", b'{"pid": 1, "host": "of a process that died"}'])
+def test_whoever_comes_between_the_lock_and_the_name_waits_for_the_name(folder, monkeypatch, left):
+    folder.mkdir()
+    (folder / LOCK_NAME).write_bytes(left)
+    is_between, may_go_on, heard = threading.Event(), threading.Event(), []
+    write_holder = WorkspaceLock._write_holder
+
+    def write_late(lock, address):
+        is_between.set()
+        may_go_on.wait(30)
+        write_holder(lock, address)
+
+    monkeypatch.setattr(WorkspaceLock, "_write_holder", write_late)
+    winner = WorkspaceLock(folder)
+    winning = threading.Thread(target=winner.acquire)
+    winning.start()
+    assert is_between.wait(30)
+
+    def lose():
+        with pytest.raises(WorkspaceLockedError) as caught:
+            WorkspaceLock(folder).acquire()
+        heard.append(caught.value.pid)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    losing.join(0.05)
+    assert heard == []
+    may_go_on.set()
+    for thread in (winning, losing):
+        thread.join(30)
+    assert heard == [os.getpid()]
+    winner.release()
+
+
+def test_a_process_stopped_at_the_door_makes_others_give_up_and_not_hang(folder, monkeypatch):
+    monkeypatch.setattr(limits, "LOCK_DOOR_S_MAX", 0.005)
+    folder.mkdir()
+    with (folder / DOOR_NAME).open("w") as door:
+        assert try_lock(door.fileno())
+        with pytest.raises(WorkspaceLockedError, match="another process"):
+            WorkspaceLock(folder).acquire()
     with WorkspaceLock(folder):
         pass
 

@@ -113,24 +113,29 @@ def flips(workspace, name, count, seed):
         content = bytearray((tried / name).read_bytes())
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         (tried / name).write_bytes(content)
-        kept = None
-        try:
-            kept = open_or_refusal(tried)
-        except LivedbError:  # a read of a damaged block: no rows, so no wrong rows
-            kept = None
-        assert kept in (None, STEPS)
-        outcomes["refused" if kept is None else "whole"] += 1
-        if kept is None:
-            try:
-                livedb.repair(tried)
-            except DamagedError:
-                outcomes["beyond repair"] += 1
-            else:
-                with livedb.open(tried) as db:
-                    check_prefix(db)
-                outcomes["repaired"] += 1
+        note_outcome(tried, outcomes)
         shutil.rmtree(tried)
     return outcomes
+
+
+def note_outcome(tried, outcomes):
+    try:
+        kept = open_or_refusal(tried)
+    except LivedbError:  # a read of a damaged block: no rows, so no wrong rows
+        kept = None
+    assert kept in (None, STEPS), "an acknowledged commit was lost in silence"
+    outcomes["refused" if kept is None else "whole"] += 1
+    if kept is None:
+        try:
+            report = livedb.repair(tried)
+        except DamagedError:
+            outcomes["beyond repair"] += 1
+        else:
+            with livedb.open(tried) as db:
+                k = check_prefix(db)
+                assert report.kept == db.number
+            assert report.lost is None or report.lost == STEPS - k, str(report)
+            outcomes["repaired"] += 1
 
 
 FILES = ["log", "log-wal", "log.head", "tables.duckdb", "tables.duckdb.wal"]
@@ -149,6 +154,49 @@ def test_a_flipped_bit_never_gives_wrong_rows(workspace, name):
 def test_many_flipped_bits_never_give_wrong_rows(workspace, name):
     outcomes = flips(workspace, name, 60, seed=2)
     assert outcomes["refused"] + outcomes["whole"] == 60
+
+
+BLOCK = 256 << 10
+"""Of DuckDB's file, after three headers of 4 KiB; SQLite's pages and WAL frames are smaller."""
+
+
+def offsets_of_each_class(size, rng):
+    """Where a file may end: around headers, pages and blocks, in the middle, near its end."""
+    edges = {0, 1, 16, 32, 100, 4096, 8192, 12288, size // 2, size - 4096, size - 512, size - 1}
+    edges |= set(range(12288, size, BLOCK)) | {rng.randrange(size) for _ in range(4)}
+    near = {edge + step for edge in edges for step in (-1, 0, 1)}
+    return sorted(at for at in near if 0 <= at < size)
+
+
+def truncations(workspace, name, offsets):
+    """A cut file is refused or has lost nothing; repaired, it is an exact beginning."""
+    outcomes = {"refused": 0, "whole": 0, "repaired": 0, "beyond repair": 0}
+    for offset in offsets:
+        tried = shutil.copytree(workspace, workspace.with_name("tried"))
+        with (tried / name).open("r+b") as file:
+            file.truncate(offset)
+        note_outcome(tried, outcomes)
+        shutil.rmtree(tried)
+    return outcomes
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_file_never_gives_wrong_rows(workspace, name):
+    rng = random.Random(3)
+    offsets = offsets_of_each_class((workspace / name).stat().st_size, rng)
+    truncations(workspace, name, rng.sample(offsets, min(4, len(offsets))))
+
+
+@pytest.mark.oracle
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_cut_at_each_class_of_offset_never_gives_wrong_rows(
+    workspace, name, record_property
+):
+    offsets = offsets_of_each_class((workspace / name).stat().st_size, random.Random(4))
+    outcomes = truncations(workspace, name, offsets)
+    record_property("outcomes", str(outcomes))
+    assert outcomes["refused"] + outcomes["whole"] == len(offsets)
 
 
 def test_a_workspace_that_cannot_be_put_together_is_refused_and_kept(workspace):

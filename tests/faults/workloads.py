@@ -35,6 +35,44 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+LOAD_STEPS = ("writing", "staged", "in-turn", "appended", "folding-a-load", "folded-a-load")
+"""Where `die_at` can kill a bulk load: in its file, after it, between it and its commit, between
+log and answer, within and after the DuckDB transaction of its fold."""
+
+STEPS = (*LOAD_STEPS, "folding", "folded")
+
+
+def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
+    """Kill this process when it comes to `step` for the nth time."""
+    from livedb.store import loads, tables
+
+    workspace = db.backend.workspace
+    owner, name = {
+        "writing": (loads._StagedFile, "_write"),
+        "staged": (loads._StagedFile, "publish"),
+        "in-turn": (workspace.bulk_loads, "_commit"),
+        "appended": (workspace.log, "append"),
+        "folding": (workspace.tables, "_fold_table"),
+        "folding-a-load": (tables, "insert_file"),
+        "folded-a-load": (workspace.tables, "fold_load"),
+        "folded": (workspace.tables, "fold"),
+    }[step]
+    original = getattr(owner, name)
+    left = nth
+
+    def die_after(*args: object, **named: object) -> object:
+        nonlocal left
+        left -= 1
+        if left == 0 and step == "in-turn":
+            kill_self()
+        result = None if original is None else original(*args, **named)
+        if left == 0:
+            kill_self()
+        return result
+
+    setattr(owner, name, die_after)
+
+
 class Steps:
     """The mutation of the storm: one step of one writer changes three tables at once."""
 
@@ -45,8 +83,7 @@ class Steps:
         def step(ctx, writer: str, n: int, text: str) -> None:
             ctx.db.insert("left", {"writer": writer, "n": n, "text": text})
             ctx.db.insert("right", {"writer": writer, "n": n, "text": text})
-            counter = ctx.db.query("counters").filter(lambda q: q.eq(q.field("writer"), writer))
-            found = counter.first()
+            found = ctx.db.query("counters").with_index("by_writer", writer=writer).first()
             if found is None:
                 ctx.db.insert("counters", {"writer": writer, "n": n})
             else:
@@ -54,9 +91,7 @@ class Steps:
                 ctx.db.patch(found["_id"], {"n": n})
             if n % 7 == 0:  # delete an older pair, so that folds and history see deletes
                 for table in ("left", "right"):
-                    old = ctx.db.query(table).filter(
-                        lambda q: q.and_(q.eq(q.field("writer"), writer), q.eq(q.field("n"), n - 3))
-                    )
+                    old = ctx.db.query(table).with_index("by_writer", writer=writer, n=n - 3)
                     ctx.db.delete(old.first()["_id"])
 
         self.step = step
@@ -68,24 +103,17 @@ class Steps:
 
 def define_tables(db: livedb.Database) -> None:
     v = livedb.v
-    names = ("left", "right", "counters")
     fields = {"writer": v.string(), "n": v.integer()}
-    db.push(
-        livedb.define_schema(
-            {
-                name: livedb.define_table(
-                    fields if name == "counters" else {**fields, "text": v.string()}
-                )
-                for name in names
-            }
-        )
-    )
+    sides = livedb.define_table({**fields, "text": v.string()}).index("by_writer", ["writer", "n"])
+    counters = livedb.define_table(fields).index("by_writer", ["writer"])
+    db.push(livedb.define_schema({"left": sides, "right": sides, "counters": counters}))
 
 
-def storm(path: str, say: Say, seed: int, writers: int = 4) -> None:
+def storm(path: str, say: Say, seed: int, step: str | None = None) -> None:
     """Commit from several threads, with bulk loads, schema changes and folds, until killed.
 
-    Says `step <writer> <n>`, `load <n>`, `shape <n>` once each is acknowledged.
+    With `step` it kills itself there, some time. Says `step <writer> <n>`, `load <n>`, `shape <n>`
+    once each is acknowledged.
     """
     rng = random.Random(seed)
     db = livedb.open(path, limits=LIMITS)
@@ -94,6 +122,8 @@ def storm(path: str, say: Say, seed: int, writers: int = 4) -> None:
     begun = steps.counters()
     loads = _highest(db, "bulk", "batch")
     shapes = _shape_of(db)
+    if step is not None:
+        die_at(db, step, nth=rng.randrange(1, 10))
     say("READY")
 
     def write(writer: str, rng: random.Random) -> None:
@@ -124,7 +154,7 @@ def storm(path: str, say: Say, seed: int, writers: int = 4) -> None:
         while True:
             db.sql('select count(*) from "left"').to_arrow()
 
-    seeds = [(f"w{i}", random.Random(rng.random())) for i in range(writers)]
+    seeds = [(f"w{i}", random.Random(rng.random())) for i in range(4)]
     jobs = [lambda name=name, own=own: write(name, own) for name, own in seeds]
     jobs += [load, reshape, read]
     threads = [threading.Thread(target=_guarded(job, say)) for job in jobs]
@@ -454,57 +484,25 @@ def open_at_once(path: str, say: Say, round_number: int) -> None:
 
 def load_until(path: str, say: Say, step: str) -> None:
     """Load 500 rows and be killed at one of the load's steps."""
-    from livedb.store import loads, tables
-
     db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
     db["bulk"].insert({"n": -1})
-    workspace = db.backend.workspace
-    if step == "staged":
-        original = loads._StagedFile.publish
-
-        def publish(self, *args):
-            original(self, *args)
-            kill_self()
-
-        loads._StagedFile.publish = publish
-    elif step == "in-turn":
-        workspace.bulk_loads._commit = lambda *_: kill_self()
-    elif step == "appended":
-        workspace.committer._after_append = lambda *_: kill_self()
-    elif step == "folding":
-        insert = tables.insert_file
-
-        def die_after(*args):
-            insert(*args)
-            kill_self()
-
-        tables.insert_file = die_after
+    die_at(db, step)
     db.load("bulk", [{"n": n} for n in range(500)])
-    workspace.folder.fold()
-    say("folded")
-    kill_self()
+    db.backend.workspace.folder.fold()
 
 
 def fold_until(path: str, say: Say, step: str) -> None:
     """Be killed before, within or after the DuckDB transaction of a fold."""
     db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
-    tables = db.backend.workspace.tables
     for n in range(50):
         db["items"].insert({"n": n})
         if n == 20:
             db.backend.workspace.folder.fold()
     db["items"].insert({"n": 50})
-    if step == "middle":
-        original = tables._fold_table
-
-        def die_after(*args):
-            original(*args)
-            kill_self()
-
-        tables._fold_table = die_after
-    if step != "before":
-        db.backend.workspace.folder.fold()
-    kill_self()
+    if step == "before":
+        kill_self()
+    die_at(db, step)
+    db.backend.workspace.folder.fold()
 
 
 def fork_from(path: str, say: Say) -> None:
@@ -595,3 +593,69 @@ def back_up(path: str, say: Say, count: int) -> None:
     for thread in threads:
         thread.join()
     db.close()
+
+
+def out_of_memory(path: str, say: Say) -> None:
+    """A mutation that asks for more than there is: rolled back, the workspace goes on."""
+    import resource
+
+    from tests.faults.checks import check_agreement
+
+    db = livedb.open(path)
+    db["items"].insert({"n": 0})
+
+    @db.mutation
+    def greedy(ctx) -> int:
+        ctx.db.insert("items", {"n": 1})
+        return len(bytearray(10 << 30))
+
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, most))
+    for _ in range(3):
+        try:
+            greedy()
+        except MemoryError:
+            continue
+        say("no MemoryError")
+    db["items"].insert({"n": 2})
+    assert [each["n"] for each in db["items"].collect()] == [0, 2]
+    check_agreement(db)
+    db.close()
+    say("FINE")
+
+
+def endless_sql(path: str, say: Say, text: str) -> None:
+    """SQL beyond any measure fails alone, typed; other threads read and write meanwhile."""
+    db = livedb.open(path, limits=Limits(sql_s_max=0.5, sql_memory_bytes_max=256 << 20))
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            written.append(db["items"].insert({"n": 1}))
+
+    other = threading.Thread(target=write)
+    other.start()
+    try:
+        db.sql(text).to_arrow()
+    except (livedb.FunctionTimeoutError, livedb.LimitError, livedb.SqlError) as error:
+        say(f"{type(error).__name__} {error}")
+    else:
+        raise AssertionError("it ended by itself")
+    stop.set()
+    other.join()
+    assert db["items"].count() == len(written) > 0
+    assert db.sql("select 1 as a").to_arrow().to_pylist() == [{"a": 1}]
+    db.close()
+    say("FINE")
+
+
+def damaged_parquet(path: str, say: Say, seed: int, rounds: int) -> None:
+    """Load damaged files."""
+    from pathlib import Path
+
+    from tests.faults.test_bad_input import damage_parquet
+
+    with livedb.open(path) as db:
+        damage_parquet(db, Path(path), seed, rounds=rounds)
+    say("FINE")

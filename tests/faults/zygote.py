@@ -43,6 +43,12 @@ class Child:
             assert time.monotonic() < deadline, f"no {line!r} in {self.lines()}"
             time.sleep(0.002)
 
+    def wait_for_lines(self, count: int, *, timeout_s: float = 30) -> None:
+        deadline = time.monotonic() + timeout_s
+        while len(found := self.lines()) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} lines: {found}"
+            time.sleep(0.002)
+
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
