@@ -176,7 +176,7 @@ class CellText(NamedTuple):
 def text_of_cell(value: Any, kind: Kind) -> CellText:
     """How a value as Arrow's `to_pylist` gives it is drawn, exactly as the page draws it."""
     if value is None:
-        return CellText("∅", "null", dim=True)
+        return CellText("null", dim=True)
     match kind:
         case "float":
             return _text_of_float(value)

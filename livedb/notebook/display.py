@@ -2,13 +2,17 @@
 
 At most `STATIC_ROWS_MAX` rows and `STATIC_COLUMNS_MAX` columns, every text escaped and cut, colours
 inherited from the host, so that the same HTML is readable on a light page, a dark one and on paper.
+It is also the place of the live table: where there is a kernel, `widgets/src/view/places.ts` finds
+it by its class and puts the live table there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livedb.notebook.cells import (
@@ -22,7 +26,7 @@ from livedb.notebook.cells import (
 )
 
 if TYPE_CHECKING:
-    from livedb.notebook.rows import RowState
+    from livedb.notebook.rows import RowState, Shape
 
 STATIC_ROWS_MAX = 50
 """Rows stored in a notebook's output."""
@@ -39,31 +43,34 @@ TEXT_ROWS_MAX = 10
 TEXT_CHARACTERS_MAX = 110
 """Characters of its lines: a terminal breaks longer ones, and nobody reads a broken table."""
 
-_TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:12px;color:inherit"
-_HEAD = "padding:3px 10px;border-bottom:1px solid #8888;font-weight:600;white-space:nowrap"
-_CELL = (
-    "padding:3px 10px;border-bottom:1px solid #8883;white-space:pre;max-width:28em;"
-    "overflow:hidden;text-overflow:ellipsis;unicode-bidi:isolate"
-)
-_MONOSPACE = ";font-family:ui-monospace,Menlo,Consolas,monospace"
-_DIM = ";opacity:.55"
+_STYLE = re.sub(
+    r"\s+", " ", (Path(__file__).parent / "stored_table.css").read_text(encoding="utf-8")
+).strip()
+"""How it looks; nearly as the live table does, so that one replaces the other without a jump. A
+host that drops it (an untrusted notebook's) draws the same table its own way."""
 
 
-def html_of_table(title: str, state: RowState) -> str:
-    """The first rows of `state` as an HTML table."""
+def html_of_table(title: str, state: RowState, *, address: str = "") -> str:
+    """The first rows of `state` as an HTML table.
+
+    Args:
+        address: of the live table that a page with a kernel puts in its place; "" if there is none.
+    """
     columns, rows = _first_rows(state, STATIC_ROWS_MAX)
     head = "" if state.shape == "value" else f"<thead><tr>{_head(columns)}</tr></thead>"
-    body = "".join(f"<tr>{_row(columns, row)}</tr>" for row in rows)
-    error = (
-        f'<div role="alert" style="white-space:pre-wrap">▲ {_text(cut(state.error))}</div>'
-        if state.error
-        else ""
+    body = "".join(f"<tr>{_row(columns, row, state.shape)}</tr>" for row in rows)
+    wrong = "".join(
+        f'<div class="wrong" role="alert">{_text(cut(f"{sign} {words}"))}</div>'
+        for sign, words in (("▲", state.error), ("◌", state.ended))
+        if words
     )
-    label, summary = cut(title, 100), _summary(title, state, len(rows), len(columns))
+    name = _text(cut(title, 200))
+    notes = "".join(f"<span>{_text(each)}</span>" for each in _size(state, len(rows), len(columns)))
     return (
-        f'<div style="overflow-x:auto;color:inherit">{error}'
-        f'<table style="{_TABLE}" aria-label="{_text(label)}">{head}<tbody>{body}</tbody></table>'
-        f'<div style="font-size:11px;opacity:.7;padding:4px 0">{_text(summary)}</div></div>'
+        f'<div class="livedb-static{address and f" livedb-at-{address}"}"><style>{_STYLE}</style>'
+        f'<div class="livedb-stored">{name and f"""<div class="name">{name}</div>"""}{wrong}'
+        f'<div class="box"><table aria-label="{name}">{head}<tbody>{body}</tbody></table></div>'
+        f'<div class="note">{notes}</div></div></div>'
     )
 
 
@@ -77,8 +84,14 @@ def text_of_table(title: str, state: RowState) -> str:
     lines = ["  ".join(map(_aligned, line[:shown], widths, columns)).rstrip() for line in grid]
     if shown < len(columns):
         lines = [f"{line}  …" for line in lines]
-    error = [f"error: {cut(visible(state.error))}"] if state.error else []
-    return "\n".join([*error, *lines, _summary(title, state, len(rows), len(columns))])
+    wrong = [
+        f"{label}: {cut(visible(words))}"
+        for label, words in (("error", state.error), ("not live", state.ended))
+        if words
+    ]
+    name = [cut(visible(title), 60)] if title else []
+    summary = " · ".join([*name, *_size(state, len(rows), len(columns))])
+    return "\n".join([*wrong, *lines, summary])
 
 
 def _fitting(widths: Sequence[int]) -> int:
@@ -100,27 +113,30 @@ def _first_rows(state: RowState, row_count: int) -> tuple[list[Column], list[Seq
 
 
 def _head(columns: Sequence[Column]) -> str:
-    return "".join(map(_head_cell, columns))
-
-
-def _head_cell(column: Column) -> str:
-    style = f"{_HEAD};text-align:{_side(column)}"
-    return f'<th scope="col" style="{style}">{_text(cut(column.name, 100))}</th>'
-
-
-def _row(columns: Sequence[Column], row: Sequence[Any]) -> str:
-    return "".join(_cell(value, column) for value, column in zip(row, columns, strict=True))
-
-
-def _cell(value: Any, column: Column) -> str:
-    cell = _cell_text(value, column)
-    style = _CELL + f";text-align:{_side(column)}"
-    style += _MONOSPACE if column.kind in {"id", "json", "bytes"} else ""
-    style += _DIM if cell.dim else ""
-    title = f' title="{_text(cut(cell.title, STATIC_CHARACTERS_MAX))}"' if cell.title else ""
-    return (
-        f'<td dir="auto" style="{style}"{title}>{_text(cut(cell.text, STATIC_CHARACTERS_MAX))}</td>'
+    return "".join(
+        f"<th{_class(_side(column))}>{_text(cut(column.name, 100))}</th>" for column in columns
     )
+
+
+def _row(columns: Sequence[Column], row: Sequence[Any], shape: Shape) -> str:
+    return "".join(_cell(value, column, shape) for value, column in zip(row, columns, strict=True))
+
+
+def _cell(value: Any, column: Column, shape: Shape) -> str:
+    cell = _cell_text(value, column)
+    classes = (
+        _side(column) if shape != "value" else "v",
+        "m" if column.kind in {"id", "json", "bytes"} else "",
+        "d" if cell.dim else "",
+    )
+    title = f' title="{_text(cut(cell.title, STATIC_CHARACTERS_MAX))}"' if cell.title else ""
+    text = _text(cut(cell.text, STATIC_CHARACTERS_MAX))
+    return f"<td{_class(*classes)}{title}>{text}</td>"
+
+
+def _class(*names: str) -> str:
+    given = " ".join(filter(None, names))
+    return f' class="{given}"' if given else ""
 
 
 def _cell_text(value: Any, column: Column) -> CellText:
@@ -128,22 +144,22 @@ def _cell_text(value: Any, column: Column) -> CellText:
 
 
 def _side(column: Column) -> str:
-    return "right" if column.kind in NUMERIC_KINDS else "left"
+    return "n" if column.kind in NUMERIC_KINDS else ""
 
 
 def _aligned(text: str, width: int, column: Column) -> str:
     return text.rjust(width) if column.kind in NUMERIC_KINDS else text.ljust(width)
 
 
-def _summary(title: str, state: RowState, shown_rows: int, shown_columns: int) -> str:
-    parts = [cut(visible(title), 100)] if title else []
+def _size(state: RowState, shown_rows: int, shown_columns: int) -> list[str]:
+    """How much there is, how much of it is shown, and as of when."""
+    parts = []
     if state.shape == "rows":
         rows = f"{state.row_count:,} row{'' if state.row_count == 1 else 's'}"
         parts.append(rows if shown_rows == state.row_count else f"first {shown_rows} of {rows}")
         if (columns := len(state.fields)) > shown_columns:
             parts.append(f"first {shown_columns} of {columns:,} columns")
-    parts.append(f"commit {state.number:,}")
-    return " · ".join(parts)
+    return [*parts, f"commit {state.number:,}"]
 
 
 def _text(text: str) -> str:

@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import traitlets
@@ -112,7 +113,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Each wakes one `aio()`."""
         self._ended = threading.Event()
         """Nothing will change any more: this handle or its workspace was closed."""
-        self._widget: LiveTable | None = None
+        self._why_ended: str | None = None
+        self._widgets: tuple[LiveTable, ...] = ()
+        """Its tables on screen: its own, and those of handles that it replaced."""
         self._made: tuple[LiveState | None, pa.Table] | None = None
         self._known_fields: tuple[LiveState | None, Mapping[str, FieldType] | None] | None = None
         mine = weakref.ref(self)
@@ -124,7 +127,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if handle is None:
                 return
             if notice is None:
-                handle._end()
+                handle._end("The workspace is closed: last rows.")
             else:
                 handle._hear(notice)
 
@@ -197,8 +200,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             self._show(notice.state, notice.number)
         with self._changed:
             self._changed.notify_all()
-        if self._widget is not None:
-            self._widget.notify(_row_change(notice))
+        for widget in self._widgets:
+            widget.notify(_row_change(notice))
         for wake in self._wakes:
             wake()
         for observer in self._observers:
@@ -294,16 +297,26 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def close(self) -> None:
         """Stop following. The last value stays readable."""
         self._closing()
-        widget, self._widget = self._widget, None
-        if widget is not None:
-            widget.close()
-        self._end()
+        self._end("This handle is closed: last rows.")
+        self.close_widget()
 
-    def _end(self) -> None:
-        """Let everybody who waits for a change go."""
+    def hand_over(self, successor: Handle[Any]) -> None:
+        """Close, and let `successor` have the views that pages have open of this handle."""
+        open_views = tuple(widget for widget in self._widgets if widget.view_count)
+        self._widgets = tuple(widget for widget in self._widgets if not widget.view_count)
+        successor._widgets += open_views
+        for widget in open_views:
+            widget.follow(successor)
+        self.close()
+
+    def _end(self, why: str) -> None:
+        """Let everybody who waits for a change go, and tell the pages."""
+        self._why_ended = self._why_ended or why
         with self._changed:
             self._ended.set()
             self._changed.notify_all()
+        for widget in self._widgets:
+            widget.notify(RowChange(number=self._shown_number))
         for wake in self._wakes:
             wake()
 
@@ -371,6 +384,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         with self._lock:
             state, number = self._shown, self._shown_number
         error = None if state is None or state.error is None else _error_text(state.error)
+        return replace(self._row_state(state, number, error), ended=self._why_ended)
+
+    def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
             return state_of_value(None, number=number, error=error)
         if not isinstance(state.result, TableResult):
@@ -383,28 +399,30 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     @property
     def widget(self) -> LiveTable:
         """The table on screen; made when it is first asked for."""
-        if self._widget is None:
+        if not self._widgets:
             from livedb.notebook.widgets import LiveTable
 
-            self._widget = LiveTable(self)
-        return self._widget
+            self._widgets = (LiveTable(self),)
+        return self._widgets[0]
 
     @property
     def view_count(self) -> int:
         """Views of it that are open on some page."""
-        return 0 if self._widget is None else self._widget.view_count
+        return sum(widget.view_count for widget in self._widgets)
 
     def close_widget(self) -> None:
-        """Drop the table on screen, which holds this handle; the next display makes another."""
-        widget, self._widget = self._widget, None
-        if widget is not None:
-            widget.close()
+        """Drop its tables on screen, which hold this handle; the next display makes another."""
+        widgets, self._widgets = self._widgets, ()
+        for widget in widgets:
+            widget.close(**({"ended": self._why_ended} if self._why_ended else {}))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self._ended.is_set() and not self._widgets:
+            return _static_bundle(self.title, self.current())
         return self.widget._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"at commit {self._shown_number}"
+        state = "closed" if self._ended.is_set() else f"at commit {self._shown_number}"
         return f"<live {self.title} {state}>"
 
     def __reduce__(self) -> Any:
@@ -450,18 +468,19 @@ class SqlResult(FrameMixin):
         return " ".join(self._text.split())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from livedb.notebook.display import html_of_table, text_of_table
-
-        state = self.current()
-        return {
-            "text/html": html_of_table(self.title, state),
-            "text/plain": text_of_table(self.title, state),
-        }
+        return _static_bundle(self.title, self.current())
 
     def __repr__(self) -> str:
         from livedb.notebook.display import text_of_table
 
         return text_of_table(self.title, self.current())
+
+
+def _static_bundle(title: str, state: RowState) -> dict[str, str]:
+    """What is displayed of rows that will not change."""
+    from livedb.notebook.display import html_of_table, text_of_table
+
+    return {"text/html": html_of_table(title, state), "text/plain": text_of_table(title, state)}
 
 
 def open_handles() -> list[Handle[Any]]:

@@ -13,7 +13,7 @@ export interface Cell {
 
 export const NUMERIC: ReadonlySet<Kind> = new Set<Kind>(["integer", "float", "number"]);
 
-const NULL: Cell = { text: "∅", title: "null", dim: true };
+const NULL: Cell = { text: "null", title: "", dim: true };
 const EMPTY: Cell = { text: '""', title: "empty text", dim: true };
 const SHORT_ID_LENGTH = 12;
 const SHORT_FLOAT_LENGTH = 12;
@@ -41,6 +41,12 @@ function cellOfFloat(value: number): Cell {
 
 /** The shortest digits that are `value`; JavaScript's own, but with the sign of -0. */
 const digits = (value: number): string => (Object.is(value, -0) ? "-0" : String(value));
+
+/** Digits after a number's point; null where there is none to line up, as in 1e+300 or ∞. */
+export function fractionDigits(text: string): number | null {
+  const parts = /^-?\d+(?:\.(\d+))?$/.exec(text);
+  return parts === null ? null : (parts[1] ?? "").length;
+}
 
 function cellOfId(text: string): Cell {
   if (text.length <= SHORT_ID_LENGTH) return plain(visible(text));
