@@ -227,7 +227,8 @@ def _text_of_instant(value: datetime | float) -> CellText:
         seconds = value.replace(microsecond=0, tzinfo=None).isoformat()
         fraction = f"{value.microsecond:06}".rstrip("0")
         title = _with_fraction(seconds, fraction) + ("+00:00" if value.tzinfo else "")
-        return CellText(_with_fraction(seconds.replace("T", " "), fraction[:3].rstrip("0")), title)
+        milliseconds = f"{value.microsecond // 1000:03}" if value.microsecond >= 1000 else ""
+        return CellText(_with_fraction(seconds.replace("T", " "), milliseconds), title)
     microseconds = _microseconds_of_ms(value)
     if microseconds is None:
         return text_of_cell(None, "datetime")

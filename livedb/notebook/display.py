@@ -64,31 +64,45 @@ def html_of_table(title: str, state: RowState, *, address: str = "") -> str:
         for sign, words in (("▲", state.error), ("◌", state.ended))
         if words
     )
+    label = _text(cut(title, 200))
+    table = f'<table aria-label="{label}">{head}<tbody>{body}</tbody></table>'
+    notes = _size(state, len(rows), len(columns))
+    return framed(title, table, notes, wrong=wrong, address=address)
+
+
+def framed(
+    title: str, tables: str, notes: Sequence[str], *, wrong: str = "", address: str = ""
+) -> str:
+    """HTML tables in the frame of a live table.
+
+    Args:
+        tables, wrong: HTML.
+        notes: texts for the line under them.
+    """
     name = _text(cut(title, 200))
-    notes = "".join(f"<span>{_text(each)}</span>" for each in _size(state, len(rows), len(columns)))
+    shown_notes = "".join(f"<span>{_text(each)}</span>" for each in notes)
     return (
         f'<div class="livedb-static{address and f" livedb-at-{address}"}"><style>{_STYLE}</style>'
         f'<div class="livedb-stored">{name and f"""<div class="name">{name}</div>"""}{wrong}'
-        f'<div class="box"><table aria-label="{name}">{head}<tbody>{body}</tbody></table></div>'
-        f'<div class="note">{notes}</div></div></div>'
+        f'<div class="box">{tables}</div><div class="note">{shown_notes}</div></div></div>'
     )
 
 
 def text_of_table(title: str, state: RowState) -> str:
     """The first rows of `state` as aligned plain text."""
     columns, rows = _first_rows(state, TEXT_ROWS_MAX)
-    grid = [[cut(visible(column.name), 30) for column in columns]]
-    grid += [[cut(text, 30) for text in _row_texts(columns, row)] for row in rows]
-    widths = [max(map(len, texts)) for texts in zip(*grid, strict=True)]
+    texts = [[cut(text, 30) for text in _row_texts(columns, row)] for row in rows]
+    if state.shape == "rows":
+        texts = _points_in_line(texts, columns)
+    heads = [cut(visible(column.name), 30) for column in columns]
+    grid = [heads, *texts] if state.shape == "rows" else texts
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     shown = _fitting(widths)
     lines = ["  ".join(map(_aligned, line[:shown], widths, columns)).rstrip() for line in grid]
     if shown < len(columns):
         lines = [f"{line}  …" for line in lines]
-    wrong = [
-        f"{label}: {cut(visible(words))}"
-        for label, words in (("error", state.error), ("not live", state.ended))
-        if words
-    ]
+    wrong = [f"error: {cut(visible(state.error))}"] if state.error else []
+    wrong += [state.ended] if state.ended else []
     name = [cut(visible(title), 60)] if title else []
     summary = " · ".join([*name, *_size(state, len(rows), len(columns))])
     return "\n".join([*wrong, *lines, summary])
@@ -98,6 +112,30 @@ def _fitting(widths: Sequence[int]) -> int:
     """How many columns of these widths fit on a line; at least one."""
     ends = accumulate(width + 2 for width in widths)
     return max(1, sum(end <= TEXT_CHARACTERS_MAX for end in ends))
+
+
+def _points_in_line(rows: list[list[str]], columns: Sequence[Column]) -> list[list[str]]:
+    """The texts with room to the right of floats, so that the points of a column stand in line."""
+    tails = [
+        max((len(_fraction(row[at])) for row in rows), default=0) if column.kind == "float" else 0
+        for at, column in enumerate(columns)
+    ]
+    return [
+        [
+            text + " " * (tail - len(_fraction(text))) if tail and _NUMBER.match(text) else text
+            for text, tail in zip(row, tails, strict=True)
+        ]
+        for row in rows
+    ]
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?$")
+
+
+def _fraction(text: str) -> str:
+    """A number's point and the digits after it; "" for any other text."""
+    found = _NUMBER.match(text)
+    return (found[1] or "") if found else ""
 
 
 def _row_texts(columns: Sequence[Column], row: Sequence[Any]) -> list[str]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
+from livedb.client.table import whole_table_sql
 from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
+
+SHOWN_ROWS_MAX = 50
+"""Rows read to display a table that is not followed."""
 
 logger = logging.getLogger("livedb")
 
@@ -100,9 +104,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         follow: Callable[[OnChange], Subscription],
         *,
         title: str | None = None,
+        table: str | None = None,
     ) -> None:
         super().__init__()
         self._backend = backend
+        self._table = table
+        """The table whose rows these are, when they are all of it."""
         self._shown: LiveState | None = None
         self._shown_number = 0
         self._lock = threading.RLock()
@@ -127,7 +134,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if handle is None:
                 return
             if notice is None:
-                handle._end("The workspace is closed: last rows.")
+                handle._end("The workspace is closed; these are its last rows.")
             else:
                 handle._hear(notice)
 
@@ -297,7 +304,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def close(self) -> None:
         """Stop following. The last value stays readable."""
         self._closing()
-        self._end("This handle is closed: last rows.")
+        self._end("This handle is closed; these are its last rows.")
         self.close_widget()
 
     def hand_over(self, successor: Handle[Any]) -> None:
@@ -354,7 +361,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         definition = self._subscription.definition()
         if definition is None:
-            return None
+            entry = None if self._table is None else self._backend.catalog().get(self._table)
+            return None if entry is None else fields_of(entry.definition)
         returns = definition.signature.returns
         return self._fields_of_table() if returns is None else fields_of(returns)
 
@@ -422,8 +430,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         return self.widget._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
-        state = "closed" if self._ended.is_set() else f"at commit {self._shown_number}"
-        return f"<live {self.title} {state}>"
+        """The rows, as a plain REPL shows them; inside a query or mutation only what it follows."""
+        if is_running():
+            return f"<live {self.title}>"
+        from livedb.notebook.display import text_of_table
+
+        return text_of_table(self.title, self.current())
 
     def __reduce__(self) -> Any:
         raise TypeError("A live handle cannot be pickled; take its .value or .to_arrow()")
@@ -507,6 +519,30 @@ class NotebookFaces:
 
     def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]:
         return Handle(backend, lambda hear: backend.follow_sql(text, params, hear), title=title)
+
+    def table_handle(self, backend: Backend, name: str) -> Handle[Any]:
+        text = whole_table_sql(name)
+        return Handle(
+            backend, lambda hear: backend.follow_sql(text, None, hear), title=name, table=name
+        )
+
+    def overview(self, database: Database) -> dict[str, str]:
+        from livedb.notebook.overview import overview_of
+
+        mine = [handle for handle in open_handles() if handle._backend is database.backend]
+        return overview_of(database, mine)
+
+    def table_rows(self, database: Database, name: str) -> dict[str, str]:
+        """What is displayed of a table: its first rows, without reading the others."""
+        whole = whole_table_sql(name)
+        counted = f"(select count(*) from ({whole}))"  # noqa: S608  # quoted
+        text = f"select {counted} as _count, * from ({whole} limit {SHOWN_ROWS_MAX})"  # noqa: S608
+        rows, number = database.backend.sql(text, None)
+        shown = rows.remove_column(0)
+        fields = fields_of(database[name].schema)
+        state = _row_state(shown, fields, number, None)
+        count = rows.column(0)[0].as_py() if rows.num_rows else 0
+        return _static_bundle(name, replace(state, row_count=count))
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult:
         return SqlResult(database, text, params)

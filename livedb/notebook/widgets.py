@@ -118,6 +118,9 @@ class LiveTable(anywidget.AnyWidget):
         data["text/html"] = html_of_table(title, state, address=self.address)
         return data, metadata
 
+    def __repr__(self) -> str:
+        return f"<table on screen of {self.source.title}>"
+
     # What the publisher calls (publisher.Member).
 
     def realms(self) -> frozenset[str]:

@@ -100,7 +100,7 @@ def test_a_row_of_html_costs_little_more_than_its_text():
 def test_what_follows_nothing_any_more_says_why():
     state = replace(state_of_value(7, number=3), ended="The workspace is closed.")
     assert "◌ The workspace is closed." in Reader(html_of_table("f()", state)).texts
-    assert text_of_table("f()", state).startswith("not live: The workspace is closed.")
+    assert text_of_table("f()", state).startswith("The workspace is closed.\n")
 
 
 def test_the_place_of_a_live_table_carries_its_address():

@@ -60,9 +60,9 @@ function cellOfInstant(microseconds: bigint): Cell {
   const below = String(microseconds - floorDivide(microseconds, 1_000_000n) * 1_000_000n).padStart(6, "0");
   const fraction = below.replace(/0+$/, "");
   const seconds = day.slice(0, -5);
-  const shown = fraction.slice(0, 3).replace(/0+$/, ""); // milliseconds; the title has the rest
+  const milliseconds = below.slice(0, 3); // all three digits or none; the title has the rest
   return {
-    text: seconds.replace("T", " ") + (shown === "" ? "" : `.${shown}`),
+    text: seconds.replace("T", " ") + (milliseconds === "000" ? "" : `.${milliseconds}`),
     title: `${seconds}${fraction === "" ? "" : `.${fraction}`}+00:00`,
     dim: false,
   };

@@ -21,7 +21,7 @@ const WORDINGS: Record<Standing, Wording> = {
   closed: { sign: "◌", words: "not live" },
 };
 
-const STALE = "The kernel restarted or is gone: last rows. Run the cell again.";
+const STALE = "The kernel restarted or is gone; these are its last rows. Run the cell again.";
 
 /** `ended` and the kernel's silence outweigh an error of the last run. */
 export function standingOf(state: TableState | null, status: Status): Standing {
