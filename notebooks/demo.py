@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 OUT = HERE.parent / "build/demo"
 
 TITLES = {
-    "loaded": "Loaded: documents in each table",
+    "loaded": "Loaded: what the workspace holds",
     "before": "A live query, before the commit",
     "before-sql": "Live SQL, before the commit",
     "commit": "A cell commits",

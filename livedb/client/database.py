@@ -60,9 +60,15 @@ class Faces(Protocol):
         self, backend: Backend, text: str, params: Params, title: str
     ) -> Handle[Any]: ...
 
+    def table_handle(self, backend: Backend, name: str) -> Handle[Any]: ...
+
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
 
     def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
+
+    def overview(self, database: Database) -> dict[str, str]: ...
+
+    def table_rows(self, database: Database, name: str) -> dict[str, str]: ...
 
 
 class _Options(NamedTuple):
@@ -317,7 +323,7 @@ class Database:
 
     def live_table(self, name: str) -> Handle[Any]:
         """A handle that follows a whole table."""
-        return self.live_sql(whole_table_sql(name), title=name)
+        return self._faces.table_handle(self.backend, name)
 
     def live_function(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Handle[Any]:
         """A handle that follows a query with checked arguments."""
@@ -407,6 +413,13 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return self._faces.overview(self)
+
+    def table_rows(self, name: str) -> dict[str, str]:
+        """What a notebook displays of a table: the mime types and their texts."""
+        return self._faces.table_rows(self, name)
 
     def __repr__(self) -> str:
         try:

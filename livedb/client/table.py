@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from livedb.errors import ClosedError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.index_range import IndexRangeBuilder
@@ -217,12 +218,24 @@ class Table(TableQuery, FrameMixin):
     def _snapshot(self) -> tuple[pa.Table, int]:
         return self._database.backend.sql(whole_table_sql(self.name), None)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        try:
+            is_there = self.schema is not None
+            self._database.backend.require_open()
+        except ClosedError:
+            is_there = False
+        return self._database.table_rows(self.name) if is_there else {"text/plain": repr(self)}
+
     def __repr__(self) -> str:
+        try:
+            self._database.backend.require_open()
+        except ClosedError:
+            return f"db[{self.name!r}] (its workspace is closed)"
         schema = self.schema
         if schema is None:
             return f"db[{self.name!r}] (no such table yet; the first insert creates it)"
-        fields = ", ".join(schema.fields) or "any fields"
-        return f"db[{self.name!r}]: {self.count():,} documents of {fields}"
+        fields, count = ", ".join(schema.fields) or "any fields", self.count()
+        return f"db[{self.name!r}]: {count:,} document{'' if count == 1 else 's'} of {fields}"
 
 
 def whole_table_sql(name: str) -> str:

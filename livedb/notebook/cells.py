@@ -176,7 +176,7 @@ class CellText(NamedTuple):
 def text_of_cell(value: Any, kind: Kind) -> CellText:
     """How a value as Arrow's `to_pylist` gives it is drawn, exactly as the page draws it."""
     if value is None:
-        return CellText("∅", "null", dim=True)
+        return CellText("null", dim=True)
     match kind:
         case "float":
             return _text_of_float(value)
@@ -227,7 +227,8 @@ def _text_of_instant(value: datetime | float) -> CellText:
         seconds = value.replace(microsecond=0, tzinfo=None).isoformat()
         fraction = f"{value.microsecond:06}".rstrip("0")
         title = _with_fraction(seconds, fraction) + ("+00:00" if value.tzinfo else "")
-        return CellText(_with_fraction(seconds.replace("T", " "), fraction[:3].rstrip("0")), title)
+        milliseconds = f"{value.microsecond // 1000:03}" if value.microsecond >= 1000 else ""
+        return CellText(_with_fraction(seconds.replace("T", " "), milliseconds), title)
     microseconds = _microseconds_of_ms(value)
     if microseconds is None:
         return text_of_cell(None, "datetime")

@@ -114,8 +114,10 @@ class TableFeed:
         """Answer a view's request for rows, and follow that window from now on."""
         with self._lock:
             state = self.source.current()
-            start, stop = _clipped(start, stop, state.row_count)
-            window = state.window(start, stop)
+            start = _clipped(start, stop, state.row_count)[0]
+            # Rows that are yet to come are followed too.
+            stop = max(start, min(stop, start + WINDOW_ROWS_MAX))
+            window = state.window(*_clipped(start, stop, state.row_count))
             self._views.pop(view, None)
             columns = columns_of(window.schema, state.fields)
             keys = _keys_of(window, state.key)
@@ -223,6 +225,7 @@ def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, A
         "row_count": state.row_count,
         "columns": [[cut(name), kind] for name, kind in columns],
         "error": None if state.error is None else cut(state.error),
+        "ended": state.ended,
         "shape": state.shape,
     }
 

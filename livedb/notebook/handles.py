@@ -17,11 +17,13 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
+from livedb.client.table import whole_table_sql
 from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
+
+SHOWN_ROWS_MAX = 50
+"""Rows read to display a table that is not followed."""
 
 logger = logging.getLogger("livedb")
 
@@ -100,9 +105,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         follow: Callable[[OnChange], Subscription],
         *,
         title: str | None = None,
+        table: str | None = None,
     ) -> None:
         super().__init__()
         self._backend = backend
+        self._table = table
+        """The table whose rows these are, when they are all of it."""
         self._shown: LiveState | None = None
         self._shown_number = 0
         self._lock = threading.RLock()
@@ -117,7 +125,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Each wakes one `aio()`."""
         self._ended = threading.Event()
         """Nothing will change any more: this handle or its workspace was closed."""
-        self._widget: LiveTable | None = None
+        self._why_ended: str | None = None
+        self._widgets: tuple[LiveTable, ...] = ()
+        """Its tables on screen: its own, and those of handles that it replaced."""
         self._made: tuple[LiveState | None, pa.Table] | None = None
         self._known_fields: tuple[LiveState | None, Mapping[str, FieldType] | None] | None = None
         mine = weakref.ref(self)
@@ -129,7 +139,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if handle is None:
                 return
             if notice is None:
-                handle._end()
+                handle._end("The workspace is closed; these are its last rows.")
             else:
                 handle._hear(notice)
 
@@ -213,8 +223,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         if self._waiting:  # whoever comes after this look finds the new state itself
             with self._changed:
                 self._changed.notify_all()
-        if self._widget is not None:
-            self._widget.notify(_row_change(notice))
+        for widget in self._widgets:
+            widget.notify(_row_change(notice))
         for wake in self._wakes:
             wake()
         for observer in self._observers:
@@ -315,16 +325,26 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def close(self) -> None:
         """Stop following. The last value stays readable."""
         self._closing()
-        widget, self._widget = self._widget, None
-        if widget is not None:
-            widget.close()
-        self._end()
+        self._end("This handle is closed; these are its last rows.")
+        self.close_widget()
 
-    def _end(self) -> None:
-        """Let everybody who waits for a change go."""
+    def hand_over(self, successor: Handle[Any]) -> None:
+        """Close, and let `successor` have the views that pages have open of this handle."""
+        open_views = tuple(widget for widget in self._widgets if widget.view_count)
+        self._widgets = tuple(widget for widget in self._widgets if not widget.view_count)
+        successor._widgets += open_views
+        for widget in open_views:
+            widget.follow(successor)
+        self.close()
+
+    def _end(self, why: str) -> None:
+        """Let everybody who waits for a change go, and tell the pages."""
+        self._why_ended = self._why_ended or why
         with self._changed:
             self._ended.set()
             self._changed.notify_all()
+        for widget in self._widgets:
+            widget.notify(RowChange(number=self._shown_number))
         for wake in self._wakes:
             wake()
 
@@ -362,7 +382,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         definition = self._subscription.definition()
         if definition is None:
-            return None
+            entry = None if self._table is None else self._backend.catalog().get(self._table)
+            return None if entry is None else fields_of(entry.definition)
         returns = definition.signature.returns
         return self._fields_of_table() if returns is None else fields_of(returns)
 
@@ -392,6 +413,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         with self._lock:
             state, number = self._shown, self._shown_number
         error = None if state is None or state.error is None else _error_text(state.error)
+        return replace(self._row_state(state, number, error), ended=self._why_ended)
+
+    def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
             return state_of_value(None, number=number, error=error)
         if not isinstance(state.result, TableResult):
@@ -404,29 +428,35 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     @property
     def widget(self) -> LiveTable:
         """The table on screen; made when it is first asked for."""
-        if self._widget is None:
+        if not self._widgets:
             from livedb.notebook.widgets import LiveTable
 
-            self._widget = LiveTable(self)
-        return self._widget
+            self._widgets = (LiveTable(self),)
+        return self._widgets[0]
 
     @property
     def view_count(self) -> int:
         """Views of it that are open on some page."""
-        return 0 if self._widget is None else self._widget.view_count
+        return sum(widget.view_count for widget in self._widgets)
 
     def close_widget(self) -> None:
-        """Drop the table on screen, which holds this handle; the next display makes another."""
-        widget, self._widget = self._widget, None
-        if widget is not None:
-            widget.close()
+        """Drop its tables on screen, which hold this handle; the next display makes another."""
+        widgets, self._widgets = self._widgets, ()
+        for widget in widgets:
+            widget.close(**({"ended": self._why_ended} if self._why_ended else {}))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self._ended.is_set() and not self._widgets:
+            return _static_bundle(self.title, self.current())
         return self.widget._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"at commit {self._shown_number}"
-        return f"<live {self.title} {state}>"
+        """The rows, as a plain REPL shows them; inside a query or mutation only what it follows."""
+        if is_running():
+            return f"<live {self.title}>"
+        from livedb.notebook.display import text_of_table
+
+        return text_of_table(self.title, self.current())
 
     def __reduce__(self) -> Any:
         raise TypeError("A live handle cannot be pickled; take its .value or .to_arrow()")
@@ -471,18 +501,19 @@ class SqlResult(FrameMixin):
         return " ".join(self._text.split())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from livedb.notebook.display import html_of_table, text_of_table
-
-        state = self.current()
-        return {
-            "text/html": html_of_table(self.title, state),
-            "text/plain": text_of_table(self.title, state),
-        }
+        return _static_bundle(self.title, self.current())
 
     def __repr__(self) -> str:
         from livedb.notebook.display import text_of_table
 
         return text_of_table(self.title, self.current())
+
+
+def _static_bundle(title: str, state: RowState) -> dict[str, str]:
+    """What is displayed of rows that will not change."""
+    from livedb.notebook.display import html_of_table, text_of_table
+
+    return {"text/html": html_of_table(title, state), "text/plain": text_of_table(title, state)}
 
 
 def open_handles() -> list[Handle[Any]]:
@@ -509,6 +540,30 @@ class NotebookFaces:
 
     def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]:
         return Handle(backend, lambda hear: backend.follow_sql(text, params, hear), title=title)
+
+    def table_handle(self, backend: Backend, name: str) -> Handle[Any]:
+        text = whole_table_sql(name)
+        return Handle(
+            backend, lambda hear: backend.follow_sql(text, None, hear), title=name, table=name
+        )
+
+    def overview(self, database: Database) -> dict[str, str]:
+        from livedb.notebook.overview import overview_of
+
+        mine = [handle for handle in open_handles() if handle._backend is database.backend]
+        return overview_of(database, mine)
+
+    def table_rows(self, database: Database, name: str) -> dict[str, str]:
+        """What is displayed of a table: its first rows, without reading the others."""
+        whole = whole_table_sql(name)
+        counted = f"(select count(*) from ({whole}))"  # noqa: S608  # quoted
+        text = f"select {counted} as _count, * from ({whole} limit {SHOWN_ROWS_MAX})"  # noqa: S608
+        rows, number = database.backend.sql(text, None)
+        shown = rows.remove_column(0)
+        fields = fields_of(database[name].schema)
+        state = _row_state(shown, fields, number, None)
+        count = rows.column(0)[0].as_py() if rows.num_rows else 0
+        return _static_bundle(name, replace(state, row_count=count))
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult:
         return SqlResult(database, text, params)

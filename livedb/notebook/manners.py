@@ -4,9 +4,10 @@ Installed on the IPython shell when a workspace is opened in one; a script has n
 this. After each cell:
 
 *   a handle whose variable now holds another handle is closed: running `h = q.live()` again leaves
-    one live query, not two;
-*   a handle that no variable holds leaves IPython's output history (`Out[5]`, `_5`, `_`) once no
-    view of it is open. If nothing else of the user's holds it, a list for example, that drops it;
+    one live query, not two. Views of it elsewhere in the notebook show the new handle from then on;
+*   a handle that no variable holds leaves IPython's output history (`Out[5]`, `_5`, `_`) and its
+    table is closed once no view of it is open. If nothing else of the user's holds it, a list for
+    example, that drops it;
 *   a query is run again when a helper function or another global that its code names was rebound:
     to its live results that is a redefinition.
 """
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Backend
 from livedb.clock import Clock, SystemClock
-from livedb.notebook.handles import Handle
+from livedb.notebook.handles import Handle, open_handles
 
 if TYPE_CHECKING:
     from livedb.client.local import LocalBackend
@@ -67,10 +68,10 @@ class Manners:
         }
         kept = set(map(id, now.values()))
         for name, reference in self._bound.items():
-            before = reference()
-            is_replaced = name in now and now[name] is not before
-            if before is not None and is_replaced and id(before) not in kept:
-                before.close()
+            before, successor = reference(), now.get(name)
+            if before is None or successor is None or id(before) in kept:
+                continue
+            before.hand_over(successor)
         self._bound = {name: weakref.ref(handle) for name, handle in now.items()}
 
     def _forget_unseen(self, names: Mapping[str, Any]) -> None:
@@ -80,8 +81,8 @@ class Manners:
             if isinstance(value, Handle) and not _is_history(name)
         }
         now_s = self._clock.monotonic_s()
-        for handle in _handles_in_history(names):
-            if id(handle) in named or handle.is_closed or handle.view_count:
+        for handle in open_handles():
+            if id(handle) in named or handle.view_count:
                 self._unseen_since.pop(handle, None)
             elif now_s - self._unseen_since.setdefault(handle, now_s) >= UNSEEN_S_MAX:
                 self._forget(handle)
@@ -126,12 +127,6 @@ def _local(backend: Any) -> LocalBackend:
 
 def _is_history(name: str) -> bool:
     return name in _HISTORY_NAMES or (name.startswith("_") and name[1:].isdigit())
-
-
-def _handles_in_history(names: Mapping[str, Any]) -> list[Handle[Any]]:
-    history = names.get("_oh")
-    values = list(history.values()) if isinstance(history, dict) else []
-    return list({id(value): value for value in values if isinstance(value, Handle)}.values())
 
 
 def _names_of(code: CodeType) -> Iterator[str]:

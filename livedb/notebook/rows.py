@@ -34,6 +34,7 @@ class RowState:
         window: `window(start, stop)` -> the rows [start, stop) in result order, columns in `fields`
             order; cheap, callable from any thread, the same rows for as long as this state lives.
         shape: how to draw it.
+        ended: why it follows nothing any more; None while it is live.
     """
 
     number: int
@@ -43,6 +44,7 @@ class RowState:
     key: str | None
     window: Callable[[int, int], pa.Table]
     shape: Shape = "rows"
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

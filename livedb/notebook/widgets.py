@@ -22,6 +22,7 @@ import traitlets
 from livedb.clock import Clock, SystemClock
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
 from livedb.notebook.feed import Message, TableFeed, first_page_of
+from livedb.notebook.hosts import draws_only_widget_views, let_pages_choose_the_subshell
 from livedb.notebook.publisher import Publisher, kernel_publisher
 from livedb.notebook.rows import RowChange, RowSource, RowState, state_of_value
 
@@ -68,7 +69,7 @@ class LiveTable(anywidget.AnyWidget):
             address=self._clock.random_bytes(8).hex(),
             first_page=first_page_of(self.source, STATIC_ROWS_MAX),
         )
-        _let_pages_choose_the_subshell(self.comm)
+        let_pages_choose_the_subshell(self.comm)
         self.on_msg(self._receive)
         self._publisher.join(self)
 
@@ -94,25 +95,31 @@ class LiveTable(anywidget.AnyWidget):
             self._latest_s = self._latest_s or now_s + FIRST_PAGE_DELAY_S_MAX
         self._publisher.publish(self.address)
 
-    def close(self) -> None:
-        """Stop following; pages keep the last rows and say that they are no longer live."""
+    def follow(self, source: RowSource) -> None:
+        """Show another result from now on, in the views that are open."""
+        self._feed.source = source
+        self.notify(RowChange(number=source.current().number))
+
+    def close(self, *, ended: str = "This table was closed.") -> None:
+        """Stop following; pages keep the rows they hold and say why they are no longer live."""
         if self.comm is not None:
             self._publisher.leave(self.address)
-            self.send({"kind": "closed"})
+            self.send({"kind": "closed", "ended": ended})
         super().close()
         # A widget is a cycle of references: until it is collected it must not hold its source.
         self._feed.source = _NoSource(self.source.title)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The live view, and for hosts or files without a kernel the rows as HTML and text."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
+        """The rows as HTML, which a page with a kernel replaces by the live table, and as text."""
+        bundle = super()._repr_mimebundle_(**kwargs) if draws_only_widget_views() else None
+        data, metadata = bundle or ({}, {})
         title, state = self.source.title, self.source.current()
         data["text/plain"] = text_of_table(title, state)
-        data["text/html"] = html_of_table(title, state)
+        data["text/html"] = html_of_table(title, state, address=self.address)
         return data, metadata
+
+    def __repr__(self) -> str:
+        return f"<table on screen of {self.source.title}>"
 
     # What the publisher calls (publisher.Member).
 
@@ -213,14 +220,3 @@ class _Request:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"a page's message must have a whole number in {name!r}")
         return value
-
-
-def _let_pages_choose_the_subshell(comm: Any) -> None:
-    """Have ipykernel deliver a page's messages to the subshell that the page named.
-
-    ipykernel 7.4 delivers them instead to whichever shell last *sent* on this comm. For a table
-    made in a cell that is the main shell, so that scrolling would wait until the running cell
-    ends. It skips that when the comm has no such route. Comms of other hosts have none.
-    """
-    if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = None  # noqa: SLF001 - there is no public way

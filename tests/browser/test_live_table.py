@@ -71,13 +71,17 @@ def test_a_table_is_drawn_and_follows_cell_by_cell(open_notebook):
     assert page.page.evaluate("window.pwned") is None
 
 
-def test_updates_arrive_while_a_cell_is_running(open_notebook):
+def test_updates_arrive_while_a_cell_is_running(open_notebook, lab):
     busy = """\
-for turn in range(1, 41):
+import itertools, pathlib
+for turn in itertools.count(1):
     source.commit({key(0): {'delay': turn}})
-    time.sleep(0.1)
+    time.sleep(0.05)
+    if pathlib.Path("enough").exists():
+        break
 """
-    page = open_notebook("busy", SETUP, "source, table = make(100_000)\ntable", busy, "'done'")
+    (lab.root / "enough").unlink(missing_ok=True)
+    page = open_notebook("busy", SETUP, "source, table = make(10_000)\ntable", busy, "'done'")
     page.command("notebook:move-cursor-up")
     page.page.evaluate(
         """() => {
@@ -92,18 +96,19 @@ for turn in range(1, 41):
         "() => { window.running = window.jupyterapp.commands.execute('notebook:run-all-cells') }"
     )
     output = page.output(1)
-    expect(rows_of(output)).to_have_count(15, timeout=20_000)
+    expect(rows_of(output)).to_have_count(15)
     delay = rows_of(output).first.locator("td").nth(3)
-    expect(delay).to_have_text(re.compile("^1[0-9]$"), timeout=20_000)
+    expect(delay).to_have_text(re.compile("^[1-9][0-9]+$"))
     # The page's own requests are answered beside the running cell.
-    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 50_000 * 26 }")
-    expect(rows_of(output).first).to_contain_text("050000")
+    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 5_000 * 26 }")
+    expect(rows_of(output).first).to_contain_text("005000")
     assert page.page.evaluate("window.running.done") is None
-    expect(page.output(3)).not_to_contain_text("done", timeout=1)
     output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 0 }")
-    expect(delay).to_have_text("40", timeout=60_000)
+    page.page.wait_for_function("window.seen.size > 15")
+    assert page.output(3).inner_text() == ""
+    (lab.root / "enough").touch()
     expect(page.output(3)).to_contain_text("done")
-    assert len(page.page.evaluate("[...window.seen]")) > 15
+    expect(delay).to_have_text(page.value("turn"))
 
 
 def test_an_update_keeps_scroll_position_selection_and_focus(open_notebook):
@@ -118,7 +123,7 @@ def test_an_update_keeps_scroll_position_selection_and_focus(open_notebook):
     page.execute("source.put_first('jhfirst', {'city': 'Above'})")
     expect(output.locator(".livedb-footer")).to_contain_text("1,001 rows")
     page.execute("source.commit({key(402): {'city': 'Changed'}, key(10): None, key(11): None})")
-    expect(output.locator("tbody")).to_contain_text("Changed")
+    expect(output.locator(".livedb tbody")).to_contain_text("Changed")
     after = row.bounding_box()
     assert before is not None
     assert after is not None
@@ -175,7 +180,9 @@ LiveTable(Huge(title="a hundred million"))
     top = first_index(page.output(1))
     scroller.hover()
     page.page.mouse.wheel(0, 130)  # a notch moves a few rows, however many there are
-    page.page.wait_for_timeout(500)
+    page.page.wait_for_function(
+        "top => document.querySelector('.livedb tbody tr').ariaRowIndex != top + 2", arg=top
+    )
     assert 1 <= first_index(page.output(1)) - top <= 10
 
 
@@ -184,23 +191,20 @@ def test_a_dropped_message_is_repaired(open_notebook):
     page.run_all()
     rows = rows_of(page.output(1))
     expect(rows).to_have_count(15)
-    page.execute(
-        "send = table.send\n"
-        "table.send = lambda content, buffers=None: None\n"
-        "source.commit({key(0): {'city': 'Lost'}})\n"
-        "time.sleep(0.3)\n"
-        "table.send = send\n"
-        "source.commit({key(1): {'city': 'Seen'}})"
-    )
+    page.execute("""\
+def lose(changes):
+    lost = threading.Event()
+    send = table.send
+    table.send = lambda content, buffers=None: lost.set()
+    source.commit(changes)
+    assert lost.wait(60)
+    table.send = send
+""")
+    page.execute("lose({key(0): {'city': 'Lost'}})\nsource.commit({key(1): {'city': 'Seen'}})")
     expect(rows.nth(1)).to_contain_text("Seen")
     expect(rows.nth(0)).to_contain_text("Lost")
-    page.execute(
-        "table.send = lambda content, buffers=None: None\n"
-        "source.commit({key(2): {'city': 'Last'}})\n"
-        "time.sleep(0.3)\n"
-        "table.send = send\n"
-    )
-    expect(rows.nth(2)).to_contain_text("Last", timeout=8_000)  # by the next sign of life
+    page.execute("lose({key(2): {'city': 'Last'}})")
+    expect(rows.nth(2)).to_contain_text("Last")  # by the next sign of life
 
 
 def test_all_tables_of_a_page_travel_in_one_message(open_notebook):
@@ -251,7 +255,7 @@ def test_a_restarted_kernel_shows_as_stale_until_the_cell_runs_again(open_notebo
     for number in (1, 2):
         expect(rows_of(page.output(number))).to_have_count(15)
     page.restart_kernel()
-    expect(page.output(1).locator(".livedb-advice")).to_contain_text("run the cell again")
+    expect(page.output(1).locator(".livedb-advice")).to_contain_text("Run the cell again")
     expect(page.output(2).locator(".livedb")).to_have_attribute("data-state", "stale")
     expect(rows_of(page.output(1))).to_have_count(15)
     page.cell(1).scroll_into_view_if_needed()
@@ -265,7 +269,7 @@ def test_a_reloaded_page_shows_the_present_state(open_notebook):
     page = open_notebook("reload", SETUP, "source, table = make(50)\ntable")
     page.run_all()
     expect(rows_of(page.output(1))).to_have_count(15)
-    page.command("docmanager:save")
+    page.save()
     page.execute("source.commit({key(0): {'city': 'Present'}})")
     page.reload()
     expect(rows_of(page.output(1)).first).to_contain_text("Present")
@@ -273,19 +277,54 @@ def test_a_reloaded_page_shows_the_present_state(open_notebook):
     expect(rows_of(page.output(1)).first).to_contain_text("Newer")
 
 
+def test_a_notebook_opened_with_another_kernel_shows_its_stored_rows(open_notebook):
+    """Where a widget view would say "model not found"."""
+    page = open_notebook("reopened", SETUP, "source, table = make(80)\ntable")
+    page.run_all()
+    output = page.output(1)
+    expect(rows_of(output)).to_have_count(15)
+    page.save()
+    page.restart_kernel()
+    page.reload()
+    expect(output.locator(".livedb-stored")).to_contain_text("first 50 of 80 rows")
+    expect(output).to_contain_text("Nairobi")
+    expect(output).not_to_contain_text("not found")
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("reopened")
+    page.run_all()
+    expect(output.locator(".livedb")).to_have_attribute("data-state", "live")
+    expect(output.locator(".livedb-stored")).to_be_hidden()
+
+
+def test_the_stored_rows_take_as_much_room_as_the_live_ones(open_notebook):
+    page = open_notebook("room", SETUP, "source, table = make(80)\ntable", "make(3)[1]")
+    page.run_all()
+    for number in (1, 2):
+        output = page.output(number)
+        expect(output.locator(".livedb")).to_have_attribute("data-state", "live")
+        live, stored = output.evaluate(
+            """output => {
+                const height = selector => output.querySelector(selector).offsetHeight;
+                const live = height('.livedb');
+                output.querySelector('.livedb-stored').hidden = false;
+                return [live, height('.livedb-stored')];
+            }"""
+        )
+        assert abs(live - stored) <= 16, "a scrollbar may come or go, the page must not jump"
+
+
 def test_without_a_kernel_the_stored_rows_are_there(open_notebook, lab):
     page = open_notebook("stored", SETUP, "source, table = make(80)\ntable")
     page.run_all()
     expect(rows_of(page.output(1))).to_have_count(15)
-    page.command("docmanager:save")
-    page.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page.save()
     page.command("kernelmenu:shutdown")
     path = lab.root / "stored.ipynb"
     stored = nbformat.read(path, as_version=4)
     stored.metadata["kernelspec"] = {"name": "elsewhere", "display_name": "A kernel not here"}
     nbformat.write(stored, path)
     page.page.reload()
-    expect(page.output(1)).to_contain_text("Nairobi", timeout=20_000)
+    expect(page.output(1)).to_contain_text("Nairobi")
     expect(page.output(1)).to_contain_text("first 50 of 80 rows")
     assert page.page.evaluate("window.pwned") is None
     page.page.keyboard.press("Escape")  # JupyterLab asks for another kernel

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 import livedb
-from livedb import UNSET
+from livedb import UNSET, QueryContext
 from livedb.errors import (
     InvalidIdError,
     InvalidValueError,
@@ -102,7 +104,13 @@ def test_representations(memory):
         done: bool = False
 
     memory["tasks"].insert({"title": "x"})
-    assert repr(memory["tasks"]) == "db['tasks']: 1 documents of title, done"
+    assert repr(memory["tasks"]) == "db['tasks']: 1 document of title, done"
+
+    @memory.query
+    def done(ctx: QueryContext, tasks: list[Task], how: Literal["a.b"] = "a.b") -> Task | None: ...
+
+    shown = "(tasks: list[Task], how: Literal['a.b'] = 'a.b') -> Task | None"
+    assert repr(done).replace('"', "'") == f"<query done{shown}>"
     narrowed = memory["tasks"].with_index("by_title", title="x").order("desc")
     assert repr(narrowed) == "db['tasks'].with_index('by_title', title='x').order('desc')"
     assert repr(memory) == "<livedb in memory at commit 2: tasks>"

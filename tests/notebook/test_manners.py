@@ -145,6 +145,42 @@ def test_running_a_live_cell_again_closes_the_replaced_handle(kernel):
     assert kernel.value("(kept[0].is_closed, h.is_closed, live_queries())") == "(True, False, 1)"
 
 
+def test_a_view_of_the_replaced_handle_shows_the_new_one(kernel):
+    kernel.run("add('a'); h = titles.live()")
+    kernel.run("widget = h.widget; kept = h")
+    kernel.open_view("widget")
+    kernel.run("del kept")
+    kernel.run("h = tasks.live()")
+    assert kernel.value("widget.source is h") == "True"
+    assert kernel.value("(h.view_count, live_queries())") == "(1, 1)"
+    kernel.run("h.close()")
+    assert kernel.value("widget.comm is None") == "True"
+
+
+def test_a_replaced_handle_that_nobody_sees_leaves_no_widget(kernel):
+    kernel.run("h = titles.live()")
+    kernel.run("widget = h.widget")
+    kernel.run("h = titles.live()")
+    assert kernel.value("(widget.comm is None, len(h._widgets))") == "(True, 0)"
+
+
+def test_a_table_of_a_closed_workspace_says_so(kernel):
+    kernel.run("other = livedb.open()\nother['t'].insert({'n': 1})\nh = other['t'].live()\nh")
+    kernel.run("other.close()")
+    assert "closed" in kernel.value("h.current().ended")
+    (output,) = kernel.run("h")
+    assert "The workspace is closed" in output["data"]["text/html"]
+    assert kernel.value("h").endswith("closed>")
+
+
+def test_a_handle_shown_and_held_by_nothing_but_its_table_is_dropped(kernel):
+    kernel.run("from IPython.display import display\ndisplay(titles.live())")
+    assert kernel.value("live_queries()") == "1"
+    kernel.run("manners.UNSEEN_S_MAX = 0.0")
+    kernel.run("import gc; gc.collect()")
+    assert kernel.value("live_queries()") == "0"
+
+
 def test_a_handle_with_a_second_name_is_not_replaced(kernel):
     kernel.run("h = other = titles.live()")
     kernel.run("h = tasks.live()")

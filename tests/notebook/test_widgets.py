@@ -177,9 +177,23 @@ def test_a_closed_table_says_so_and_ignores_further_changes(comm, made):
     table.close()
 
 
-def test_ipykernels_own_route_for_replies_is_switched_off(comm, made):
-    made()
-    assert comm._reply_subshell_for is None
+def test_a_table_that_follows_another_result_shows_it_in_the_views_that_are_open(comm, made):
+    _, table = made()
+    ask(comm)
+    table.follow(MemorySource([{"_id": "b", "n": 5}, {"_id": "c", "n": 6}], title="other()"))
+    batch = comm.wait_for("batch")
+    (entry,) = batch.entries
+    assert (entry["title"], entry["row_count"]) == ("other()", 2)
+    assert rows_in(batch.data_buffers[0]) == [{"0": "b", "1": 5}, {"0": "c", "1": 6}]
+
+
+def test_a_row_added_to_a_short_table_comes_with_the_update(comm, made):
+    source, _ = made()
+    ask(comm)
+    source.commit({"b": {"n": 2}})
+    batch = comm.wait_for("batch")
+    assert batch.entries[0]["views"][0]["runs"] == [(0, 1), (-1, 1)]
+    assert rows_in(batch.data_buffers[0]) == [{"0": "b", "1": 2}]
 
 
 def test_the_stored_first_page_follows_after_a_pause(comm, made):
@@ -204,12 +218,22 @@ def test_the_stored_first_page_follows_even_if_changes_never_pause(comm, made):
     assert rows_in(table.first_page["arrow"])[0]["1"] >= 18
 
 
-def test_the_mime_bundle_has_the_live_view_and_what_stands_in_for_it(comm, made):
+def test_an_output_has_the_rows_and_the_address_of_the_table_but_no_view_to_lose(comm, made):
+    """A widget view in an output says "model not found" once the kernel is another."""
     _, table = made([{"_id": "a", "n": "<script>"}])
     data, _ = table._repr_mimebundle_()
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == "comm"
+    assert set(data) == {"text/html", "text/plain"}
+    assert f"livedb-at-{table.address}" in data["text/html"]
     assert "&lt;script&gt;" in data["text/html"]
     assert "<script>" in data["text/plain"]
+
+
+def test_a_host_that_draws_only_widget_views_gets_one(comm, made, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/ana/a.ipynb-jvsc-1b9d6bcd")
+    _, table = made()
+    data, _ = table._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == "comm"
+    assert "text/html" in data
 
 
 def test_hostile_rows_travel(comm, made):

@@ -43,3 +43,33 @@ test("a whole window replaces any other", () => {
 test("a window may be empty", () => {
   expect(wholeWindow({ start: 0, rows: 0, keys: [], buffer: 0 }, columns, 1, [arrow([], [])]).rows).toEqual([]);
 });
+
+const SQL: Column[] = [{ name: "origin", kind: "text" }, { name: "flights", kind: "float" }];
+
+/** The names that rows without keys have after `before` became `after`. */
+function namesAfter(columns: Column[], before: [string[], number[]], after: [string[], number[]]): (string | undefined)[] {
+  const window = (sequence: number, [texts, values]: [string[], number[]]) =>
+    wholeWindow({ start: 0, rows: texts.length, keys: null, buffer: 0 }, columns, sequence, [arrow(texts, values)]);
+  const patch = { view: "v", start: 0, base: 0, rows: after[0].length, keys: null, buffer: 0, runs: null };
+  return applyPatch(window(0, before), patch, columns, 1, [arrow(...after)]).rows.map(({ key }) => key);
+}
+
+test("rows without keys are known by their words when they change places", () => {
+  const names = namesAfter(SQL, [["JFK", "EWR", "LGA"], [3, 2, 1]], [["EWR", "JFK", "LGA"], [2, 1, 1]]);
+  expect(names).toEqual(["#1", "#0", "#2"]);
+});
+
+test("a row that comes in below others that moved up is new", () => {
+  const names = namesAfter(SQL, [["a", "b", "c"], [3, 2, 1]], [["b", "c", "d"], [2, 1, 0]]);
+  expect(names.slice(0, 2)).toEqual(["#1", "#2"]);
+  expect(names[2]).toMatch(/^~/);
+});
+
+test("a row of numbers alone is known by its place", () => {
+  const numbers: Column[] = [{ name: "a", kind: "json" }, { name: "b", kind: "float" }];
+  expect(namesAfter(numbers, [["1"], [10]], [["2"], [20]])).toEqual(["#0"]);
+});
+
+test("rows that are equal keep names of their own", () => {
+  expect(namesAfter(SQL, [["a", "a"], [1, 1]], [["a", "a"], [1, 1]])).toEqual(["#0", "#1"]);
+});

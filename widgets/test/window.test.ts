@@ -52,7 +52,7 @@ test("dragging the scrollbar goes far among a hundred million", () => {
 });
 
 test("a window has a margin, and is kept until half of that is used up", () => {
-  const held = windowFor({ start: 100, stop: 115 }, 1_000, 30);
+  const held = windowFor({ start: 100, stop: 115 }, 30);
   expect(held).toEqual({ start: 70, stop: 145 });
   expect(isEnough(held, { start: 110, stop: 125 }, 1_000, 30)).toBe(true);
   expect(isEnough(held, { start: 120, stop: 135 }, 1_000, 30)).toBe(false);

@@ -4,6 +4,7 @@
 
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import { createStore, type Model, type Store } from "../model/store.js";
+import { keepInPlaces } from "../view/places.js";
 import { createTable } from "../view/table.js";
 import "./table.css";
 
@@ -11,7 +12,9 @@ export default () => {
   let store: Store | null = null;
   return {
     initialize({ model, signal }: InitializeProps): void {
-      store = createStore(model as unknown as Model, signal);
+      const made = createStore(model as unknown as Model, signal);
+      store = made;
+      keepInPlaces(String(model.get("address")), (root, end) => createTable(root, made, end), signal);
     },
     render({ el, signal }: RenderProps): void {
       if (store === null) throw new Error("livedb: a table was drawn before its model was made");

@@ -13,7 +13,7 @@ export interface Cell {
 
 export const NUMERIC: ReadonlySet<Kind> = new Set<Kind>(["integer", "float", "number"]);
 
-const NULL: Cell = { text: "∅", title: "null", dim: true };
+const NULL: Cell = { text: "null", title: "", dim: true };
 const EMPTY: Cell = { text: '""', title: "empty text", dim: true };
 const SHORT_ID_LENGTH = 12;
 const SHORT_FLOAT_LENGTH = 12;
@@ -42,6 +42,12 @@ function cellOfFloat(value: number): Cell {
 /** The shortest digits that are `value`; JavaScript's own, but with the sign of -0. */
 const digits = (value: number): string => (Object.is(value, -0) ? "-0" : String(value));
 
+/** Digits after a number's point; null where there is none to line up, as in 1e+300 or ∞. */
+export function fractionDigits(text: string): number | null {
+  const parts = /^-?\d+(?:\.(\d+))?$/.exec(text);
+  return parts === null ? null : (parts[1] ?? "").length;
+}
+
 function cellOfId(text: string): Cell {
   if (text.length <= SHORT_ID_LENGTH) return plain(visible(text));
   return { text: visible(`${text.slice(0, 3)}…${text.slice(-6)}`), title: text, dim: false };
@@ -54,9 +60,9 @@ function cellOfInstant(microseconds: bigint): Cell {
   const below = String(microseconds - floorDivide(microseconds, 1_000_000n) * 1_000_000n).padStart(6, "0");
   const fraction = below.replace(/0+$/, "");
   const seconds = day.slice(0, -5);
-  const shown = fraction.slice(0, 3).replace(/0+$/, ""); // milliseconds; the title has the rest
+  const milliseconds = below.slice(0, 3); // all three digits or none; the title has the rest
   return {
-    text: seconds.replace("T", " ") + (shown === "" ? "" : `.${shown}`),
+    text: seconds.replace("T", " ") + (milliseconds === "000" ? "" : `.${milliseconds}`),
     title: `${seconds}${fraction === "" ? "" : `.${fraction}`}+00:00`,
     dim: false,
   };

@@ -23,6 +23,8 @@ export interface TableState {
   /** Message of the last run if it failed; the rows are then the last good ones. */
   error: string | null;
   shape: Shape;
+  /** Why it follows nothing any more; null while it is live. */
+  ended: string | null;
 }
 
 /** The rows of one view's window, whole. */
@@ -56,7 +58,7 @@ export type Incoming =
   | { kind: "batch"; batch: number; entries: Entry[] }
   | { kind: "reply"; id: number; failed: string }
   | { kind: "reply"; id: number; failed: null; state: TableState; content: WindowContent }
-  | { kind: "closed" };
+  | { kind: "closed"; ended: string };
 
 export type Outgoing =
   | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number }
@@ -78,7 +80,7 @@ export function readIncoming(message: unknown): Incoming | null {
     case "reply":
       return readReply(fields);
     case "closed":
-      return { kind: "closed" };
+      return { kind: "closed", ended: text(fields, "ended") };
     default:
       return null;
   }
@@ -134,6 +136,7 @@ export function readState(value: unknown): TableState {
     rowCount: whole(fields, "row_count"),
     columns: list(fields, "columns").map(readColumn),
     error: typeof fields["error"] === "string" ? fields["error"] : null,
+    ended: typeof fields["ended"] === "string" ? fields["ended"] : null,
     shape: shape === "record" || shape === "value" ? shape : "rows",
   };
 }

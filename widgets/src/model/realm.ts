@@ -9,13 +9,16 @@ export type EntryListener = (entry: Entry, buffers: readonly DataView[]) => void
 interface Realm {
   id: string;
   tables: Map<string, Set<EntryListener>>;
+  /** Who wants to know that elements came or went. */
+  watchers: Set<() => void>;
+  observer: MutationObserver | null;
 }
 
-const REALM = Symbol.for("livedb.realm.1");
+const REALM = Symbol.for("livedb.realm.2");
 
 function realm(): Realm {
   const world = globalThis as { [REALM]?: Realm };
-  return (world[REALM] ??= { id: randomName(), tables: new Map() });
+  return (world[REALM] ??= { id: randomName(), tables: new Map(), watchers: new Set(), observer: null });
 }
 
 /** The name of this JavaScript world in messages to the kernel. */
@@ -39,6 +42,18 @@ export function deliver(entries: readonly Entry[], buffers: readonly DataView[])
       listener(entry, buffers.slice(entry.buffers));
     }
   }
+}
+
+/** Call `watcher` whenever elements came to the page or left it. One observer serves all tables. */
+export function onDocumentChange(watcher: () => void, signal: AbortSignal): void {
+  const world = realm();
+  world.watchers.add(watcher);
+  signal.addEventListener("abort", () => world.watchers.delete(watcher));
+  if (world.observer !== null || typeof MutationObserver === "undefined") return;
+  world.observer = new MutationObserver(() => {
+    for (const each of world.watchers) each();
+  });
+  world.observer.observe(document.body, { childList: true, subtree: true });
 }
 
 /** A short random name; crypto.randomUUID does not exist on plain http pages. */

@@ -2,11 +2,12 @@
 
 import { tableFromIPC } from "@uwdata/flechette";
 import { type Cell, cellOf } from "./cells.js";
-import type { Column, Patch, WindowContent } from "./messages.js";
+import type { Column, Kind, Patch, WindowContent } from "./messages.js";
 
 /** A row as drawn. Two states share the object of a row that did not change. */
 export interface Row {
-  key: string | null;
+  /** Its name on this page: the key that the kernel gives it, or one made here. */
+  key: string;
   cells: Cell[];
 }
 
@@ -28,13 +29,14 @@ export function decodeRows(
   columns: readonly Column[],
   keys: readonly string[] | null,
   count: number,
+  start = 0,
 ): Row[] {
   if (count === 0 || arrow === null) return [];
   const bytes = new Uint8Array(arrow.buffer, arrow.byteOffset, arrow.byteLength);
   const table = tableFromIPC(bytes, { useBigInt: true });
   const values = columns.map((_, at) => table.getChildAt(at));
   return Array.from({ length: count }, (_, row) => ({
-    key: keys?.[row] ?? null,
+    key: keys?.[row] ?? `#${start + row}`,
     cells: columns.map(({ kind }, at) => cellOf(values[at]?.at(row), kind)),
   }));
 }
@@ -47,8 +49,48 @@ export function wholeWindow(
   buffers: readonly DataView[],
 ): RowWindow {
   const arrow = content.buffer === null ? null : (buffers[content.buffer] ?? null);
-  return { start: content.start, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows) };
+  return { start: content.start, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, content.start) };
 }
+
+/** Kinds whose values say which row it is rather than how it stands. */
+const NAMING: ReadonlySet<Kind> = new Set<Kind>(["text", "id", "name", "datetime", "boolean"]);
+
+let namesMade = 0;
+
+/**
+ * `next` with the names of the rows of `old` that it holds too, where keys cannot tell, as in most SQL.
+ *
+ * A row is the same if all of it is, else if its words are, else if neither is found elsewhere and it
+ * stands in the same place. A guess wrong now and then costs a flash too many, never a wrong value.
+ */
+function named(next: RowWindow, old: RowWindow, columns: readonly Column[]): RowWindow {
+  if (next.start !== old.start) return next;
+  const names: (string | null)[] = next.rows.map(() => null);
+  const left = new Set(old.rows.keys());
+  const match = (textOf: (row: Row) => string | null): void => {
+    const places = new Map<string, number[]>();
+    for (const at of left) {
+      const text = textOf(old.rows[at] as Row);
+      if (text !== null) places.set(text, [...(places.get(text) ?? []), at]);
+    }
+    next.rows.forEach((row, at) => {
+      const text = names[at] === null ? textOf(row) : null;
+      const from = text === null ? undefined : places.get(text)?.shift();
+      if (from === undefined) return;
+      names[at] = old.rows[from]?.key ?? null;
+      left.delete(from);
+    });
+  };
+  match(({ cells }) => join(cells));
+  match(({ cells }) => join(cells.filter((_, at) => NAMING.has(columns[at]?.kind ?? "json"))) || null);
+  const rows = next.rows.map((row, at) => {
+    const inPlace = left.has(at) ? (old.rows[at]?.key ?? null) : null;
+    return { ...row, key: names[at] ?? inPlace ?? `~${(namesMade += 1)}` };
+  });
+  return { ...next, rows };
+}
+
+const join = (cells: readonly Cell[]): string => cells.map(({ text }) => text).join("\u0000");
 
 /** The next window after `old`. Throws GapError when the patch is not based on `old`. */
 export function applyPatch(
@@ -58,7 +100,10 @@ export function applyPatch(
   sequence: number,
   buffers: readonly DataView[],
 ): RowWindow {
-  if (patch.runs === null) return wholeWindow(patch, columns, sequence, buffers);
+  if (patch.runs === null) {
+    const next = wholeWindow(patch, columns, sequence, buffers);
+    return patch.keys === null ? named(next, old, columns) : next;
+  }
   if (patch.base !== old.sequence || patch.start !== old.start) {
     throw new GapError(`patch over ${patch.base} at ${patch.start}, window ${old.sequence} at ${old.start}`);
   }

@@ -32,6 +32,7 @@ export interface Model {
 /**
  * live: what is shown is the newest state heard of. waiting: the kernel has not answered yet.
  * saved: rows stored in the notebook, no kernel heard so far. stale: the kernel is gone.
+ * closed: the model is closed; only the rows at hand are left.
  */
 export type Status = "live" | "waiting" | "saved" | "stale" | "closed";
 
@@ -165,8 +166,13 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     } else if (incoming?.kind === "reply") {
       receiveReply(incoming, buffers);
     } else if (incoming?.kind === "closed") {
-      setStatus("closed");
+      close(incoming.ended);
     }
+  };
+
+  const close = (ended: string): void => {
+    if (state !== null) state = { ...state, ended: state.ended ?? ended };
+    setStatus("closed");
   };
 
   const tick = (): void => {
@@ -208,6 +214,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   model.on("comm_live_update", lostKernel); // JupyterLab says so at once when a kernel restarts
   listen(String(model.get("address")), receiveEntry, signal);
   signal.addEventListener("abort", () => {
+    close("This table was closed.");
     clearInterval(timer);
     model.off("msg:custom", receive);
     model.off("comm_live_update", lostKernel);

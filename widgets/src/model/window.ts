@@ -66,10 +66,13 @@ export function firstRowShowing(row: number, firstRow: number, geometry: Geometr
   return row >= firstRow + whole ? clamp(last, 0, firstRowMax(geometry)) : firstRow;
 }
 
-/** Rows to hold for a visible range: as much again above and below, at least `margin` rows. */
-export function windowFor(visible: Range, rowCount: number, margin: number): Range {
+/**
+ * Rows to hold for a visible range: as much again above and below, at least `margin` rows. It may end
+ * beyond the last row: one that is added there comes with the update that adds it.
+ */
+export function windowFor(visible: Range, margin: number): Range {
   const more = Math.max(margin, visible.stop - visible.start);
-  return { start: Math.max(0, visible.start - more), stop: Math.min(rowCount, visible.stop + more) };
+  return { start: Math.max(0, visible.start - more), stop: visible.stop + more };
 }
 
 /** Whether `held` is enough for `visible`: it shows it, with half the margin left towards more rows. */

@@ -23,6 +23,8 @@ export interface Active {
 export interface Paint {
   lines: readonly Line[];
   columns: readonly Column[];
+  /** Room to the right of a number, so that the points of its column stand in line. */
+  paddingPx: (cell: Cell, column: number) => number;
   active: Active | null;
   /** Prefix of element ids, unique per view. */
   name: string;
@@ -88,7 +90,9 @@ function fillRow(one: Held, { at, row, identity }: Line, input: Paint, mayFlash:
     if (cell === undefined) return;
     setAttribute(cell, "id", `${input.name}-${at}-${index}`);
     cell.classList.toggle("livedb-active", isActive && active.column === index);
-    if (row === null || one.row !== row) fillCell(cell, index, column.kind, row?.cells[index] ?? null, mayFlash);
+    const content = row?.cells[index] ?? null;
+    if (row === null || one.row !== row) fillCell(cell, index, column.kind, content, mayFlash);
+    if (column.kind === "float" && content !== null) pad(cell, input.paddingPx(content, index));
   });
   one.row = row;
 }
@@ -104,6 +108,11 @@ function fillCell(element: HTMLTableCellElement, index: number, kind: Kind, cell
   target.textContent = text;
   element.title = title;
   if (mayFlash && cell !== null) flash([element], "changed");
+}
+
+function pad(element: HTMLTableCellElement, px: number): void {
+  const wanted = px === 0 ? "" : `${(12 + px).toFixed(1)}px`; // 12 px is a cell's own, as in table.css
+  if (element.style.paddingRight !== wanted) element.style.paddingRight = wanted;
 }
 
 function styleCell(element: HTMLTableCellElement, index: number, kind: Kind): void {

@@ -2,53 +2,78 @@
 
 import type { TableState } from "../model/messages.js";
 import type { Status } from "../model/store.js";
+import type { Range } from "../model/window.js";
+
+/** How a table stands, as its reader sees it. */
+export type Standing = Status | "failed";
 
 interface Wording {
   sign: string;
   words: string;
-  /** What to do about it; shown above the rows, "" when there is nothing to do. */
-  advice: string;
 }
 
-const WORDINGS: Record<Status, Wording> = {
-  live: { sign: "●", words: "live", advice: "" },
-  waiting: { sign: "◔", words: "waiting for the kernel", advice: "" },
-  saved: { sign: "○", words: "stored rows", advice: "" },
-  stale: { sign: "◌", words: "stale", advice: "The kernel was restarted or is gone. These are the last rows it sent; run the cell again." },
-  closed: { sign: "◌", words: "closed", advice: "This table was closed or replaced, so it no longer follows." },
+const WORDINGS: Record<Standing, Wording> = {
+  live: { sign: "●", words: "live" },
+  failed: { sign: "▲", words: "error, last good rows" },
+  waiting: { sign: "◔", words: "waiting for the kernel" },
+  saved: { sign: "○", words: "stored rows" },
+  stale: { sign: "◌", words: "stale" },
+  closed: { sign: "◌", words: "not live" },
 };
 
-export interface Footer {
-  element: HTMLElement;
-  update: (state: TableState | null, status: Status) => void;
+const STALE = "The kernel restarted or is gone; these are its last rows. Run the cell again.";
+
+/** `ended` and the kernel's silence outweigh an error of the last run. */
+export function standingOf(state: TableState | null, status: Status): Standing {
+  if (status === "closed" || state?.ended != null) return "closed";
+  return status === "live" && state?.error != null ? "failed" : status;
 }
 
 /** What a reader should know before trusting the rows; "" when all is well. */
-export function adviceFor(status: Status): string {
-  return WORDINGS[status].advice;
+export function adviceFor(state: TableState | null, status: Status): string {
+  if (standingOf(state, status) === "closed") return state?.ended ?? "This table was closed.";
+  return status === "stale" ? STALE : "";
+}
+
+export interface Extent {
+  /** Rows on screen. */
+  shown: Range;
+  /** Whether there are more columns than fit. */
+  isWide: boolean;
+}
+
+export interface Footer {
+  element: HTMLElement;
+  update: (state: TableState | null, standing: Standing, extent: Extent) => void;
 }
 
 export function createFooter(): Footer {
   const element = div("livedb-footer");
   const sign = element.appendChild(span("livedb-sign"));
   const words = element.appendChild(span("livedb-words"));
+  const columns = element.appendChild(span("livedb-columns"));
   const size = element.appendChild(span("livedb-size"));
   const commit = element.appendChild(span("livedb-commit"));
   sign.setAttribute("aria-hidden", "true");
   words.setAttribute("role", "status");
 
-  const update = (state: TableState | null, status: Status): void => {
-    const hasFailed = status === "live" && state !== null && state.error !== null;
-    const wording = hasFailed ? { sign: "▲", words: "error, last good rows" } : WORDINGS[status];
+  const update: Footer["update"] = (state, standing, { shown, isWide }) => {
+    const wording = WORDINGS[standing];
     setText(sign, wording.sign);
     setText(words, wording.words);
-    setText(size, state === null || state.shape !== "rows" ? "" : rowsText(state.rowCount));
+    setText(columns, state !== null && isWide ? `${grouped(state.columns.length)} columns` : "");
+    setText(size, state === null || state.shape !== "rows" ? "" : sizeText(state.rowCount, shown));
     setText(commit, state === null ? "" : `commit ${grouped(state.number)}`);
+    commit.title = standing === "live" ? "Exact at this commit; nothing that it reads has changed since." : "";
   };
   return { element, update };
 }
 
-export const rowsText = (count: number): string => `${grouped(count)} row${count === 1 ? "" : "s"}`;
+/** Which rows of how many, or just how many when all are in sight. */
+export function sizeText(count: number, { start, stop }: Range): string {
+  const rows = `${grouped(count)} row${count === 1 ? "" : "s"}`;
+  return stop - start >= count ? rows : `${grouped(start + 1)}–${grouped(stop)} of ${rows}`;
+}
 
 export const grouped = (count: number): string => count.toLocaleString("en-US");
 

@@ -5,8 +5,8 @@
 // scroll, and a scroll range of any height costs the page nothing. Everything is drawn from the
 // store's state, once per frame: a late, repeated or skipped message makes no difference.
 
-import { columnWidths, type Fonts } from "../model/columns.js";
-import { NUMERIC } from "../model/cells.js";
+import { type Fonts, type Layout, layOut, pointPaddingPx } from "../model/columns.js";
+import { type Cell, NUMERIC } from "../model/cells.js";
 import type { Column, TableState } from "../model/messages.js";
 import { realmId } from "../model/realm.js";
 import type { Row, RowWindow } from "../model/rows.js";
@@ -15,7 +15,7 @@ import {
   contentPx, firstRowAfter, firstRowShowing, type Geometry, isEnough, scrollTopOf, visibleRows, windowFor,
 } from "../model/window.js";
 import { type Active, createBody, type Line } from "./body.js";
-import { adviceFor, createFooter, div, setText } from "./footer.js";
+import { adviceFor, createFooter, div, setText, standingOf } from "./footer.js";
 
 const ROW_PX = 26;
 const HEAD_PX = 30;
@@ -30,8 +30,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const dom = buildDom(root);
   const body = createBody(dom.body);
   let columns: readonly Column[] = [];
-  let widths: number[] = [];
-  let widthsFor: RowWindow | null = null;
+  let layout: Layout = { widths: [], fractions: [] };
+  let laidOutFor: RowWindow | null = null;
   let firstRow = 0;
   let scrollTop = 0;
   let viewportPx = 0;
@@ -58,7 +58,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     isUpdate ||= before.sequence !== after.sequence;
     if (before.start !== after.start) return;
     const known = new Set(before.rows.map((row) => row.key));
-    if (what === "patch") for (const { key } of after.rows) if (key !== null && !known.has(key)) added.add(key);
+    if (what === "patch") for (const { key } of after.rows) if (!known.has(key)) added.add(key);
     if (firstRow > 0) firstRow += shiftOfTop(before, after);
   };
 
@@ -66,8 +66,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const now = new Map(after.rows.map((row, at) => [row.key, at]));
     const top = Math.floor(firstRow) - before.start;
     for (let at = Math.max(0, top); at < before.rows.length; at += 1) {
-      const key = before.rows[at]?.key ?? null;
-      const moved = key === null ? undefined : now.get(key);
+      const moved = now.get(before.rows[at]?.key ?? "");
       if (moved !== undefined) return moved - at;
     }
     return 0;
@@ -106,31 +105,46 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const state = store.state();
     drawSurroundings(state);
     if (state !== null) drawRows(state);
+    drawExtent(state);
     added = new Set();
     isUpdate = false;
   };
 
   const drawSurroundings = (state: TableState | null): void => {
     const status = store.status();
-    dom.footer.update(state, status);
     setText(dom.title, state?.title ?? "");
+    dom.title.title = state?.title ?? "";
     dom.title.hidden = !state?.title;
     dom.table.setAttribute("aria-label", state?.title || "live table");
-    setText(dom.advice, adviceFor(status));
+    setText(dom.advice, adviceFor(state, status));
     dom.advice.hidden = dom.advice.textContent === "";
     setText(dom.error, state?.error ?? "");
     dom.error.hidden = state === null || state.error === null;
-    root.dataset["state"] = status === "live" && state?.error != null ? "failed" : status;
+    root.dataset["state"] = standingOf(state, status);
     root.dataset["shape"] = state?.shape ?? "rows";
     root.dataset["number"] = String(state?.number ?? "");
   };
 
+  /** What the reader has not in sight: rows by their numbers, columns by a shade at the edge. */
+  const drawExtent = (state: TableState | null): void => {
+    const { scrollLeft, scrollWidth, clientWidth, offsetWidth } = dom.scroller;
+    const isWide = scrollWidth > clientWidth + 1;
+    root.classList.toggle("livedb-more-left", isWide && scrollLeft > 1);
+    root.classList.toggle("livedb-more-right", isWide && scrollLeft + clientWidth < scrollWidth - 1);
+    dom.frame.style.setProperty("--livedb-bar", `${offsetWidth - clientWidth}px`);
+    const whole = { ...geometry(), viewportPx: Math.floor(viewportPx / ROW_PX) * ROW_PX };
+    const { start, stop } = visibleRows(Math.round(firstRow), whole);
+    dom.footer.update(state, standingOf(state, store.status()), { shown: { start, stop }, isWide });
+  };
+
   const drawRows = (state: TableState): void => {
     if (!sameColumns(columns, state.columns)) drawHead(state);
-    if (view.window !== widthsFor) growWidths(state);
+    if (view.window !== laidOutFor) growColumns(state);
     sizeScroller(state);
     const shown = visibleRows(firstRow, geometry());
-    body.paint({ lines: lines(shown), columns, active, name, added, isUpdate });
+    const paddingPx = (cell: Cell, column: number): number =>
+      fonts === null ? 0 : pointPaddingPx(cell, layout.fractions[column] ?? 0, fonts);
+    body.paint({ lines: lines(shown), columns, paddingPx, active, name, added, isUpdate });
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
     dom.empty.hidden = state.rowCount > 0;
@@ -145,15 +159,17 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const drawHead = (state: TableState): void => {
     ({ columns } = state);
-    widths = [];
+    layout = { widths: [], fractions: [] };
+    laidOutFor = null;
     body.reset();
     dom.head.replaceChildren(...columns.map(headCell));
     dom.table.setAttribute("aria-colcount", String(columns.length));
   };
 
-  const growWidths = ({ shape }: TableState): void => {
-    widthsFor = view.window;
-    widths = columnWidths(columns, view.window?.rows ?? [], shape, widths, (fonts ??= measureFonts(root, dom.head)));
+  const growColumns = ({ shape }: TableState): void => {
+    laidOutFor = view.window;
+    layout = layOut(columns, view.window?.rows ?? [], shape, layout, (fonts ??= fontsOf(root, dom.head)));
+    const { widths } = layout;
     dom.widths.replaceChildren(...widths.map((width, at) => {
       const col = document.createElement("col");
       if (at < widths.length - 1) col.style.width = `${width}px`; // the last takes what is left
@@ -197,7 +213,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const isLive = window !== null && window.sequence >= 0;
     const held = request ?? (isLive ? { start: window.start, stop: window.start + window.rows.length } : null);
     if (held !== null && isEnough(held, shown, rowCount, MARGIN_ROWS)) return;
-    store.ask(view, windowFor(shown, Math.max(rowCount, MARGIN_ROWS), MARGIN_ROWS));
+    store.ask(view, windowFor(shown, MARGIN_ROWS));
   };
 
   const moveTo = (at: number, column: number): void => {
@@ -211,6 +227,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   };
 
   const showColumn = (column: number): void => {
+    const { widths } = layout;
     const left = widths.slice(0, column).reduce((sum, width) => sum + width, 0);
     const right = left + (widths[column] ?? 0);
     const { scroller } = dom;
@@ -259,7 +276,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const onScroll = (): void => {
     const before = scrollTop;
     ({ scrollTop } = dom.scroller);
-    if (scrollTop === before) return;
+    if (scrollTop === before) return schedule(); // sideways
     firstRow = firstRowAfter(firstRow, before, scrollTop, geometry());
     schedule();
   };
@@ -286,26 +303,24 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   schedule();
 }
 
-const SAMPLE = "0123456789:-. aeinorst aeinorst ACMTacdhlmpuw";
+/** Width of a character where there is no canvas to measure with. */
+const CHARACTER_PX = 7.2;
 
-/** Room for texts of wider letters than the sample's. */
-const ROOM = 1.1;
-
-/** How wide the host's fonts are; a guess where there is no canvas. */
-function measureFonts(root: HTMLElement, head: HTMLElement): Fonts {
+/** Measures texts in the host's fonts. */
+function fontsOf(root: HTMLElement, head: HTMLElement): Fonts {
   const pen = document.createElement("canvas").getContext?.("2d") ?? null;
-  const meanPx = (font: string, guess: number): number => {
-    if (pen === null) return guess;
+  const measureIn = (font: string) => (text: string): number => {
+    if (pen === null) return text.length * CHARACTER_PX;
     pen.font = font;
-    return (pen.measureText(SAMPLE).width / SAMPLE.length) * ROOM || guess;
+    return pen.measureText(text).width;
   };
-  const { fontFamily } = getComputedStyle(root);
-  const monospace = getComputedStyle(root).getPropertyValue("--livedb-mono") || "monospace";
-  const headStyle = getComputedStyle(head.firstElementChild ?? root);
+  const style = getComputedStyle(root);
+  const monospace = style.getPropertyValue("--livedb-mono") || "monospace";
+  const headSize = getComputedStyle(head.firstElementChild ?? root).fontSize || "12px";
   return {
-    plainPx: meanPx(`13px ${fontFamily}`, 7.1),
-    headPx: meanPx(`600 ${headStyle.fontSize || "12px"} ${fontFamily}`, 7.4),
-    monospacePx: meanPx(`12px ${monospace}`, 7.4),
+    plainPx: measureIn(`13px ${style.fontFamily}`),
+    headPx: measureIn(`600 ${headSize} ${style.fontFamily}`),
+    monospacePx: measureIn(`12px ${monospace}`),
   };
 }
 
@@ -332,7 +347,8 @@ function buildDom(root: HTMLElement) {
   const title = root.appendChild(div("livedb-title"));
   const error = root.appendChild(div("livedb-error"));
   const advice = root.appendChild(div("livedb-advice"));
-  const scroller = root.appendChild(div("livedb-scroller"));
+  const frame = root.appendChild(div("livedb-frame"));
+  const scroller = frame.appendChild(div("livedb-scroller"));
   const sizer = scroller.appendChild(div("livedb-sizer"));
   const pane = sizer.appendChild(div("livedb-pane"));
   const empty = root.appendChild(div("livedb-empty"));
@@ -352,5 +368,5 @@ function buildDom(root: HTMLElement) {
   table.tabIndex = 0;
   scroller.tabIndex = -1; // otherwise Chromium makes it a second stop of the Tab key
   table.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: arrow keys are ours while focused
-  return { title, error, advice, scroller, sizer, pane, empty, footer, table, widths, head, body };
+  return { title, error, advice, frame, scroller, sizer, pane, empty, footer, table, widths, head, body };
 }
