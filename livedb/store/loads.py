@@ -58,7 +58,7 @@ from livedb.store.load_columns import (
     nulls,
     plan_field,
 )
-from livedb.store.load_text import Piece, document_sql, needs_escapes
+from livedb.store.load_text import Piece, document_sql, has_odd_floats, needs_escapes
 from livedb.store.marks import absent_name, has_mark
 from livedb.store.packed import Bytes, packed_texts
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
@@ -454,6 +454,8 @@ class _Scan:
                 present=None if missing is None else self._put(pc.invert(missing)),
                 tagged=None if converted.tagged is None else self._put(converted.tagged),
                 needs_escapes=converted.kind == "string" and needs_escapes(converted.values),
+                has_nulls=converted.values.null_count > 0,
+                has_odd_floats=converted.kind == "float" and has_odd_floats(converted.values),
             )
         )
 
