@@ -339,6 +339,7 @@ class Database:
         tz: str | None = None,
         index: Any = None,
         format: Any = None,  # noqa: A002  # the word users know from pandas and DuckDB
+        null_values: str | Sequence[str] = (),
         ids: str = "new",
         progress: bool | None = None,
     ) -> LoadResult:
@@ -352,6 +353,7 @@ class Database:
             tz: the zone of naive datetimes, which are refused without it.
             index: "column" or "drop" for a named pandas index.
             format: "parquet", "csv" or "jsonl" when the path does not say.
+            null_values: what a CSV file writes for null besides nothing at all, such as "NA".
             ids: "new" ids for all rows, or "keep" those of an `_id` column.
             progress: show a progress bar; by default when the source is large.
 
@@ -369,7 +371,15 @@ class Database:
         check_table_name(name)
         known = self.backend.catalog().get(name)
         fields = fields_of(known.definition) if known is not None else None
-        opened = open_source(source, nan=nan, tz=tz, index=index, format=format, fields=fields)
+        opened = open_source(
+            source,
+            nan=nan,
+            tz=tz,
+            index=index,
+            format=format,
+            null_values=null_values,
+            fields=fields,
+        )
         with progress_of(name, opened.rows, wanted=progress) as report:
             rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)

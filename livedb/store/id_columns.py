@@ -152,7 +152,7 @@ def _decode_usual(rows: Bytes, positions: npt.NDArray[Any], found: DecodedIds) -
         data[:, byte::5] = (groups >> np.uint64(32 - 8 * byte) & np.uint64(255)).astype(np.uint8)
     high, low = data[:, 1], data[:, 0]
     is_id &= (low >= 0x80) & (high > 0) & (high < 0x80)
-    is_id &= (data[:, _BODY:].T == _checksums(data[:, :_BODY].T)).all(axis=0)
+    is_id &= (_checksums(data[:, :_BODY].T) == data[:, _BODY:].T).all(axis=0)
     numbers = (low & 0x7F).astype(np.uint64) | high.astype(np.uint64) << np.uint64(7)
     found.table_numbers[positions] = np.where(is_id, numbers, 0)
     found.internals[positions] = data[:, 2:_BODY]
