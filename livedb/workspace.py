@@ -87,6 +87,8 @@ _MAINTENANCE_S = 0.25
 _TRUNCATE_S = 60.0
 _VOLATILE_RETRY_WINDOW_S = 600.0
 """A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
+_LOAD_TRIES_MAX = 16
+"""Times a load is prepared: again if its table or the number of a new one changed meanwhile."""
 _KEPT_COMMITS_MAX = 50_000
 """Superseded commits kept readable at most, however young: memory has a bound."""
 
@@ -507,12 +509,29 @@ class Workspace:
 
         Raises:
             LoadError, ValidationError: something in the source does not fit; nothing was changed.
+            SchemaChangeError: the table changed meanwhile, and the source cannot be read again.
         Cost: set-wise; no Python object per row for columnar sources.
         """
-        from livedb.store.loads import stage_load
-
         self.require_open()
         self._refuse_in_function("load data")
+        tries_left = _LOAD_TRIES_MAX if source.is_repeatable else 1
+        while True:
+            try:
+                return self._load_once(table_name, source, keep_ids, progress)
+            except SchemaChangeError:
+                tries_left -= 1
+                if not tries_left:
+                    raise
+
+    def _load_once(
+        self,
+        table_name: str,
+        source: Source,
+        keep_ids: bool,  # noqa: FBT001
+        progress: Callable[[int], None] | None,
+    ) -> tuple[int, int]:
+        from livedb.store.loads import stage_load
+
         table = self._table_to_load(table_name)
         with CtrlC():
             staged = stage_load(
@@ -542,23 +561,26 @@ class Workspace:
         return staged.rows, number
 
     def _table_to_load(self, name: str) -> CatalogTable:
-        table = self.committer.catalog.get(name)
-        if table is None:
-            self.apply_tables([TableDefinition(name=name)])
-            table = self.committer.catalog.get(name)
-            assert table is not None
+        """The table of that name, or the one that the load's own commit will make."""
+        catalog = self.committer.catalog
+        known = catalog.get(name)
+        if known is not None:
+            return known
+        table = CatalogTable(catalog.next_table_number(), TableDefinition(name=name))
+        catalog.with_table(catalog.number + 1, table)  # refuses a name that is taken, early
         return table
 
     def _commit_load(self, table: CatalogTable, staged: Any, holder: TurnHolder) -> int:
         from livedb.store.check_rows import load_clashes
 
-        begin, epoch, catalog = self.committer.begin()
-        now = catalog.by_number(table.number)
-        if now is None or now.definition != table.definition:
+        begin, epoch, before = self.committer.begin()
+        name = table.definition.name
+        now = before.get(name)
+        is_new = now is None and before.next_table_number() == table.number
+        if now != table and not is_new:
             raise SchemaChangeError(
-                f"Table {table.definition.name!r} was redefined while the load was prepared; "
-                "load again",
-                table=table.definition.name,
+                f"Table {name!r} was defined or redefined while the load was prepared; load again",
+                table=name,
                 ids=(),
                 count=0,
             )
@@ -575,8 +597,8 @@ class Workspace:
             begin=begin,
             epoch=epoch,
             reads=ReadSet(),
-            change=WriteSet((), frozenset(), frozenset({table.number})),
-            catalog=None,
+            change=WriteSet((), frozenset({name} if is_new else ()), frozenset({table.number})),
+            catalog=before.with_table(begin + 1, table) if is_new else None,
             extra_parts=(part,),
             holder=holder,
             on_publish=before_visible,

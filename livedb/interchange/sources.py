@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from itertools import chain
 from os import PathLike, fspath
@@ -57,11 +57,13 @@ class Source:
         schema: the columns of every batch, marked as `livedb.store.marks` says.
         reader: opens the stream; a source over an iterator can be read once only.
         rows: how many there are, None when that is not known before reading.
+        is_repeatable: whether the stream can be opened again.
     """
 
     schema: pa.Schema
     reader: Callable[[], pa.RecordBatchReader]
     rows: int | None
+    is_repeatable: bool = True
 
 
 def open_source(
@@ -133,7 +135,7 @@ def _open(source: object, rules: _Rules) -> Source:
 def _open_columns(source: object, rules: _Rules) -> Source | None:
     """What holds columns already; None when `source` does not."""
     if isinstance(source, pa.RecordBatchReader):
-        opened = Source(schema=source.schema, reader=lambda: source, rows=None)
+        opened = Source(schema=source.schema, reader=lambda: source, rows=None, is_repeatable=False)
     elif isinstance(source, pa.dataset.Dataset):
         opened = Source(
             schema=source.schema,
@@ -265,7 +267,7 @@ def _mapped(
     def reader() -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(schema, map(convert, source.reader()))
 
-    return Source(schema=schema, reader=reader, rows=source.rows)
+    return replace(source, schema=schema, reader=reader)
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def _iter_slabs(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     """The rows of `source` in batches of about `SLAB_ROWS`."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in source:
+    for batch in _iter_batches(source):
         for start in range(0, batch.num_rows, SLAB_ROWS):
             piece = batch.slice(start, SLAB_ROWS)
             waiting.append(piece)
@@ -161,6 +161,13 @@ def _iter_slabs(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
                 waiting, rows, size = [], 0, 0
     if rows:
         yield _joined(waiting)
+
+
+def _iter_batches(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from source
+    except OSError as error:  # else it would be taken for one of the folder written to
+        raise LoadError(f"The source cannot be read: {error}") from error
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
