@@ -23,13 +23,13 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-import pyarrow.parquet
 
 from livedb.errors import LoadError
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.csv_files import CsvRows
 from livedb.interchange.jsonl_files import JsonLines
 from livedb.interchange.moments import in_zone, no_zone
+from livedb.interchange.parquet_files import ParquetRows
 from livedb.interchange.rows import object_column, rows_to_table
 
 NanRule: TypeAlias = Literal["null", "keep"]
@@ -214,12 +214,23 @@ def _check_types(schema: pa.Schema) -> None:
     is_ = pa.types
     for column in schema:
         arrow = column.type
-        is_foreign = isinstance(arrow, pa.BaseExtensionType) and not isinstance(arrow, pa.JsonType)
-        if is_foreign or is_.is_duration(arrow) or is_.is_interval(arrow) or is_.is_time(arrow):
+        foreign = _extension_of(column)
+        if foreign or is_.is_duration(arrow) or is_.is_interval(arrow) or is_.is_time(arrow):
             raise LoadError(
-                f"Column {column.name!r} is of type {arrow}, which has no livedb type; convert it, "
-                f"a duration to a number of seconds for example."
+                f"Column {column.name!r} is of type {foreign or arrow}, which has no livedb type; "
+                f"convert it, a duration to a number of seconds for example."
             )
+
+
+def _extension_of(column: pa.Field[Any]) -> str:
+    """The extension type of a column, unless it is JSON; empty when it is of a plain type.
+
+    Arrow shows an extension that nobody registered as what it is made of, which says nothing of
+    what it means; only the metadata tell.
+    """
+    if isinstance(column.type, pa.BaseExtensionType):
+        return "" if isinstance(column.type, pa.JsonType) else str(column.type)
+    return (column.metadata or {}).get(b"ARROW:extension:name", b"").decode(errors="replace")
 
 
 def _without_nan(source: Source, rules: _Rules) -> Source:
@@ -291,7 +302,8 @@ def _open_paths(paths: list[Path], rules: _Rules) -> Source:
         _refuse_null_values(rules)
     match formats.pop() if len(formats) == 1 else None:
         case "parquet":
-            return _open_parquet(paths)
+            files = ParquetRows(paths, batch_rows=BATCH_ROWS)
+            return _streamed(files.schema, files.batches, files.rows)
         case "csv":
             csv = CsvRows(paths, rules.fields, tz=rules.tz, null_values=rules.null_values)
             return _streamed(csv.schema, csv.batches, csv.rows)
@@ -320,17 +332,6 @@ def _format_of(path: Path) -> Format:
             f'format="parquet", "csv" or "jsonl".'
         )
     return found
-
-
-def _open_parquet(paths: list[Path]) -> Source:
-    """Parquet through a dataset: read in parallel, a batch at a time, marks kept."""
-    dataset = pa.dataset.dataset([str(path) for path in paths], format="parquet")
-    # The metadata of the first file are Arrow's own; field marks survive in them.
-    return Source(
-        schema=dataset.schema,
-        reader=lambda: dataset.scanner(batch_size=BATCH_ROWS).to_reader(),
-        rows=dataset.count_rows(),
-    )
 
 
 # --- pandas ---------------------------------------------------------------------------------------
