@@ -388,10 +388,7 @@ class Database:
         self, table: str | type[Any], path: str | PathLike[str], /, *, overwrite: bool = False
     ) -> ExportResult:
         """Write a whole table to a Parquet, CSV or JSONL file, by the path's ending."""
-        from livedb.interchange.exports import export
-
-        rows, number = self.backend.sql(whole_table_sql(table_name(table)), None)
-        return export(rows, path, number=number, overwrite=overwrite)
+        return self[table_name(table)]._export(path, None, overwrite=overwrite)  # noqa: SLF001
 
     def backup(self, target: str | PathLike[str], /) -> int:
         """Write a copy of the workspace to a new folder; returns the commit it opens at."""

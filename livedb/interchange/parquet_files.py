@@ -1,8 +1,9 @@
 """Parquet files that have the same columns, in bounded batches.
 
 A row group is read through a small buffer for each column, where Arrow by itself would first read
-all of it: a huge one then needs no more memory than a small one, and the time is the same. Several files must have the same columns; a dataset
-would fill up what one of them lacks, and pass over what one has more.
+all of it: a huge one then needs no more memory than a small one, and the time is the same. Several
+files must have the same columns; a dataset would fill up what one of them lacks, and pass over what
+one has more.
 """
 
 from __future__ import annotations

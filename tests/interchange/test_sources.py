@@ -20,7 +20,7 @@ import pytest
 from livedb.clock import ManualClock
 from livedb.errors import LivedbError, LoadError
 from livedb.ids import IdFactory
-from livedb.interchange.exports import to_csv, to_jsonl, to_parquet
+from livedb.interchange.exports import export
 from livedb.interchange.sources import open_source
 from livedb.schema.tables import TableDefinition
 from livedb.store.loads import stage_load
@@ -66,13 +66,13 @@ def test_every_kind_of_source_gives_the_rows(source: object) -> None:
 
 
 def test_files_and_patterns(tmp_path: Path) -> None:
-    for write, ending in ((to_parquet, "parquet"), (to_csv, "csv"), (to_jsonl, "jsonl")):
+    for ending in ("parquet", "csv", "jsonl"):
         path = tmp_path / f"one.{ending}"
-        write(TABLE, path)
+        export(TABLE, path)
         assert rows(path) == TABLE.to_pylist()
         assert rows(str(path)) == TABLE.to_pylist()
         assert rows([path, path]) == TABLE.to_pylist() * 2
-        write(TABLE, tmp_path / f"two.{ending}")
+        export(TABLE, tmp_path / f"two.{ending}")
         assert rows(tmp_path / f"*.{ending}") == TABLE.to_pylist() * 2
         path.rename(tmp_path / "nameless")
         assert rows(tmp_path / "nameless", format=ending) == TABLE.to_pylist()
