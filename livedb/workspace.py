@@ -54,7 +54,7 @@ from livedb.ids import IdFactory
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
-from livedb.schema.catalog import Catalog, CatalogTable
+from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.store.backlog import Backlog
 from livedb.store.connection import NOT_A_DATABASE, CtrlC
@@ -382,16 +382,7 @@ class Workspace:
         """Add all rows of a source to a table, or none; returns (rows, commit number)."""
         self.require_open()
         self._refuse_in_function("load data")
-        table = self._table_to_load(table_name)
-        return self.bulk_loads.load(table, source, keep_ids=keep_ids, progress=progress)
-
-    def _table_to_load(self, name: str) -> CatalogTable:
-        table = self.committer.catalog.get(name)
-        if table is None:
-            self.schema_changes.apply([TableDefinition(name=name)])
-            table = self.committer.catalog.get(name)
-            assert table is not None
-        return table
+        return self.bulk_loads.load(table_name, source, keep_ids=keep_ids, progress=progress)
 
     # -- functions -----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from livedb.errors import LivedbError, SchemaChangeError
 from livedb.functions.runner import Runner
 from livedb.ids import IdFactory
 from livedb.schema.catalog import CatalogTable
+from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
 from livedb.store.rows import RowStore
 from livedb.transactions.committer import CommitRequest, Committer
@@ -27,6 +28,10 @@ from livedb.transactions.turn import TurnHolder
 if TYPE_CHECKING:
     from livedb.interchange.sources import Source
     from livedb.store.loads import StagedLoad
+
+
+PREPARATIONS_MAX = 16
+"""Times a load is prepared: again if its table or the number of a new one changed meanwhile."""
 
 
 class BulkLoads:
@@ -59,7 +64,7 @@ class BulkLoads:
 
     def load(
         self,
-        table: CatalogTable,
+        table_name: str,
         source: Source,
         *,
         keep_ids: bool,
@@ -67,12 +72,33 @@ class BulkLoads:
     ) -> tuple[int, int]:
         """Add all rows of a source to a table, or none; returns (rows, commit number).
 
+        A table that does not exist is made by the load's own commit.
+
         Raises:
             LoadError, ValidationError: something in the source does not fit; nothing was changed.
+            SchemaChangeError: the table changed meanwhile, and the source cannot be read again.
         Cost: set-wise; no Python object per row for columnar sources.
         """
+        tries_left = PREPARATIONS_MAX if source.is_repeatable else 1
+        while True:
+            try:
+                return self._load_once(table_name, source, keep_ids=keep_ids, progress=progress)
+            except SchemaChangeError:
+                tries_left -= 1
+                if not tries_left:
+                    raise
+
+    def _load_once(
+        self,
+        table_name: str,
+        source: Source,
+        *,
+        keep_ids: bool,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[int, int]:
         from livedb.store.loads import stage_load
 
+        table = self._table(table_name)
         with CtrlC():
             staged = stage_load(
                 source.reader(),
@@ -98,16 +124,27 @@ class BulkLoads:
             raise
         return staged.rows, number
 
+    def _table(self, name: str) -> CatalogTable:
+        """The table of that name, or the one that the load's own commit will make."""
+        catalog = self._committer.catalog
+        known = catalog.get(name)
+        if known is not None:
+            return known
+        table = CatalogTable(catalog.next_table_number(), TableDefinition(name=name))
+        catalog.with_table(catalog.number + 1, table)  # refuses a name that is taken, early
+        return table
+
     def _commit(self, table: CatalogTable, staged: StagedLoad, holder: TurnHolder) -> int:
         from livedb.store.check_rows import load_clashes
 
-        begin, epoch, catalog = self._committer.begin()
-        now = catalog.by_number(table.number)
-        if now is None or now.definition != table.definition:
+        begin, epoch, before = self._committer.begin()
+        name = table.definition.name
+        now = before.get(name)
+        is_new = now is None and before.next_table_number() == table.number
+        if now != table and not is_new:
             raise SchemaChangeError(
-                f"Table {table.definition.name!r} was redefined while the load was prepared; "
-                "load again",
-                table=table.definition.name,
+                f"Table {name!r} was defined or redefined while the load was prepared; load again",
+                table=name,
                 ids=(),
                 count=0,
             )
@@ -124,8 +161,8 @@ class BulkLoads:
             begin=begin,
             epoch=epoch,
             reads=judged(table.number),
-            change=WriteSet((), frozenset(), frozenset({table.number})),
-            catalog=None,
+            change=WriteSet((), frozenset({name} if is_new else ()), frozenset({table.number})),
+            catalog=before.with_table(begin + 1, table) if is_new else None,
             extra_parts=(part,),
             holder=holder,
             on_publish=before_visible,

@@ -22,7 +22,7 @@ from typing import (
 
 from livedb.client.backend import Backend, Params
 from livedb.client.functions import Mutation, Query
-from livedb.client.table import Table, whole_table_sql
+from livedb.client.table import Table
 from livedb.errors import LivedbError, LoadError
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
@@ -345,6 +345,7 @@ class Database:
         tz: str | None = None,
         index: Any = None,
         format: Any = None,  # noqa: A002  # the word users know from pandas and DuckDB
+        null_values: str | Sequence[str] = (),
         ids: str = "new",
         progress: bool | None = None,
     ) -> LoadResult:
@@ -358,6 +359,7 @@ class Database:
             tz: the zone of naive datetimes, which are refused without it.
             index: "column" or "drop" for a named pandas index.
             format: "parquet", "csv" or "jsonl" when the path does not say.
+            null_values: what a CSV file writes for null besides nothing at all, such as "NA".
             ids: "new" ids for all rows, or "keep" those of an `_id` column.
             progress: show a progress bar; by default when the source is large.
 
@@ -375,7 +377,15 @@ class Database:
         check_table_name(name)
         known = self.backend.catalog().get(name)
         fields = fields_of(known.definition) if known is not None else None
-        opened = open_source(source, nan=nan, tz=tz, index=index, format=format, fields=fields)
+        opened = open_source(
+            source,
+            nan=nan,
+            tz=tz,
+            index=index,
+            format=format,
+            null_values=null_values,
+            fields=fields,
+        )
         with progress_of(name, opened.rows, wanted=progress) as report:
             rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)
@@ -384,10 +394,7 @@ class Database:
         self, table: str | type[Any], path: str | PathLike[str], /, *, overwrite: bool = False
     ) -> ExportResult:
         """Write a whole table to a Parquet, CSV or JSONL file, by the path's ending."""
-        from livedb.interchange.exports import export
-
-        rows, number = self.backend.sql(whole_table_sql(table_name(table)), None)
-        return export(rows, path, number=number, overwrite=overwrite)
+        return self[table_name(table)]._export(path, None, overwrite=overwrite)  # noqa: SLF001
 
     def backup(self, target: str | PathLike[str], /) -> int:
         """Write a copy of the workspace to a new folder; returns the commit it opens at."""

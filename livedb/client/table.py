@@ -207,16 +207,16 @@ class Table(TableQuery, FrameMixin):
     # -- frames --------------------------------------------------------------------------------
 
     def _to_arrow(self) -> pa.Table:
-        return self._snapshot()[0]
+        return self._frame_snapshot()[0]
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         return fields_of(self.schema)
 
-    def _frame_number(self) -> int | None:
-        return self._database.backend.number
+    def _frame_snapshot(self) -> tuple[pa.Table, int]:
+        from livedb.interchange.arrow import mark_int64
 
-    def _snapshot(self) -> tuple[pa.Table, int]:
-        return self._database.backend.sql(whole_table_sql(self.name), None)
+        rows, number = self._database.backend.sql(whole_table_sql(self.name), None)
+        return mark_int64(rows, self._frame_fields() or {}), number
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         try:

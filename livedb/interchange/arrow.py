@@ -159,6 +159,14 @@ def json_field(name: str) -> pa.Field[Any]:
     return marked(pa.field(name, pa.string()), "json")
 
 
+def mark_int64(table: pa.Table, fields: Mapping[str, FieldType]) -> pa.Table:
+    """`table` with its int64 fields marked, which SQL cannot tell from ints."""
+    for position, field in enumerate(table.schema):
+        if fields.get(field.name) == "int64":
+            table = table.set_column(position, marked(field, "int64"), table.column(position))
+    return table
+
+
 def empty_table(fields: Fields) -> pa.Table:
     """The table of no documents with these fields."""
     return documents_to_arrow([], fields)

@@ -1,20 +1,26 @@
 """Tables written to Parquet, CSV and JSONL files, each appearing whole or not at all.
 
-A file is written beside its target under a temporary name and renamed, so neither a reader nor a
-crash ever meets half of one. Parquet keeps every type. CSV and JSONL have fewer words: datetimes
-are ISO text in UTC, bytes base64, and both come back through the table's schema; inside lists and
-objects they are livedb's tags. In CSV a null is nothing at all and an empty string is `""`; lists
-and objects are JSON text.
+A file is written beside its target under a temporary name, synced and renamed, so neither a reader
+nor a crash ever meets half of one. Parquet keeps every type. CSV and JSONL have fewer words:
+datetimes are ISO text in UTC, bytes base64, and both come back through the table's schema; inside
+lists and objects they are livedb's tags. In CSV a null is nothing at all and an empty string is
+`""`; lists and objects are JSON text. A text is written as it is, also one that a spreadsheet would
+take for a formula.
+
+The lines of CSV and JSONL are made by a DuckDB of our own, a batch at a time. Column names appear
+only as text, so that names that SQL would confuse (`a` and `A`, the empty one) stay what they are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -23,13 +29,20 @@ import pyarrow.parquet
 from livedb import text
 from livedb.errors import LoadError
 from livedb.interchange.arrow import json_field
-from livedb.store.marks import has_mark, quoted, sql_text
+from livedb.store.marks import has_mark, sql_text
+from livedb.store.packed import packed_texts
 from livedb.values import Value
 
-_COPY = "COPY (SELECT {columns} FROM source) TO {path} ({options}, timestampformat {iso})"
-_ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
+Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
+
+_BATCH_ROWS = 1 << 16
+"""Rows whose lines are made at once."""
+
+_MOMENT = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%f{1}')"
 _JSON_FLOAT = """CASE WHEN isfinite({0}) THEN to_json({0}) WHEN isnan({0}) THEN '"NaN"'::JSON
 WHEN {0} > 0 THEN '"Infinity"'::JSON WHEN {0} < 0 THEN '"-Infinity"'::JSON END"""
+_CSV_TEXT = """CASE WHEN {0} = '' OR regexp_matches({0}, '[",\\r\\n]|^\\s|\\s$')
+THEN '"' || replace({0}, '"', '""') || '"' ELSE {0} END"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,141 +58,124 @@ class ExportResult:
         return f"wrote {self.rows:,} rows to {str(self.path)!r}{commit}"
 
 
-def to_parquet(
-    table: pa.Table,
-    path: str | PathLike[str],
-    *,
-    number: int | None = None,
-    overwrite: bool = False,
-) -> ExportResult:
-    """Write `table` as Parquet.
-
-    Raises:
-        LoadError: the target exists (and not `overwrite`), or cannot be written.
-    """
-
-    def write(temporary: Path) -> None:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
-
-    return _publish(table, path, number, write, overwrite=overwrite)
-
-
-def to_csv(
-    table: pa.Table,
-    path: str | PathLike[str],
-    *,
-    number: int | None = None,
-    overwrite: bool = False,
-) -> ExportResult:
-    """Write `table` as CSV with a header row. Raises as `to_parquet`."""
-    return _publish(
-        table,
-        path,
-        number,
-        lambda temporary: _copy(table, temporary, "format csv, header", _csv_column),
-        overwrite=overwrite,
-    )
-
-
-def to_jsonl(
-    table: pa.Table,
-    path: str | PathLike[str],
-    *,
-    number: int | None = None,
-    overwrite: bool = False,
-) -> ExportResult:
-    """Write `table` as one JSON object a line. Raises as `to_parquet`."""
-    return _publish(
-        table,
-        path,
-        number,
-        lambda temporary: _copy(table, temporary, "format json", _json_column),
-        overwrite=overwrite,
-    )
-
-
 def export(
     table: pa.Table,
     path: str | PathLike[str],
     *,
+    format: Format | None = None,  # noqa: A002 - the word users know
     number: int | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
-    """Write `table` in the format that the ending of `path` names. Raises as `to_parquet`."""
-    write = _FORMATS.get(Path(path).suffix.lower())
-    if write is None:
-        endings = ", ".join(_FORMATS)
-        raise LoadError(f"{str(path)!r}: the name of an export ends with one of {endings}.")
-    return write(table, path, number=number, overwrite=overwrite)
+    """Write `table` to a file.
 
+    Args:
+        format: what to write; None: what the ending of `path` says.
+        number: the commit that `table` is of.
 
-_FORMATS: dict[str, Callable[..., ExportResult]] = {
-    ".parquet": to_parquet,
-    ".csv": to_csv,
-    ".jsonl": to_jsonl,
-}
-
-
-def _publish(
-    table: pa.Table,
-    path: str | PathLike[str],
-    number: int | None,
-    write: Callable[[Path], None],
-    *,
-    overwrite: bool,
-) -> ExportResult:
-    target = Path(path)
-    if target.is_dir():
-        raise LoadError(f"{target} is a folder; name a file to export to.")
-    if not overwrite and target.exists():
-        raise LoadError(f"{target} exists; pass overwrite=True to replace it.", code="FileExists")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(target)
-    except (OSError, duckdb.Error, pa.ArrowException) as error:
-        raise LoadError(f"{target} cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    Raises:
+        LoadError: the target exists (and not `overwrite`), or cannot be written; what was there
+            before is there still.
+    """
+    target = Path(path).expanduser()
+    write = _WRITERS[format or _format_of(target)]
+    with _published(target, overwrite=overwrite) as file:
+        write(table, file)
     return ExportResult(path=target, number=number, rows=table.num_rows)
 
 
-def _copy(
-    table: pa.Table, temporary: Path, options: str, column: Callable[[pa.Field[Any]], str]
+def _format_of(target: Path) -> Format:
+    found = _SUFFIXES.get(target.suffix.lower())
+    if found is None:
+        endings = ", ".join(_SUFFIXES)
+        raise LoadError(f"{str(target)!r}: the name of an export ends with one of {endings}.")
+    return found
+
+
+_SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
+
+@contextmanager
+def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file to write to, which is `target` at the end; after any failure nothing has happened."""
+    if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises on names that cannot be
+        raise LoadError(f"{str(target)!r} is a folder; name a file to export to.")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
+    temporary = target.with_name(f".livedb-{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(target)
+        else:
+            # Renaming would replace what another writer has put there meanwhile.
+            os.link(temporary, target)
+    except FileExistsError:
+        raise _exists(target) from None
+    except (OSError, duckdb.Error, pa.ArrowException) as error:
+        raise LoadError(f"{str(target)!r} cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):  # not even a name that can be
+            temporary.unlink()
+
+
+def _exists(target: Path) -> LoadError:
+    return LoadError(
+        f"{str(target)!r} exists; pass overwrite=True to replace it.", code="FileExists"
+    )
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
+    pyarrow.parquet.write_table(table, file, compression="zstd")
+
+
+def _write_csv(table: pa.Table, file: BinaryIO) -> None:
+    if table.num_columns:
+        file.write((",".join(map(_csv_name, table.column_names)) + "\n").encode())
+        _write_lines(table, _csv_line, file)
+
+
+def _csv_line(fields: list[pa.Field[Any]]) -> str:
+    cells = ", ',', ".join(_csv_cell(field) for field in fields)
+    return f"concat({cells}, chr(10))"
+
+
+def _write_jsonl(table: pa.Table, file: BinaryIO) -> None:
+    if table.num_columns:
+        names = [sql_text(name) for name in table.column_names]
+        _write_lines(table, lambda fields: _json_line(names, fields), file)
+
+
+def _json_line(names: list[str], fields: list[pa.Field[Any]]) -> str:
+    values = map(_json_value, fields)
+    members = ", ".join(f"{name}, {value}" for name, value in zip(names, values, strict=True))
+    return f"json_object({members})::VARCHAR || chr(10)"
+
+
+_WRITERS: dict[Format, Callable[[pa.Table, BinaryIO], None]] = {
+    "parquet": _write_parquet,
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+}
+
+
+def _write_lines(
+    table: pa.Table, line: Callable[[list[pa.Field[Any]]], str], file: BinaryIO
 ) -> None:
-    """Let a DuckDB of our own write the file; `column` gives the SQL of one field."""
-    if not table.num_columns:
-        temporary.touch()
-        return
+    """Write the text that the SQL of `line` makes of each row; its columns are c0, c1, ..."""
     source = _flat(table)
-    columns = [f"{column(field)} AS {quoted(field.name)}" for field in source.schema]
+    source = source.rename_columns([f"c{position}" for position in range(source.num_columns)])
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone='UTC'")
         connection.register("source", source)
-        connection.execute(
-            _COPY.format(
-                columns=", ".join(columns),
-                path=sql_text(str(temporary)),
-                options=options,
-                iso=sql_text(_ISO),
-            )
-        )
-
-
-def _csv_column(field: pa.Field[Any]) -> str:
-    name = quoted(field.name)
-    return f"base64({name}::BLOB)" if _is_bytes(field.type) else name
-
-
-def _json_column(field: pa.Field[Any]) -> str:
-    name = quoted(field.name)
-    if has_mark(field, "json"):
-        return f"{name}::JSON"
-    if _is_bytes(field.type):
-        return f"base64({name}::BLOB)"
-    if pa.types.is_floating(field.type):
-        return _JSON_FLOAT.format(name)
-    return name
+        query = f"SELECT {line(list(source.schema))} FROM source"  # noqa: S608 - names are ours
+        lines = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
+        file.writelines(packed_texts(batch.column(0))[0].data for batch in lines)
 
 
 def _flat(table: pa.Table) -> pa.Table:
@@ -193,6 +189,35 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _json_text(value: Value) -> str | None:
     return None if value is None else text.encode_value(value).decode()
+
+
+def _csv_name(name: str) -> str:
+    is_plain = name and name == name.strip() and not set(name) & set('",\r\n')
+    return name if is_plain else '"' + name.replace('"', '""') + '"'
+
+
+def _csv_cell(field: pa.Field[Any]) -> str:
+    cell = _plain_text(field)
+    return cell if pa.types.is_primitive(field.type) else _CSV_TEXT.format(cell)
+
+
+def _json_value(field: pa.Field[Any]) -> str:
+    if has_mark(field, "json"):
+        return f"{field.name}::JSON"
+    if pa.types.is_floating(field.type):
+        return _JSON_FLOAT.format(field.name)
+    if pa.types.is_temporal(field.type) or _is_bytes(field.type):
+        return _plain_text(field)
+    return field.name
+
+
+def _plain_text(field: pa.Field[Any]) -> str:
+    """The SQL of a value's text."""
+    if _is_bytes(field.type):
+        return f"base64({field.name}::BLOB)"
+    if pa.types.is_timestamp(field.type):
+        return _MOMENT.format(field.name, "" if field.type.tz is None else "Z")
+    return f"{field.name}::VARCHAR"
 
 
 def _is_bytes(arrow: pa.DataType) -> bool:

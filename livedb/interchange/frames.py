@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.interchange.arrow import Fields, FieldType
-    from livedb.interchange.exports import ExportResult
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.schema.tables import TableDefinition
     from livedb.schema.validators import Validator
 
@@ -106,9 +106,9 @@ class FrameMixin:
         """The schema types of the columns; None when there is no schema."""
         return None
 
-    def _frame_number(self) -> int | None:
-        """The commit number of the table `_to_arrow` gives; None when it has none."""
-        return None
+    def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
+        """The current value, and the commit number it is of; None when it has none."""
+        return self._to_arrow(), None
 
     @property
     def df(self) -> pd.DataFrame:
@@ -129,21 +129,27 @@ class FrameMixin:
 
     def to_parquet(self, path: str | PathLike[str], *, overwrite: bool = False) -> ExportResult:
         """Write the current value to a Parquet file; it appears whole or not at all."""
-        from livedb.interchange.exports import to_parquet
-
-        return to_parquet(self._to_arrow(), path, number=self._frame_number(), overwrite=overwrite)
+        return self._export(path, "parquet", overwrite=overwrite)
 
     def to_csv(self, path: str | PathLike[str], *, overwrite: bool = False) -> ExportResult:
         """Write the current value to a CSV file with a header; it appears whole or not at all."""
-        from livedb.interchange.exports import to_csv
-
-        return to_csv(self._to_arrow(), path, number=self._frame_number(), overwrite=overwrite)
+        return self._export(path, "csv", overwrite=overwrite)
 
     def to_jsonl(self, path: str | PathLike[str], *, overwrite: bool = False) -> ExportResult:
         """Write the current value as one JSON object a line; it appears whole or not at all."""
-        from livedb.interchange.exports import to_jsonl
+        return self._export(path, "jsonl", overwrite=overwrite)
 
-        return to_jsonl(self._to_arrow(), path, number=self._frame_number(), overwrite=overwrite)
+    def _export(
+        self,
+        path: str | PathLike[str],
+        format: Format | None,  # noqa: A002 - the word users know
+        *,
+        overwrite: bool,
+    ) -> ExportResult:
+        from livedb.interchange.exports import export
+
+        table, number = self._frame_snapshot()
+        return export(table, path, format=format, number=number, overwrite=overwrite)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The current value for any library that reads Arrow (pandas, polars, DuckDB, Altair)."""

@@ -11,36 +11,26 @@ marked column beside the values; see `livedb.store.marks`.
 
 from __future__ import annotations
 
-import base64
-import csv
-import gzip
-import io
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from glob import glob
 from itertools import chain
-from operator import itemgetter
 from os import PathLike, fspath
 from pathlib import Path
-from types import NoneType
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset
-import pyarrow.parquet
 
-from livedb import text
-from livedb.errors import InvalidValueError, LoadError
-from livedb.interchange.arrow import DATETIME, FieldType, field_arrow_type, json_field
-from livedb.limits import DOCUMENT_NESTING_MAX
-from livedb.store.marks import absent_field, marked
-from livedb.values import UNSET, Document, Int64, Missing, Value, canonical
+from livedb.errors import LoadError
+from livedb.interchange.arrow import FieldType
+from livedb.interchange.csv_files import CsvRows
+from livedb.interchange.jsonl_files import JsonLines
+from livedb.interchange.moments import in_zone, no_zone
+from livedb.interchange.parquet_files import ParquetRows
+from livedb.interchange.rows import object_column, rows_to_table
 
 NanRule: TypeAlias = Literal["null", "keep"]
 IndexRule: TypeAlias = Literal["column", "drop"]
@@ -57,8 +47,6 @@ _SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
 }
 _SYSTEM_FIELDS = frozenset({"_id", "_creationTime"})
-_NUMBER = re.compile(r"[-+]?\d[\d.,eE+-]*")
-_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +57,13 @@ class Source:
         schema: the columns of every batch, marked as `livedb.store.marks` says.
         reader: opens the stream; a source over an iterator can be read once only.
         rows: how many there are, None when that is not known before reading.
+        is_repeatable: whether the stream can be opened again.
     """
 
     schema: pa.Schema
     reader: Callable[[], pa.RecordBatchReader]
     rows: int | None
+    is_repeatable: bool = True
 
 
 def open_source(
@@ -83,6 +73,7 @@ def open_source(
     tz: str | None = None,
     index: IndexRule | None = None,
     format: Format | None = None,  # noqa: A002 - the word users know from pandas and DuckDB
+    null_values: str | Sequence[str] = (),
     fields: Mapping[str, FieldType] | None = None,
 ) -> Source:
     """`source` as a stream of record batches.
@@ -97,6 +88,7 @@ def open_source(
             column is refused.
         index: what to do with a named pandas index.
         format: the kind of file, when its name does not say.
+        null_values: what stands for null in a CSV file besides nothing at all, such as "NA".
         fields: the types of the fields, which say how text formats are read.
 
     Raises:
@@ -104,7 +96,17 @@ def open_source(
     """
     if nan not in (None, "null", "keep"):
         raise LoadError(f'nan is "null" or "keep", not {nan!r}.')
-    rules = _Rules(nan=nan, tz=tz, index=index, format=format, fields=dict(fields or {}))
+    words = (null_values,) if isinstance(null_values, str) else tuple(null_values)
+    if not all(isinstance(word, str) for word in words):
+        raise LoadError(f'null_values are texts, such as "NA", not {words!r}.')
+    rules = _Rules(
+        nan=nan,
+        tz=tz,
+        index=index,
+        format=format,
+        null_values=words,
+        fields=dict(fields or {}),
+    )
     try:
         opened = _open(source, rules)
         _check_names(opened.schema.names)
@@ -120,29 +122,38 @@ class _Rules:
     tz: str | None
     index: IndexRule | None
     format: Format | None
+    null_values: tuple[str, ...]
     fields: dict[str, FieldType]
 
 
 def _open(source: object, rules: _Rules) -> Source:
     if isinstance(source, str | PathLike):
         return _open_paths(_expand(source), rules)
+    return _open_columns(source, rules) or _open_iterable(source, rules)
+
+
+def _open_columns(source: object, rules: _Rules) -> Source | None:
+    """What holds columns already; None when `source` does not."""
     if isinstance(source, pa.RecordBatchReader):
-        return Source(schema=source.schema, reader=lambda: source, rows=None)
-    if isinstance(source, pa.dataset.Dataset):
-        return Source(
+        opened = Source(schema=source.schema, reader=lambda: source, rows=None, is_repeatable=False)
+    elif isinstance(source, pa.dataset.Dataset):
+        opened = Source(
             schema=source.schema,
             reader=lambda: source.scanner(batch_size=BATCH_ROWS).to_reader(),
             rows=source.count_rows(),
         )
-    if _is_from(source, "pandas", "DataFrame"):
-        return _open_table(_pandas_table(source, rules))
-    if _is_from(source, "polars", "LazyFrame"):
-        return _open(source.collect(), rules)  # type: ignore[attr-defined]
-    if hasattr(source, "__arrow_c_stream__"):
-        return _open_table(pa.table(source))
-    if isinstance(source, pa.RecordBatch):
-        return _open_table(pa.Table.from_batches([source]))
-    return _open_iterable(source, rules)
+    elif _is_from(source, "pandas", "DataFrame"):
+        opened = _open_table(_pandas_table(source, rules))
+    elif _is_from(source, "polars", "LazyFrame"):
+        opened = _open_table(pa.table(source.collect()))  # type: ignore[attr-defined]
+    elif hasattr(source, "__arrow_c_stream__"):
+        opened = _open_table(pa.table(source))
+    elif isinstance(source, pa.RecordBatch):
+        opened = _open_table(pa.Table.from_batches([source]))
+    else:
+        return None
+    _refuse_null_values(rules)
+    return opened
 
 
 def _open_iterable(source: object, rules: _Rules) -> Source:
@@ -151,10 +162,18 @@ def _open_iterable(source: object, rules: _Rules) -> Source:
             f"Cannot load a {type(source).__name__}: give a path, a frame, an Arrow table "
             f"or a list of dicts."
         )
-    rows = source if isinstance(source, list) else list(source)
-    if rows and all(isinstance(each, str | PathLike) for each in rows):
-        return _open_paths([path for each in rows for path in _expand(each)], rules)
-    return _open_table(rows_to_table(rows, rules.fields))
+    rows = iter(source)
+    first = next(rows, None)
+    if isinstance(first, str | PathLike):
+        return _open_paths([path for each in (first, *rows) for path in _expand(each)], rules)
+    _refuse_null_values(rules)
+    given = source if first is None else chain([first], rows)
+    return _open_table(rows_to_table(given, rules.fields, tz=rules.tz))
+
+
+def _refuse_null_values(rules: _Rules) -> None:
+    if rules.null_values:
+        raise LoadError("null_values is for CSV files; every other source has a null of its own.")
 
 
 def _open_table(table: pa.Table) -> Source:
@@ -195,12 +214,23 @@ def _check_types(schema: pa.Schema) -> None:
     is_ = pa.types
     for column in schema:
         arrow = column.type
-        is_foreign = isinstance(arrow, pa.BaseExtensionType) and not isinstance(arrow, pa.JsonType)
-        if is_foreign or is_.is_duration(arrow) or is_.is_interval(arrow) or is_.is_time(arrow):
+        foreign = _extension_of(column)
+        if foreign or is_.is_duration(arrow) or is_.is_interval(arrow) or is_.is_time(arrow):
             raise LoadError(
-                f"Column {column.name!r} is of type {arrow}, which has no livedb type; convert it, "
-                f"a duration to a number of seconds for example."
+                f"Column {column.name!r} is of type {foreign or arrow}, which has no livedb type; "
+                f"convert it, a duration to a number of seconds for example."
             )
+
+
+def _extension_of(column: pa.Field[Any]) -> str:
+    """The extension type of a column, unless it is JSON; empty when it is of a plain type.
+
+    Arrow shows an extension that nobody registered as what it is made of, which says nothing of
+    what it means; only the metadata tell.
+    """
+    if isinstance(column.type, pa.BaseExtensionType):
+        return "" if isinstance(column.type, pa.JsonType) else str(column.type)
+    return (column.metadata or {}).get(b"ARROW:extension:name", b"").decode(errors="replace")
 
 
 def _without_nan(source: Source, rules: _Rules) -> Source:
@@ -228,11 +258,7 @@ def _with_moments(source: Source, rules: _Rules) -> Source:
     if not naive:
         return source
     if rules.tz is None:
-        name = source.schema.field(min(naive)).name
-        raise LoadError(
-            f"Column {name!r} holds datetimes without a time zone; say which one they are in, "
-            f'such as tz="America/New_York" or tz="UTC".'
-        )
+        raise no_zone(source.schema.field(min(naive)).name)
     schema = source.schema
     for position, field in naive.items():
         schema = schema.set(position, field)
@@ -240,20 +266,10 @@ def _with_moments(source: Source, rules: _Rules) -> Source:
     def convert(batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = list(batch.columns)
         for position, field in naive.items():
-            columns[position] = _assume_zone(columns[position], field.name, rules.tz or "UTC")
+            columns[position] = in_zone(columns[position], field.name, rules.tz or "UTC")
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     return _mapped(source, schema, convert)
-
-
-def _assume_zone(column: pa.Array[Any], name: str, tz: str) -> pa.Array[Any]:
-    try:
-        moments: pa.Array[Any] = pc.call_function(
-            "assume_timezone", [column], pc.AssumeTimezoneOptions(tz)
-        )
-    except pa.ArrowInvalid as error:
-        raise LoadError(f"Column {name!r} in zone {tz!r}: {error}") from error
-    return moments
 
 
 def _mapped(
@@ -262,7 +278,7 @@ def _mapped(
     def reader() -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(schema, map(convert, source.reader()))
 
-    return Source(schema=schema, reader=reader, rows=source.rows)
+    return replace(source, schema=schema, reader=reader)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -282,15 +298,29 @@ def _expand(path: str | PathLike[str]) -> list[Path]:
 
 def _open_paths(paths: list[Path], rules: _Rules) -> Source:
     formats = {rules.format or _format_of(path) for path in paths}
+    if formats != {"csv"}:
+        _refuse_null_values(rules)
     match formats.pop() if len(formats) == 1 else None:
         case "parquet":
-            return _open_parquet(paths)
+            files = ParquetRows(paths, batch_rows=BATCH_ROWS)
+            return _streamed(files.schema, files.batches, files.rows)
         case "csv":
-            return _open_table(pa.concat_tables([_read_csv(path, rules) for path in paths]))
+            csv = CsvRows(paths, rules.fields, tz=rules.tz, null_values=rules.null_values)
+            return _streamed(csv.schema, csv.batches, csv.rows)
         case "jsonl":
-            rows = [row for path in paths for row in _iter_jsonl(path, rules.fields)]
-            return _open_table(rows_to_table(rows, rules.fields))
+            lines = JsonLines(paths, rules.fields, tz=rules.tz)
+            return _streamed(lines.schema, lines.batches, lines.rows)
     raise LoadError("Load files of one kind at a time, and at least one.")
+
+
+def _streamed(
+    schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]], rows: int | None
+) -> Source:
+    return Source(
+        schema=schema,
+        reader=lambda: pa.RecordBatchReader.from_batches(schema, batches()),
+        rows=rows,
+    )
 
 
 def _format_of(path: Path) -> Format:
@@ -302,249 +332,6 @@ def _format_of(path: Path) -> Format:
             f'format="parquet", "csv" or "jsonl".'
         )
     return found
-
-
-def _open_parquet(paths: list[Path]) -> Source:
-    """Parquet through a dataset: read in parallel, a batch at a time, marks kept."""
-    dataset = pa.dataset.dataset([str(path) for path in paths], format="parquet")
-    # The metadata of the first file are Arrow's own; field marks survive in them.
-    return Source(
-        schema=dataset.schema,
-        reader=lambda: dataset.scanner(batch_size=BATCH_ROWS).to_reader(),
-        rows=dataset.count_rows(),
-    )
-
-
-def _read_csv(path: Path, rules: _Rules) -> pa.Table:
-    """A CSV file with a header row; `fields` decide the types, the rest is inferred by value."""
-    names = _csv_header(path)
-    _check_names(names)
-    known = {name: rules.fields[name] for name in names if name in rules.fields}
-    is_naive = rules.tz is not None
-    types = {name: _csv_type(kind, is_naive=is_naive) for name, kind in known.items()}
-    try:
-        table = pa.csv.read_csv(
-            path,
-            parse_options=pa.csv.ParseOptions(
-                newlines_in_values=True, ignore_empty_lines=len(names) > 1
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=types,
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise LoadError(f"{str(path)!r}: {error}") from error
-    for position, name in enumerate(names):
-        table = _read_words(table, position, known.get(name))
-    return table
-
-
-def _csv_header(path: Path) -> list[str]:
-    """The names in the first row. Raises: LoadError when they cannot be names."""
-    with _open_text(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
-        names = next(csv.reader(lines), [])
-    for name in names or [""]:
-        if not name or _NUMBER.fullmatch(name):
-            raise LoadError(
-                f"{str(path)!r} has no header row: its first row holds {name!r}, "
-                f"which is no column name."
-            )
-    return names
-
-
-def _csv_type(kind: FieldType, *, is_naive: bool) -> pa.DataType:
-    if kind == "datetime":
-        return pa.timestamp("us") if is_naive else DATETIME
-    return pa.string() if kind == "bytes" else field_arrow_type(kind)
-
-
-def _read_words(table: pa.Table, position: int, kind: FieldType | None) -> pa.Table:
-    """A column of text whose field is bytes (base64) or has no CSV type of its own (JSON)."""
-    name = table.schema.field(position).name
-    if kind == "bytes":
-        values = [
-            None if each is None else _from_base64(each, name)
-            for each in table.column(position).to_pylist()
-        ]
-        return table.set_column(position, name, pa.array(values, pa.binary()))
-    if kind in ("list", "object", "json", "any"):
-        return table.set_column(position, json_field(name), table.column(position))
-    if kind == "int64":
-        return table.set_column(
-            position, marked(table.schema.field(position), "int64"), table.column(position)
-        )
-    return table
-
-
-def _iter_jsonl(path: Path, fields: Mapping[str, FieldType]) -> Iterator[dict[str, Value]]:
-    words = {name: _READ[kind] for name, kind in fields.items() if kind in _READ}
-    with _open_text(path) as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                try:
-                    yield _json_row(line, words)
-                except (msgspec.DecodeError, InvalidValueError, ValueError) as error:
-                    raise LoadError(f"{str(path)!r}, line {number}: {error}") from error
-
-
-def _open_text(path: Path) -> BinaryIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _json_row(line: bytes, words: Mapping[str, Callable[[Value, str], Value]]) -> dict[str, Value]:
-    row = text.decode_value(line) if b'"$' in line else msgspec.json.decode(line)
-    if type(row) is not dict:
-        raise ValueError(f"an object is expected, not {type(row).__name__}")
-    for name, read in words.items():
-        if row.get(name) is not None:
-            row[name] = read(row[name], name)
-    return row
-
-
-def _from_base64(value: Value, name: str) -> Value:
-    if type(value) is not str:
-        return value
-    try:
-        return base64.b64decode(value, validate=True)
-    except ValueError as error:
-        raise LoadError(f"Column {name!r}: {value[:40]!r} is not base64") from error
-
-
-def _from_iso(value: Value, name: str) -> Value:
-    if type(value) is not str:
-        return value
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise LoadError(f"Column {name!r}: the datetime {value!r} has no time zone")
-    return moment
-
-
-_READ: dict[FieldType, Callable[[Value, str], Value]] = {
-    "bytes": _from_base64,
-    "datetime": _from_iso,
-    "float": lambda value, _: _WORDS.get(value, value) if type(value) is str else value,
-    "int64": lambda value, _: Int64(value) if type(value) is int else value,
-}
-"""How text stands for what JSON has no word for, by the type of the field."""
-
-
-# --- Python rows ----------------------------------------------------------------------------------
-
-_ARROW: dict[type, pa.DataType] = {
-    str: pa.string(),
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bytes: pa.binary(),
-    Int64: pa.int64(),
-    datetime: DATETIME,
-}
-_EXACT = _ARROW.keys() - {datetime}
-"""Types that Arrow takes as they are; all else, datetimes for their zone, passes `canonical`."""
-
-
-def rows_to_table(
-    rows: Sequence[Mapping[str, Value]], fields: Mapping[str, FieldType] | None = None
-) -> pa.Table:
-    """Dicts as a table with one column per name, and marks for what is absent.
-
-    A column whose values are all of one primitive type has that Arrow type; any other is JSON text
-    in livedb's text form.
-
-    Raises:
-        LoadError: a row is no dict, or a value cannot be stored.
-    Cost: about 0.1 us per value.
-    """
-    columns: list[pa.Array[Any]] = []
-    schema: list[pa.Field[Any]] = []
-    for name in _row_names(rows):
-        values, absent = _row_values(rows, name)
-        field, column = _typed_column(name, values, (fields or {}).get(name))
-        columns.append(column)
-        schema.append(field)
-        if absent is not None:
-            columns.append(absent)
-            schema.append(absent_field(name))
-    return pa.table(columns, schema=pa.schema(schema)) if schema else _table_of_nothing(len(rows))
-
-
-def _table_of_nothing(count: int) -> pa.Table:
-    """`count` empty documents: a table needs some column to have rows."""
-    field = absent_field("")
-    return pa.table([pa.array([True] * count, pa.bool_())], schema=pa.schema([field]))
-
-
-def _row_names(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    if not all(type(row) is dict or type(row) is Document for row in rows):
-        for number, row in enumerate(rows):
-            if not isinstance(row, Mapping):
-                raise LoadError(f"Row {number} is a {type(row).__name__}, not a dict.")
-    # Most sources have few sets of names; taking names one by one costs six times as much.
-    names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, rows))))
-    for name in names:
-        if not isinstance(name, str):
-            raise LoadError(f"The field name {name!r} is not a str.")
-    return list(names)
-
-
-def _row_values(
-    rows: Sequence[Mapping[str, Value]], name: str
-) -> tuple[list[Value], pa.Array[Any] | None]:
-    """The values of one field, None where absent, and where that is (None: nowhere)."""
-    try:
-        values = list(map(itemgetter(name), rows))
-    except KeyError:
-        values = [row.get(name, UNSET) for row in rows]
-    if Missing not in set(map(type, values)):
-        return values, None
-    absent = [value is UNSET for value in values]
-    return [None if value is UNSET else value for value in values], pa.array(absent, pa.bool_())
-
-
-def _typed_column(
-    name: str, values: list[Value], kind: FieldType | None
-) -> tuple[pa.Field[Any], pa.Array[Any]]:
-    """One column of Python values: a primitive Arrow type, or JSON text."""
-    types = set(map(type, values)) - {NoneType}
-    if not types <= _EXACT:
-        values = _canonical_values(name, values)
-        types = set(map(type, values)) - {NoneType}
-    if not types:
-        return pa.field(name, pa.null()), pa.nulls(len(values))
-    if types == {int, float} and kind == "float":
-        types = {float}
-    if len(types) == 1 and (arrow := _ARROW.get(next(iter(types)))) is not None:
-        field = pa.field(name, arrow)
-        column = _arrow_column(name, values, arrow)
-        return (marked(field, "int64") if types == {Int64} else field), column
-    checked = _canonical_values(name, values) if types <= _EXACT else values
-    texts = [None if each is None else text.encode_value(each).decode() for each in checked]
-    return json_field(name), pa.array(texts, pa.string())
-
-
-def _arrow_column(name: str, values: list[Value], arrow: pa.DataType) -> pa.Array[Any]:
-    try:
-        return pa.array(values, arrow, from_pandas=False)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
-        _canonical_values(name, values)  # names the row and says it better
-        raise
-
-
-def _canonical_values(name: str, values: list[Value]) -> list[Value]:
-    result: list[Value] = []
-    try:
-        for value in values:
-            result.append(canonical(value, nesting_max=DOCUMENT_NESTING_MAX - 1))  # noqa: PERF401
-    except InvalidValueError as error:
-        raise LoadError(
-            f"Column {name!r}, row {len(result)}: {error.message}", code=error.code
-        ) from error
-    return result
 
 
 # --- pandas ---------------------------------------------------------------------------------------
@@ -588,7 +375,7 @@ def _pandas_column(name: str, series: Any, rules: _Rules) -> tuple[pa.Field[Any]
             values = [
                 None if isinstance(each, float) and math.isnan(each) else each for each in values
             ]
-        return _typed_column(name, values, rules.fields.get(name))
+        return object_column(name, values, rules.fields.get(name), tz=rules.tz)
     try:
         if is_numpy:
             column = pa.array(series.to_numpy(), from_pandas=is_null)

@@ -402,8 +402,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             )
         return known[1]
 
-    def _frame_number(self) -> int | None:
-        return self._shown_number
+    def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
+        self._pull()
+        with self._lock:
+            state, number = self._shown, self._shown_number
+        return self._arrow_of(state), number
 
     # -- display -------------------------------------------------------------------------------
 
@@ -482,8 +485,8 @@ class SqlResult(FrameMixin):
     def _to_arrow(self) -> pa.Table:
         return self._table
 
-    def _frame_number(self) -> int | None:
-        return self.number
+    def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
+        return self._table, self.number
 
     def __len__(self) -> int:
         return self._table.num_rows

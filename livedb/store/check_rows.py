@@ -245,6 +245,8 @@ def load_clashes(
 
 
 def _refuse_taken_ids(snapshot: SqlSnapshot, name: str, path: Path) -> None:
+    if not _is_known(snapshot, name):
+        return
     taken = snapshot.query(
         f"SELECT _id FROM data.{quoted(name)} "  # noqa: S608 - quoted
         f"WHERE _id IN (SELECT _id FROM read_parquet({sql_text(str(path))})) LIMIT 1"
@@ -274,10 +276,15 @@ def _unique_error(
 
 
 def _texts_of(snapshot: SqlSnapshot, name: str) -> pa.Table:
-    known = "SELECT count(*) FROM meta.tables WHERE name = ?"
-    if not snapshot.query(known, [name]).column(0)[0].as_py():
+    if not _is_known(snapshot, name):
         return pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
     return snapshot.query(f"SELECT _id, _doc FROM data.{quoted(name)}")  # noqa: S608 - quoted
+
+
+def _is_known(snapshot: SqlSnapshot, name: str) -> bool:
+    """Whether DuckDB has the table already."""
+    known = "SELECT count(*) FROM meta.tables WHERE name = ?"
+    return bool(snapshot.query(known, [name]).column(0)[0].as_py())
 
 
 def _keys_of(rows: pa.Table, index: IndexDefinition) -> list[bytes | None]:
@@ -287,7 +294,7 @@ def _keys_of(rows: pa.Table, index: IndexDefinition) -> list[bytes | None]:
     chunks = rows.column("_doc").cast(pa.large_binary()).chunks
     data, offsets = packed_texts(pa.concat_arrays(chunks))
     texts = data.tobytes()
-    parts = [declared_keys(texts, offsets, [name]) for name in index.fields]
+    parts = [declared_keys(texts, offsets, [name]).to_pylist() for name in index.fields]
     return [
         None if any(part in _NO_KEY for part in key) else b"".join(key)
         for key in zip(*parts, strict=True)

@@ -26,7 +26,7 @@ _VALUES[_ALPHABET] = np.arange(32, dtype=np.uint8)
 _CHARACTERS = 32
 """Characters of an id whose table number takes two bytes: 128 to 16,383, so all of ours."""
 _BODY = 2 + INTERNAL_BYTES
-_SHIFTS = np.arange(30, -1, -10, dtype=np.uint64)
+_SHIFTS = range(30, -1, -10)
 _PAIRS = np.array([[high, low] for high in _ALPHABET for low in _ALPHABET], np.uint8).view(
     np.uint16
 )[:, 0]
@@ -64,7 +64,7 @@ def new_ids(table_number: int, count: int, *, first_sequence: int, random: bytes
 
     Args:
         random: 8 bytes for each.
-    Cost: about 0.15 us per id.
+    Cost: about 0.1 us per id.
     """
     sequences = np.arange(count, dtype=np.uint64) + np.uint64(first_sequence)
     internals = np.empty((count, INTERNAL_BYTES), np.uint8)
@@ -113,28 +113,31 @@ def _encode(table_number: int, internals: Bytes) -> pa.Array[Any]:
     if not 128 <= table_number < 1 << 14:
         return pa.array([encode_id(table_number, row.tobytes()) for row in internals], pa.string())
     count = len(internals)
-    data = np.empty((count, 20), np.uint8)
-    data[:, 0] = table_number & 0x7F | 0x80
-    data[:, 1] = table_number >> 7
-    data[:, 2:_BODY] = internals
-    data[:, _BODY:] = _checksums(data[:, :_BODY])
-    groups = np.zeros((count, 4), np.uint64)
-    for byte in range(5):
-        groups = groups << np.uint64(8) | data[:, byte::5]
+    # One row per byte, so that numpy works along memory; this is four times the other way round.
+    data = np.empty((20, count), np.uint8)
+    data[0] = table_number & 0x7F | 0x80
+    data[1] = table_number >> 7
+    data[2:_BODY] = internals.T
+    data[_BODY:] = _checksums(data[:_BODY])
     characters = np.empty((count, 4, 4), np.uint16)
-    for place, shift in enumerate(_SHIFTS):
-        characters[:, :, place] = _PAIRS[groups >> shift & np.uint64(1023)]
+    for group in range(4):
+        bits = data[5 * group].astype(np.int64)
+        for byte in data[5 * group + 1 : 5 * group + 5]:
+            bits <<= 8
+            bits |= byte
+        for place, shift in enumerate(_SHIFTS):
+            characters[:, group, place] = _PAIRS[bits >> shift & 1023]
     offsets = np.arange(count + 1, dtype=np.int32) * _CHARACTERS
     buffers = [None, pa.py_buffer(offsets.data), pa.py_buffer(characters.data)]
     return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
 def _checksums(bodies: Bytes) -> Bytes:
-    """Fletcher-16 modulo 256 of each row; uint8 arithmetic wraps as the checksum wants."""
-    weights = np.arange(bodies.shape[1], 0, -1, dtype=np.uint8)
-    sums = np.empty((len(bodies), 2), np.uint8)
-    sums[:, 0] = bodies.sum(axis=1, dtype=np.uint8)
-    sums[:, 1] = (bodies * weights).sum(axis=1, dtype=np.uint8)
+    """Fletcher-16 modulo 256 of each column; uint8 arithmetic wraps as the checksum wants."""
+    sums = np.zeros((2, bodies.shape[1]), np.uint8)
+    for byte in bodies:
+        sums[0] += byte
+        sums[1] += sums[0]
     return sums
 
 
@@ -149,7 +152,7 @@ def _decode_usual(rows: Bytes, positions: npt.NDArray[Any], found: DecodedIds) -
         data[:, byte::5] = (groups >> np.uint64(32 - 8 * byte) & np.uint64(255)).astype(np.uint8)
     high, low = data[:, 1], data[:, 0]
     is_id &= (low >= 0x80) & (high > 0) & (high < 0x80)
-    is_id &= (data[:, _BODY:] == _checksums(data[:, :_BODY])).all(axis=1)
+    is_id &= (_checksums(data[:, :_BODY].T) == data[:, _BODY:].T).all(axis=0)
     numbers = (low & 0x7F).astype(np.uint64) | high.astype(np.uint64) << np.uint64(7)
     found.table_numbers[positions] = np.where(is_id, numbers, 0)
     found.internals[positions] = data[:, 2:_BODY]

@@ -58,7 +58,7 @@ from livedb.store.load_columns import (
     nulls,
     plan_field,
 )
-from livedb.store.load_text import Piece, document_sql, needs_escapes
+from livedb.store.load_text import Piece, document_sql, has_odd_floats, needs_escapes
 from livedb.store.marks import absent_name, has_mark
 from livedb.store.packed import Bytes, packed_texts
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
@@ -150,7 +150,7 @@ def _iter_slabs(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     """The rows of `source` in batches of about `SLAB_ROWS`."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in source:
+    for batch in _iter_batches(source):
         for start in range(0, batch.num_rows, SLAB_ROWS):
             piece = batch.slice(start, SLAB_ROWS)
             waiting.append(piece)
@@ -161,6 +161,13 @@ def _iter_slabs(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
                 waiting, rows, size = [], 0, 0
     if rows:
         yield _joined(waiting)
+
+
+def _iter_batches(source: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from source
+    except OSError as error:  # else it would be taken for one of the folder written to
+        raise LoadError(f"The source cannot be read: {error}") from error
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -454,6 +461,8 @@ class _Scan:
                 present=None if missing is None else self._put(pc.invert(missing)),
                 tagged=None if converted.tagged is None else self._put(converted.tagged),
                 needs_escapes=converted.kind == "string" and needs_escapes(converted.values),
+                has_nulls=converted.values.null_count > 0,
+                has_odd_floats=converted.kind == "float" and has_odd_floats(converted.values),
             )
         )
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
+from livedb.store.marks import marked
 from livedb.values import Value, canonical
 
 Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
@@ -123,7 +124,16 @@ def run(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters
         table = relation.to_arrow_table()
     except (duckdb.Error, RuntimeError) as error:
         raise query_error(error) from error
-    return _without_hugeint(table, types)
+    return _with_json_marks(_without_hugeint(table, types), types)
+
+
+def _with_json_marks(table: pa.Table, types: Sequence[str]) -> pa.Table:
+    """`table` with its JSON columns marked: Arrow shows them as any other text."""
+    for position, column_type in enumerate(types):
+        if column_type == "JSON":
+            field = marked(table.schema.field(position), "json")
+            table = table.set_column(position, field, table.column(position))
+    return table
 
 
 def bind_parameters(parameters: Parameters) -> dict[str, Any] | list[Any] | None:

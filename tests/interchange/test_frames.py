@@ -173,8 +173,8 @@ class Handle(FrameMixin):
     def _to_arrow(self) -> pa.Table:
         return documents_to_arrow([FULL], fields_of(TABLE))
 
-    def _frame_number(self) -> int:
-        return 7
+    def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
+        return self._to_arrow(), 7
 
 
 def test_the_mixin_gives_frames_streams_and_exports(tmp_path: Any) -> None:

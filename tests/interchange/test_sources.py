@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -16,9 +17,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from livedb.errors import LoadError
-from livedb.interchange.exports import to_csv, to_jsonl, to_parquet
+from livedb.clock import ManualClock
+from livedb.errors import LivedbError, LoadError
+from livedb.ids import IdFactory
+from livedb.interchange.exports import export
 from livedb.interchange.sources import open_source
+from livedb.schema.tables import TableDefinition
+from livedb.store.loads import stage_load
 from livedb.store.marks import has_mark
 from livedb.values import Int64
 
@@ -61,13 +66,13 @@ def test_every_kind_of_source_gives_the_rows(source: object) -> None:
 
 
 def test_files_and_patterns(tmp_path: Path) -> None:
-    for write, ending in ((to_parquet, "parquet"), (to_csv, "csv"), (to_jsonl, "jsonl")):
+    for ending in ("parquet", "csv", "jsonl"):
         path = tmp_path / f"one.{ending}"
-        write(TABLE, path)
+        export(TABLE, path)
         assert rows(path) == TABLE.to_pylist()
         assert rows(str(path)) == TABLE.to_pylist()
         assert rows([path, path]) == TABLE.to_pylist() * 2
-        write(TABLE, tmp_path / f"two.{ending}")
+        export(TABLE, tmp_path / f"two.{ending}")
         assert rows(tmp_path / f"*.{ending}") == TABLE.to_pylist() * 2
         path.rename(tmp_path / "nameless")
         assert rows(tmp_path / "nameless", format=ending) == TABLE.to_pylist()
@@ -221,8 +226,8 @@ def test_csv_columns_are_what_the_schema_says(tmp_path: Path) -> None:
         {"zip": "01234", "n": 1.0, "t": datetime(2026, 1, 1, tzinfo=UTC), "j": "[1,2]"},
         {"zip": "", "n": None, "t": None, "j": None},
     ]
-    with pytest.raises(LoadError, match="conversion"):
-        open_source(tmp_path / "x.csv", fields={"zip": "boolean"})
+    with pytest.raises(LoadError, match=r"'zip', row 0: '01234' is no boolean"):
+        rows(tmp_path / "x.csv", fields={"zip": "boolean"})
 
 
 def test_jsonl_keeps_ints_floats_absence_and_reads_words_by_the_schema(tmp_path: Path) -> None:
@@ -255,3 +260,109 @@ def test_int64_survives_parquet(tmp_path: Path) -> None:
 def test_documents_without_any_field_are_rows_too() -> None:
     assert open_source([{}, {}]).rows == 2
     assert open_source([]).rows == 0
+
+
+# --- hostile files (reliability 2.4, no. 52) ------------------------------------------------------
+
+
+def test_a_huge_row_group_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table({f"c{n}": np.random.default_rng(n).random(3_000_000) for n in range(4)})
+    pq.write_table(table, path, row_group_size=3_000_000)
+    whole = table.nbytes
+    del table
+    before = pa.total_allocated_bytes()
+    highest = 0
+    for batch in open_source(path).reader():
+        highest = max(highest, pa.total_allocated_bytes() - before)
+        del batch
+    assert highest < whole / 2
+
+
+def test_a_type_that_livedb_has_none_for_is_refused(tmp_path: Path) -> None:
+    class Unknown(pa.ExtensionType):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(pa.int64(), "somebody.else")
+
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b""
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, storage: pa.DataType, data: bytes) -> Unknown:
+            return cls()
+
+    column = pa.ExtensionArray.from_storage(Unknown(), pa.array([1]))
+    for table in (pa.table({"x": column}), pa.table({"x": pa.array([1], pa.duration("s"))})):
+        with pytest.raises(LoadError, match="Column 'x' is of type"):
+            open_source(table)
+    for is_known in (True, False):
+        if is_known:
+            pa.register_extension_type(Unknown())
+            pq.write_table(pa.table({"x": column}), tmp_path / "x.parquet")
+        else:
+            pa.unregister_extension_type("somebody.else")
+        with pytest.raises(LoadError, match=r"'x' is of type .*, which has no livedb type"):
+            open_source(tmp_path / "x.parquet")
+
+
+def test_a_footer_of_another_file_is_refused(tmp_path: Path) -> None:
+    texts = pa.table({"a": [f"text {number}" for number in range(5_000)]})
+    numbers = pa.table({"a": list(range(50_000))})
+    bodies = []
+    for name, table in (("x", texts), ("y", numbers)):
+        pq.write_table(table, tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        footer = int.from_bytes(data[-8:-4], "little") + 8
+        bodies.append((data[:-footer], data[-footer:]))
+    for body, footer in ((bodies[0][0], bodies[1][1]), (bodies[1][0], bodies[0][1])):
+        (tmp_path / "z.parquet").write_bytes(body + footer)
+        with pytest.raises(LoadError, match="cannot be read"):
+            stage(tmp_path, tmp_path / "z.parquet")
+
+
+def test_any_flipped_bit_is_refused_typed_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table({"a": list(range(90)), "s": [f"text {n}" for n in range(90)], "l": [[1]] * 90})
+    pq.write_table(table, path, row_group_size=30)
+    good = path.read_bytes()
+    generator = random.Random(5)
+    outcomes = set()
+    for _ in range(150):
+        data = bytearray(good)
+        data[generator.choice((generator.randrange(len(data)), -generator.randrange(1, 900)))] ^= (
+            1 << generator.randrange(8)
+        )
+        path.write_bytes(data)
+        try:
+            stage(tmp_path, path)
+        except LivedbError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("harmless")
+    assert outcomes == {"refused", "harmless"}
+    assert not list((tmp_path / "loads").glob(".staging*"))
+
+
+def test_files_that_differ_in_their_columns_are_refused(tmp_path: Path) -> None:
+    for name, table in (("a", {"x": [1]}), ("b", {"x": [1], "y": [1]}), ("c", {"x": ["1"]})):
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    for other in "bc":
+        paths = [tmp_path / "a.parquet", tmp_path / f"{other}.parquet"]
+        for order in (paths, paths[::-1]):
+            with pytest.raises(LoadError, match="same columns"):
+                open_source(order)
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"x" * 100, b"SQLite format 3\0" * 9])
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(data)
+    with pytest.raises(LoadError):
+        open_source(path)
+
+
+def stage(folder: Path, path: Path) -> None:
+    clock = ManualClock(seed=3)
+    reader = open_source(path).reader()
+    things = TableDefinition("things")
+    stage_load(reader, things, 10_001, clock=clock, ids=IdFactory(clock), folder=folder / "loads")

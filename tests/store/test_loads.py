@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from livedb.clock import ManualClock
 from livedb.errors import LivedbError, LoadError, SchemaEnforcementError
 from livedb.ids import IdFactory, sequence_of, table_number_of
-from livedb.interchange.sources import open_source, rows_to_table
+from livedb.interchange.rows import rows_to_table
+from livedb.interchange.sources import open_source
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.check import check_document
 from livedb.schema.namespace import v
