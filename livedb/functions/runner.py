@@ -313,10 +313,9 @@ class Runner:
             the outcome, at most `log_deadline_s`.
         """
         try:
+            request.stand_in_line()
             self._committer.submit(request)
-            # Not `acquire()`: after a signal behind it there were nothing left to wait for.
-            with request.done:
-                pass
+            request.wait()
         except KeyboardInterrupt:
             if request.cancel():
                 raise

@@ -32,9 +32,12 @@ from livedb.schema.catalog import Catalog
 from livedb.store.backlog import Backlog
 from livedb.store.contract import DocumentStore, Write
 from livedb.transactions.reads import ReadSet, WriteSet
-from livedb.transactions.signals import run_undisturbed
+from livedb.transactions.signals import is_main_thread, run_undisturbed
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.transactions.write_log import WriteLog
+
+_LOOK_S = 0.5
+"""Between two looks of a waiting caller at whether it was answered unseen."""
 
 BATCH_COMMITS_MAX = 1024
 """Commits in one log append; bounds how long the first of a batch waits for the last."""
@@ -72,7 +75,10 @@ class CommitRequest:
         "epoch",
         "error",
         "extra_parts",
+        "following",
         "holder",
+        "is_answered",
+        "is_in_line",
         "is_write",
         "number",
         "on_publish",
@@ -112,8 +118,12 @@ class CommitRequest:
         """Whether it gets a number: it wrote, or its outcome must be remembered."""
         self.number = 0
         self.error: LivedbError | None = None
+        self.is_answered = False
         self.done = Lock()
         self.done.acquire()
+        self.is_in_line = False
+        """Its caller wakes the next of a batch; see `stand_in_line`."""
+        self.following: CommitRequest | None = None
         self._claim = Lock()
 
     @classmethod
@@ -127,6 +137,26 @@ class CommitRequest:
         return self._claim.acquire(blocking=False)
 
     cancel = claim
+
+    def stand_in_line(self) -> None:
+        """Let the callers of a batch wake each other, one after the other.
+
+        Woken all at once, sixty threads wait for the interpreter, and each looks at it again every
+        half millisecond. Not for the main thread: a signal might strike before it wakes the next.
+        """
+        self.is_in_line = not is_main_thread()
+
+    def wait(self) -> None:
+        """Wait for the outcome."""
+        if not self.is_in_line:
+            # Not `acquire()`: after a signal behind it there were nothing left to wait for.
+            with self.done:
+                return
+        while not self.done.acquire(timeout=_LOOK_S):
+            if self.is_answered:  # who should have woken this one was lost
+                break
+        if self.following is not None:
+            self.following.done.release()
 
 
 class Committer:
@@ -342,8 +372,7 @@ class Committer:
             last = writes[-1].number
             self.durable = last
             self._make_visible(writes, last)
-        for request in batch:
-            request.done.release()
+        _wake(batch)
 
     def _make_visible(self, writes: list[CommitRequest], last: int) -> None:
         with self.publish_lock:
@@ -393,6 +422,7 @@ class Committer:
     @staticmethod
     def _answer(request: CommitRequest, error: LivedbError) -> None:
         request.error = error
+        request.is_answered = True
         request.done.release()
 
     # -- upkeep --------------------------------------------------------------------------------
@@ -416,6 +446,20 @@ class Committer:
         self._unlogged.put(None)
         if self._writer is not None:
             self._writer.join()
+
+
+def _wake(batch: Sequence[CommitRequest]) -> None:
+    """Tell the callers of a batch that it is durable and published."""
+    following: CommitRequest | None = None
+    for request in reversed(batch):
+        request.is_answered = True
+        if request.is_in_line:
+            request.following = following
+            following = request
+        else:
+            request.done.release()
+    if following is not None:
+        following.done.release()
 
 
 def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]) -> list[Part]:

@@ -56,7 +56,7 @@ def run_undisturbed(action: Callable[[T], None], argument: T) -> None:
         One that strikes before `action` began is raised without running it.
     Cost: about 2 us on the main thread, nothing elsewhere.
     """
-    if get_ident() != main_thread().ident:
+    if not is_main_thread():
         action(argument)
         return
     held: list[_Held] = []
@@ -74,6 +74,11 @@ def run_undisturbed(action: Callable[[T], None], argument: T) -> None:
     for stand_in in held:
         if stand_in.came:
             stand_in.handler(stand_in.number, None)
+
+
+def is_main_thread() -> bool:
+    """Whether this is the thread that gets signals."""
+    return get_ident() == main_thread().ident
 
 
 def _unwrapped(handler: Handler) -> Handler:
