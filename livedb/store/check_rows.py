@@ -180,7 +180,7 @@ def _keys_of(rows: pa.Table, index: IndexDefinition) -> list[bytes | None]:
     chunks = rows.column("_doc").cast(pa.large_binary()).chunks
     data, offsets = packed_texts(pa.concat_arrays(chunks))
     texts = data.tobytes()
-    parts = [declared_keys(texts, offsets, [name]) for name in index.fields]
+    parts = [declared_keys(texts, offsets, [name]).to_pylist() for name in index.fields]
     return [
         None if any(part in _NO_KEY for part in key) else b"".join(key)
         for key in zip(*parts, strict=True)
