@@ -19,30 +19,23 @@ that the base has for this document (its *home*), or in the order of that index;
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
-from typing import Any
 
 import msgspec
 
 from livedb.schema.tables import IndexDefinition
 from livedb.store.contract import Block, StoredDocument, Write
 from livedb.store.indexes import ChangedOrder, IndexKeys, Keys, id_key
-from livedb.store.segment import Segment, SegmentOrder, Span
-from livedb.text import split_texts
+from livedb.store.merged import Merge, Row
+from livedb.store.segment import Segment, Span
 
 _VERSION_BYTES = 700
 """What a version costs beside its text: objects, keys of usual length, dict and list slots."""
 
+_new_tuple = tuple.__new__
 _BY_ID = -1
 """The place of `by_id` among the indexes: its keys are not kept, being the ids."""
-
-_mark_of = itemgetter(0)
-
-_Row = tuple[Any, str, float, bytes]
-"""A document on its way into a block: its key, or its position in the base; id, time and text."""
 
 
 class Version(msgspec.Struct, eq=False):
@@ -66,6 +59,15 @@ class Version(msgspec.Struct, eq=False):
     keys: Keys | None
     home: Keys | None
     older: Version | None
+
+    def is_home(self, position: int) -> bool:
+        """Whether it lies where the base has its document, in the index at `position`."""
+        keys, home = self.keys, self.home
+        if keys is home:
+            return keys is not None
+        if keys is None or home is None:
+            return False
+        return position == _BY_ID or keys[position] == home[position]
 
 
 class ResidentTable:
@@ -168,45 +170,46 @@ class ResidentTable:
         Returns:
             Documents in ascending order, and the key where the next read goes on (forward: the
             lower bound, reverse: the upper one); None when nothing is left in the interval.
-        Cost: one look-up per document; about 0.5 us each if one of them changed.
+        Cost: one look-up per document, and what `Merge` takes for those that changed.
         """
         changed = self._changed
         if not changed:
             return base, None
         order, position = self._order_of(index)
         keys = order.keys_between(lower, upper, limit, reverse=reverse)
-        if not keys and changed.keys().isdisjoint(base.columns()[0]):
+        if not keys and changed.keys().isdisjoint(base.ids):
             return base, None
-        base_order = self.base.orders[index]
-        rows = self._rows_at_home(base, span, position, number)
+        merge = Merge(
+            base, self._rows_at_home(base, position, number), self.base.orders[index], span.start
+        )
         bound = None
         if len(keys) == limit:
             # There may be more changed keys beyond: what the base has there must wait for them.
-            rows, bound = _up_to(keys[-1], rows, base_order, reverse=reverse)
+            merge.keep_up_to(keys[-1], reverse=reverse)
+            bound = keys[-1] if reverse else keys[-1] + b"\x00"
         found = [_row_under(key, changed[order.id_of(key)], position, number) for key in keys]
         added = [row for row in found if row is not None]
-        rows = _merged(rows, added[::-1] if reverse else added, base_order)
-        if len(rows) > limit:
-            rows = rows[-limit:] if reverse else rows[:limit]
-            bound = _key_of(rows[0 if reverse else -1], base_order)
-            bound = bound if reverse else bound + b"\x00"
-        return _block_of(rows, base_order), bound
+        merge.add(added[::-1] if reverse else added)
+        block, rest = merge.block(limit, reverse=reverse)
+        return block, bound if rest is None else rest
 
-    def _rows_at_home(self, base: Block, span: Span, position: int, number: int) -> list[_Row]:
+    def _rows_at_home(self, base: Block, position: int, number: int) -> list[int | Row]:
         """The documents of a block of the base that lie there at `number`, as they are then."""
         changed = self._changed
-        ids, creation_times, texts = base.columns()
-        rows: list[_Row] = []
-        for row in zip(range(*span[:2]), ids, creation_times, split_texts(texts), strict=True):
-            newest = changed.get(row[1])
-            if newest is None:
-                rows.append(row)
-                continue
-            assert newest.home is not None, newest
-            home = b"" if position == _BY_ID else newest.home[position]
-            found = _row_under(home, newest, position, number)
-            if found is not None:
-                rows.append((row[0], *found[1:]))
+        ids = base.ids
+        rows: list[int | Row] = list(range(len(ids)))
+        touched = changed.keys() & ids
+        if not touched:
+            return rows
+        places = [place for place, document_id in enumerate(ids) if document_id in touched]
+        for place in reversed(places):
+            newest = changed[ids[place]]
+            version = newest if newest.number <= number else _as_of(newest, number)
+            document = version.document
+            if document is None or not version.is_home(position):
+                del rows[place]
+            else:
+                rows[place] = _new_tuple(Row, (place, version.id, document))
         return rows
 
     def _order_of(self, index: str) -> tuple[ChangedOrder, int]:
@@ -419,54 +422,13 @@ def _as_of(version: Version, number: int) -> Version:
     return version
 
 
-def _row_under(key: bytes, newest: Version, position: int, number: int) -> _Row | None:
+def _row_under(key: bytes, newest: Version, position: int, number: int) -> Row | None:
     """What a snapshot at `number` sees of a document under `key`, if it lies there then."""
-    version = _as_of(newest, number)
-    if version.document is None:
+    version = newest if newest.number <= number else _as_of(newest, number)
+    keys, document = version.keys, version.document
+    if document is None or keys is None or (position != _BY_ID and keys[position] != key):
         return None
-    assert version.keys is not None, version
-    if position != _BY_ID and version.keys[position] != key:
-        return None
-    return (key, version.id, *version.document)
-
-
-def _up_to(
-    key: bytes, rows: list[_Row], order: SegmentOrder, *, reverse: bool
-) -> tuple[list[_Row], bytes]:
-    """The rows of the base before `key`, in reading direction, and where to read on."""
-    place = bisect_left(rows, order.position(key), key=_mark_of)
-    return (rows[place:], key) if reverse else (rows[:place], key + b"\x00")
-
-
-def _merged(rows: list[_Row], added: list[_Row], order: SegmentOrder) -> list[_Row]:
-    """Rows of the base, and others that are marked with their keys, in key order."""
-    if not rows or not added:
-        return rows or added
-    merged: list[_Row] = []
-    done = 0
-    for row in added:
-        key = row[0]
-        # Often several come between the same two of the base.
-        if done < len(rows) and order.is_below(rows[done][0], key):
-            place = bisect_left(rows, order.position(key), done, key=_mark_of)
-            merged += rows[done:place]
-            done = place
-        merged.append(row)
-    return merged + rows[done:]
-
-
-def _key_of(row: _Row, order: SegmentOrder) -> bytes:
-    return row[0] if isinstance(row[0], bytes) else order.key_at(row[0])
-
-
-def _block_of(rows: list[_Row], order: SegmentOrder) -> Block:
-    return Block(
-        [row[1] for row in rows],
-        [row[2] for row in rows],
-        b"".join([row[3] for row in rows]),
-        [row[0] for row in rows],
-        order,
-    )
+    return _new_tuple(Row, (key, version.id, document))
 
 
 def _cost(version: Version) -> int:

@@ -296,6 +296,11 @@ class SegmentOrder:
         suffix = segment.suffix(document_id, segment.creation_times[row])
         return suffix if self._declared is None else self._declared.at(position) + suffix
 
+    def size_at(self, position: int) -> int:
+        """Bytes of the text of the document at a position."""
+        row = position if self._rows is None else self._rows[position]
+        return self._segment.offsets[row + 1] - self._segment.offsets[row]
+
     def keys(self, start: int, end: int) -> list[bytes]:
         """The whole keys at the positions from `start` up to `end`. Cost: about 0.5 us each."""
         rows = range(start, end) if self._rows is None else self._rows[start:end]
