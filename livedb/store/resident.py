@@ -60,6 +60,10 @@ class Version(msgspec.Struct, eq=False):
     home: Keys | None
     older: Version | None
 
+    def __repr__(self) -> str:
+        older = None if self.older is None else self.older.number
+        return f"<version {self.number} of {self.id}: {self.document}, after {older}>"
+
     def is_home(self, position: int) -> bool:
         """Whether it lies where the base has its document, in the index at `position`."""
         keys, home = self.keys, self.home

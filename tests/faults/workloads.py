@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -342,8 +343,8 @@ def _define_triple(db: livedb.Database):
     """A mutation that writes three documents and counts; all of it or nothing may be kept."""
     names = ("left", "middle", "right")
     for name in names:
-        db[name].insert({"writer": 99, "n": 0})
-    db["totals"].insert({"writer": 99, "n": 0})
+        _in_time(lambda name=name: db[name].insert({"writer": 99, "n": 0}))
+    _in_time(lambda: db["totals"].insert({"writer": 99, "n": 0}))
 
     @db.mutation
     def write(ctx, writer: int, n: int, spin: int = 0) -> str:
@@ -393,15 +394,27 @@ def _look_closely(db: livedb.Database) -> None:
 
     workspace = workspace_of(db)
     assert not is_running(), "the main thread still counts as inside a function"
-    _within(10, lambda: db["probe"].insert({"a": 1}))
+    _within(10, lambda: _in_time(lambda: db["probe"].insert({"a": 1})))
     _within(10, lambda: db.push(livedb.define_schema({"probes": livedb.define_table({})})))
     check_agreement(db)
     numbers = db.statistics()
     assert numbers.applied == numbers.durable == numbers.published, numbers
     assert workspace.runner.oldest_active() is None, "a run that ended still counts as active"
-    assert not workspace._turn._lock.locked()
-    assert not workspace.committer._lock.locked()
-    assert not workspace.committer.publish_lock.locked()
+    # Upkeep takes them for a moment; a lock that was lost is never free again.
+    for lock in (
+        workspace._turn._lock, workspace.committer._lock, workspace.committer.publish_lock,
+    ):  # fmt: skip
+        assert lock.acquire(timeout=10), "a lock is left taken"
+        lock.release()
+
+
+def _in_time(action: Callable[[], object]) -> None:
+    """Do it; again where the time limit was too short for a busy machine."""
+    for _ in range(1000):
+        with contextlib.suppress(livedb.FunctionTimeoutError):
+            action()
+            return
+    raise AssertionError("a thousand times too late")
 
 
 def _within(seconds: float, action: Callable[[], object]) -> None:
