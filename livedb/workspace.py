@@ -547,18 +547,22 @@ class Workspace:
                 progress=progress,
             )
         holder = TurnHolder(is_exclusive=True)
+        is_committing = False
         try:
             with holder.running, self._exclusive_turn(holder):
                 if not keep_ids:
                     self.committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
-                number = self._commit_load(table, staged, holder)
-        except LivedbError as error:
-            # Refused, so no commit names the file. After an interrupt, or when it is unknown what
-            # the log kept, one may: the next open sees.
-            if error.code != "LogUnknown" and not self.folder.names_load(staged.file):
+                request = self._load_request(table, staged, holder)
+                is_committing = True
+                return staged.rows, self.runner.commit(request)
+        except BaseException as error:
+            # No commit names the file if none was asked for, or it was refused. After an interrupt,
+            # or when it is unknown what the log kept, one may: the next open sees.
+            is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
+            is_named = self.folder.names_load(staged.file)
+            if (is_refused or not is_committing) and not is_named:
                 (self.loads_folder / staged.file).unlink(missing_ok=True)
             raise
-        return staged.rows, number
 
     def _table_to_load(self, name: str) -> CatalogTable:
         """The table of that name, or the one that the load's own commit will make."""
@@ -570,7 +574,8 @@ class Workspace:
         catalog.with_table(catalog.number + 1, table)  # refuses a name that is taken, early
         return table
 
-    def _commit_load(self, table: CatalogTable, staged: Any, holder: TurnHolder) -> int:
+    def _load_request(self, table: CatalogTable, staged: Any, holder: TurnHolder) -> CommitRequest:
+        """The commit of a staged load. Raises: what refuses it."""
         from livedb.store.check_rows import load_clashes
 
         begin, epoch, before = self.committer.begin()
@@ -593,7 +598,7 @@ class Workspace:
             self.folder.expect_load(number, part)
             self.rows.reset(table.number, number)
 
-        request = CommitRequest(
+        return CommitRequest(
             begin=begin,
             epoch=epoch,
             reads=ReadSet(),
@@ -603,7 +608,6 @@ class Workspace:
             holder=holder,
             on_publish=before_visible,
         )
-        return self.runner.commit(request)
 
     # -- turns ---------------------------------------------------------------------------------
 
