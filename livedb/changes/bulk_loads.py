@@ -114,15 +114,25 @@ class BulkLoads:
             )
         if not keep_ids:
             self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
+        is_asked_for = False
+
+        def commit(holder: TurnHolder) -> int:
+            nonlocal is_asked_for
+            is_asked_for = False
+            request = self._request(table, staged, holder)
+            is_asked_for = True
+            return self._runner.commit(request)
+
         try:
-            number = self._turns.run(lambda holder: self._commit(table, staged, holder))
-        except LivedbError as error:
-            # Refused, so no commit names the file. After an interrupt, or when it is unknown what
-            # the log kept, one may: the next open sees.
-            if error.code != "LogUnknown" and not self._folder.names_load(staged.file):
+            return staged.rows, self._turns.run(commit)
+        except BaseException as error:
+            # No commit names the file if none was asked for, or it was refused. After an interrupt,
+            # or when it is unknown what the log kept, one may: the next open sees.
+            is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
+            is_named = self._folder.names_load(staged.file)
+            if (is_refused or not is_asked_for) and not is_named:
                 (self._loads_folder / staged.file).unlink(missing_ok=True)
             raise
-        return staged.rows, number
 
     def _table(self, name: str) -> CatalogTable:
         """The table of that name, or the one that the load's own commit will make."""
@@ -134,7 +144,10 @@ class BulkLoads:
         catalog.with_table(catalog.number + 1, table)  # refuses a name that is taken, early
         return table
 
-    def _commit(self, table: CatalogTable, staged: StagedLoad, holder: TurnHolder) -> int:
+    def _request(
+        self, table: CatalogTable, staged: StagedLoad, holder: TurnHolder
+    ) -> CommitRequest:
+        """The commit of a staged load. Raises: what refuses it."""
         from livedb.store.check_rows import load_clashes
 
         begin, epoch, before = self._committer.begin()
@@ -157,7 +170,7 @@ class BulkLoads:
             self._folder.expect(number, (part,))
             self._rows.reset(table.number, number)
 
-        request = CommitRequest(
+        return CommitRequest(
             begin=begin,
             epoch=epoch,
             reads=judged(table.number),
@@ -167,4 +180,3 @@ class BulkLoads:
             holder=holder,
             on_publish=before_visible,
         )
-        return self._runner.commit(request)

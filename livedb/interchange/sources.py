@@ -111,7 +111,7 @@ def open_source(
         opened = _open(source, rules)
         _check_names(opened.schema.names)
         _check_types(opened.schema)
-        return _with_moments(_without_nan(opened, rules), rules)
+        return _with_moments(_without_nan(_without_dictionaries(opened), rules), rules)
     except (pa.ArrowException, OSError) as error:
         raise LoadError(f"The source cannot be read: {error}") from error
 
@@ -145,7 +145,9 @@ def _open_columns(source: object, rules: _Rules) -> Source | None:
     elif _is_from(source, "pandas", "DataFrame"):
         opened = _open_table(_pandas_table(source, rules))
     elif _is_from(source, "polars", "LazyFrame"):
-        opened = _open_table(pa.table(source.collect()))  # type: ignore[attr-defined]
+        opened = _open_table(_polars_table(source.collect(), rules))  # type: ignore[attr-defined]
+    elif _is_from(source, "polars", "DataFrame"):
+        opened = _open_table(_polars_table(source, rules))
     elif hasattr(source, "__arrow_c_stream__"):
         opened = _open_table(pa.table(source))
     elif isinstance(source, pa.RecordBatch):
@@ -231,6 +233,35 @@ def _extension_of(column: pa.Field[Any]) -> str:
     if isinstance(column.type, pa.BaseExtensionType):
         return "" if isinstance(column.type, pa.JsonType) else str(column.type)
     return (column.metadata or {}).get(b"ARROW:extension:name", b"").decode(errors="replace")
+
+
+def _without_dictionaries(source: Source) -> Source:
+    """Categories as the values that they are."""
+    plain = {
+        position: field.with_type(_plain_type(field.type))
+        for position, field in enumerate(source.schema)
+        if pa.types.is_dictionary(field.type)
+    }
+    if not plain:
+        return source
+    schema = source.schema
+    for position, field in plain.items():
+        schema = schema.set(position, field)
+
+    def convert(batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = list(batch.columns)
+        for position, field in plain.items():
+            column: Any = columns[position]
+            columns[position] = column.dictionary.cast(field.type).take(column.indices)
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return _mapped(source, schema, convert)
+
+
+def _plain_type(dictionary: pa.DictionaryType[Any, Any, Any]) -> pa.DataType:
+    # Arrow cannot take from a view, which is what polars' categories are.
+    found = dictionary.value_type
+    return pa.large_string() if pa.types.is_string_view(found) else found
 
 
 def _without_nan(source: Source, rules: _Rules) -> Source:
@@ -388,3 +419,18 @@ def _pandas_column(name: str, series: Any, rules: _Rules) -> tuple[pa.Field[Any]
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return pa.field(name, column.type), column
+
+
+# --- polars ---------------------------------------------------------------------------------------
+
+
+def _polars_table(frame: Any, rules: _Rules) -> pa.Table:
+    """A polars frame's columns; its Python objects as what they are, not as their addresses."""
+    objects = [name for name, dtype in frame.schema.items() if str(dtype) == "Object"]
+    table = pa.table(frame.drop(objects))
+    for name in objects:
+        field, column = object_column(
+            name, frame[name].to_list(), rules.fields.get(name), tz=rules.tz
+        )
+        table = table.add_column(frame.columns.index(name), field, column)
+    return table

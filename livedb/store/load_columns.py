@@ -181,8 +181,6 @@ def convert_column(
     Raises:
         SchemaEnforcementError, LoadError: names the column, the first offending row, its value.
     """
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
     place = _Place(plan=plan, first_row=first_row)
     _check_gaps(column, plan, absent, place)
     if column.null_count == len(column) and plan.kind != "json":
@@ -418,8 +416,6 @@ def _refuse_unsafe(column: pa.Array[Any], place: _Place) -> None:
 
 def _is_string(arrow: pa.DataType) -> bool:
     is_ = pa.types
-    if is_.is_dictionary(arrow):
-        return _is_string(arrow.value_type)
     return bool(is_.is_string(arrow) or is_.is_large_string(arrow) or is_.is_string_view(arrow))
 
 

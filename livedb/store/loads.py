@@ -599,6 +599,9 @@ class _StagedFile:
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
+        # Started before there is work: a Ctrl-C while the executor starts its thread makes it
+        # forget the thread, and then the file would be closed under a write.
+        self._thread.submit(_nothing).result()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._sink = _HashingSink(self._path)
         return self
@@ -652,6 +655,10 @@ class _StagedFile:
                 sink, rows.schema, compression="snappy", **options
             )
         self._writer.write_table(rows, row_group_size=SLAB_ROWS)
+
+
+def _nothing() -> None:
+    """The first work of a thread."""
 
 
 class _HashingSink:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,8 @@ import pytest
 
 import livedb
 from livedb.errors import LivedbError, LoadError, SchemaChangeError
+from livedb.interchange.sources import Source, open_source
+from livedb.store import loads
 
 
 def leftovers(db: livedb.Database) -> list[str]:
@@ -88,8 +93,6 @@ class Reread:
 
 
 def source_of(between: Callable[[], object], *, is_once: bool = False) -> Any:
-    from livedb.interchange.sources import Source
-
     table = pa.table({"a": [1, 2]})
     return Source(
         schema=table.schema, reader=Reread(table, between), rows=2, is_repeatable=not is_once
@@ -132,3 +135,115 @@ def test_many_threads_load_new_tables_at_once(db: livedb.Database) -> None:
     for thread in threads:
         thread.join(60)
     assert [db[f"t{n}"].count() for n in range(4)] == [100] * 4
+
+
+# --- long loads -----------------------------------------------------------------------------------
+
+
+def test_progress_counts_up_to_all_rows(
+    db: livedb.Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loads, "SLAB_ROWS", 1000)
+    seen: list[int] = []
+    workspace = db.backend.workspace
+    workspace.load("t", open_source([{"a": n} for n in range(3500)]), progress=seen.append)
+    assert seen == [1000, 2000, 3000, 3500]
+    db.load("t", [{"a": n} for n in range(3500)], progress=True)
+    shown = capsys.readouterr().err
+    assert "2,000 of 3,500 rows" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_ctrl_c_in_the_middle_of_a_load_leaves_nothing(
+    db: livedb.Database, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads, "SLAB_ROWS", 1000)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(10):
+            if number == at:
+                signal.raise_signal(signal.SIGINT)
+            yield pa.record_batch({"a": [number] * 1000})
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema({"a": pa.int64()}), batches())
+    number = db.number
+    with pytest.raises(KeyboardInterrupt):
+        db.load("new", reader)
+    assert "new" not in db.tables
+    assert db.number == number
+    assert leftovers(db) == []
+    assert db.load("new", [{"a": 1}]).rows == 1
+
+
+def test_ctrl_c_at_any_moment_loads_all_or_nothing(db: livedb.Database) -> None:
+    rows = [{"a": number, "b": f"text {number}"} for number in range(20_000)]
+    db.load("t", rows)
+    expected, interrupted = len(rows), 0
+    generator = random.Random(7)
+    for _ in range(25):
+        timer = threading.Timer(generator.random() * 0.15, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        try:
+            db.load("t", rows)
+            expected += len(rows)
+            timer.cancel()
+            timer.join()
+        except KeyboardInterrupt:
+            interrupted += 1
+            found = db.sql("select count(*) n from t").to_arrow()["n"][0].as_py()
+            # The commit may have been reached: then all of it is there.
+            assert found in (expected, expected + len(rows))
+            expected = found
+    assert db.sql("select count(*) n from t").to_arrow()["n"][0].as_py() == expected
+    # A staged file that no commit names may be left; the next open deletes it.
+    assert len(leftovers(db)) <= interrupted
+    path = db.backend.workspace.path
+    if path is not None:
+        db.close()
+        with livedb.open(path) as again:
+            assert leftovers(again) == []
+
+
+def test_ctrl_c_while_the_writing_thread_starts_closes_nothing_under_it(
+    db: livedb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The executor forgets a thread that it was interrupted in starting; once it wrote on while the
+    # file was closed, which crashed the process.
+    start = threading.Thread.start
+
+    def interrupted_start(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("livedb-load"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted_start)
+        for _ in range(20):
+            with pytest.raises(KeyboardInterrupt):
+                db.load("t", [{"a": "x" * 100} for _ in range(5_000)])
+    assert leftovers(db) == []
+    assert db.load("t", [{"a": 1}]).rows == 1
+
+
+def test_rows_that_break_the_schema_at_the_very_end_load_none(
+    db: livedb.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads, "SLAB_ROWS", 1000)
+    v = livedb.v
+    shape = livedb.define_table({"a": v.integer(), "b": v.optional(v.string())})
+    db.push(livedb.define_schema({"t": shape.index("by_a", ["a"], unique=True)}))
+    good: list[dict[str, Any]] = [{"a": number, "b": "x"} for number in range(5000)]
+    db.load("t", [{"a": -1}])
+    number, files = db.number, leftovers(db)
+    for last in ({"a": "text"}, {"a": 1.5}, {"a": None}, {}, {"a": 5, "c": 1}, {"a": 7}, {"a": -1}):
+        documents = [*good, last]
+        with pytest.raises(LivedbError):
+            db.load("t", documents)
+        path = tmp_path / "x.jsonl"
+        path.write_text("".join(json.dumps(each) + "\n" for each in documents))
+        with pytest.raises(LivedbError):
+            db.load("t", path)
+        assert (db["t"].count(), db.number) == (1, number)
+        assert leftovers(db) == files
+    assert db.load("t", good).rows == 5000

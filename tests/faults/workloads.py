@@ -51,7 +51,7 @@ def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
     owner, name = {
         "writing": (loads._StagedFile, "_write"),
         "staged": (loads._StagedFile, "publish"),
-        "in-turn": (workspace.bulk_loads, "_commit"),
+        "in-turn": (workspace.bulk_loads, "_request"),
         "appended": (workspace.log, "append"),
         "folding": (workspace.tables, "_fold_table"),
         "folding-a-load": (tables, "insert_file"),

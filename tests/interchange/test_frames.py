@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import livedb
 from livedb.errors import InvalidValueError
 from livedb.interchange.arrow import (
     documents_to_arrow,
@@ -165,6 +166,32 @@ def test_polars_takes_every_column() -> None:
     frame = arrow_to_polars(documents_to_arrow([FULL, EMPTY], fields_of(TABLE)))
     assert frame.schema["t"] == pl.Datetime("us", "UTC")
     assert frame["n"].to_list() == [2**62 + 1, None]
+
+
+@pytest.mark.parametrize("documents", [[], [FULL], [EMPTY], [FULL, EMPTY]])
+def test_polars_types_follow_from_the_schema_alone(documents: list[dict[str, Value]]) -> None:
+    fields = fields_of(TABLE)
+    wanted = arrow_to_polars(documents_to_arrow([FULL], fields)).schema
+    assert arrow_to_polars(documents_to_arrow(documents, fields)).schema == wanted
+    huge = pa.table({"x": pa.array([5], pa.decimal128(38, 0))})
+    assert arrow_to_polars(huge).schema["x"] == pl.Int64
+
+
+def test_an_unknown_backend_of_dtypes_is_refused() -> None:
+    with pytest.raises(ValueError, match="dtype_backend"):
+        arrow_to_pandas(pa.table({"x": [1]}), dtype_backend="numpy")  # type: ignore[arg-type]
+
+
+def test_sums_and_literals_of_sql_are_integers_however_many_nulls() -> None:
+    with livedb.open() as db:
+        db.load("t", [{"a": 2**53 - 1, "b": 1}, {"a": 1, "b": None}])
+        rows = db.sql("select sum(a) s, sum(b) n, count(*) c, 7 l, sum(a) filter (b = 9) e from t")
+        assert {str(dtype) for dtype in rows.df.dtypes} == {"Int64"}
+        assert rows.df["s"][0] == 2**53
+        assert set(rows.to_polars().dtypes) <= {pl.Int64, pl.Int32}
+        large = db.sql("select sum(x) s from (select 9223372036854775807 x union all select 1)").df
+        assert str(large["s"].dtype) == "decimal128(38, 0)[pyarrow]"
+        assert int(large["s"][0]) == 2**63
 
 
 class Handle(FrameMixin):
