@@ -196,6 +196,7 @@ class Workspace:
         self.registry = Registry()
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
+        undo.append(self.folded_sql.close)
         self.runner = Runner(
             committer=self.committer,
             store=self.rows,
@@ -495,6 +496,7 @@ class Workspace:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
+        self.folded_sql.close()
         self.runner.close()
         self.tables.close()
         self.log.close()

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from threading import Lock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Timer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from livedb.errors import ClosedError, SnapshotTooOldError
+from livedb.errors import ClosedError, FunctionTimeoutError, SnapshotTooOldError
 from livedb.store import history, sql
 from livedb.store.connection import quote
 from livedb.store.history import Version
@@ -40,10 +40,12 @@ class SqlSnapshot:
         *,
         on_close: Callable[[SqlSnapshot], None],
         on_failure: Callable[[BaseException], None],
+        limit_s: float | None = None,
     ) -> None:
         self._cursor = cursor
         self._on_close = on_close
         self._on_failure = on_failure
+        self._limit_s = limit_s
         self._is_open = True
         self._closing = Lock()  # guards `_is_open`: no cursor is interrupted after its close
         # Parsing and binding a wrong text would abort the transaction, so the gate has its own.
@@ -76,11 +78,13 @@ class SqlSnapshot:
 
         Raises:
             SqlError: the gate refused it (code "SqlRefused"), or it is wrong.
-            LimitError, FunctionTimeoutError: as `sql.run`.
+            LimitError: as `sql.run`.
+            FunctionTimeoutError: it was interrupted, or ran longer than `Limits.sql_s_max`.
         """
         self._require_open()
         admitted = sql.admit(self._gate, text, names=catalog.names())
-        return self.query(admitted.text, parameters), set(admitted.tables)
+        with self._deadline():
+            return self.query(admitted.text, parameters), set(admitted.tables)
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
@@ -140,6 +144,32 @@ class SqlSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        if self._limit_s is None:
+            yield
+            return
+        is_over = Event()
+
+        def expire() -> None:
+            is_over.set()
+            self.interrupt()
+
+        timer = Timer(self._limit_s, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except FunctionTimeoutError as error:
+            if not is_over.is_set():
+                raise
+            raise FunctionTimeoutError(
+                f"the SQL statement ran longer than Limits.sql_s_max ({self._limit_s:g} s) allows; "
+                "select less, or raise the limit"
+            ) from error
+        finally:
+            timer.cancel()
 
     def _begin(self) -> int:
         self._cursor.execute("begin transaction read only")

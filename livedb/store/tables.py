@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock, RLock, Timer
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -222,7 +222,10 @@ class TableStore:
             cursor = self._require_open().cursor()
         try:
             reader = SqlSnapshot(
-                cursor, on_close=self._forget_reader, on_failure=self._after_failure
+                cursor,
+                on_close=self._forget_reader,
+                on_failure=self._after_failure,
+                limit_s=self._limits.sql_s_max,
             )
         except duckdb.Error as error:
             cursor.close()
@@ -237,9 +240,9 @@ class TableStore:
     ) -> tuple[pa.Table, set[str]]:
         """The rows of a user's SQL at `folded_number`, and the tables it reads.
 
-        Raises: as `SqlSnapshot.run_sql`; FunctionTimeoutError after `limits.sql_s_max` too.
+        Raises: as `SqlSnapshot.run_sql`.
         """
-        with self.snapshot() as reader, self._deadline(reader):
+        with self.snapshot() as reader:
             return reader.run_sql(text, params, catalog=catalog)
 
     def tables_read(self, text: str, catalog: Catalog) -> set[str]:
@@ -376,19 +379,6 @@ class TableStore:
     def _forget_reader(self, reader: SqlSnapshot) -> None:
         with self._readers_lock:
             self._readers.discard(reader)
-
-    @contextmanager
-    def _deadline(self, reader: SqlSnapshot) -> Iterator[None]:
-        if self._limits.sql_s_max is None:
-            yield
-            return
-        timer = Timer(self._limits.sql_s_max, reader.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     # Writing.
 
