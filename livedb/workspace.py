@@ -496,9 +496,9 @@ class Workspace:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
-        self.folded_sql.close()
         self.runner.close()
-        self.tables.close()
+        self.tables.close()  # ends every statement that is running
+        self.folded_sql.close()
         self.log.close()
         if self._lock is not None:
             self._lock.release()

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from livedb.schema.catalog import Catalog
 
 
+_AGAIN_S = 0.05
+"""Between two interrupts of a read: one that comes just before a statement begins is lost."""
+
+
 class SqlSnapshot:
     """One read-only transaction of DuckDB, for several reads at one number. Close it soon.
 
@@ -47,6 +51,7 @@ class SqlSnapshot:
         self._on_failure = on_failure
         self._limit_s = limit_s
         self._is_open = True
+        self._reading = Lock()  # held while a statement runs; taken before `_closing`
         self._closing = Lock()  # guards `_is_open`: no cursor is interrupted after its close
         # Parsing and binding a wrong text would abort the transaction, so the gate has its own.
         self._gate = cursor.cursor()
@@ -61,14 +66,17 @@ class SqlSnapshot:
             SnapshotTooOldError: an earlier statement failed, which ends DuckDB's transaction, and
                 newer commits have been folded since.
         """
+        with self._statement():
+            return self._query(text, parameters)
+
+    def _query(self, text: str, parameters: sql.Parameters) -> pa.Table:
         self._require_open()
         if self._is_aborted:
             self._begin_again()
         try:
             return sql.run(self._cursor, text, parameters)
-        except BaseException as error:
+        except BaseException:
             self._is_aborted = True
-            self._on_failure(error)
             raise
 
     def run_sql(
@@ -81,10 +89,11 @@ class SqlSnapshot:
             LimitError: as `sql.run`.
             FunctionTimeoutError: it was interrupted, or ran longer than `Limits.sql_s_max`.
         """
-        self._require_open()
-        admitted = sql.admit(self._gate, text, names=catalog.names())
-        with self._deadline():
-            return self.query(admitted.text, parameters), set(admitted.tables)
+        with self._statement():
+            self._require_open()
+            admitted = sql.admit(self._gate, text, names=catalog.names())
+            with self._deadline():
+                return self._query(admitted.text, parameters), set(admitted.tables)
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
@@ -124,6 +133,15 @@ class SqlSnapshot:
             if self._is_open:
                 self._cursor.interrupt()
 
+    def end(self) -> None:
+        """Interrupt what is running, and close; from another thread."""
+        while not self._reading.acquire(timeout=_AGAIN_S):
+            self.interrupt()
+        try:
+            self.close()
+        finally:
+            self._reading.release()
+
     def close(self) -> None:
         """End the transaction; closing twice is harmless."""
         with self._closing:
@@ -144,6 +162,15 @@ class SqlSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        try:
+            with self._reading:
+                yield
+        except BaseException as error:
+            self._on_failure(error)  # it may end every reader, this one too
+            raise
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:

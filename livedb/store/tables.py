@@ -345,8 +345,7 @@ class TableStore:
             readers, self._readers = list(self._readers), WeakSet()
             connection, self._connection = self._connection, None
         for reader in readers:
-            reader.interrupt()
-            reader.close()
+            reader.end()
         if connection is not None:
             connection.close()
 

@@ -106,3 +106,24 @@ def test_a_function_that_catches_the_interrupted_statement_is_ended_all_the_same
 
     with pytest.raises(FunctionTimeoutError):
         stubborn()
+
+
+def test_closing_a_workspace_ends_its_statements(tmp_path) -> None:
+    database = livedb.open(tmp_path / "w")
+    database["t"].insert({"n": 1})
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            database.sql(ENDLESS)
+        except livedb.LivedbError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not database.backend.workspace.tables._readers:
+        pass
+    database.close()
+    thread.join()
+    assert len(ended) == 1
+    livedb.open(tmp_path / "w").close()
