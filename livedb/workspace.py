@@ -198,6 +198,7 @@ class Workspace:
         self.registry = Registry()
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
+        undo.append(self.folded_sql.close)
         self.runner = Runner(
             committer=self.committer,
             store=self.rows,
@@ -490,7 +491,8 @@ class Workspace:
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
         self.runner.close()
-        self.tables.close()
+        self.tables.close()  # ends every statement that is running
+        self.folded_sql.close()
         self.log.close()
         if self._lock is not None:
             self._lock.release()

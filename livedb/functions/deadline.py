@@ -24,6 +24,9 @@ R = TypeVar("R")
 
 logger = logging.getLogger("livedb")
 
+_AGAIN_S = 0.1
+"""Seconds after which a run that did not end is interrupted again: the engine forgets an interrupt
+that comes just before its statement begins."""
 _STUCK_S = 5.0
 """Seconds after its limit at which a run that did not end is reported."""
 
@@ -35,7 +38,15 @@ class _Expired(BaseException):
 class _Guard:
     """Whether one run is in user code, and whether its time is up."""
 
-    __slots__ = ("has_expired", "is_in_user_code", "lock", "name", "on_expiry", "thread")
+    __slots__ = (
+        "deadline_s",
+        "has_expired",
+        "is_in_user_code",
+        "lock",
+        "name",
+        "on_expiry",
+        "thread",
+    )
 
     def __init__(self, name: str, on_expiry: Callable[[], None]) -> None:
         self.name = name
@@ -44,13 +55,16 @@ class _Guard:
         self.is_in_user_code = True
         self.has_expired = False
         self.on_expiry = on_expiry
+        self.deadline_s = 0.0
 
     def expire(self) -> None:
         with self.lock:
-            if self.is_in_user_code:
+            if not self.is_in_user_code:
+                return
+            if not self.has_expired:
                 self.has_expired = True
                 _raise_in(self.thread, _Expired)
-                self.on_expiry()
+            self.on_expiry()
 
     def leave(self) -> None:
         with self.lock:
@@ -117,8 +131,8 @@ class Watchdog:
                 thread.start()
                 self._thread = thread
             self._serial += 1
-            deadline = self._clock.monotonic_s() + limit_s
-            heapq.heappush(self._deadlines, (deadline, self._serial, guard))
+            guard.deadline_s = self._clock.monotonic_s() + limit_s
+            heapq.heappush(self._deadlines, (guard.deadline_s, self._serial, guard))
             self._changed.notify()
 
     def _loop(self) -> None:
@@ -134,7 +148,7 @@ class Watchdog:
                     self._changed.wait(left_s)
                     continue
                 heapq.heappop(self._deadlines)
-                if guard.has_expired and guard.is_in_user_code:
+                if guard.is_in_user_code and deadline >= guard.deadline_s + _STUCK_S:
                     logger.warning(
                         "%s passed its time limit and is blocked outside Python; it cannot be "
                         "ended, but nothing it does will be committed",
@@ -143,7 +157,7 @@ class Watchdog:
                     continue
                 if guard.is_in_user_code:
                     self._serial += 1
-                    heapq.heappush(self._deadlines, (deadline + _STUCK_S, self._serial, guard))
+                    heapq.heappush(self._deadlines, (deadline + _AGAIN_S, self._serial, guard))
             guard.expire()
 
     def close(self) -> None:

@@ -65,8 +65,13 @@ class SqlReader(Protocol):
         snapshot: Snapshot,
         text: str,
         params: Mapping[str, Any] | Iterable[Any] | None,
+        *,
+        on_start: Callable[[Callable[[], None]], None],
     ) -> pa.Table:
         """The rows at the snapshot's commit; adds the tables read to its read set.
+
+        Args:
+            on_start: told what interrupts the statement, before it runs; harmless after its end.
 
         Raises:
             SnapshotTooOldError: the tables are folded beyond the snapshot's commit.
@@ -105,15 +110,25 @@ class Run:
 
     Attributes:
         kind: of the innermost function running.
+        interrupt_sql: ends the SQL statement that it waits for, from another thread.
     """
 
-    __slots__ = ("clock", "depth", "kind", "snapshot")
+    __slots__ = ("clock", "depth", "interrupt_sql", "kind", "snapshot")
 
     def __init__(self, kind: FunctionKind, snapshot: Snapshot, clock: RunClock) -> None:
         self.kind = kind
         self.snapshot = snapshot
         self.clock = clock
         self.depth = 1
+        self.interrupt_sql: Callable[[], None] | None = None
+
+    def interrupt(self) -> None:
+        """End what the run waits for outside of Python."""
+        if self.interrupt_sql is not None:
+            self.interrupt_sql()
+
+    def watch(self, interrupt_sql: Callable[[], None]) -> None:
+        self.interrupt_sql = interrupt_sql
 
 
 _current_run: ContextVar[tuple[Runner, Run] | None] = ContextVar("livedb_run", default=None)
@@ -437,7 +452,10 @@ class Runner:
             if limit_s is None:
                 return self._invoke(function, run, args)
             return self._watchdog.run(
-                lambda: self._invoke(function, run, args), name=function.name, limit_s=limit_s
+                lambda: self._invoke(function, run, args),
+                name=function.name,
+                limit_s=limit_s,
+                on_expiry=run.interrupt,
             )
         finally:
             _current_run.set(before)
@@ -466,7 +484,10 @@ class Runner:
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table:
-        return self._sql.read_sql_at(snapshot, text, params)
+        run = self.nested_run()
+        if run is None:
+            raise FunctionTypeError("ctx is used after its function has returned")
+        return self._sql.read_sql_at(snapshot, text, params, on_start=run.watch)
 
     # -- upkeep --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql` (`functions
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
@@ -16,10 +16,13 @@ from livedb.text import decode_fields
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet
+from livedb.transactions.shield import Shield
 from livedb.transactions.transaction import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from livedb.store.snapshot import SqlSnapshot
 
 
 class FoldedSql:
@@ -28,6 +31,12 @@ class FoldedSql:
     def __init__(self, *, folder: Folder, committer: Committer) -> None:
         self._folder = folder
         self._committer = committer
+        # DuckDB looks for Ctrl-C between its tasks, and one of a cross join may last for minutes.
+        self._shield = Shield("livedb-sql")
+
+    def close(self) -> None:
+        """End the thread; nothing may be running."""
+        self._shield.close()
 
     def read(
         self, text: str, params: Mapping[str, Any] | Iterable[Any] | None = None
@@ -39,16 +48,22 @@ class FoldedSql:
         """
         with CtrlC(), self._folder.snapshot() as snapshot:
             catalog = self._committer.catalog_at(snapshot.number)
-            table, _ = snapshot.run_sql(text, _parameters(params), catalog=catalog)
+            table, _ = self._run(snapshot, text, params, catalog)
             return table, snapshot.number
 
     def sql_at(
-        self, number: int, text: str, params: Mapping[str, Any] | Iterable[Any] | None
+        self,
+        number: int,
+        text: str,
+        params: Mapping[str, Any] | Iterable[Any] | None,
+        *,
+        on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     ) -> tuple[pa.Table, ReadSet]:
         """The rows at exactly commit `number`, and what they depend on."""
         with CtrlC(), self._folder.snapshot_at(number) as snapshot:
+            on_start(snapshot.interrupt)
             catalog = self._committer.catalog_at(number)
-            table, names = snapshot.run_sql(text, _parameters(params), catalog=catalog)
+            table, names = self._run(snapshot, text, params, catalog)
         reads = ReadSet()
         _read_tables(reads, catalog, names)
         return table, reads
@@ -58,10 +73,12 @@ class FoldedSql:
         snapshot: Snapshot,
         text: str,
         params: Mapping[str, Any] | Iterable[Any] | None,
+        *,
+        on_start: Callable[[Callable[[], None]], None],
     ) -> pa.Table:
         """`ctx.db.sql` of a query: see `functions.runner.SqlReader`."""
         try:
-            table, reads = self.sql_at(snapshot.number, text, params)
+            table, reads = self.sql_at(snapshot.number, text, params, on_start=on_start)
         except LivedbError:
             snapshot.reads.merge(self.sql_reads(snapshot.number, text))
             raise
@@ -77,6 +94,22 @@ class FoldedSql:
         known = {name for name in catalog.names() if name.casefold() in folded}
         _read_tables(reads, catalog, words | folded | known)
         return reads
+
+    def _run(
+        self,
+        snapshot: SqlSnapshot,
+        text: str,
+        params: Mapping[str, Any] | Iterable[Any] | None,
+        catalog: Catalog,
+    ) -> tuple[pa.Table, set[str]]:
+        found: list[tuple[pa.Table, set[str]]] = []
+        parameters = _parameters(params)
+
+        def run() -> None:
+            found.append(snapshot.run_sql(text, parameters, catalog=catalog))
+
+        self._shield.run_interruptibly(run, interrupt=snapshot.interrupt)
+        return found[0]
 
     def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """The fields of a table's documents as published, oldest first."""

@@ -23,7 +23,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
+from livedb.errors import DamagedError, FoldError, FormatError, LivedbError, WorkspaceLockedError
 from livedb.limits import Limits
 
 NOT_A_DATABASE: Final = "NotADatabase"
@@ -105,9 +105,24 @@ class CtrlC:
             raise KeyboardInterrupt from error
 
 
+def damage_error(error: Exception) -> DamagedError | None:
+    """The DamagedError that `error` is: DuckDB checks each block it reads by its checksum."""
+    text = str(error)
+    if "Corrupt database file" not in text:
+        return None
+    return DamagedError(
+        f"the tables of the workspace are damaged ({first_line(text)}); what is read elsewhere is "
+        "right. Close the workspace, and livedb.repair(path) says what is left",
+        reason=first_line(text),
+    )
+
+
 def fold_error(error: Exception) -> LivedbError:
     """What a failed write to DuckDB means for whoever asked for it."""
     text = str(error)
+    damage = damage_error(error)
+    if damage is not None:
+        return damage
     if "No space left" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return FoldError(
             "the disk is full: DuckDB could not take the newest commits; they are safe in the "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from livedb.errors import ClosedError, SnapshotTooOldError
+from livedb.errors import ClosedError, FunctionTimeoutError, SnapshotTooOldError
 from livedb.store import history, sql
 from livedb.store.columns import columns_from_json
 from livedb.store.connection import quote
@@ -23,6 +23,10 @@ from livedb.store.loaded import LoadedTable
 
 if TYPE_CHECKING:
     from livedb.schema.catalog import Catalog
+
+
+_AGAIN_S = 0.05
+"""Between two interrupts of a read: one that comes just before a statement begins is lost."""
 
 
 class SqlSnapshot:
@@ -39,15 +43,16 @@ class SqlSnapshot:
         self,
         cursor: duckdb.DuckDBPyConnection,
         *,
-        seconds_max: float | None,
         on_close: Callable[[SqlSnapshot], None],
         on_failure: Callable[[BaseException], None],
+        limit_s: float | None = None,
     ) -> None:
         self._cursor = cursor
-        self._seconds_max = seconds_max
         self._on_close = on_close
         self._on_failure = on_failure
+        self._limit_s = limit_s
         self._is_open = True
+        self._reading = Lock()  # held while a statement runs; taken before `_closing`
         self._closing = Lock()  # guards `_is_open`: no cursor is interrupted after its close
         # Parsing and binding a wrong text would abort the transaction, so the gate has its own.
         self._gate = cursor.cursor()
@@ -62,14 +67,17 @@ class SqlSnapshot:
             SnapshotTooOldError: an earlier statement failed, which ends DuckDB's transaction, and
                 newer commits have been folded since.
         """
+        with self._statement():
+            return self._query(text, parameters)
+
+    def _query(self, text: str, parameters: sql.Parameters) -> pa.Table:
         self._require_open()
         if self._is_aborted:
             self._begin_again()
         try:
             return sql.run(self._cursor, text, parameters)
-        except BaseException as error:
+        except BaseException:
             self._is_aborted = True
-            self._on_failure(error)
             raise
 
     def run_sql(
@@ -80,12 +88,13 @@ class SqlSnapshot:
         Raises:
             SqlError: the gate refused it (code "SqlRefused"), or it is wrong.
             LimitError: as `sql.run`.
-            FunctionTimeoutError: it took longer than `Limits.sql_s_max`.
+            FunctionTimeoutError: it was interrupted, or ran longer than `Limits.sql_s_max`.
         """
-        self._require_open()
-        admitted = sql.admit(self._gate, text, names=catalog.names())
-        with self._deadline():
-            return self.query(admitted.text, parameters), set(admitted.tables)
+        with self._statement():
+            self._require_open()
+            admitted = sql.admit(self._gate, text, names=catalog.names())
+            with self._deadline():
+                return self._query(admitted.text, parameters), set(admitted.tables)
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""
@@ -135,18 +144,14 @@ class SqlSnapshot:
             if self._is_open:
                 self._cursor.interrupt()
 
-    @contextmanager
-    def _deadline(self) -> Iterator[None]:
-        if self._seconds_max is None:
-            yield
-            return
-        timer = Timer(self._seconds_max, self.interrupt)
-        timer.daemon = True
-        timer.start()
+    def end(self) -> None:
+        """Interrupt what is running, and close; from another thread."""
+        while not self._reading.acquire(timeout=_AGAIN_S):
+            self.interrupt()
         try:
-            yield
+            self.close()
         finally:
-            timer.cancel()
+            self._reading.release()
 
     def close(self) -> None:
         """End the transaction; closing twice is harmless."""
@@ -168,6 +173,41 @@ class SqlSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        try:
+            with self._reading:
+                yield
+        except BaseException as error:
+            self._on_failure(error)  # it may end every reader, this one too
+            raise
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        if self._limit_s is None:
+            yield
+            return
+        is_over = Event()
+
+        def expire() -> None:
+            is_over.set()
+            self.interrupt()
+
+        timer = Timer(self._limit_s, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except FunctionTimeoutError as error:
+            if not is_over.is_set():
+                raise
+            raise FunctionTimeoutError(
+                f"the SQL statement ran longer than Limits.sql_s_max ({self._limit_s:g} s) allows; "
+                "select less, or raise the limit"
+            ) from error
+        finally:
+            timer.cancel()
 
     def _begin(self) -> int:
         self._cursor.execute("begin transaction read only")

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
+from livedb.store.connection import damage_error
 from livedb.store.marks import marked
 from livedb.values import Value, canonical
 
@@ -115,6 +116,7 @@ def run(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters
     Raises:
         SqlError: DuckDB refused it.
         LimitError: it needed more than `limits.sql_memory_bytes_max`.
+        DamagedError: a block it read is not what was written.
         FunctionTimeoutError: it was interrupted by `interrupt()`.
     """
     bound = bind_parameters(parameters)
@@ -163,6 +165,9 @@ def query_error(error: Exception) -> BaseException:
     if not isinstance(error, duckdb.Error):
         # Ctrl-C reaches DuckDB's wait loop first, which turns it into a RuntimeError.
         return KeyboardInterrupt() if "interrupted" in text.lower() else SqlError(text)
+    damage = damage_error(error)
+    if damage is not None:
+        return damage
     if isinstance(error, duckdb.OutOfMemoryException):
         return LimitError(
             f"the SQL statement needs more memory than Limits.sql_memory_bytes_max allows: {text}",

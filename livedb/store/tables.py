@@ -223,9 +223,9 @@ class TableStore:
         try:
             reader = SqlSnapshot(
                 cursor,
-                seconds_max=self._limits.sql_s_max,
                 on_close=self._forget_reader,
                 on_failure=self._after_failure,
+                limit_s=self._limits.sql_s_max,
             )
         except duckdb.Error as error:
             cursor.close()
@@ -345,8 +345,7 @@ class TableStore:
             readers, self._readers = list(self._readers), WeakSet()
             connection, self._connection = self._connection, None
         for reader in readers:
-            reader.interrupt()
-            reader.close()
+            reader.end()
         if connection is not None:
             connection.close()
 

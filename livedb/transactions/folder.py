@@ -48,7 +48,7 @@ class Folder:
         """Held while the tables change; taken before every other lock of the store."""
         self._whole: dict[int, Sequence[WholeTablePart]] = {}
         """What commits that are not folded yet did to whole tables; one load, or fills."""
-        self._shield = Shield("livedb-fold")
+        self._shield = Shield("livedb-fold", covers_all_threads=True)
 
     @property
     def folded_number(self) -> int:

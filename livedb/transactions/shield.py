@@ -2,17 +2,21 @@
 
 Only the main thread gets signals. What must happen wholly (a fold: several statements of one DuckDB
 transaction) crosses from there to a thread of its own in one `SimpleQueue.put`; other threads do it
-themselves. An interrupt before the crossing finds nothing done, one after it waits for the end.
+themselves, unless a time limit may strike there too. An interrupt before the crossing finds nothing
+done, one after it waits for the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 
 _LOOK_S = 0.5
 """Between two looks of an interrupted waiter: a lock it took may have been lost to the signal."""
+_AGAIN_S = 0.05
+"""Between two interrupts of an action."""
 
 
 class _Job:
@@ -44,11 +48,24 @@ class _Job:
         while not self.is_done:
             self.done.acquire(timeout=_LOOK_S)
 
+    def end(self, interrupt: Callable[[], None]) -> None:
+        """Interrupt the action until it has ended: one interrupt may come before it begins."""
+        while not self.is_done:
+            with suppress(KeyboardInterrupt):  # the first one is on its way to the caller
+                interrupt()
+                self.done.acquire(timeout=_AGAIN_S)
+
 
 class Shield:
-    """Runs actions out of reach of signals. `close()` it."""
+    """Runs actions out of reach of signals. `close()` it.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        covers_all_threads: out of reach of time limits too, which may end a run on any thread
+            (`functions.deadline`): for what a user's function can be waiting for.
+    """
+
+    def __init__(self, name: str, *, covers_all_threads: bool = False) -> None:
+        self._covers_all_threads = covers_all_threads
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
@@ -57,7 +74,32 @@ class Shield:
         """Do `action`, wholly or not at all as far as interrupts go.
 
         Raises: what it raises; KeyboardInterrupt when one came meanwhile, after its end.
-        Cost: nothing but on the main thread, there a hand-over of about 50 us.
+        Cost: a hand-over of about 50 us, on the threads that are covered.
+        """
+        is_covered = self._covers_all_threads or current_thread() is main_thread()
+        if not is_covered or current_thread() is self._thread:
+            action()
+            return
+        job = _Job(action)
+        try:
+            self._jobs.put(job)
+            job.wait()
+        except BaseException:  # Ctrl-C, or a time limit
+            if not job.claim():
+                job.wait()
+            raise
+        if job.error is not None:
+            raise job.error
+
+    def run_interruptibly(
+        self, action: Callable[[], None], *, interrupt: Callable[[], None]
+    ) -> None:
+        """Do `action`; on the main thread Ctrl-C calls `interrupt`, which must soon end it.
+
+        For an engine that looks for signals too seldom: a thread that waits in Python gets them.
+
+        Raises: what it raises; KeyboardInterrupt once it has ended.
+        Cost: as `run`.
         """
         if current_thread() is not main_thread():
             action()
@@ -66,9 +108,9 @@ class Shield:
         try:
             self._jobs.put(job)
             job.wait()
-        except KeyboardInterrupt:
+        except BaseException:
             if not job.claim():
-                job.wait()
+                job.end(interrupt)
             raise
         if job.error is not None:
             raise job.error

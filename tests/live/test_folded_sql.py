@@ -1,0 +1,129 @@
+"""A long statement ends: by Ctrl-C, by the statement's limit, by the limit of its function."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+import livedb
+from livedb.errors import FunctionTimeoutError
+
+ENDLESS = "select count(*) from range(3000000) a, range(3000000) b where a.range * b.range % 7 = 3"
+
+
+def strike_when_running(database: livedb.Database) -> threading.Thread:
+    """Ctrl-C once a statement is being read."""
+    readers = database.backend.workspace.tables._readers
+
+    def strike() -> None:
+        while not readers:
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    return thread
+
+
+def assert_usable(database: livedb.Database) -> None:
+    """Nothing is left open, and reads, writes and folds go on."""
+    assert not database.backend.workspace.tables._readers
+    database["t"].insert({"n": 2})
+    assert database.sql("select count(*) as n from t").to_arrow()["n"].to_pylist() == [2]
+
+
+def run_directly(database: livedb.Database) -> None:
+    database.sql(ENDLESS)
+
+
+def run_in_a_query(database: livedb.Database) -> None:
+    @database.query
+    def endless(ctx) -> list:
+        return ctx.db.sql(ENDLESS)
+
+    endless()
+
+
+@pytest.mark.parametrize("run", [run_directly, run_in_a_query])
+def test_ctrl_c_ends_a_statement_and_leaves_nothing_open(
+    run: Callable[[livedb.Database], None], db: livedb.Database
+) -> None:
+    db["t"].insert({"n": 1})
+    striking = strike_when_running(db)
+    with pytest.raises(KeyboardInterrupt):
+        run(db)
+    striking.join()
+    assert_usable(db)
+
+
+def test_the_statements_limit_is_named(limited: Callable[..., livedb.Database]) -> None:
+    database = limited(sql_s_max=0.2)
+    database["t"].insert({"n": 1})
+    with pytest.raises(FunctionTimeoutError, match=r"Limits\.sql_s_max \(0\.2 s\)"):
+        database.sql(ENDLESS)
+    assert_usable(database)
+
+
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_the_time_limit_of_a_function_ends_its_statement(
+    thread: str, limited: Callable[..., livedb.Database]
+) -> None:
+    database = limited(function_s_max=0.3)
+    database["t"].insert({"n": 1})
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        with pytest.raises(FunctionTimeoutError, match=r"maximum duration: 0\.3s") as error:
+            run_in_a_query(database)
+        caught.append(error.value)
+
+    if thread == "main":
+        run()
+    else:
+        running = threading.Thread(target=run)
+        running.start()
+        running.join()
+    assert len(caught) == 1
+    assert_usable(database)
+
+
+def test_a_function_that_catches_the_interrupted_statement_is_ended_all_the_same(
+    limited: Callable[..., livedb.Database],
+) -> None:
+    database = limited(function_s_max=0.3)
+
+    @database.query
+    def stubborn(ctx) -> int:
+        while True:
+            try:
+                ctx.db.sql(ENDLESS)
+            except livedb.LivedbError:
+                continue
+
+    with pytest.raises(FunctionTimeoutError):
+        stubborn()
+
+
+def test_closing_a_workspace_ends_its_statements(tmp_path) -> None:
+    database = livedb.open(tmp_path / "w")
+    database["t"].insert({"n": 1})
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            database.sql(ENDLESS)
+        except livedb.LivedbError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not database.backend.workspace.tables._readers:
+        pass
+    database.close()
+    thread.join()
+    assert len(ended) == 1
+    livedb.open(tmp_path / "w").close()
