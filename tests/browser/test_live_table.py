@@ -249,6 +249,26 @@ def test_an_error_stands_beside_the_last_good_rows(open_notebook):
     expect(output.locator(".livedb-error")).to_be_hidden()
 
 
+def test_a_flash_leaves_no_trace(open_notebook):
+    page = open_notebook("flash", SETUP, "source, table = make(50)\ntable")
+    page.run_all()
+    rows = rows_of(page.output(1))
+    expect(rows).to_have_count(15)
+    faded = "document.getAnimations().length === 0"
+    for at in (2, 3):  # a plain row and a banded one
+        row = rows.nth(at)
+        page.page.wait_for_function(faded)
+        before = row.screenshot()
+        page.execute(
+            f"old = document({at})['delay']\nsource.commit({{key({at}): {{'delay': 999}}}})"
+        )
+        expect(row).to_contain_text("999")
+        page.execute(f"source.commit({{key({at}): {{'delay': old}}}})")
+        expect(row).not_to_contain_text("999")
+        page.page.wait_for_function(faded)
+        assert row.screenshot() == before
+
+
 def test_a_restarted_kernel_shows_as_stale_until_the_cell_runs_again(open_notebook):
     page = open_notebook("restart", SETUP, "source, table = make(50)\ntable", "table")
     page.run_all()

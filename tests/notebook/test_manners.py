@@ -400,3 +400,12 @@ task = asyncio.create_task(follow(titles.live()))
 """)
     kernel.run("await asyncio.sleep(0.1); add('a'); await asyncio.wait_for(task, 10)")
     assert kernel.value("seen") == "[[], ['a']]"
+
+
+def test_a_handle_answers_as_its_widget_where_a_host_asks_for_one(kernel):
+    """As `mo.ui.anywidget(handle)` does."""
+    kernel.run("h = titles.live()")
+    assert kernel.value("(h.comm is h.widget.comm, h._model_id == h.widget.model_id)") == (
+        "(True, True)"
+    )
+    assert kernel.value("(hasattr(h, 'nothing'), 'address' in h.get_state())") == "(False, True)"
