@@ -23,6 +23,7 @@ import pyarrow.parquet
 from livedb import text
 from livedb.errors import LoadError
 from livedb.interchange.arrow import json_field
+from livedb.store.connection import scratch_connection
 from livedb.store.marks import has_mark, quoted, sql_text
 from livedb.values import Value
 
@@ -153,8 +154,7 @@ def _copy(
         return
     source = _flat(table)
     columns = [f"{column(field)} AS {quoted(field.name)}" for field in source.schema]
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET TimeZone='UTC'")
+    with scratch_connection() as connection:
         connection.register("source", source)
         connection.execute(
             _COPY.format(
