@@ -29,6 +29,7 @@ import pyarrow.parquet
 from livedb import text
 from livedb.errors import LoadError
 from livedb.interchange.arrow import json_field
+from livedb.store.connection import scratch_connection
 from livedb.store.marks import has_mark, sql_text
 from livedb.store.packed import packed_texts
 from livedb.values import Value
@@ -170,8 +171,7 @@ def _write_lines(
     """Write the text that the SQL of `line` makes of each row; its columns are c0, c1, ..."""
     source = _flat(table)
     source = source.rename_columns([f"c{position}" for position in range(source.num_columns)])
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET TimeZone='UTC'")
+    with scratch_connection() as connection:
         connection.register("source", source)
         query = f"SELECT {line(list(source.schema))} FROM source"  # noqa: S608 - names are ours
         lines = connection.sql(query).to_arrow_reader(_BATCH_ROWS)

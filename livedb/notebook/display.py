@@ -192,7 +192,7 @@ def _aligned(text: str, width: int, column: Column) -> str:
 def _size(state: RowState, shown_rows: int, shown_columns: int) -> list[str]:
     """How much there is, how much of it is shown, and as of when."""
     parts = []
-    if state.shape == "rows":
+    if state.shape == "rows" and shown_columns:
         rows = f"{state.row_count:,} row{'' if state.row_count == 1 else 's'}"
         parts.append(rows if shown_rows == state.row_count else f"first {shown_rows} of {rows}")
         if (columns := len(state.fields)) > shown_columns:

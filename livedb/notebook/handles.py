@@ -33,7 +33,7 @@ from livedb.interchange.arrow import FieldType, documents_to_arrow
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
-from livedb.notebook.rows import RowChange, RowState, state_of_value
+from livedb.notebook.rows import RowChange, RowState, state_of_nothing, state_of_value
 from livedb.schema.catalog import Catalog
 from livedb.schema.validators import REFUSED
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
+
+_OF_WIDGETS = frozenset({"comm", "_model_id", "get_state", "set_state"})
 
 SHOWN_ROWS_MAX = 50
 """Rows read to display a table that is not followed."""
@@ -420,7 +422,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
-            return state_of_value(None, number=number, error=error)
+            return state_of_nothing(number=number, error=error)
         if not isinstance(state.result, TableResult):
             value = state.result.value()
             if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
@@ -436,6 +438,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
             self._widgets = (LiveTable(self),)
         return self._widgets[0]
+
+    def __getattr__(self, name: str) -> Any:
+        """What `mo.ui.anywidget(handle)` asks of a widget; a handle is none, but has one."""
+        if name in _OF_WIDGETS:
+            return getattr(self.widget, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def view_count(self) -> int:

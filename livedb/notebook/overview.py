@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from livedb.client.table import whole_table_sql
@@ -78,7 +79,8 @@ def overview_of(database: Database, handles: Sequence[Handle[object]]) -> dict[s
             ],
         ),
     ]
-    title = f"livedb {database.backend.name}"
+    # Not the whole path: a notebook that is shared should not tell where it lay.
+    title = f"livedb {PurePath(database.backend.name).name}"
     return {
         "text/html": _html(title, number, sections),
         "text/plain": _text(title, number, sections),
@@ -119,17 +121,24 @@ def _tables(database: Database, counts: dict[str, int]) -> Section:
     for name, count in counts.items():
         schema = database[name].schema
         if schema is not None:
-            lines.append((name, f"{count:,}", _fields(schema), _indexes(schema)))
+            fields = _fields(schema) or _columns(database, name)
+            lines.append((name, f"{count:,}", fields, _indexes(schema)))
     return Section(("table", "documents", "fields", "indexes"), lines, numeric=1)
 
 
 def _fields(schema: TableDefinition) -> str:
     if not isinstance(schema.document, ObjectValidator):
-        return "any" if schema.document is None else type_text(schema.document)
+        return "" if schema.document is None else type_text(schema.document)
     return ", ".join(
         f"{name}{'?' if of.is_optional else ''}: {type_text(of)}"
         for name, of in schema.document.items
     )
+
+
+def _columns(database: Database, name: str) -> str:
+    """The fields seen in a table without a schema."""
+    rows, _ = database.backend.sql(f"select * from ({whole_table_sql(name)}) limit 0", None)  # noqa: S608  # quoted
+    return ", ".join(each for each in rows.column_names if each not in {"_id", "_creationTime"})
 
 
 def _indexes(schema: TableDefinition) -> str:

@@ -71,6 +71,21 @@ class RowSource(Protocol):
         ...
 
 
+def state_of_nothing(*, number: int, error: str | None) -> RowState:
+    """The state of a result that never was: its first run failed."""
+    import pyarrow as pa
+
+    table = pa.table({})
+    return RowState(
+        number=number,
+        row_count=0,
+        fields={},
+        error=error,
+        key=None,
+        window=lambda start, stop: table.slice(start, max(stop - start, 0)),
+    )
+
+
 def state_of_value(value: Any, *, number: int, error: str | None = None) -> RowState:
     """The state of a result that is no table: a scalar, a dict, or a list of scalars.
 

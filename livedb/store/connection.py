@@ -35,6 +35,12 @@ _CONNECT: Final[dict[str, str | bool | int | float | list[str]]] = {
 }
 # These two are given at connect: DuckDB would download an extension to open a SQLite file.
 
+_EVERYWHERE: Final = (
+    "SET GLOBAL TimeZone = 'UTC'",
+    # In a notebook DuckDB shows a widget beside a statement of two seconds, folds included.
+    "SET enable_progress_bar = false",
+)
+
 
 def open_connection(
     path: Path | None, *, limits: Limits, folders: Sequence[Path]
@@ -59,6 +65,14 @@ def open_connection(
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def scratch_connection() -> duckdb.DuckDBPyConnection:
+    """A database in memory of our own, for work on files; no text of a user reaches it."""
+    connection = duckdb.connect(":memory:")
+    for setting in _EVERYWHERE:
+        connection.execute(setting)
     return connection
 
 
@@ -140,7 +154,7 @@ def _settings(path: Path | None, limits: Limits, folders: Sequence[Path]) -> lis
     # A database in memory would otherwise spill into `.tmp` of the current folder.
     in_memory = ["SET temp_directory = ''"] if path is None else []
     return [
-        "SET GLOBAL TimeZone = 'UTC'",
+        *_EVERYWHERE,
         "SET allow_community_extensions = false",
         "SET allow_persistent_secrets = false",
         "SET python_enable_replacements = false",

@@ -39,6 +39,7 @@ from livedb.schema.check import check_document
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import AnyValidator, ObjectValidator, TableNumbers
 from livedb.store.columns import Column, Namer, project
+from livedb.store.connection import scratch_connection
 from livedb.store.id_columns import (
     decode_ids,
     first_sequence,
@@ -202,8 +203,7 @@ class _Stager:
         self._check_system_columns()
         self._fields = _source_fields(self.schema)
         _check_names(self._fields)
-        self._connection = duckdb.connect(":memory:")
-        self._connection.execute("SET TimeZone='UTC'")
+        self._connection = scratch_connection()
         document = self.definition.document
         if document is None or isinstance(document, ObjectValidator | AnyValidator):
             plans = _plan(self.definition, self._fields, self.tables)

@@ -249,6 +249,26 @@ def test_an_error_stands_beside_the_last_good_rows(open_notebook):
     expect(output.locator(".livedb-error")).to_be_hidden()
 
 
+def test_a_flash_leaves_no_trace(open_notebook):
+    """Chromium went on painting it in banded rows, though the animation had ended."""
+    page = open_notebook("flash", SETUP, "source, table = make(2)\ntable")
+    page.run_all()
+    rows = rows_of(page.output(1))
+    expect(rows).to_have_count(2)
+    for at in range(2, 10):
+        page.execute(f"source.commit({{key({at}): document({at})}})")
+        expect(rows).to_have_count(at + 1)
+    page.page.wait_for_function("document.getAnimations().length === 0")
+    page.page.set_viewport_size({"width": 990, "height": 700})
+    cells = [rows.nth(at).locator("td").nth(2) for at in (8, 9)]
+    after_flash = [cell.screenshot() for cell in cells]
+    page.save()
+    page.reload()
+    expect(rows).to_have_count(10)
+    expect(page.output(1).locator(".livedb")).to_have_attribute("data-state", "live")
+    assert [cell.screenshot() for cell in cells] == after_flash
+
+
 def test_a_restarted_kernel_shows_as_stale_until_the_cell_runs_again(open_notebook):
     page = open_notebook("restart", SETUP, "source, table = make(50)\ntable", "table")
     page.run_all()

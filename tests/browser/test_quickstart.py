@@ -87,6 +87,12 @@ def start_cell(page, index: int) -> None:
     )
 
 
+def slow_animations(page) -> None:
+    session = page.page.context.new_cdp_session(page.page)
+    session.send("Animation.enable")
+    session.send("Animation.setPlaybackRate", {"playbackRate": 0.02})
+
+
 def change_theme(page, theme: str) -> None:
     page.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
     page.page.locator("#jupyterlab-splash").wait_for(state="detached")
@@ -268,6 +274,20 @@ def test_without_its_kernel_a_notebook_shows_the_last_rows(open_notebook, lab):
     expect(page.output(2)).to_contain_text("1301")
 
 
+def test_a_query_that_fails_at_once_shows_its_error_and_no_rows(open_notebook):
+    broken = QUERY.replace("    return", "    raise ValueError('no such airport')\n    return")
+    page = open_notebook("fails", SETUP, broken + "h = worst.live(origin='JFK')\nh", QUERY)
+    for index in range(2):
+        run_cell(page, index)
+    output = page.output(1)
+    expect(output.get_by_role("alert")).to_contain_text("no such airport")
+    expect(output.locator(".livedb-words")).to_have_text("error")
+    expect(output.locator(".livedb-frame")).to_be_hidden()
+    run_cell(page, 2)
+    expect(rows_of(output).first).to_contain_text("1301")
+    expect(output.locator(".livedb")).to_have_attribute("data-state", "live")
+
+
 def test_a_query_redefined_to_raise_shows_why_beside_the_last_rows(open_notebook):
     broken = QUERY.replace("    return", "    raise ValueError('no such airport')\n    return")
     page = open_notebook("raising", SETUP, LIVE, broken, QUERY)
@@ -312,6 +332,7 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
         page.page.set_viewport_size({"width": 1000, "height": 1000})
         heading = page.page.get_by_role("heading", name="A query is a function")
         heading.evaluate("each => each.scrollIntoView({block: 'start'})")
+        slow_animations(page)  # a loaded machine may need a second for the picture
         first = rows_of(page.output(worst)).first
         shown = first.text_content()
         page.execute(sources[cancel_one])

@@ -131,5 +131,5 @@ def test_every_value_can_be_drawn(value):
 
 def test_a_result_without_columns_can_be_drawn():
     source = MemorySource([], schema=pa.schema([]))
-    assert "0 rows" in html_of(source)
-    assert "0 rows" in text_of_table("", source.current())
+    assert "commit 1" in html_of(source)
+    assert text_of_table("", source.current()).strip() == "commit 1"

@@ -242,6 +242,23 @@ def test_a_displayed_handle_stores_at_most_fifty_rows(kernel):
     assert output["data"]["text/html"].count("<tr") == 51
 
 
+def test_duckdb_shows_no_progress_bar_of_its_own(kernel):
+    """In a kernel it would put a widget under any cell that keeps it busy for two seconds."""
+    kernel.run("""\
+import duckdb
+from pathlib import Path
+from livedb.limits import Limits
+from livedb.store.connection import open_connection, scratch_connection
+made = [scratch_connection(), open_connection(None, limits=Limits(), folders=[])]
+def shows_bar(connection):
+    setting = connection.sql("select current_setting('enable_progress_bar')")
+    return setting.to_arrow_table()[0][0].as_py()
+""")
+    assert kernel.value("shows_bar(duckdb.connect())") == "True", "DuckDB has changed its mind"
+    assert kernel.value("[shows_bar(each) for each in made]") == "[False, False]"
+    kernel.run("for each in made: each.close()")
+
+
 def test_a_load_leaves_nothing_red(kernel):
     outputs = kernel.run(
         "import pyarrow as pa\n"
@@ -400,3 +417,12 @@ task = asyncio.create_task(follow(titles.live()))
 """)
     kernel.run("await asyncio.sleep(0.1); add('a'); await asyncio.wait_for(task, 10)")
     assert kernel.value("seen") == "[[], ['a']]"
+
+
+def test_a_handle_answers_as_its_widget_where_a_host_asks_for_one(kernel):
+    """As `mo.ui.anywidget(handle)` does."""
+    kernel.run("h = titles.live()")
+    assert kernel.value("(h.comm is h.widget.comm, h._model_id == h.widget.model_id)") == (
+        "(True, True)"
+    )
+    assert kernel.value("(hasattr(h, 'nothing'), 'address' in h.get_state())") == "(False, True)"

@@ -135,6 +135,18 @@ def test_an_empty_table_displays_its_columns(db):
     assert text_of(db["users"]).startswith("_id  name  _creationTime\nusers · 0 rows")
 
 
+def test_a_table_without_a_schema_lists_the_fields_seen(db):
+    db["loose"].insert({"b": 1, "a": "x"})
+    (line,) = [line for line in text_of(db).splitlines() if line.startswith("loose")]
+    assert {each.strip(",") for each in line.split()[2:]} == {"a", "b"}
+
+
+def test_a_shared_notebook_does_not_tell_where_the_workspace_lay(tmp_path):
+    with livedb.open(tmp_path / "shop.livedb") as database:
+        assert text_of(database).startswith("livedb shop.livedb · commit 0")
+        assert str(tmp_path) not in html_of(database)
+
+
 def test_displaying_a_table_loads_none_of_it(db):
     db.load("numbers", [{"n": n} for n in range(5_000)])
     text_of(db)

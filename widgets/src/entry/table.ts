@@ -8,13 +8,26 @@ import { keepInPlaces } from "../view/places.js";
 import { createTable } from "../view/table.js";
 import "./table.css";
 
+/** A host that shows widgets in a shadow tree, as marimo does, has our style sheet only there. */
+function ensureStyle(root: HTMLElement, css: string): void {
+  root.classList.add("livedb");
+  if (getComputedStyle(root).getPropertyValue("--livedb-text") !== "") return;
+  const style = document.createElement("style");
+  style.textContent = css;
+  root.before(style);
+}
+
 export default () => {
   let store: Store | null = null;
   return {
     initialize({ model, signal }: InitializeProps): void {
       const made = createStore(model as unknown as Model, signal);
       store = made;
-      keepInPlaces(String(model.get("address")), (root, end) => createTable(root, made, end), signal);
+      const draw = (root: HTMLElement, end: AbortSignal): void => {
+        ensureStyle(root, String(model.get("_css") ?? ""));
+        createTable(root, made, end);
+      };
+      keepInPlaces(String(model.get("address")), draw, signal);
     },
     render({ el, signal }: RenderProps): void {
       if (store === null) throw new Error("livedb: a table was drawn before its model was made");

@@ -126,14 +126,20 @@ function styleCell(element: HTMLTableCellElement, index: number, kind: Kind): vo
   if (kind === "id") element.append(document.createElement("span"));
 }
 
-/** Let cells fade from the colour of a change; for readers who asked for less motion, a still tint. */
+/**
+ * Let cells fade from the colour of a change; for readers who asked for less motion, a still tint.
+ *
+ * A shadow that fills the cell, not a background: Chromium left the background of a cell in a banded row
+ * as it was when its animation had ended.
+ */
 function flash(cells: readonly HTMLTableCellElement[], what: "added" | "changed"): void {
   for (const cell of cells) {
-    const from = `var(--livedb-${what})`;
+    const filled = (colour: string): Keyframe => ({ boxShadow: `inset 0 0 0 20px ${colour}` }); // half a row is 13
+    const from = filled(`var(--livedb-${what})`);
     const isStill = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
     const frames = isStill
-      ? [{ backgroundColor: from }, { backgroundColor: from }]
-      : [{ backgroundColor: from }, { backgroundColor: from, offset: 0.25 }, { backgroundColor: "transparent" }];
+      ? [from, from]
+      : [from, { ...from, offset: 0.25 }, filled("transparent")];
     cell.animate?.(frames, { duration: FLASH_MS, easing: "ease-out" });
   }
 }

@@ -60,9 +60,10 @@ export function createFooter(): Footer {
   const update: Footer["update"] = (state, standing, { shown, isWide }) => {
     const wording = WORDINGS[standing];
     setText(sign, wording.sign);
-    setText(words, wording.words);
+    const hasRows = state !== null && state.columns.length > 0;
+    setText(words, standing === "failed" && !hasRows ? "error" : wording.words);
     setText(columns, state !== null && isWide ? `${grouped(state.columns.length)} columns` : "");
-    setText(size, state === null || state.shape !== "rows" ? "" : sizeText(state.rowCount, shown));
+    setText(size, !hasRows || state.shape !== "rows" ? "" : sizeText(state.rowCount, shown));
     setText(commit, state === null ? "" : `commit ${grouped(state.number)}`);
     commit.title = standing === "live" ? "Exact at this commit; nothing that it reads has changed since." : "";
   };

@@ -147,7 +147,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     body.paint({ lines: lines(shown), columns, paddingPx, active, name, added, isUpdate });
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
-    dom.empty.hidden = state.rowCount > 0;
+    dom.frame.hidden = state.columns.length === 0; // it has failed from the start
+    dom.empty.hidden = state.rowCount > 0 || dom.frame.hidden;
     askFor(shown, state.rowCount);
   };
 
