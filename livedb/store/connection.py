@@ -23,7 +23,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from livedb.errors import FoldError, FormatError, LivedbError, WorkspaceLockedError
+from livedb.errors import DamagedError, FoldError, FormatError, LivedbError, WorkspaceLockedError
 from livedb.limits import Limits
 
 NOT_A_DATABASE: Final = "NotADatabase"
@@ -105,9 +105,23 @@ class CtrlC:
             raise KeyboardInterrupt from error
 
 
+def damage_in(error: Exception) -> DamagedError | None:
+    """The error of a read that met a damaged block of the database file; None for any other."""
+    text = str(error)
+    if "Corrupt database file" not in text and "stored checksum" not in text:
+        return None
+    return DamagedError(
+        f"the workspace's tables are damaged ({first_line(text)}); close the workspace and use "
+        "livedb.repair(path) to see what is left",
+        reason=first_line(text),
+    )
+
+
 def fold_error(error: Exception) -> LivedbError:
     """What a failed write to DuckDB means for whoever asked for it."""
     text = str(error)
+    if (damage := damage_in(error)) is not None:
+        return damage
     if "No space left" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return FoldError(
             "the disk is full: DuckDB could not take the newest commits; they are safe in the "

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
+from livedb.store.connection import damage_in
 from livedb.values import Value, canonical
 
 Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
@@ -158,6 +159,8 @@ def query_error(error: Exception) -> BaseException:
             f"the SQL statement needs more memory than Limits.sql_memory_bytes_max allows: {text}",
             code="SqlMemory",
         )
+    if (damage := damage_in(error)) is not None:
+        return damage
     if isinstance(error, duckdb.PermissionException) or "read-only mode" in text:
         return _refused(f"the statement may only read the workspace's tables: {text}")
     return SqlError(text)
