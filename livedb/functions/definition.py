@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
 
+# Used at the first call, and loaded here: a Ctrl-C within an import of the first call would leave
+# Python's import lock taken, and the next thread that imports something waits for ever.
+import livedb.schema.compile
+import livedb.schema.explain  # noqa: F401
 from livedb.errors import FunctionNotFoundError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v

@@ -122,7 +122,7 @@ class CtrlC:
 def damage_error(error: Exception) -> DamagedError | None:
     """The DamagedError that `error` is: DuckDB checks each block it reads by its checksum."""
     text = str(error)
-    if "Corrupt database file" not in text:
+    if "Corrupt database file" not in text and "stored checksum" not in text:
         return None
     return DamagedError(
         f"the tables of the workspace are damaged ({first_line(text)}); what is read elsewhere is "

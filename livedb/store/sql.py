@@ -173,6 +173,8 @@ def query_error(error: Exception) -> BaseException:
             f"the SQL statement needs more memory than Limits.sql_memory_bytes_max allows: {text}",
             code="SqlMemory",
         )
+    if (damage := damage_error(error)) is not None:
+        return damage
     if isinstance(error, duckdb.PermissionException) or "read-only mode" in text:
         return _refused(f"the statement may only read the workspace's tables: {text}")
     return SqlError(text)

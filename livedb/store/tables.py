@@ -108,9 +108,16 @@ class TableStore:
         return self._folded_chain
 
     def stored_catalog(self) -> Catalog | None:
-        """The tables of the workspace at `folded_number`; None before the first fold."""
+        """The tables of the workspace at `folded_number`; None before the first fold.
+
+        Raises:
+            DamagedError: they cannot be read.
+        """
         with self._lock:
-            return layout.read_catalog(self._require_open())
+            try:
+                return layout.read_catalog(self._require_open())
+            except duckdb.Error as error:
+                raise sql.query_error(error) from error
 
     def fold(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 WORKLOADS = ["interrupted", "interrupted_everything", "timed_out"]
@@ -26,3 +29,42 @@ def test_a_few_hundred_strikes_leave_nothing_behind(zygote, tmp_path, workload):
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_thousands_of_strikes_leave_nothing_behind(zygote, tmp_path, workload, seed):
     run(zygote, workload, tmp_path / "w", seed=seed + 10, strikes=1_000)
+
+
+CALLS_AFTER_OPENING = """
+import sys
+import livedb
+
+db = livedb.open()
+imported = []
+
+@db.mutation
+def add(ctx, n: int) -> str:
+    return ctx.db.insert("items", {"n": n})
+
+@db.query
+def count(ctx) -> int:
+    return len(ctx.db.query("items").collect())
+
+sys.addaudithook(lambda event, args: event == "import" and imported.append(args[0]))
+add(n=1)
+handle = count.live()
+add(n=2)
+assert handle.value == count() == 2
+for wrong in ({"n": "x"}, {"m": 1}, {}):
+    try:
+        add(**wrong)
+    except livedb.LivedbError:
+        pass
+db["items"].patch(db["items"].first()["_id"], {"n": 1.5})
+db.sql("select count(*) from items").to_arrow()
+print(sorted(each for each in imported if each.startswith("livedb")))
+"""
+
+
+def test_calls_load_no_module_of_livedb():
+    """Python loses its import lock for ever when an interrupt hits it; so calls need none."""
+    child = subprocess.run(
+        [sys.executable, "-c", CALLS_AFTER_OPENING], capture_output=True, text=True, check=False
+    )
+    assert child.stdout == "[]\n", child.stdout + child.stderr

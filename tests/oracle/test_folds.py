@@ -6,6 +6,7 @@ documents to the last bit, and no column shows another value than the document h
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import livedb
 from livedb.errors import SchemaChangeError, SchemaEnforcementError
 from livedb.limits import Limits
-from livedb.testing.strategies import hostile_documents
+from livedb.testing.strategies import hostile_documents, values
 from livedb.text import decode_fields, encode_fields
 from livedb.values import Value
 from tests.store.test_tables import check_row
@@ -26,7 +27,10 @@ V = livedb.v
 
 TYPES = (V.any, V.integer, V.number, V.string, V.boolean, V.datetime, V.int64, V.bytes)
 
-documents = st.lists(hostile_documents(), min_size=1, max_size=4)
+# Some names often meet in one program, with values of every type.
+shared = st.dictionaries(st.sampled_from(["a", "A", "b"]), values(max_leaves=3))
+document = st.builds(operator.or_, hostile_documents(), shared)
+documents = st.lists(document, min_size=1, max_size=4)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("insert"), documents),

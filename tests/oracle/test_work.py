@@ -1,7 +1,7 @@
-"""Work after a commit is proportional to what it touched (law 5), counted in calls, not in time.
+"""Work after a commit is proportional to what it touched (law 5), counted, not timed.
 
-Counted are all calls, of Python and of C functions, from a mutation until a handle that it touched
-shows the change: the function, the commit, the look-up of what is touched, and the reruns.
+Counted are the lines of Python that run, in all threads, from a mutation until a handle that it
+touched shows the change: function, commit, look-up of what is touched, and reruns.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ import pytest
 import livedb
 
 
-class Calls:
-    """Counts the calls of Python and C functions in this thread and in those it starts."""
+class Lines:
+    """Counts the lines of Python run by this thread and by those it starts, loops included."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = defaultdict(int)
         """By thread: each has its own, so that none is lost."""
 
-    def _note(self, frame: Any, event: str, argument: Any) -> None:
-        if event in ("call", "c_call"):
+    def _note(self, frame: Any, event: str, argument: Any) -> Any:
+        if event == "line":
             self._counts[threading.get_ident()] += 1
+        return self._note
 
     def __enter__(self) -> Self:
-        threading.setprofile(self._note)
-        sys.setprofile(self._note)
+        threading.settrace(self._note)
+        sys.settrace(self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
 
     def of(self, action: Callable[[], object]) -> int:
-        """The calls made while `action` ran; the least of some rounds."""
+        """The lines run by `action`; the least of some rounds."""
         return min(self._once(action) for _ in range(15))
 
     def _once(self, action: Callable[[], object]) -> int:
@@ -89,10 +90,10 @@ class Shop:
 
 
 def work_of(**size: int) -> int:
-    with Calls() as calls:  # before the workspace, whose threads are to be counted
+    with Lines() as lines:  # before the workspace, whose threads are to be counted
         shop = Shop(**size)
         try:
-            return calls.of(shop.change)
+            return lines.of(shop.change)
         finally:
             shop.db.close()
 
@@ -102,9 +103,9 @@ def small() -> int:
     return work_of(documents=100, followed=10)
 
 
-def test_a_change_costs_no_more_calls_with_thirty_times_the_documents(small: int) -> None:
+def test_a_change_costs_no_more_with_thirty_times_the_documents(small: int) -> None:
     assert work_of(documents=3_000, followed=10) < 1.1 * small
 
 
-def test_a_change_costs_no_more_calls_with_forty_times_the_live_queries(small: int) -> None:
+def test_a_change_costs_no_more_with_forty_times_the_live_queries(small: int) -> None:
     assert work_of(documents=1_000, followed=400) < 1.1 * small
