@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livedb.changes.bulk_loads import BulkLoads
 from livedb.changes.exclusive import ExclusiveTurns
+from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
@@ -238,6 +239,7 @@ class Workspace:
             ids=self.ids,
             loads_folder=self.loads_folder,
         )
+        self.pushed_functions = PushedFunctions(committer=self.committer, runner=self.runner)
 
     def _claim_folder(self, undo: list[Callable[[], object]]) -> Path:
         if self.path is None:

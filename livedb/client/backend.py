@@ -97,6 +97,9 @@ class Backend(Protocol):
 
     def define(self, definition: FunctionDefinition) -> FunctionDefinition: ...
 
+    def push(self, functions: Sequence[FunctionDefinition]) -> None:
+        """Define functions, and log those that changed."""
+
     def definition(self, name: str) -> FunctionDefinition: ...
 
     def function_names(self) -> list[str]: ...

@@ -262,27 +262,17 @@ class Database:
             self.backend.apply_tables(list(source))
             return []
         members = list(vars(source).values())
+        functions = [
+            _marked(source, member)
+            for member in members
+            if isinstance(getattr(member, MARK, None), FunctionMark)
+            and member.__module__ == source.__name__
+        ]
         for schema in members:
             if isinstance(schema, SchemaDefinition):
                 self.backend.apply_tables(list(schema))
-        prefix = source.__name__.replace(".", "/")
-        pushed = []
-        for function in members:
-            mark = getattr(function, MARK, None)
-            if isinstance(mark, FunctionMark) and function.__module__ == source.__name__:
-                name = f"{prefix}:{function.__name__}"
-                self.backend.define(
-                    define(
-                        function,
-                        kind=mark.kind,
-                        visibility=mark.visibility,
-                        name=name,
-                        args=mark.args,
-                        returns=mark.returns,
-                    )
-                )
-                pushed.append(name)
-        return pushed
+        self.backend.push(functions)
+        return [function.name for function in functions]
 
     @property
     def functions(self) -> list[str]:
@@ -452,3 +442,16 @@ class LoadResult:
 
     def __repr__(self) -> str:
         return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
+
+
+def _marked(module: ModuleType, function: Any) -> FunctionDefinition:
+    """The definition of a function that a module-level decorator marked."""
+    mark: FunctionMark = getattr(function, MARK)
+    return define(
+        function,
+        kind=mark.kind,
+        visibility=mark.visibility,
+        name=f"{module.__name__.replace('.', '/')}:{function.__name__}",
+        args=mark.args,
+        returns=mark.returns,
+    )

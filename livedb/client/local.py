@@ -107,6 +107,11 @@ class LocalBackend:
     def define(self, definition: FunctionDefinition) -> FunctionDefinition:
         return self.workspace.define(definition)
 
+    def push(self, functions: Sequence[FunctionDefinition]) -> None:
+        for function in functions:
+            self.workspace.define(function)
+        self.workspace.pushed_functions.log(functions)
+
     def definition(self, name: str) -> FunctionDefinition:
         return self.workspace.registry.get(name)
 

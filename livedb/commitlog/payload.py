@@ -59,10 +59,25 @@ class SchemaPart(msgspec.Struct, tag="schema:1", array_like=True, frozen=True):
     """Names of the tables that are gone."""
 
 
+class PushedFunction(msgspec.Struct, frozen=True):
+    """A function as it was pushed."""
+
+    name: str
+    kind: str
+    visibility: str
+    source: str | None
+    """None where Python could not say."""
+    args: Any
+    """Convex's validator JSON."""
+    returns: Any
+    """The same; None when the function does not say."""
+
+
 class FunctionsPart(msgspec.Struct, tag="functions:1", array_like=True, frozen=True):
-    """Functions pushed or redefined; `livedb.functions` reads the body."""
+    """Functions pushed, or pushed anew with another source or signature."""
 
     body: bytes
+    """JSON; `functions_of` reads it."""
 
 
 class SettingsPart(msgspec.Struct, tag="settings:1", array_like=True, frozen=True):
@@ -79,6 +94,16 @@ def schema_part(catalog: object) -> SchemaPart:
 def catalog_of(part: SchemaPart) -> Any:
     """What `schema_part` was given."""
     return msgspec.json.decode(part.catalog_json)
+
+
+def functions_part(functions: Sequence[PushedFunction]) -> FunctionsPart:
+    """The part that says what functions are from this commit on."""
+    return FunctionsPart(msgspec.json.encode(functions))
+
+
+def functions_of(part: FunctionsPart) -> list[PushedFunction]:
+    """What `functions_part` was given."""
+    return msgspec.json.decode(part.body, type=list[PushedFunction])
 
 
 Part = DocumentsPart | LoadPart | FillPart | SchemaPart | FunctionsPart | SettingsPart
