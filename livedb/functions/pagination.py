@@ -47,6 +47,11 @@ class PageOptions:
     documents_read_max: int | None = None
     bytes_read_max: int | None = None
 
+    @property
+    def has_read_limits(self) -> bool:
+        """Whether a page may end before it is full because of what was read for it."""
+        return self.documents_read_max is not None or self.bytes_read_max is not None
+
     @classmethod
     def parse(cls, options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> PageOptions:
         """From the wire's `paginationOpts` and/or keyword arguments."""

@@ -6,7 +6,7 @@ until a verb is called: `collect take first unique paginate`, or iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from livedb.errors import IndexRangeError, LimitError, PaginationError
@@ -29,7 +29,7 @@ from livedb.functions.pagination import (
 )
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
-from livedb.store.contract import Entry
+from livedb.store.contract import Block, Entry
 from livedb.text import decode_document
 from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
 from livedb.values import Document
@@ -217,11 +217,13 @@ class DocumentQuery(Generic[T_co]):
         if located is None:
             return []
         table, keys = located
+        return cast("list[T_co]", _documents(self._blocks(table, keys, count)))
+
+    def _blocks(self, table: CatalogTable, keys: KeyRange, count: int | None) -> list[Block]:
         read = self._snapshot.range_read(
             table, self._index or BY_CREATION_TIME, *keys, reverse=self._reverse
         )
-        blocks = self._snapshot.blocks(table, read, count)
-        return cast("list[T_co]", [each for block in blocks for each in block.documents()])
+        return self._snapshot.blocks(table, read, count)
 
     def _iter_entries(self, table: CatalogTable, keys: KeyRange) -> Iterator[Entry]:
         read = self._snapshot.range_read(
@@ -248,6 +250,21 @@ class DocumentQuery(Generic[T_co]):
         )
 
 
+def _documents(blocks: Sequence[Block]) -> list[Document]:
+    if len(blocks) == 1:
+        return blocks[0].documents()
+    return [document for block in blocks for document in block.documents()]
+
+
+def _key_at(blocks: Sequence[Block], place: int) -> bytes:
+    """The key of a document by its place in all blocks together."""
+    for block in blocks:
+        if place < len(block):
+            return block.key_at(place)
+        place -= len(block)
+    raise IndexError(place)
+
+
 class _Pager:
     """Reads one page of a query."""
 
@@ -255,7 +272,9 @@ class _Pager:
         self.query = query
         self.options = options
         self.page: list[Document] = []
-        self.keys: list[bytes] = []
+        self.scanned_keys: list[bytes] = []
+        self.key_of: Callable[[int], bytes] = self.scanned_keys.__getitem__
+        """The key of a document of the page, by its place."""
         self.scanned = 0
         self.scanned_bytes = 0
 
@@ -271,18 +290,32 @@ class _Pager:
         bounded = self._bounded(keys, start, end)
         is_full = False
         if not bounded.is_empty:
-            for entry in self.query._iter_entries(table, bounded):
-                self._consider(entry)
-                if end is None and (
-                    len(self.page) == options.page_documents or self._is_over_limit()
-                ):
-                    is_full = True
-                    break
+            looks_at_each = self.query._filters or end is not None or options.has_read_limits
+            is_full = (self._read_each if looks_at_each else self._read_all)(table, bounded)
         if is_full:
             return self._result(mark, Cursor(self.last_key), is_done=False)
         if end is not None and end.key is not None:
             return self._result(mark, end, is_done=False)
         return self._result(mark, Cursor(None), is_done=True)
+
+    def _read_all(self, table: CatalogTable, keys: KeyRange) -> bool:
+        """Fill the page with whatever lies in the range; whether it is full."""
+        blocks = self.query._blocks(table, keys, self.options.page_documents)
+        self.page = _documents(blocks)
+        self.key_of = lambda place: _key_at(blocks, place)
+        if blocks:
+            self.last_key = blocks[-1].last_key
+        return len(self.page) == self.options.page_documents
+
+    def _read_each(self, table: CatalogTable, keys: KeyRange) -> bool:
+        """Fill the page with what passes the filters, within the limits; whether it is full."""
+        for entry in self.query._iter_entries(table, keys):
+            self._consider(entry)
+            if self.options.end_cursor is None and (
+                len(self.page) == self.options.page_documents or self._is_over_limit()
+            ):
+                return True
+        return False
 
     def _bounded(self, keys: KeyRange, start: Cursor | None, end: Cursor | None) -> KeyRange:
         """The range after `start` and up to and including `end`, in the query's order."""
@@ -306,7 +339,7 @@ class _Pager:
         document = decode_document(entry[1], entry[2])
         if all(passes(expression, document) for expression in self.query._filters):
             self.page.append(document)
-            self.keys.append(entry[0])
+            self.scanned_keys.append(entry[0])
 
     def _is_over_limit(self) -> bool:
         return self._used_share() >= 1
@@ -331,8 +364,8 @@ class _Pager:
         result = Document(
             page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
         )
-        if len(self.keys) > 2:
-            middle = self.keys[(len(self.keys) - 1) // 2]
+        if len(self.page) > 2:
+            middle = self.key_of((len(self.page) - 1) // 2)
             result["splitCursor"] = encode_cursor(Cursor(middle), mark)
         status = self._status()
         if status is not None:

@@ -134,12 +134,17 @@ class Block:
     @property
     def first_key(self) -> bytes:
         """The key of the first document, in reading order. Cost: about 1 us."""
-        return self._key_at(0)
+        return self.key_at(0)
 
     @property
     def last_key(self) -> bytes:
         """The key of the last document, in reading order. Cost: about 1 us."""
-        return self._key_at(-1)
+        return self.key_at(-1)
+
+    def key_at(self, place: int) -> bytes:
+        """The key of one document, by its place in reading order, from the end if negative."""
+        mark = self._marks[place]
+        return mark if isinstance(mark, bytes) else self._order.key_at(mark)
 
     def documents(self) -> list[Document]:
         """The documents, private copies, in reading order.
@@ -163,11 +168,7 @@ class Block:
         marks = self._marks
         if isinstance(marks, range):
             return self._order.keys(marks.start, marks.stop)
-        return list(map(self._key_at, range(len(marks))))
-
-    def _key_at(self, place: int) -> bytes:
-        mark = self._marks[place]
-        return mark if isinstance(mark, bytes) else self._order.key_at(mark)
+        return list(map(self.key_at, range(len(marks))))
 
 
 class _ReversedBlock(Block):
@@ -192,13 +193,8 @@ class _ReversedBlock(Block):
     def size_bytes(self) -> int:
         return self._forward.size_bytes
 
-    @property
-    def first_key(self) -> bytes:
-        return self._forward.last_key
-
-    @property
-    def last_key(self) -> bytes:
-        return self._forward.first_key
+    def key_at(self, place: int) -> bytes:
+        return self._forward.key_at(-1 - place)
 
     def documents(self) -> list[Document]:
         return self._forward.documents()[::-1]

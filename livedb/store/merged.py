@@ -72,13 +72,8 @@ class MergedBlock(Block):
         size_at, start = self._base_order.size_at, self._start
         return size_bytes + self._base.size_bytes - sum([size_at(start + at) for at in gone])
 
-    @property
-    def first_key(self) -> bytes:
-        return self._key_of(self._rows[0])
-
-    @property
-    def last_key(self) -> bytes:
-        return self._key_of(self._rows[-1])
+    def key_at(self, place: int) -> bytes:
+        return self._key_of(self._rows[place])
 
     def documents(self) -> list[Document]:
         """See `Block`. Cost: that of the base's block, and about 0.6 us for each change."""

@@ -154,6 +154,18 @@ def test_the_split_cursor_is_in_the_middle(table):
     assert query.paginate(num_items=2).get("splitCursor") is None
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("count", [2, 600, 700])
+def test_a_page_read_by_the_block_is_that_read_document_by_document(db, table, order, count):
+    """A limit that is never reached makes each document be looked at."""
+    table.insert([{"n": n, "k": 5} for n in range(10, 650)])
+    query = table.order(order)
+    at_once = query.paginate({"numItems": count})
+    one_by_one = query.paginate({"numItems": count, "maximumRowsRead": 100_000})
+    assert at_once == one_by_one
+    assert len(at_once.page) == min(count, 650)
+
+
 # -- refused options -------------------------------------------------------------------------------
 
 
