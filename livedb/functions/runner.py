@@ -44,6 +44,7 @@ from livedb.transactions.committer import CommitDetails, CommitRequest, Committe
 from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
+from livedb.transactions.usage import WARN_SHARE
 from livedb.values import Value, canonical, size_of
 
 if TYPE_CHECKING:
@@ -130,6 +131,20 @@ class Run:
         self.interrupt_sql = interrupt_sql
 
 
+class _Active:
+    """One run's claim that the versions at its number are kept.
+
+    Attributes:
+        is_expired: the claim was longer than `Limits.snapshot_s_max`, and no longer holds.
+    """
+
+    __slots__ = ("is_expired", "since_s")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.is_expired = False
+
+
 _current_run: ContextVar[tuple[Runner, Run] | None] = ContextVar("livedb_run", default=None)
 
 
@@ -164,7 +179,7 @@ class Runner:
         self._sql = sql
         self._find_commit = find_commit
         self._watchdog = Watchdog(clock)
-        self._active: dict[object, int] = {}
+        self._active: dict[_Active, int] = {}
         self.runs: dict[str, int] = {}
         """How often each function's handler was called: work, for tests and statistics."""
 
@@ -180,13 +195,14 @@ class Runner:
         Interrupts (Ctrl-C) propagate; what the function raises is in the result.
         """
         for attempt in range(SNAPSHOT_RETRIES_MAX):
-            token = object()
+            token = _Active(self._clock.monotonic_s())
             self._active[token] = 0  # pins everything until the number is known
             try:
                 number = self._committer.published if at is None else at
                 self._active[token] = number
                 return self._run_query_at(function, args, number)
             except SnapshotTooOldError:
+                self._refuse_expired(function, token)
                 if at is not None or attempt == SNAPSHOT_RETRIES_MAX - 1:
                     raise
             finally:
@@ -260,7 +276,7 @@ class Runner:
         args_hash: bytes | None,
     ) -> Any:
         holder = TurnHolder()
-        token = object()
+        token = _Active(self._clock.monotonic_s())
         with holder.running:
             try:
                 self._active[token] = 0
@@ -276,6 +292,9 @@ class Runner:
                 return self._run_in_turn(
                     function, args, identity, args_hash, holder, (number, epoch, catalog)
                 )
+            except SnapshotTooOldError:
+                self._refuse_expired(function, token)
+                raise
             finally:
                 # In this order: a signal may keep a call of Python's from being made, not one
                 # of C's; the turn heals itself.
@@ -378,14 +397,17 @@ class Runner:
             )
         return number, (decode_value(commit.result) if commit.result is not None else None,)
 
-    @staticmethod
     def _details(
+        self,
         function: FunctionDefinition,
         identity: MutationIdentity,
         args_hash: bytes | None,
         result: Any,
     ) -> CommitDetails:
-        kept = encode_value(canonical(result)) if identity.mutation_id is not None else None
+        kept: bytes | None = None
+        if identity.mutation_id is not None:
+            kept = encode_value(canonical(result))
+            self.check_result_size(function, len(kept))
         return CommitDetails(
             function=function.name,
             author=identity.author,
@@ -459,23 +481,54 @@ class Runner:
             limit_s = self._limits.function_s_max
             if limit_s is None:
                 return self._invoke(function, run, args)
-            return self._watchdog.run(
-                lambda: self._invoke(function, run, args),
-                name=function.name,
-                limit_s=limit_s,
-                on_expiry=run.interrupt,
-            )
+            return self._call_limited(function, run, args, limit_s)
         finally:
             _current_run.set(before)
 
+    def _call_limited(
+        self, function: FunctionDefinition, run: Run, args: Mapping[str, Value], limit_s: float
+    ) -> Any:
+        began_s = self._clock.monotonic_s()
+        result = self._watchdog.run(
+            lambda: self._invoke(function, run, args),
+            name=function.name,
+            limit_s=limit_s,
+            on_expiry=run.interrupt,
+        )
+        took_s = self._clock.monotonic_s() - began_s
+        if took_s > WARN_SHARE * limit_s:
+            logger.warning("%s used %.3g of at most %g seconds", function.name, took_s, limit_s)
+        return result
+
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
-        if args and (size := size_of(args)) > most:
+        if not args or (size := size_of(args)) <= WARN_SHARE * most:
+            return
+        if size > most:
             raise LimitError(
                 f"Arguments for {function.name} are too large (actual: {size:,} bytes, limit: "
                 f"{most:,} bytes). Pass an id and read the rest, or use db.load for bulk data.",
                 code="ArgsTooLarge",
             )
+        logger.warning("%s used %s of at most %s bytes of arguments", function.name, size, most)
+
+    def check_result_size(self, function: FunctionDefinition, size: int) -> None:
+        """Refuse a result of `size` bytes that is to be kept or sent, or warn of it.
+
+        Raises:
+            LimitError: it is larger than `Limits.result_bytes_max`.
+        """
+        most = self._limits.result_bytes_max
+        if size <= WARN_SHARE * most:
+            return
+        if size > most:
+            raise LimitError(
+                f"The result of {function.name} is too large (actual: {size:,} bytes, limit: "
+                f"Limits.result_bytes_max, {most:,} bytes). Return less, paginate, or read it "
+                "with db.sql.",
+                code="ResultTooLarge",
+            )
+        logger.warning("%s used %s of at most %s bytes of result", function.name, size, most)
 
     def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
         self.runs[function.name] = self.runs.get(function.name, 0) + 1
@@ -498,8 +551,27 @@ class Runner:
     # -- upkeep --------------------------------------------------------------------------------
 
     def oldest_active(self) -> int | None:
-        """The oldest number a run in progress reads at; None when nothing runs."""
-        return min(list(self._active.values()), default=None)
+        """The oldest number a run in progress reads at; None when nothing runs.
+
+        A run that has read its snapshot for `Limits.snapshot_s_max` no longer counts.
+        """
+        began_s = self._clock.monotonic_s() - self._limits.snapshot_s_max
+        oldest: int | None = None
+        for token, number in list(self._active.items()):
+            if token.since_s < began_s:
+                token.is_expired = True
+            elif oldest is None or number < oldest:
+                oldest = number
+        return oldest
+
+    def _refuse_expired(self, function: FunctionDefinition, token: _Active) -> None:
+        """Say that a run took too long, instead of running it again for as long."""
+        if token.is_expired:
+            raise SnapshotTooOldError(
+                f"{function.name} read the same snapshot for longer than Limits.snapshot_s_max "
+                f"({self._limits.snapshot_s_max:g} s), and what it was is no longer kept. Do the "
+                "slow part outside of the function, or raise the limit."
+            )
 
     def close(self) -> None:
         self._watchdog.close()
