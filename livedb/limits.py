@@ -62,8 +62,9 @@ READ_BLOCK_KEYS = 256
 class Limits:
     """The settings of a workspace that bound work, memory and time.
 
-    A function that uses more than 80 % of a limit logs a warning; one that passes it gets a
-    `LimitError` with the limit's code, and a mutation is rolled back.
+    A function that uses more than 80 % of a limit on what it reads, writes, takes, gives or on its
+    time logs a warning; one that passes it gets a `LimitError` with the limit's code
+    (`FunctionTimeoutError` for time), and a mutation is rolled back.
     """
 
     documents_read_max: int = 32_000
@@ -79,7 +80,8 @@ class Limits:
     args_bytes_max: int = 16 << 20
     """Convex size of a call's arguments."""
     result_bytes_max: int = 16 << 20
-    """Convex size of a call's result."""
+    """Bytes of text of a function's result that is kept or sent: a live query's, and that of a
+    mutation with an id. A plain call hands its result over as it is; SQL has its memory limit."""
     function_s_max: float | None = None
     """Seconds a run may take; None, the default in a notebook, is no limit (served calls: 1 s)."""
     turn_ms_max: float = 50.0
@@ -87,7 +89,8 @@ class Limits:
     conflict_retries_max: int = 4
     """Reruns of a mutation whose reads went stale (Convex)."""
     snapshot_s_max: float = 300.0
-    """Seconds one run may read the same snapshot."""
+    """Seconds one run keeps the versions it reads; older ones are then forgotten as commits come,
+    and reading them is a SnapshotTooOldError."""
     snapshot_keep_s: float = 30.0
     """Seconds a superseded version stays readable in memory."""
     log_deadline_s: float = 30.0
@@ -101,7 +104,8 @@ class Limits:
     sql_memory_bytes_max: int = 4 << 30
     """DuckDB's memory limit, in bytes."""
     sql_s_max: float | None = None
-    """Seconds one SQL statement may take; None, the default in a notebook, is no limit."""
+    """Seconds one SQL statement may take, also in `ctx.db.sql` and live SQL; None, the default in a
+    notebook, is no limit."""
     retry_window_s: float = 14 * 24 * 3600.0
     """Seconds a mutation id is remembered (Convex: 14 days)."""
     cache_entries_max: int = 1_000

@@ -43,6 +43,7 @@ from livedb.transactions.committer import CommitDetails, CommitRequest, Committe
 from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
+from livedb.transactions.usage import WARN_SHARE
 from livedb.values import Value, canonical, is_surely_within, size_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ logger = logging.getLogger("livedb")
 
 FREE_RUNS = 2
 """Runs of a mutation before it takes the turn: beside others they seldom conflict twice."""
+
+SNAPSHOT_EXPIRED = "SnapshotExpired"
+"""Code of the error of a run that read one snapshot for too long; running it again is no use."""
 
 SNAPSHOT_RETRIES_MAX = 8
 """Times a query starts again because the snapshot it began on is no longer kept."""
@@ -131,6 +135,20 @@ class Run:
         self.interrupt_sql = interrupt_sql
 
 
+class _Active:
+    """One run's claim that the versions at its number are kept.
+
+    Attributes:
+        is_expired: the claim was longer than `Limits.snapshot_s_max`, and no longer holds.
+    """
+
+    __slots__ = ("is_expired", "since_s")
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.is_expired = False
+
+
 _current_run: ContextVar[tuple[Runner, Run] | None] = ContextVar("livedb_run", default=None)
 
 
@@ -165,7 +183,7 @@ class Runner:
         self._sql = sql
         self._find_commit = find_commit
         self._watchdog = Watchdog(clock)
-        self._active: dict[object, int] = {}
+        self._active: dict[_Active, int] = {}
         self.runs: dict[str, int] = {}
         """How often each function's handler was called: work, for tests and statistics."""
 
@@ -181,13 +199,14 @@ class Runner:
         Interrupts (Ctrl-C) propagate; what the function raises is in the result.
         """
         for attempt in range(SNAPSHOT_RETRIES_MAX):
-            token = object()
+            token = _Active(self._clock.monotonic_s())
             self._active[token] = 0  # pins everything until the number is known
             try:
                 number = self._committer.published if at is None else at
                 self._active[token] = number
                 return self._run_query_at(function, args, number)
             except SnapshotTooOldError:
+                self._refuse_expired(function, token)
                 if at is not None or attempt == SNAPSHOT_RETRIES_MAX - 1:
                     raise
             finally:
@@ -235,9 +254,9 @@ class Runner:
                     self._turn.wait_free()
                     return self._run_to_commit(function, args, identity, args_hash, None)
                 return self._run_in_turn(function, args, identity, args_hash)
-            except SnapshotTooOldError:
+            except SnapshotTooOldError as error:
                 # A table that it was the first to read was loaded as of a later commit.
-                if attempt == attempts - 1:
+                if attempt == attempts - 1 or error.code == SNAPSHOT_EXPIRED:
                     raise
             except ConflictError as conflict:
                 if attempt == attempts - 1:
@@ -274,7 +293,7 @@ class Runner:
         holder: TurnHolder | None,
     ) -> Any:
         """One run; its commit gives the turn back as soon as it is applied."""
-        token = object()
+        token = _Active(self._clock.monotonic_s())
         active, committer = self._active, self._committer
         try:
             active[token] = 0
@@ -315,6 +334,10 @@ class Runner:
                 holder=holder,
             )
             self.commit(request)
+        except SnapshotTooOldError:
+            self._refuse_expired(function, token)
+            raise
+        else:
             return result
         finally:
             # A signal may keep a call of Python's from being made, not one of C's.
@@ -375,15 +398,18 @@ class Runner:
             )
         return number, (decode_value(commit.result) if commit.result is not None else None,)
 
-    @staticmethod
     def _details(
+        self,
         function: FunctionDefinition,
         identity: MutationIdentity,
         args_hash: bytes | None,
         result: Any,
     ) -> CommitDetails:
         mutation_id = identity.mutation_id
-        kept = encode_value(canonical(result)) if mutation_id is not None else None
+        kept: bytes | None = None
+        if mutation_id is not None:
+            kept = encode_value(canonical(result))
+            self.check_result_size(function, len(kept))
         return CommitDetails(function.name, identity.author, mutation_id, args_hash, kept)
 
     # -- calling -------------------------------------------------------------------------------
@@ -451,25 +477,54 @@ class Runner:
             limit_s = self._limits.function_s_max
             if limit_s is None:
                 return self._invoke(function, run, args)
-            return self._watchdog.run(
-                lambda: self._invoke(function, run, args),
-                name=function.name,
-                limit_s=limit_s,
-                on_expiry=run.interrupt,
-            )
+            return self._call_limited(function, run, args, limit_s)
         finally:
             _current_run.set(before)
 
+    def _call_limited(
+        self, function: FunctionDefinition, run: Run, args: Mapping[str, Value], limit_s: float
+    ) -> Any:
+        began_s = self._clock.monotonic_s()
+        result = self._watchdog.run(
+            lambda: self._invoke(function, run, args),
+            name=function.name,
+            limit_s=limit_s,
+            on_expiry=run.interrupt,
+        )
+        took_s = self._clock.monotonic_s() - began_s
+        if took_s > WARN_SHARE * limit_s:
+            logger.warning("%s used %.3g of at most %g seconds", function.name, took_s, limit_s)
+        return result
+
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
-        if is_surely_within(args, most):
+        if is_surely_within(args, most // 2) or (size := size_of(args)) <= WARN_SHARE * most:
             return
-        if (size := size_of(args)) > most:
+        if size > most:
             raise LimitError(
                 f"Arguments for {function.name} are too large (actual: {size:,} bytes, limit: "
                 f"{most:,} bytes). Pass an id and read the rest, or use db.load for bulk data.",
                 code="ArgsTooLarge",
             )
+        logger.warning("%s used %s of at most %s bytes of arguments", function.name, size, most)
+
+    def check_result_size(self, function: FunctionDefinition, size: int) -> None:
+        """Refuse a result of `size` bytes that is to be kept or sent, or warn of it.
+
+        Raises:
+            LimitError: it is larger than `Limits.result_bytes_max`.
+        """
+        most = self._limits.result_bytes_max
+        if size <= WARN_SHARE * most:
+            return
+        if size > most:
+            raise LimitError(
+                f"The result of {function.name} is too large (actual: {size:,} bytes, limit: "
+                f"Limits.result_bytes_max, {most:,} bytes). Return less, paginate, or read it "
+                "with db.sql.",
+                code="ResultTooLarge",
+            )
+        logger.warning("%s used %s of at most %s bytes of result", function.name, size, most)
 
     def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
         self.runs[function.name] = self.runs.get(function.name, 0) + 1
@@ -492,8 +547,28 @@ class Runner:
     # -- upkeep --------------------------------------------------------------------------------
 
     def oldest_active(self) -> int | None:
-        """The oldest number a run in progress reads at; None when nothing runs."""
-        return min(list(self._active.values()), default=None)
+        """The oldest number a run in progress reads at; None when nothing runs.
+
+        A run that has read its snapshot for `Limits.snapshot_s_max` no longer counts.
+        """
+        began_s = self._clock.monotonic_s() - self._limits.snapshot_s_max
+        oldest: int | None = None
+        for token, number in list(self._active.items()):
+            if token.since_s < began_s:
+                token.is_expired = True
+            elif oldest is None or number < oldest:
+                oldest = number
+        return oldest
+
+    def _refuse_expired(self, function: FunctionDefinition, token: _Active) -> None:
+        """Say that a run took too long, instead of running it again for as long."""
+        if token.is_expired:
+            raise SnapshotTooOldError(
+                f"{function.name} read the same snapshot for longer than Limits.snapshot_s_max "
+                f"({self._limits.snapshot_s_max:g} s), and what it was is no longer kept. Do the "
+                "slow part outside of the function, or raise the limit.",
+                code=SNAPSHOT_EXPIRED,
+            )
 
     def close(self) -> None:
         self._watchdog.close()

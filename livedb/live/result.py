@@ -67,6 +67,11 @@ class DocumentsResult:
             is_reordered=_is_reordered(old.ids, self.ids, before, after),
         )
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its texts."""
+        return sum(map(len, self.texts))
+
     def value(self) -> list[Value]:
         return [_as_document(decode_value(text)) for text in self.texts]
 
@@ -82,6 +87,11 @@ class ValueResult:
 
     def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
         return None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its text."""
+        return len(self.text)
 
     def value(self) -> Value:
         return _as_document(decode_value(self.text))
@@ -117,7 +127,7 @@ def _ipc_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def result_of(value: Any, *, is_canonical: bool = False) -> Result:
+def result_of(value: Any, *, is_canonical: bool = False) -> DocumentsResult | ValueResult:
     """The result a function returned, as it is kept.
 
     Args:

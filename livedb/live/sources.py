@@ -13,7 +13,7 @@ from livedb.errors import FunctionTypeError, LivedbError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import QueryRun, Runner
 from livedb.live.live_query import Computed
-from livedb.live.result import TableResult, result_of
+from livedb.live.result import Result, TableResult, result_of
 from livedb.text import encode_value
 from livedb.transactions.reads import ReadSet
 from livedb.values import Value, canonical
@@ -54,15 +54,18 @@ class FunctionSource:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
         run = self._runner.run_query(function, args, at=number)
         self.uses_sql = bool(run.reads.whole_tables)
-        return _computed(run, function)
+        return _computed(self._runner, run, function)
 
 
-def _computed(run: QueryRun, function: FunctionDefinition) -> Computed:
-    error, result = run.error, None
+def _computed(runner: Runner, run: QueryRun, function: FunctionDefinition) -> Computed:
+    error: Exception | None = run.error
+    result: Result | None = None
     if error is None:
         try:
             is_canonical = function.signature.returns is not None
-            result = result_of(run.value, is_canonical=is_canonical)
+            kept = result_of(run.value, is_canonical=is_canonical)
+            runner.check_result_size(function, kept.size_bytes)
+            result = kept
         except LivedbError as refused:
             error = refused
     return Computed(result, error, run.number, run.reads, run.is_volatile)
@@ -130,4 +133,4 @@ class InlineSource:
 
     def compute(self, number: int) -> Computed:
         run = self._runner.run_query(self._function, {}, at=number)
-        return _computed(run, self._function)
+        return _computed(self._runner, run, self._function)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from livedb.clock import ManualClock
 from livedb.errors import (
     ArgumentValidationError,
     ConflictError,
@@ -18,6 +19,7 @@ from livedb.errors import (
     InvalidValueError,
     LimitError,
     ReturnsValidationError,
+    SnapshotTooOldError,
 )
 from livedb.functions.runner import MutationIdentity
 
@@ -634,3 +636,55 @@ def test_a_mutation_of_another_workspace_is_refused_inside_a_function(limited):
 
     with pytest.raises(FunctionTypeError, match="another workspace"):
         outer()
+
+
+def test_a_result_that_is_kept_is_bounded(limited, caplog):
+    db = limited(result_bytes_max=1000)
+
+    @db.query
+    def text_of(ctx, length: int) -> str:
+        return "x" * length
+
+    assert len(text_of(length=5000)) == 5000  # handed over, not kept
+    handle = text_of.live(length=5000)
+    assert isinstance(handle.error, LimitError)
+    assert handle.error.code == "ResultTooLarge"
+    assert "Limits.result_bytes_max" in str(handle.error)
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        assert len(text_of.live(length=900).value) == 900
+    assert "text_of used 902 of at most 1000 bytes of result" in caplog.messages
+
+
+def test_a_run_that_keeps_its_snapshot_too_long_is_told_so_once(limited):
+    db = limited(snapshot_s_max=0.1, snapshot_keep_s=0.0)
+    db["a"].insert({"n": 1})
+    runs = []
+
+    @db.query
+    def slow(ctx):
+        runs.append(ctx.db.query("a").first())
+        workspace = db.backend.workspace
+        threading.Thread(target=db["a"].insert, args=({"n": 2},)).start()
+        while workspace.runner.oldest_active() is not None or workspace.committer.published < 2:
+            pass
+        number = workspace.committer.published
+        workspace.committer.release(number)
+        return ctx.db.query("a").collect()
+
+    with pytest.raises(SnapshotTooOldError, match=r"Limits\.snapshot_s_max"):
+        slow()
+    assert len(runs) == 1
+
+
+def test_beyond_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
+    db = limited(function_s_max=60.0)
+    clock = ManualClock()
+    monkeypatch.setattr(db.backend.workspace.runner, "_clock", clock)
+
+    @db.query
+    def slow(ctx):
+        clock.advance(50.0)
+
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        slow()
+    assert caplog.messages == ["slow used 50 of at most 60 seconds"]
