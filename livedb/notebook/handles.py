@@ -439,11 +439,13 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             self._widgets = (LiveTable(self),)
         return self._widgets[0]
 
-    def __getattr__(self, name: str) -> Any:
-        """What `mo.ui.anywidget(handle)` asks of a widget; a handle is none, but has one."""
-        if name in _OF_WIDGETS:
-            return getattr(self.widget, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # else no misspelt attribute would be found
+
+        def __getattr__(self, name: str) -> Any:
+            """What `mo.ui.anywidget(handle)` asks of a widget; a handle is none, but has one."""
+            if name in _OF_WIDGETS:
+                return getattr(self.widget, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def view_count(self) -> int:
