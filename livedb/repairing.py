@@ -156,7 +156,7 @@ class _Repair:
         if report.problem is not None:
             self.problems.append(f"the commit log: {report.problem}")
             self.changes.append(
-                f"the commit log was written anew up to its last exact commit {report.kept.number:,}"
+                f"the commit log was written anew up to its last exact commit, {report.kept.number}"
             )
         if report.backup is not None:
             for file in list(report.backup.iterdir()):
