@@ -156,7 +156,7 @@ class _Repair:
         if report.problem is not None:
             self.problems.append(f"the commit log: {report.problem}")
             self.changes.append(
-                f"the commit log was cut to its {report.kept.number:,} good commits"
+                f"the commit log was written anew up to its last exact commit, {report.kept.number}"
             )
         if report.backup is not None:
             for file in list(report.backup.iterdir()):
@@ -213,10 +213,16 @@ class _Repair:
                 f"its tables stand at commit {tables.number}, of which its commit log "
                 f"({report.anchor.number} to {kept.number}) tells another story"  # type: ignore[union-attr]
             )
+        elif missing := self._missing_loads(after=tables.number):
+            raise self._refusal(
+                f"the commit log does not hold the rows of {len(missing)} bulk loads that its "
+                f"tables lack (the first at commit {missing[0]})"
+            )
 
     def _replace_tables(self, report: LogReport | None, problem: Exception) -> None:
         """The tables cannot be read: go back to their last checkpoint, or make them anew."""
-        self.problems.append(f"the tables cannot be read: {_first_line(problem)}")
+        words = _first_line(problem).replace(str(self._trial), str(self.folder))
+        self.problems.append(f"the tables cannot be read: {words}")
         if report is None:
             raise self._refusal("neither its commit log nor its tables can be read")
         with self._trying_copy(with_wal=False) as older:
@@ -306,7 +312,8 @@ class _Repair:
         except FormatError as error:
             if error.code != NOT_A_DATABASE:
                 raise
-            return error
+            # The cause says what is wrong with the file; the error, what else it may be.
+            return error if error.__cause__ is None else DamagedError(str(error.__cause__))
 
     def _table_files(self) -> tuple[Path, Path]:
         return self._tables, self._tables.with_name(self._tables.name + ".wal")

@@ -58,7 +58,7 @@ from livedb.live.live_queries import LiveQueries
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.store.backlog import Backlog
-from livedb.store.connection import NOT_A_DATABASE, CtrlC
+from livedb.store.connection import NOT_A_DATABASE, CtrlC, first_line
 from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
@@ -261,7 +261,14 @@ class Workspace:
     def _open_log(self, folder: Path) -> CommitLog:
         if self.path is None:
             return MemoryCommitLog()
-        return SqliteCommitLog(folder / "log", clock=self.clock)
+        log, head = folder / "log", folder / "log.head"
+        if (folder / "tables.duckdb").exists() and not (log.exists() or head.exists()):
+            # The log is made first. An empty one made now would say that nothing was ever lost.
+            raise DamagedError(
+                f"The commit log of {str(self.path)!r} is gone, and its tables are there. Use "
+                "livedb.repair(path) to see what is left."
+            )
+        return SqliteCommitLog(log, clock=self.clock)
 
     def _open_tables(self, folder: Path) -> TableStore:
         try:
@@ -275,21 +282,20 @@ class Workspace:
         except FormatError as error:
             if error.code != NOT_A_DATABASE:
                 raise
+            what = first_line(str(error.__cause__))
             raise DamagedError(
-                f"The tables of {str(self.path)!r} are damaged: {error.message}. Use "
-                "livedb.repair(path) to see what is left.",
+                f"The tables of {str(self.path)!r} are damaged ({what}). "
+                "Use livedb.repair(path) to see what is left.",
                 reason=error.message,
             ) from error
 
     def _check_tables_against_log(self) -> None:
         folded = self.tables.folded_number
-        if folded == 0:
-            return
         chain = self.log.chain_at(folded) if folded <= self.log.head.number else None
-        if chain != self.tables.folded_chain:
+        if chain is None or (folded > 0 and chain != self.tables.folded_chain):
             raise DamagedError(
-                f"The tables of {str(self.path)!r} hold commit {folded}, and the commit log ends "
-                f"at {self.log.head.number} or tells another story of it. Use "
+                f"The tables of {str(self.path)!r} end at commit {folded}, where the commit log, "
+                f"which ends at {self.log.head.number}, does not continue them. Use "
                 "livedb.repair(path) to see what is left."
             )
 

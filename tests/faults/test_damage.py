@@ -11,7 +11,7 @@ import pytest
 
 import livedb
 from livedb.errors import DamagedError, FormatError
-from tests.faults.checks import check_agreement
+from tests.faults.checks import check_agreement, workspace_of
 
 STEPS = 60
 
@@ -106,6 +106,40 @@ def test_each_damage_is_refused_or_harmless_and_can_be_repaired(workspace, damag
         assert len(rows(db)) == k + 1
     if not report.is_sound and report.backup is not None:
         assert any(report.backup.iterdir())
+
+
+def test_after_a_refused_open_a_repair_reports_the_same_loss(workspace):
+    """An open that made an empty log in place of the lost one would hide the loss."""
+    DAMAGES["log and tables' wal gone"](workspace)
+    with pytest.raises(DamagedError, match=r"commit log of .* is gone"):
+        livedb.open(workspace)
+    report = livedb.repair(workspace)
+    assert report.lost is None
+    assert "an unknown number of acknowledged commits are lost" in str(report)
+
+
+def test_tables_gone_and_a_log_that_no_longer_reaches_back_are_refused(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+        db["items"].insert([{"n": 1}, {"n": 2}])
+        db.sql("from items")
+        workspace_of(db).log.truncate(until=db.number, before_ts=2**62)
+        db["items"].insert({"n": 3})
+    DAMAGES["tables gone"](tmp_path / "w")
+    with pytest.raises(DamagedError, match="repair"):
+        livedb.open(tmp_path / "w")
+    with pytest.raises(DamagedError, match="begins only after commit"):
+        livedb.repair(tmp_path / "w")
+
+
+def test_tables_gone_with_the_rows_of_a_folded_load_are_refused(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+        db.load("items", [{"n": 1}])
+    livedb.open(tmp_path / "w").close()  # deletes the file of the load, whose rows are folded
+    DAMAGES["tables gone"](tmp_path / "w")
+    with pytest.raises(DamagedError, match="bulk load"):
+        livedb.open(tmp_path / "w")
+    with pytest.raises(DamagedError, match=r"cannot be repaired: .* 1 bulk loads"):
+        livedb.repair(tmp_path / "w")
 
 
 def flips(workspace, name, count, seed):
