@@ -341,6 +341,25 @@ def test_a_read_beyond_the_memory_limit_fails_alone(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "with recursive r as (select 1 x union all select x + 1 from r) select max(x) from r",
+        "select count(*) from range(10000000) a, range(100000000) b",
+        "select list(range) from range(100000000)",
+        "select string_agg(range::varchar, '') from range(100000000)",
+    ],
+)
+def test_a_read_without_end_is_bounded_by_time_or_memory(tmp_path: Path, text: str) -> None:
+    limits = Limits(sql_memory_bytes_max=100 << 20, sql_s_max=0.5)
+    store = open_store(tmp_path, in_memory=True, limits=limits)
+    folder = Folder(store, catalog_of())
+    with pytest.raises((LimitError, FunctionTimeoutError)):
+        folder.rows(text)
+    assert folder.rows("select 1 as a") == [{"a": 1}]
+    store.close()
+
+
 # Several reads at one number.
 
 
