@@ -299,11 +299,11 @@ def damage_parquet(db, folder, seed, *, rounds):
         before = db["rows"].count() if "rows" in db else 0
         try:
             loaded = db.load("rows", folder / "bad.parquet").rows
+            successes += 1  # also of a file that says it has no rows
         except (LivedbError, ValueError, OSError):
             loaded = 0
         after = db["rows"].count() if "rows" in db else 0
         assert after - before == loaded
-        successes += loaded > 0
     kept = list(workspace_of(db).loads_folder.iterdir())
     assert len(kept) <= successes, "a refused load left its file"
 
