@@ -275,8 +275,8 @@ def test_a_damaged_parquet_file_is_refused_whole(db, tmp_path, seed):
 @pytest.mark.timeout(1800)
 def test_many_damaged_parquet_files_are_refused_whole(zygote, tmp_path):
     """In a child: a reader that crashes on one of them is the finding."""
-    for seed in range(10):
-        child = zygote.start("damaged_parquet", tmp_path / f"w{seed}", seed, 200)
+    for seed in range(5):
+        child = zygote.start("damaged_parquet", tmp_path / f"w{seed}", seed, 100)
         assert child.wait() == 0, child.lines()
 
 

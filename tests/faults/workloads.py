@@ -342,9 +342,8 @@ def timed_out(path: str, say: Say, seed: int, strikes: int) -> None:
 def _define_triple(db: livedb.Database):
     """A mutation that writes three documents and counts; all of it or nothing may be kept."""
     names = ("left", "middle", "right")
-    for name in names:
+    for name in (*names, "totals"):
         _in_time(lambda name=name: db[name].insert({"writer": 99, "n": 0}))
-    _in_time(lambda: db["totals"].insert({"writer": 99, "n": 0}))
 
     @db.mutation
     def write(ctx, writer: int, n: int, spin: int = 0) -> str:

@@ -21,7 +21,7 @@ from typing import Self
 
 ROOT = Path(__file__).parents[2]
 
-_HANG_S = float(os.environ.get("LIVEDB_FAULTS_HANG_S", "120"))
+_HANG_S = float(os.environ.get("LIVEDB_FAULTS_HANG_S", "300"))
 
 
 class Child:
