@@ -469,7 +469,8 @@ class Runner:
             run.depth -= 1
 
     def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
-        self._check_size(function, args)
+        if not is_surely_within(args, self._limits.args_bytes_max // 2):
+            self._check_size(function, args)
         before = _current_run.get()
         try:
             # Inside: a signal right after it must not leave the thread in this run for good.
@@ -498,7 +499,8 @@ class Runner:
 
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
-        if is_surely_within(args, most // 2) or (size := size_of(args)) <= WARN_SHARE * most:
+        size = size_of(args)
+        if size <= WARN_SHARE * most:
             return
         if size > most:
             raise LimitError(

@@ -169,7 +169,7 @@ class LiveQueries:
 
         Cost: a few dict look-ups per key written, plus the live queries touched.
         """
-        if not len(self._index):
+        if not self._by_key:
             return
         touched: set[LiveQuery] = set()
         for request in batch:

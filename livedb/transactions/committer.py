@@ -290,7 +290,7 @@ class Committer:
             self._move_to(number)
         request.number = number
         if self._is_volatile:
-            self._append([request])
+            self._append_now([request], [request] if request.is_write else [])
         else:
             self._unlogged.put(request)
 
@@ -362,7 +362,9 @@ class Committer:
             if request.epoch != epoch:  # queued behind a batch that failed: it is undone already
                 self._answer(request, ConflictError("Undone: the commit log failed before it"))
         batch = [request for request in batch if request.epoch == epoch]
-        writes = [request for request in batch if request.is_write]
+        self._append_now(batch, [request for request in batch if request.is_write])
+
+    def _append_now(self, batch: list[CommitRequest], writes: list[CommitRequest]) -> None:
         if writes:
             try:
                 self._log.append(self._rows(writes))

@@ -11,6 +11,7 @@ Other threads never get signals and run the step as it is.
 
 from __future__ import annotations
 
+import os
 import signal
 from _signal import getsignal  # type: ignore[import-not-found]  # `signal.getsignal` makes enums
 from _signal import signal as set_handler
@@ -56,7 +57,7 @@ def run_undisturbed(action: Callable[[T], None], argument: T) -> None:
         One that strikes before `action` began is raised without running it.
     Cost: about 2 us on the main thread, nothing elsewhere.
     """
-    if not is_main_thread():
+    if get_ident() != _main_ident:
         action(argument)
         return
     held: list[_Held] = []
@@ -78,7 +79,17 @@ def run_undisturbed(action: Callable[[T], None], argument: T) -> None:
 
 def is_main_thread() -> bool:
     """Whether this is the thread that gets signals."""
-    return get_ident() == main_thread().ident
+    return get_ident() == _main_ident
+
+
+def _learn_main_ident() -> None:
+    global _main_ident  # noqa: PLW0603  # asked for on every commit; it changes with a fork only
+    _main_ident = main_thread().ident
+
+
+_main_ident = main_thread().ident
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_learn_main_ident)
 
 
 def _unwrapped(handler: Handler) -> Handler:

@@ -384,8 +384,9 @@ class Transaction(Snapshot):
         stored: StoredDocument,
     ) -> None:
         """Put a new document. `fields` are what `stored.text` encodes."""
-        keys = self._new_keys(table, document_id, fields, stored)
-        self._put(table, document_id, None, None, stored, keys)
+        indexes = table_indexes(table.definition)
+        keys = self._new_keys(table, indexes, document_id, fields, stored)
+        self._put(table, indexes, document_id, None, None, stored, keys)
 
     def replace(
         self,
@@ -404,24 +405,26 @@ class Transaction(Snapshot):
             old_fields: what `old.text` encodes, where the caller knows.
             changed: the top-level fields that may differ; None when any may.
         """
-        keys = self._new_keys(table, document_id, fields, stored)
+        indexes = table_indexes(table.definition)
+        keys = self._new_keys(table, indexes, document_id, fields, stored)
         old_keys: tuple[bytes, ...] | None = keys
-        if changed is None or table_indexes(table.definition).are_moved_by(changed):
-            old_keys = self._old_keys(table, document_id, old, old_fields)
-        self._put(table, document_id, old, old_keys, stored, keys)
+        if changed is None or indexes.are_moved_by(changed):
+            old_keys = self._old_keys(table, indexes, document_id, old, old_fields)
+        self._put(table, indexes, document_id, old, old_keys, stored, keys)
 
     def delete(self, table: CatalogTable, document_id: str, old: StoredDocument) -> None:
-        old_keys = self._old_keys(table, document_id, old, None)
-        self._put(table, document_id, old, old_keys, None, None)
+        indexes = table_indexes(table.definition)
+        old_keys = self._old_keys(table, indexes, document_id, old, None)
+        self._put(table, indexes, document_id, old, old_keys, None, None)
 
     def _new_keys(
         self,
         table: CatalogTable,
+        indexes: TableIndexes,
         document_id: str,
         fields: dict[str, Value],
         stored: StoredDocument,
     ) -> tuple[bytes, ...]:
-        indexes = table_indexes(table.definition)
         keys = indexes.keys(fields, stored.creation_time, document_id)
         if indexes.has_unique:
             for index, key in zip(indexes.declared, keys[1:], strict=True):
@@ -432,6 +435,7 @@ class Transaction(Snapshot):
     def _old_keys(
         self,
         table: CatalogTable,
+        indexes: TableIndexes,
         document_id: str,
         old: StoredDocument,
         fields: dict[str, Value] | None,
@@ -440,11 +444,12 @@ class Transaction(Snapshot):
         if overlay is not None and document_id in overlay:
             return None  # the overlay has those of the version before this run
         known = decode_fields(old.text) if fields is None else fields
-        return table_indexes(table.definition).keys(known, old.creation_time, document_id)
+        return indexes.keys(known, old.creation_time, document_id)
 
     def _put(
         self,
         table: CatalogTable,
+        indexes: TableIndexes,
         document_id: str,
         old: StoredDocument | None,
         old_keys: tuple[bytes, ...] | None,
@@ -460,7 +465,6 @@ class Transaction(Snapshot):
         taken_keys = None
         if before is not None:
             old, old_keys, taken_keys = before.old, before.old_keys, before.new_keys
-        indexes = table_indexes(table.definition)
         overlay[document_id] = Pending(indexes, old, old_keys, stored, new_keys)
         self._journal.append((number, document_id, before))
         if self._orders:

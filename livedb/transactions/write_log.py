@@ -21,7 +21,7 @@ class WriteLog:
         return self._first + len(self._entries) - 1
 
     def append(self, change: WriteSet) -> None:
-        self._entries[self.last + 1] = change
+        self._entries[self._first + len(self._entries)] = change
 
     def covers(self, after: int) -> bool:
         """Whether every commit above `after` is still here."""
