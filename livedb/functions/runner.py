@@ -352,8 +352,7 @@ class Runner:
         """
         try:
             request.stand_in_line()
-            self._committer.submit(request)
-            request.wait()
+            self._committer.commit(request)
         except KeyboardInterrupt:
             if request.cancel():
                 raise

@@ -4,8 +4,10 @@ Three numbers say how far a commit has come: `applied` (in the store, seen only 
 mutation) >= `durable` (in the log) >= `published` (seen by queries, handles, SQL, answers).
 
     caller's thread        runs the user's function, then the commit step: it validates, numbers
-                           and applies what the function did        (under `_lock`)
+                           and applies what the function did        (under `_lock`); a caller who
+                           is alone also does what follows
     log writer's thread    appends in batches, then publishes in number order, then answers
+                                                                    (under `_append_lock`)
 
 Only the main thread gets signals, and a KeyboardInterrupt inside the commit step would leave half a
 commit in memory: there the step runs with every signal handler held back (`transactions.signals`).
@@ -79,6 +81,8 @@ class CommitRequest:
         "holder",
         "is_answered",
         "is_in_line",
+        "is_next_in_log",
+        "is_waited_for",
         "is_write",
         "number",
         "on_publish",
@@ -124,6 +128,9 @@ class CommitRequest:
         self.is_in_line = False
         """Its caller wakes the next of a batch; see `stand_in_line`."""
         self.following: CommitRequest | None = None
+        self.is_waited_for = False
+        """Its caller will wait, and so may write it to the log as well."""
+        self.is_next_in_log = False
         self._claim = Lock()
 
     @classmethod
@@ -190,6 +197,9 @@ class Committer:
         """The log is memory: append and publish within the commit step, no log writer."""
         self._lock = Lock()
         """Guards everything the commit step changes. Taken before `publish_lock`."""
+        self._append_lock = Lock()
+        """Guards the log's end and `durable`. Taken by whoever appends, before `_lock`; the commit
+        step, which holds `_lock`, takes it without waiting."""
         self.publish_lock = Lock()
         """Guards `published` and the subscription index. Nothing is taken inside it."""
         self.write_log = WriteLog(head.number)
@@ -251,12 +261,30 @@ class Committer:
         """Send a request on its way; wait for `request.done` to learn its outcome."""
         run_undisturbed(self._commit, request)
 
+    def commit(self, request: CommitRequest) -> None:
+        """Send a request on its way and wait for its outcome.
+
+        When nothing else is on its way to the log, the caller's thread writes it: to wake another
+        one and be woken by it can take longer than a sync of the disk.
+        """
+        request.is_waited_for = True
+        run_undisturbed(self._commit, request)
+        request.wait()
+
     def _commit(self, request: CommitRequest) -> None:
         if not request.claim():
             return  # its caller was interrupted before this step began, and gave it up
+        self._apply(request)
+        if request.is_next_in_log:
+            try:
+                self._append([request])
+            finally:
+                self._append_lock.release()
+
+    def _apply(self, request: CommitRequest) -> None:
         try:
             with self._lock:
-                self._commit_locked(request)
+                self._apply_locked(request)
         except BaseException as error:
             # Only a bug of ours gets here. What is in memory can no longer be trusted to equal
             # the log, so the workspace takes no more writes; reads and handles go on.
@@ -270,7 +298,7 @@ class Committer:
             if request.holder is not None:
                 self._turn.give(request.holder)
 
-    def _commit_locked(self, request: CommitRequest) -> None:
+    def _apply_locked(self, request: CommitRequest) -> None:
         refusal = self._refusal(request)
         if refusal is not None:
             self._answer(request, refusal)
@@ -291,8 +319,21 @@ class Committer:
         request.number = number
         if self._is_volatile:
             self._append_now([request], [request] if request.is_write else [])
-        else:
+        elif not self._is_next_in_log(request):
             self._unlogged.put(request)
+
+    def _is_next_in_log(self, request: CommitRequest) -> bool:
+        """Whether the caller may append the request itself; then it has the append lock."""
+        before = request.number - 1
+        if not (request.is_waited_for and request.is_write and self.durable == before):
+            return False
+        if not self._append_lock.acquire(blocking=False):
+            return False
+        # Asked again: what was on its way to the log may have been undone meanwhile.
+        request.is_next_in_log = self.durable == before and request.epoch == self.epoch
+        if not request.is_next_in_log:
+            self._append_lock.release()
+        return request.is_next_in_log
 
     def _move_to(self, number: int) -> None:
         """Make `number` the commit that the next mutation begins at."""
@@ -340,18 +381,19 @@ class Committer:
 
     def _log_loop(self) -> None:
         while (request := self._unlogged.get()) is not None:
-            batch = [request]
-            is_last = False
-            try:
-                while len(batch) < BATCH_COMMITS_MAX:
-                    following = self._unlogged.get_nowait()
-                    if following is None:
-                        is_last = True
-                        break
-                    batch.append(following)
-            except Empty:
-                pass
-            self._append(batch)
+            with self._append_lock:
+                batch = [request]
+                is_last = False
+                try:
+                    while len(batch) < BATCH_COMMITS_MAX:
+                        following = self._unlogged.get_nowait()
+                        if following is None:
+                            is_last = True
+                            break
+                        batch.append(following)
+                except Empty:
+                    pass
+                self._append(batch)
             if is_last:
                 return
 
@@ -448,6 +490,8 @@ class Committer:
         self._unlogged.put(None)
         if self._writer is not None:
             self._writer.join()
+        with self._append_lock:  # a caller may be writing the last one itself
+            pass
 
 
 def _wake(batch: Sequence[CommitRequest]) -> None:

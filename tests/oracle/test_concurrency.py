@@ -229,8 +229,10 @@ def test_the_checker_finds_dirty_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[tuple[int, str], Any] = {}
     put, current = Transaction._put, Snapshot._current
 
-    def put_in_public(self: Transaction, table: Any, document_id: str, *rest: Any) -> None:
-        put(self, table, document_id, *rest)
+    def put_in_public(
+        self: Transaction, table: Any, indexes: Any, document_id: str, *rest: Any
+    ) -> None:
+        put(self, table, indexes, document_id, *rest)
         written[table.number, document_id] = rest[-2]
 
     def read_dirty(self: Snapshot, table: int, document_id: str) -> Any:
