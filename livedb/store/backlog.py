@@ -69,8 +69,12 @@ class Backlog:
         """Forget the commits up to `until`: the tables have them. Cost: O(commits forgotten)."""
         with self._latch:
             assert until <= self._last, f"commit {until} has not happened"
-            while self._commits and (first := next(iter(self._commits))) <= until:
-                del self._commits[first]
+            # Not `next(iter(..))` for each: a dict remembers what was deleted at its front, and
+            # walks over it again every time.
+            for number in list(self._commits):
+                if number > until:
+                    break
+                del self._commits[number]
             self._dropped = max(self._dropped, until)
 
     def entries(self, after: int, until: int) -> list[Commit]:

@@ -21,6 +21,7 @@ import struct
 import threading
 from array import array
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
@@ -419,8 +420,8 @@ class _KeptBlocks:
         self._documents_max = documents_max
         # Guards changes; innermost. Several readers share a segment without a table's latch.
         self._latch = threading.Lock()
-        self._blocks: dict[_Place, Block] = {}
-        self._wanted: dict[_Place, None] = {}  # once, as far as known
+        self._blocks: OrderedDict[_Place, Block] = OrderedDict()
+        self._wanted: OrderedDict[_Place, None] = OrderedDict()  # once, as far as known
         self.documents = 0
 
     def get(self, place: _Place) -> Block | None:
@@ -433,7 +434,7 @@ class _KeptBlocks:
                 return True
             self._wanted[place] = None
             if len(self._wanted) > _WANTED_MAX:
-                del self._wanted[next(iter(self._wanted))]
+                self._wanted.popitem(last=False)
             return False
 
     def put(self, place: _Place, block: Block) -> None:
@@ -442,7 +443,7 @@ class _KeptBlocks:
                 self._blocks[place] = block
                 self.documents += len(block)
             while self.documents > self._documents_max:
-                self.documents -= len(self._blocks.pop(next(iter(self._blocks))))
+                self.documents -= len(self._blocks.popitem(last=False)[1])
 
 
 def _is_consecutive(rows: Sequence[int]) -> bool:

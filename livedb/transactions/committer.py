@@ -21,6 +21,7 @@ Source: Kung and Robinson 1981 for validation; DeWitt et al. 1984 for group comm
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -206,7 +207,7 @@ class Committer:
         self.applied = head.number
         self.durable = head.number
         self.published = head.number
-        self._identified: dict[str, int] = {}
+        self._identified: OrderedDict[str, int] = OrderedDict()
         """Mutation ids by commit, oldest first: those that a run still going on cannot have found
         in the log when it looked for its own."""
         self.epoch = 0
@@ -479,7 +480,7 @@ class Committer:
             while len(self._catalogs) > 1 and self._catalogs[1][0] <= number:
                 self._catalogs.pop(0)
             while self._identified and next(iter(self._identified.values())) <= number:
-                del self._identified[next(iter(self._identified))]
+                self._identified.popitem(last=False)
 
     def close(self) -> None:
         """Finish what was handed over, then stop. Later requests get ClosedError."""

@@ -55,3 +55,24 @@ def test_what_is_folded_cannot_be_undone(backlog):
 def test_numbers_only_grow(backlog):
     with pytest.raises(AssertionError, match="after 15"):
         backlog.append(15, [])
+
+
+class Walked(dict):
+    """Counts how often somebody starts to walk over it."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_dropping_walks_over_the_commits_once_however_many_go():
+    # A dict walks over all that was deleted at its front: once for each would be quadratic.
+    backlog = Backlog(0)
+    backlog._commits = Walked()
+    for number in range(1, 1001):
+        backlog.append(number, ())
+    backlog.drop(900)
+    assert len(backlog) == 100
+    assert backlog._commits.walks <= 1
