@@ -27,10 +27,10 @@ from livedb.schema.filling import Filling
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.schema.validators import REFUSED, TableNumbers
 from livedb.store.columns import Columns, columns_from_json
+from livedb.store.connection import quote, quote_text
 from livedb.store.id_columns import decode_ids
 from livedb.store.key_columns import declared_keys
 from livedb.store.loads import StagedLoad
-from livedb.store.marks import quoted, sql_text
 from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
 from livedb.store.verdict import Verdict, is_absent
@@ -92,7 +92,7 @@ def misfits(
     if document is None or columns is None:
         return Misfits()
     filling = Filling(definition)
-    name = quoted(table.definition.name)
+    name = quote(table.definition.name)
 
     def unknown_ids(column: str, tables: Sequence[str]) -> list[str] | None:
         found = snapshot.query(f"SELECT DISTINCT {column} AS id FROM data.{name}")  # noqa: S608 - quoted
@@ -136,7 +136,7 @@ def needed_defaults(
     if columns is None:
         return {}
     known = table.definition.fields
-    name = quoted(table.definition.name)
+    name = quote(table.definition.name)
 
     def is_needed(path: str) -> bool:
         if path not in filling.top_level:
@@ -248,8 +248,8 @@ def _refuse_taken_ids(snapshot: SqlSnapshot, name: str, path: Path) -> None:
     if not _is_known(snapshot, name):
         return
     taken = snapshot.query(
-        f"SELECT _id FROM data.{quoted(name)} "  # noqa: S608 - quoted
-        f"WHERE _id IN (SELECT _id FROM read_parquet({sql_text(str(path))})) LIMIT 1"
+        f"SELECT _id FROM data.{quote(name)} "  # noqa: S608 - quoted
+        f"WHERE _id IN (SELECT _id FROM read_parquet({quote_text(str(path))})) LIMIT 1"
     )
     if taken.num_rows:
         raise LoadError(
@@ -278,7 +278,7 @@ def _unique_error(
 def _texts_of(snapshot: SqlSnapshot, name: str) -> pa.Table:
     if not _is_known(snapshot, name):
         return pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
-    return snapshot.query(f"SELECT _id, _doc FROM data.{quoted(name)}")  # noqa: S608 - quoted
+    return snapshot.query(f"SELECT _id, _doc FROM data.{quote(name)}")  # noqa: S608 - quoted
 
 
 def _is_known(snapshot: SqlSnapshot, name: str) -> bool:

@@ -40,13 +40,3 @@ def absent_field(name: str) -> pa.Field[Any]:
 def absent_name(field: pa.Field[Any]) -> str | None:
     """The field whose absence this column tells; None when it is a column of values."""
     return field.name.removeprefix(_ABSENT_PREFIX) if has_mark(field, "absent") else None
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def sql_text(value: str) -> str:
-    """`value` as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
