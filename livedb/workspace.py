@@ -366,6 +366,11 @@ class Workspace:
         self.require_open()
         return self.folded_sql.documents(name, limit=limit)
 
+    def hidden_fields(self, name: str) -> tuple[str, ...]:
+        """The fields of a table that SQL does not show: see `store.hidden`."""
+        self.require_open()
+        return self.folded_sql.hidden_fields(name)
+
     def apply_tables(
         self, definitions: Sequence[TableDefinition], *, author: str | None = None
     ) -> int:

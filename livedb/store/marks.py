@@ -13,6 +13,9 @@ import pyarrow as pa
 
 Mark: TypeAlias = Literal["json", "int64", "absent"]
 
+HIDDEN_MARK: Final = {"livedb.hidden": "true"}
+"""Metadata of a staged file in which some field of some document may have no column."""
+
 _KEY: Final = b"livedb"
 _ABSENT_PREFIX: Final = "$absent."
 
