@@ -72,7 +72,7 @@ SLAB_BYTES = 128 << 20
 
 _SCAN_ROWS = 1 << 15
 """Rows of a slab that one DuckDB thread takes at a time."""
-_SMALL_TEXT_BYTES = DOCUMENT_BYTES_MAX // 16
+SMALL_TEXT_BYTES = DOCUMENT_BYTES_MAX // 16
 """A text below it cannot be a document that is too large: a byte of text counts at most nine."""
 
 
@@ -518,7 +518,7 @@ def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array[Any]:
 def _check_sizes(texts: pa.Array[Any], first_row: int) -> None:
     """Refuse documents above `DOCUMENT_BYTES_MAX`; only long texts can be such."""
     _, offsets = packed_texts(texts)
-    for position in np.flatnonzero(np.diff(offsets) > _SMALL_TEXT_BYTES):
+    for position in np.flatnonzero(np.diff(offsets) > SMALL_TEXT_BYTES):
         try:
             prepare_fields(decode_fields(texts[int(position)].as_py()))
         except InvalidValueError as error:
