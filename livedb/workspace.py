@@ -48,6 +48,7 @@ from livedb.commitlog.payload import (
     decode_payload,
 )
 from livedb.commitlog.sqlite import SqliteCommitLog
+from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
@@ -268,7 +269,12 @@ class Workspace:
                 f"The commit log of {str(self.path)!r} is gone, and its tables are there. Use "
                 "livedb.repair(path) to see what is left."
             )
-        return SqliteCommitLog(log, clock=self.clock)
+        try:
+            return SqliteCommitLog(log, clock=self.clock)
+        except FormatError as error:
+            if error.code != NOT_A_LOG:
+                raise
+            raise _damaged(self.path, "commit log is", error.message) from error
 
     def _open_tables(self, folder: Path) -> TableStore:
         try:
@@ -283,11 +289,7 @@ class Workspace:
             if error.code != NOT_A_DATABASE:
                 raise
             what = first_line(str(error.__cause__))
-            raise DamagedError(
-                f"The tables of {str(self.path)!r} are damaged ({what}). "
-                "Use livedb.repair(path) to see what is left.",
-                reason=error.message,
-            ) from error
+            raise _damaged(self.path, "tables are", what) from error
 
     def _check_tables_against_log(self) -> None:
         folded = self.tables.folded_number
@@ -365,6 +367,11 @@ class Workspace:
         """The fields of a table's documents as published, oldest first."""
         self.require_open()
         return self.folded_sql.documents(name, limit=limit)
+
+    def hidden_fields(self, name: str) -> tuple[str, ...]:
+        """The fields of a table that SQL does not show: see `store.hidden`."""
+        self.require_open()
+        return self.folded_sql.hidden_fields(name)
 
     def apply_tables(
         self, definitions: Sequence[TableDefinition], *, author: str | None = None
@@ -574,6 +581,14 @@ def _recovered_write(write: Any) -> Write:
     if text is None:
         return Write(table, document_id, None, None)
     return Write(table, document_id, None, StoredDocument(creation_time, text))
+
+
+def _damaged(path: Path | None, part: str, what: str) -> DamagedError:
+    return DamagedError(
+        f"The workspace {str(path)!r} is damaged: its {part} not readable ({what}). "
+        "Use livedb.repair(path) to see what is left.",
+        reason=what,
+    )
 
 
 def _check_is_workspace(folder: Path) -> None:

@@ -108,7 +108,7 @@ class SchemaChanges:
 
     def _fills(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> list[FillPart]:
         """The defaults that existing documents get with this change, table by table."""
-        from livedb.store.check_rows import needed_defaults
+        from livedb.store.check_rows import needed_defaults, outgrown
 
         fills = []
         for old, new in changed:
@@ -117,6 +117,16 @@ class SchemaChanges:
                 continue
             with CtrlC(), self._folder.snapshot() as snapshot:
                 needed = needed_defaults(snapshot, old, filling)
+                large = outgrown(snapshot, old, filling, needed) if needed else None
+            if large is not None and large.count:
+                raise SchemaChangeError(
+                    f"The defaults of table {new.definition.name!r} make {large.count:,} of its "
+                    f"documents too large, so nothing was changed:\n{large.listed()}\n"
+                    "Patch or delete them, or let the new field be absent (`| Missing`).",
+                    table=new.definition.name,
+                    ids=large.ids,
+                    count=large.count,
+                )
             if needed:
                 texts = {path: encode_value(value) for path, value in needed.items()}
                 fills.append(FillPart(new.number, texts))

@@ -135,6 +135,9 @@ class Backend(Protocol):
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         """The fields of a table's documents, oldest first, without the limits of functions."""
 
+    def hidden_fields(self, table: str) -> tuple[str, ...]:
+        """The fields of a table that SQL does not show, or not with every value."""
+
     def load(
         self,
         table: str,

@@ -240,6 +240,9 @@ class LocalBackend:
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         return self.workspace.documents(table, limit=limit)
 
+    def hidden_fields(self, table: str) -> tuple[str, ...]:
+        return self.workspace.hidden_fields(table)
+
     def load(
         self,
         table: str,

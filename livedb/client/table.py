@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -132,7 +134,10 @@ class Table(TableQuery, FrameMixin):
     """A table of the workspace, existing or not yet.
 
     Writes are mutations of one step, named `<table>:insert` and so on; each returns when it is
-    durable. As a frame it is the whole table as SQL sees it.
+    durable. As a frame or a file it is the whole table as SQL sees it: a value that does not fit
+    its field's column stands in `<field>__json`. Fields that have no column (beyond 256, or names
+    that SQL cannot tell apart, such as `a` and `A`) are left out with a `UserWarning` that names
+    them; `collect` and `paginate` read documents whole.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -216,6 +221,9 @@ class Table(TableQuery, FrameMixin):
         from livedb.interchange.arrow import mark_int64
 
         rows, number = self._database.backend.sql(whole_table_sql(self.name), None)
+        hidden = self._database.backend.hidden_fields(self.name)
+        if hidden:
+            warnings.warn(_hidden_message(self.name, hidden), UserWarning, _user_level())
         return mark_int64(rows, self._frame_fields() or {}), number
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -236,6 +244,25 @@ class Table(TableQuery, FrameMixin):
             return f"db[{self.name!r}] (no such table yet; the first insert creates it)"
         fields, count = ", ".join(schema.fields) or "any fields", self.count()
         return f"db[{self.name!r}]: {count:,} document{'' if count == 1 else 's'} of {fields}"
+
+
+def _hidden_message(name: str, hidden: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, hidden[:10]))
+    more = f" and {len(hidden) - 10:,} more" if len(hidden) > 10 else ""
+    return (
+        f"Table {name!r} as a frame or file lacks what SQL has no column for, in the "
+        f"field{'' if len(hidden) == 1 else 's'} {shown}{more}. db[{name!r}].collect() has the "
+        "documents whole; fields get columns by names that differ in more than case, or when they "
+        "are among the 256 that come first in the table's schema."
+    )
+
+
+def _user_level() -> int:
+    """How far above the caller the first code stands that is not livedb's own."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  # what `warnings` itself counts by
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("livedb."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def whole_table_sql(name: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain as chained
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from livedb.commitlog.chain import EMPTY_CHAIN, next_chain
@@ -61,6 +61,9 @@ _SELECT = (
     "SELECT number, ts, mutation_id, function, args_hash, result, log_lines, author, payload,"
     " chain FROM commits"
 )
+
+NOT_A_LOG: Final = "NotALog"
+"""Code of the FormatError for a file in which SQLite finds no database: foreign, or damaged."""
 
 _UNLOCKED_VFS = "win32-none" if sys.platform == "win32" else "unix-none"
 
@@ -112,7 +115,9 @@ def check_kind(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(len(_SQLITE_HEADER))
     if header and header != _SQLITE_HEADER:
-        raise FormatError(f"{str(path)!r} is not a livedb commit log (no SQLite file)")
+        raise FormatError(
+            f"{str(path)!r} is not a livedb commit log (no SQLite file)", code=NOT_A_LOG
+        )
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -384,7 +389,7 @@ def translated(error: Exception, path: Path, action: str) -> LivedbError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return WorkspaceLockedError(f"{str(path)!r} is open in another process; close it there")
         case sqlite3.SQLITE_NOTADB:
-            return FormatError(f"{str(path)!r} is not a livedb commit log")
+            return FormatError(f"{str(path)!r} is not a livedb commit log", code=NOT_A_LOG)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
             if action != "read":
                 return LogError(f"cannot {action} {str(path)!r}: {error}")

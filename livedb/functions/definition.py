@@ -29,6 +29,9 @@ Visibility = Literal["public", "internal"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NAMES_SHOWN_MAX = 5
+"""Functions that are named to whoever asks for one that does not exist."""
+
 MARK = "__livedb_function__"
 """The attribute by which `push` finds the functions of a module."""
 
@@ -213,10 +216,20 @@ class Registry:
         """
         found = self._functions.get(name)
         if found is None:
-            raise FunctionNotFoundError(
-                f"Could not find function {name!r}.{did_you_mean(name, self._functions)}"
-            )
+            raise FunctionNotFoundError(f"Could not find function {name!r}. {self._advice(name)}")
         return found
+
+    def _advice(self, name: str) -> str:
+        if not self._functions:
+            return "None is defined yet: decorate one with @db.query or @db.mutation."
+        names = self.names()
+        near = did_you_mean(name, names)
+        if near:
+            return near
+        shown = ", ".join(map(repr, names[:_NAMES_SHOWN_MAX]))
+        if len(names) > _NAMES_SHOWN_MAX:
+            return f"There are {len(names):,}, such as {shown}; db.functions lists them."
+        return f"There {'is' if len(names) == 1 else 'are'} {shown}."
 
     def find(self, name: str) -> FunctionDefinition | None:
         return self._functions.get(name)
@@ -241,6 +254,6 @@ class Registry:
 
 
 def did_you_mean(name: str, known: Any) -> str:
-    """` Did you mean 'x'?`, or nothing."""
+    """`Did you mean 'x'?`, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=3)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -29,8 +29,8 @@ import pyarrow.parquet
 from livedb import text
 from livedb.errors import LoadError
 from livedb.interchange.arrow import json_field
-from livedb.store.connection import scratch_connection
-from livedb.store.marks import has_mark, sql_text
+from livedb.store.connection import quote_text, scratch_connection
+from livedb.store.marks import has_mark
 from livedb.store.packed import packed_texts
 from livedb.values import Value
 
@@ -148,7 +148,7 @@ def _csv_line(fields: list[pa.Field[Any]]) -> str:
 
 def _write_jsonl(table: pa.Table, file: BinaryIO) -> None:
     if table.num_columns:
-        names = [sql_text(name) for name in table.column_names]
+        names = [quote_text(name) for name in table.column_names]
         _write_lines(table, lambda fields: _json_line(names, fields), file)
 
 

@@ -93,6 +93,20 @@ def object_column(
     return _field(name, piece.kinds, kind), piece.values
 
 
+def check_is_text(name: str) -> None:
+    """Refuse a field name that no Arrow column can have; what a field may be called, loads say.
+
+    Raises:
+        LoadError: it has a lone surrogate.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise LoadError(
+            f"The field name {name!r} has a lone surrogate, so it is no text; rename it."
+        ) from None
+
+
 class RowColumns:
     """The columns of rows that come in blocks.
 
@@ -196,6 +210,7 @@ class RowColumns:
     def _add_name(self, name: object) -> None:
         if not isinstance(name, str):
             raise LoadError(f"The field name {name!r} is not a str.")
+        check_is_text(name)
         if len(self._kinds) == OBJECT_FIELDS_MAX:
             raise LoadError(
                 f"The rows have more than {OBJECT_FIELDS_MAX:,} different fields, the most that "

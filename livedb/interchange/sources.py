@@ -30,7 +30,7 @@ from livedb.interchange.csv_files import CsvRows
 from livedb.interchange.jsonl_files import JsonLines
 from livedb.interchange.moments import in_zone, no_zone
 from livedb.interchange.parquet_files import ParquetRows
-from livedb.interchange.rows import object_column, rows_to_table
+from livedb.interchange.rows import check_is_text, object_column, rows_to_table
 
 NanRule: TypeAlias = Literal["null", "keep"]
 IndexRule: TypeAlias = Literal["column", "drop"]
@@ -204,6 +204,7 @@ def _check_names(names: Sequence[str]) -> None:
             raise LoadError(f"Two columns are named {name!r}; rename one of them.")
         seen.add(name)
     for name in names:
+        check_is_text(name)
         if name.startswith("_") and name not in _SYSTEM_FIELDS:
             raise LoadError(
                 f"The column name {name!r} starts with '_', which is kept for system fields; "

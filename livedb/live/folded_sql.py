@@ -120,6 +120,12 @@ class FoldedSql:
             texts = snapshot.load_table(table.number).texts
         return [decode_fields(text.as_py()) for text in texts[:limit]]
 
+    def hidden_fields(self, name: str) -> tuple[str, ...]:
+        """The fields of a table that SQL does not show, as of now: see `store.hidden`."""
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            table = self._committer.catalog_at(snapshot.number).get(name)
+            return () if table is None else snapshot.hidden_fields(table.number)
+
 
 def _read_tables(reads: ReadSet, catalog: Catalog, names: Iterable[str]) -> None:
     for name in names:

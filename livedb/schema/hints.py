@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final, ForwardRef, Literal, NotRequired, Requi
 
 from livedb.errors import InvalidValueError, SchemaDefinitionError
 from livedb.ids import Id
+from livedb.schema.check import compile_filler
 from livedb.schema.namespace import v
 from livedb.schema.validators import UnionValidator, Validator
 from livedb.values import UNSET, Int64, Missing, Value, canonical, path_step
@@ -330,15 +331,18 @@ def _read_field(cls: type, name: str, hint: Any, reader: HintReader) -> ClassFie
     if _may_be_absent(cls, name, qualifiers):
         validator = validator.optional()
     default = _default_of(cls, name, reader.place)
+    inner = dict(_inner_defaults(resolved, reader))
     if isinstance(default, Missing):
-        return ClassField(name, validator, UNSET, dict(_inner_defaults(resolved, reader)))
+        return ClassField(name, validator, UNSET, inner)
+    # A default is filled as a document that has it would be.
+    fill = compile_filler((name + path, value) for path, value in inner.items())
     try:
-        fitting = validator.check(canonical(default), path_step(name))
+        fitting = validator.check(fill({name: canonical(default)})[name], path_step(name))
     except InvalidValueError as error:
         raise SchemaDefinitionError(
             f"{reader.place}: its default does not fit its annotation. {error.message}"
         ) from error
-    return ClassField(name, validator, fitting, dict(_inner_defaults(resolved, reader)))
+    return ClassField(name, validator, fitting, inner)
 
 
 def _may_be_absent(cls: type, name: str, qualifiers: set[Any]) -> bool:

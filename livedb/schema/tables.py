@@ -50,6 +50,11 @@ class IndexDefinition:
     fields: tuple[str, ...]
     is_unique: bool = False
 
+    def __str__(self) -> str:
+        """The index as it is added to a table in Python."""
+        unique = ", unique=True" if self.is_unique else ""
+        return f".index({json.dumps(self.name)}, {json.dumps(self.fields)}{unique})"
+
     def to_json(self) -> Json:
         """Convex's index JSON, and `unique` where it is set."""
         data: dict[str, Json] = {"indexDescriptor": self.name, "fields": list(self.fields)}
@@ -61,7 +66,7 @@ class IndexDefinition:
         return cls(data["indexDescriptor"], tuple(data["fields"]), data.get("unique", False))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TableDefinition:
     """One table: what its documents are, and its indexes.
 
@@ -106,6 +111,21 @@ class TableDefinition:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (TableDefinition.from_json, (self.to_json(),))
+
+    def __repr__(self) -> str:
+        """The table as it is written in Python; what it cannot say there are its defaults."""
+        lines = [f"define_table({self._document_notation()})", *map(str, self.indexes)]
+        defaults = ", ".join(f"{path} = {value!r}" for path, value in self.defaults.items())
+        return "".join(lines) + (f"  # defaults: {defaults}" if defaults else "")
+
+    def _document_notation(self) -> str:
+        match self.document:
+            case None:
+                return ""
+            case ObjectValidator():
+                fields = [f"    {json.dumps(name)}: {one},\n" for name, one in self.document.items]
+                return "{\n" + "".join(fields) + "}" if fields else "{}"
+        return str(self.document)
 
     def index(self, name: str) -> IndexDefinition | None:
         """The declared index of that name."""

@@ -10,7 +10,7 @@ Everything reads one `SqlSnapshot`; nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,21 @@ import pyarrow.parquet
 
 from livedb.errors import LoadError, UniqueError
 from livedb.keys.encoding import encode_key
+from livedb.limits import DOCUMENT_BYTES_MAX
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.filling import Filling
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.schema.validators import REFUSED, TableNumbers
 from livedb.store.columns import Columns, columns_from_json
+from livedb.store.connection import quote, quote_text
 from livedb.store.id_columns import decode_ids
 from livedb.store.key_columns import declared_keys
-from livedb.store.loads import StagedLoad
-from livedb.store.marks import quoted, sql_text
+from livedb.store.loads import SMALL_TEXT_BYTES, StagedLoad
 from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
 from livedb.store.verdict import Verdict, is_absent
 from livedb.text import decode_fields, encode_fields
-from livedb.values import UNSET, Value
+from livedb.values import UNSET, Value, measure, system_fields_size
 
 IDS_MAX = 10
 """Ids a refusal names."""
@@ -92,7 +93,7 @@ def misfits(
     if document is None or columns is None:
         return Misfits()
     filling = Filling(definition)
-    name = quoted(table.definition.name)
+    name = quote(table.definition.name)
 
     def unknown_ids(column: str, tables: Sequence[str]) -> list[str] | None:
         found = snapshot.query(f"SELECT DISTINCT {column} AS id FROM data.{name}")  # noqa: S608 - quoted
@@ -136,7 +137,7 @@ def needed_defaults(
     if columns is None:
         return {}
     known = table.definition.fields
-    name = quoted(table.definition.name)
+    name = quote(table.definition.name)
 
     def is_needed(path: str) -> bool:
         if path not in filling.top_level:
@@ -149,6 +150,45 @@ def needed_defaults(
         return bool(found.num_rows)
 
     return {path: value for path, value in filling.defaults.items() if is_needed(path)}
+
+
+def outgrown(
+    snapshot: SqlSnapshot, table: CatalogTable, filling: Filling, needed: Mapping[str, Value]
+) -> Misfits:
+    """The documents of `table` that are too large once they have the defaults `needed`.
+
+    More fields than an object may have they cannot get: no schema declares that many.
+
+    Cost: one pass over the sizes of the documents; 3 us for one of some ten kilobytes.
+    """
+    top = sum(len(_member(path, value)) for path, value in needed.items() if "." not in path)
+    # Each of the objects in a document, which take two bytes at least, may get the inner ones.
+    inner = sum(len(_member(path, value)) for path, value in needed.items() if "." in path)
+    size = f"octet_length(_doc) * {1 + inner} + {top}"
+    rows = snapshot.query(
+        f"SELECT _id, _doc FROM data.{quote(table.definition.name)} "  # noqa: S608 - quoted
+        f"WHERE {size} > {SMALL_TEXT_BYTES}"
+    )
+    large: dict[str, int] = {}
+    for start in range(0, rows.num_rows, _BLOCK_ROWS):
+        block = rows.slice(start, _BLOCK_ROWS)
+        for document_id, text in zip(*(each.to_pylist() for each in block.columns), strict=True):
+            fields = decode_fields(text)
+            filled = filling.fill(fields)
+            size_bytes = measure(filled)[0] + system_fields_size(document_id)
+            if filled != fields and size_bytes > DOCUMENT_BYTES_MAX:
+                large[document_id] = size_bytes
+    ids = tuple(sorted(large)[:IDS_MAX])
+    names = ", ".join(needed)
+    reasons = tuple(
+        f"with {names} it has {large[each]:,} bytes, and the limit is {DOCUMENT_BYTES_MAX:,}"
+        for each in ids
+    )
+    return Misfits(count=len(large), ids=ids, reasons=reasons, decoded=rows.num_rows)
+
+
+def _member(path: str, value: Value) -> bytes:
+    return encode_fields({path: value})
 
 
 def _columns_of(snapshot: SqlSnapshot, number: int) -> Columns | None:
@@ -248,8 +288,8 @@ def _refuse_taken_ids(snapshot: SqlSnapshot, name: str, path: Path) -> None:
     if not _is_known(snapshot, name):
         return
     taken = snapshot.query(
-        f"SELECT _id FROM data.{quoted(name)} "  # noqa: S608 - quoted
-        f"WHERE _id IN (SELECT _id FROM read_parquet({sql_text(str(path))})) LIMIT 1"
+        f"SELECT _id FROM data.{quote(name)} "  # noqa: S608 - quoted
+        f"WHERE _id IN (SELECT _id FROM read_parquet({quote_text(str(path))})) LIMIT 1"
     )
     if taken.num_rows:
         raise LoadError(
@@ -278,7 +318,7 @@ def _unique_error(
 def _texts_of(snapshot: SqlSnapshot, name: str) -> pa.Table:
     if not _is_known(snapshot, name):
         return pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
-    return snapshot.query(f"SELECT _id, _doc FROM data.{quoted(name)}")  # noqa: S608 - quoted
+    return snapshot.query(f"SELECT _id, _doc FROM data.{quote(name)}")  # noqa: S608 - quoted
 
 
 def _is_known(snapshot: SqlSnapshot, name: str) -> bool:

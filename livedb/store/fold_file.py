@@ -21,6 +21,7 @@ from livedb.store import layout
 from livedb.store.columns import SQL_TYPES, Column, Columns, ColumnType, Namer
 from livedb.store.connection import quote, quote_text
 from livedb.store.layout import SYSTEM_COLUMNS, Layout
+from livedb.store.marks import HIDDEN_MARK
 
 _FILE_TYPES: Final[Mapping[str, ColumnType]] = MappingProxyType(
     {
@@ -50,6 +51,8 @@ def insert_file(
     source = f"read_parquet({quote_text(str(path))})"
     types = _file_types(connection, source)
     after, values = _plan(before, types)
+    if _has_hidden(connection, path):
+        after = replace(after, has_hidden=True)
     layout.change_table(connection, before, after)
     names = "".join(f", {quote(name)}" for name in values)
     expressions = "".join(f", {value}" for value in values.values())
@@ -69,6 +72,13 @@ def _file_types(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str,
     }
 
 
+def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    [(key, value)] = HIDDEN_MARK.items()
+    marks = f"parquet_kv_metadata({quote_text(str(path))})"
+    found = f"select 1 from {marks} where key = encode($key) and value = encode($value)"
+    return connection.execute(found, {"key": key, "value": value}).fetchone() is not None
+
+
 def _plan(before: Layout, types: Mapping[str, ColumnType]) -> tuple[Layout, dict[str, str]]:
     """The table's shape with the file's fields in it, and each column's value in SQL."""
     columns = list(before.columns)
@@ -86,14 +96,14 @@ def _plan(before: Layout, types: Mapping[str, ColumnType]) -> tuple[Layout, dict
             columns.append(Column(field, field, "null"))
         column = columns[at[field]] = _typed(columns[at[field]], file_type)
         if column.type == "json":
-            values[column.name] = _json_of(field)
+            values[column.name] = json_of(field)
         elif file_type in (column.type, "null") or (file_type, column.type) == ("bigint", "double"):
             values[column.name] = f"try_cast({quote(field)} as {SQL_TYPES[column.type]})"
         elif field in spills or namer.take(f"{field}__json", is_spill=True):
             spill = spills.get(field) or Column(field, f"{field}__json", "json", is_spill=True)
             if field not in spills:
                 columns.append(spill)
-            values[spill.name] = _json_of(field)
+            values[spill.name] = json_of(field)
     grown: Columns = tuple(columns)
     return replace(before, columns=grown, has_hidden=has_hidden), values
 
@@ -107,7 +117,7 @@ def _typed(column: Column, file_type: ColumnType) -> Column:
     return column
 
 
-def _json_of(field: str) -> str:
+def json_of(field: str) -> str:
     """The field's value in `_doc` as JSON; SQL NULL for null or absent."""
     pointer = "/" + field.replace("~", "~0").replace("/", "~1")
     value = f"json_extract(try_cast(substr(decode(_doc), 2) as json), {quote_text(pointer)})"

@@ -235,7 +235,10 @@ def declare(connection: duckdb.DuckDBPyConnection, before: Layout, declared: Dec
     Cost: nothing per row, unless a column changes its type: then about 2 us per document.
     """
     plan = plan_columns(before.columns, declared, has_hidden=before.has_hidden)
-    after = replace(before, columns=plan.columns)
+    fields = {column.field for column in plan.columns}
+    # Declared fields may take all the room for columns there is.
+    has_lost = any(column.field not in fields for column in before.columns)
+    after = replace(before, columns=plan.columns, has_hidden=before.has_hidden or has_lost)
     if plan.stale:
         after = reproject(connection, before, after, plan.stale)
     else:

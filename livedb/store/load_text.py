@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from livedb.store.marks import sql_text
+from livedb.store.connection import quote_text
 from livedb.store.packed import packed_texts
 
 TextKind: TypeAlias = Literal[
@@ -157,7 +157,7 @@ class _Concatenation:
 
     def _flush(self) -> None:
         if self._text:
-            constant = sql_text(self._text)
+            constant = quote_text(self._text)
             # chr(0) cannot stand in SQL; DuckDB makes one constant of it and what follows.
             head, self._first = self._first, None
             self._parts.append(constant if head is None else f"{head} || {constant}")
@@ -177,12 +177,12 @@ def _escaped_sql(piece: Piece) -> str:
     text = str(piece.column)
     if piece.needs_escapes:
         for character, escape in _ESCAPES:
-            text = f"replace({text}, {_character(character)}, {sql_text(escape)})"
+            text = f"replace({text}, {_character(character)}, {quote_text(escape)})"
     return text
 
 
 def _character(character: str) -> str:
-    return sql_text(character) if character >= " " else f"chr({ord(character)})"
+    return quote_text(character) if character >= " " else f"chr({ord(character)})"
 
 
 def _flag_sql(pieces: Sequence[Piece]) -> str:

@@ -37,7 +37,7 @@ from livedb.ids import IdFactory
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.check import check_document
 from livedb.schema.tables import TableDefinition
-from livedb.schema.validators import AnyValidator, ObjectValidator, TableNumbers
+from livedb.schema.validators import AnyValidator, ObjectValidator, TableNumbers, UnionValidator
 from livedb.store.columns import Column, Namer, project
 from livedb.store.connection import scratch_connection
 from livedb.store.id_columns import (
@@ -60,7 +60,7 @@ from livedb.store.load_columns import (
     plan_field,
 )
 from livedb.store.load_text import Piece, document_sql, has_odd_floats, needs_escapes
-from livedb.store.marks import absent_name, has_mark
+from livedb.store.marks import HIDDEN_MARK, absent_name, has_mark
 from livedb.store.packed import Bytes, packed_texts
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
 from livedb.values import Value, measure, path_step, prepare_fields
@@ -72,7 +72,7 @@ SLAB_BYTES = 128 << 20
 
 _SCAN_ROWS = 1 << 15
 """Rows of a slab that one DuckDB thread takes at a time."""
-_SMALL_TEXT_BYTES = DOCUMENT_BYTES_MAX // 16
+SMALL_TEXT_BYTES = DOCUMENT_BYTES_MAX // 16
 """A text below it cannot be a document that is too large: a byte of text counts at most nine."""
 
 
@@ -222,7 +222,8 @@ class _Stager:
         columns = self._writer.columns(slab, self.rows)
         system = self._system_columns(slab)
         self.rows += slab.num_rows
-        return pa.table({**system, **columns})
+        staged = pa.table({**system, **columns})
+        return staged.replace_schema_metadata(HIDDEN_MARK) if self._writer.has_hidden else staged
 
     def finish(self) -> None:
         """What can only be checked once all rows were seen."""
@@ -396,6 +397,7 @@ class _SetWriter:
         namer = Namer(())
         ordered = [*plans, *(each.name for each in fields if each.name not in plans)]
         self._shown = [name for name in ordered if namer.take(name)]
+        self.has_hidden = len(self._shown) < len(ordered)
 
     def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the typed columns of `slab`."""
@@ -516,7 +518,7 @@ def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array[Any]:
 def _check_sizes(texts: pa.Array[Any], first_row: int) -> None:
     """Refuse documents above `DOCUMENT_BYTES_MAX`; only long texts can be such."""
     _, offsets = packed_texts(texts)
-    for position in np.flatnonzero(np.diff(offsets) > _SMALL_TEXT_BYTES):
+    for position in np.flatnonzero(np.diff(offsets) > SMALL_TEXT_BYTES):
         try:
             prepare_fields(decode_fields(texts[int(position)].as_py()))
         except InvalidValueError as error:
@@ -540,12 +542,17 @@ class _RowWriter:
         self._definition = definition
         self._fields = fields
         self._tables = tables
+        declared = declared_columns(definition)
         self._columns = tuple(
             Column(name, name, kind, is_declared=True)
             for namer in [Namer(())]
-            for name, kind in declared_columns(definition)
+            for name, kind in declared
             if namer.take(name)
         )
+        document = definition.document
+        members = document.members if isinstance(document, UnionValidator) else (document,)
+        has_others = not all(isinstance(member, ObjectValidator) for member in members)
+        self.has_hidden = has_others or len(self._columns) < len(declared)
 
     def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the declared columns of `slab`."""

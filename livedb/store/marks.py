@@ -13,6 +13,9 @@ import pyarrow as pa
 
 Mark: TypeAlias = Literal["json", "int64", "absent"]
 
+HIDDEN_MARK: Final = {"livedb.hidden": "true"}
+"""Metadata of a staged file in which some field of some document may have no column."""
+
 _KEY: Final = b"livedb"
 _ABSENT_PREFIX: Final = "$absent."
 
@@ -40,13 +43,3 @@ def absent_field(name: str) -> pa.Field[Any]:
 def absent_name(field: pa.Field[Any]) -> str | None:
     """The field whose absence this column tells; None when it is a column of values."""
     return field.name.removeprefix(_ABSENT_PREFIX) if has_mark(field, "absent") else None
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def sql_text(value: str) -> str:
-    """`value` as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"

@@ -18,6 +18,7 @@ from livedb.errors import ClosedError, FunctionTimeoutError, SnapshotTooOldError
 from livedb.store import history, sql
 from livedb.store.columns import columns_from_json
 from livedb.store.connection import quote
+from livedb.store.hidden import hidden_fields
 from livedb.store.history import Version
 from livedb.store.loaded import LoadedTable
 
@@ -130,6 +131,11 @@ class SqlSnapshot:
         counted = self.query(f"select count(*) from data.{quote(name)}")
         count: int = counted.column(0)[0].as_py()
         return count
+
+    def hidden_fields(self, table_number: int) -> tuple[str, ...]:
+        """The fields of a table that SQL does not show: see `store.hidden`."""
+        name = self._table_name(table_number)
+        return () if name is None else hidden_fields(self.query, table_number, name)
 
     def history(self, table_number: int, document_id: str) -> list[Version]:
         """Every kept version of one document, oldest first."""

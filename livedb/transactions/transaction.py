@@ -167,7 +167,7 @@ class Snapshot:
         reverse: bool,
     ) -> RangeRead:
         """Begin a scan; give it to `blocks` or `iter_entries`."""
-        self.usage.count_range()
+        self.usage.count_range(table.definition.name)
         read = RangeRead(table.number, index, prefix, lower, upper, reverse=reverse)
         self.reads.ranges.append(read)
         return read

@@ -35,16 +35,16 @@ class Usage:
         self.documents_written = 0
         self.bytes_written = 0
 
-    def count_range(self) -> None:
+    def count_range(self, table: str) -> None:
         self.index_ranges += 1
         if self.index_ranges > self.limits.index_ranges_max:
-            self._refuse_ranges()
+            self._refuse_ranges(table)
 
     def count_point(self, stored: StoredDocument | None, table: str) -> None:
         """A read of one document by its id, found or not."""
         self.index_ranges += 1
         if self.index_ranges > self.limits.index_ranges_max:
-            self._refuse_ranges()
+            self._refuse_ranges(table)
         if stored is not None:
             self.count_read(1, len(stored.text), table)
 
@@ -66,10 +66,11 @@ class Usage:
         ):
             self._refuse_write(table)
 
-    def _refuse_ranges(self) -> NoReturn:
+    def _refuse_ranges(self, table: str) -> NoReturn:
         raise LimitError(
             "Too many reads in a single function execution "
-            f"(limit: {self.limits.index_ranges_max})",
+            f"(limit: {self.limits.index_ranges_max}), the last of them from {table!r}. "
+            "Read several documents by one index range, or use db.sql.",
             code="TooManyReads",
         )
 

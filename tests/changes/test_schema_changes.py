@@ -158,6 +158,54 @@ def test_a_default_inside_of_an_object_is_filled(memory):
     assert found["country"].to_pylist() == ["NL"]
 
 
+def test_a_fill_that_makes_documents_too_large_is_refused_whole(db):
+    define_first(db)
+    limit = (1 << 20) - 70
+    small, large = db["tasks"].insert([{"title": "a"}, {"title": "x" * (limit - 10)}])
+    number = db.number
+    with pytest.raises(SchemaChangeError, match=f'(?s)1 of its documents .*"{large}": .* bytes'):
+
+        @db.table("tasks")
+        class Task:
+            title: str
+            note: str = "y" * 60
+
+    assert db.number == number
+    assert fields_of(db["tasks"].get(small)) == {"title": "a"}
+    db["tasks"].delete(large)
+
+    @db.table("tasks")
+    class Again:
+        title: str
+        note: str = "y" * 60
+
+    assert fields_of(db["tasks"].get(small)) == {"title": "a", "note": "y" * 60}
+
+
+def test_a_fill_inside_of_many_objects_is_refused_where_it_makes_a_document_too_large(memory):
+    class Line:
+        n: int
+
+    @memory.table("orders")
+    class Order:
+        lines: list[Line]
+
+    large = memory["orders"].insert({"lines": [{"n": n} for n in range(8_000)]})
+    memory["orders"].insert({"lines": [{"n": 1}]})
+
+    class LineWithUnit:
+        n: int
+        unit: str = "u" * 200
+
+    with pytest.raises(SchemaChangeError, match="1 of its documents") as caught:
+
+        @memory.table("orders")
+        class OrderWithUnits:
+            lines: list[LineWithUnit]
+
+    assert caught.value.ids == (large,)
+
+
 def test_a_changed_default_leaves_documents_alone(memory):
     define_with_status(memory)
     memory["tasks"].insert({"title": "a"})

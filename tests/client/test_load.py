@@ -247,3 +247,26 @@ def test_rows_that_break_the_schema_at_the_very_end_load_none(
         assert (db["t"].count(), db.number) == (1, number)
         assert leftovers(db) == files
     assert db.load("t", good).rows == 5000
+
+
+def test_what_a_load_brought_without_a_column_gets_one_from_a_schema(db: livedb.Database) -> None:
+    db.load("t", [{f"f{at}": at for at in range(258)}])
+    with pytest.warns(UserWarning, match="'f256', 'f257'"):
+        assert "f257" not in db["t"].to_arrow().column_names
+    names = [f"f{at}" for at in reversed(range(258))]
+    table = livedb.define_table({name: livedb.v.integer() for name in names})
+    db.push(livedb.define_schema({"t": table}))
+    with pytest.warns(UserWarning, match="'f0', 'f1'"):
+        [row] = db["t"].to_arrow().to_pylist()
+    assert [row["f257"], row["f256"], row["f2"]] == [257, 256, 2]
+
+
+def test_what_a_load_brought_that_no_member_of_a_union_declares_is_named_as_lacking(
+    db: livedb.Database,
+) -> None:
+    v = livedb.v
+    table = livedb.define_table(v.union(v.object({"a": v.integer()}), v.any()))
+    db.push(livedb.define_schema({"t": table}))
+    db.load("t", [{"a": 1}, {"b": 1}])
+    with pytest.warns(UserWarning, match="field 'b'"):
+        assert db["t"].to_arrow().num_rows == 2

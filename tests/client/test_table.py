@@ -160,3 +160,34 @@ def test_a_user_argument_may_have_any_name(memory):
         return ctx.run_query(odd, **given)
 
     assert outer() == 15
+
+
+@pytest.mark.parametrize(
+    "documents, hidden",
+    [
+        ([{"a": 1, "A": 2}], "field 'A'"),
+        ([{f"f{at}": at for at in range(258)}], "fields 'f256', 'f257'"),
+        ([{f"f{at}": at for at in range(300)}], "and 34 more"),
+        ([{"a__json": 0, "a": 1}, {"a__json": 0, "a": "text"}], "field 'a'"),
+    ],
+)
+def test_a_frame_warns_once_of_fields_that_it_lacks(db, tmp_path, documents, hidden):
+    db["t"].insert(documents)
+    for take in (
+        lambda: db["t"].df,
+        db["t"].to_arrow,
+        db["t"].to_polars,
+        lambda: db["t"].to_parquet(tmp_path / "t.parquet"),
+    ):
+        with pytest.warns(UserWarning, match=hidden) as caught:
+            take()
+        assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_frame_that_shows_every_value_warns_of_nothing(db):
+    db["t"].insert([{"a": 1}, {"a": "text"}])
+    shown = db["t"].to_arrow().drop_columns(["_id", "_creationTime"]).to_pylist()
+    assert shown == [{"a": 1, "a__json": None}, {"a": None, "a__json": '"text"'}]
+    odd = db["odd"].insert({"a": 1, "A": 2})
+    db["odd"].delete(odd)
+    assert db["odd"].df.empty

@@ -108,6 +108,13 @@ def test_each_damage_is_refused_or_harmless_and_can_be_repaired(workspace, damag
         assert any(report.backup.iterdir())
 
 
+@pytest.mark.parametrize("part", ["log", "tables"])
+def test_a_garbled_file_is_refused_with_the_advice_to_repair(workspace, part):
+    DAMAGES[f"{part} garbled"](workspace)
+    with pytest.raises(DamagedError, match=rf"{part}.*livedb\.repair\(path\)"):
+        livedb.open(workspace)
+
+
 def test_after_a_refused_open_a_repair_reports_the_same_loss(workspace):
     """An open that made an empty log in place of the lost one would hide the loss."""
     DAMAGES["log and tables' wal gone"](workspace)

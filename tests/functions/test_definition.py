@@ -153,6 +153,23 @@ def test_a_function_is_found_by_name(memory):
     assert caught.value.code == "FunctionPathNotFound"
 
 
+@pytest.mark.parametrize(
+    "count, advice",
+    [
+        (0, "None is defined yet: decorate one with @db.query or @db.mutation."),
+        (1, "There is 'f0'."),
+        (2, "There are 'f0', 'f1'."),
+        (9, "There are 9, such as 'f0', 'f1', 'f2', 'f3', 'f4'; db.functions lists them."),
+    ],
+)
+def test_whoever_asks_for_an_unknown_function_learns_which_there_are(memory, count, advice):
+    for at in range(count):
+        memory.query(name=f"f{at}")(lambda ctx: 1)
+    with pytest.raises(FunctionNotFoundError) as caught:
+        memory.function("nope")
+    assert str(caught.value) == f"Could not find function 'nope'. {advice}"
+
+
 def test_an_older_decorated_function_follows_its_name(memory):
     @memory.query
     def f(ctx):

@@ -177,10 +177,14 @@ def test_too_many_ranges(limited):
     def gets(count):
         return in_query(db, lambda ctx: [ctx.db.get(made) for _ in range(count)])
 
-    assert len(gets(5)) == 5
-    with pytest.raises(LimitError, match=r"Too many reads .* \(limit: 5\)") as caught:
-        gets(6)
-    assert caught.value.code == "TooManyReads"
+    def ranges(count):
+        return in_query(db, lambda ctx: [ctx.db.query("a").first() for _ in range(count)])
+
+    for reads in (gets, ranges):
+        assert len(reads(5)) == 5
+        with pytest.raises(LimitError, match=r"Too many reads .* \(limit: 5\).* 'a'") as caught:
+            reads(6)
+        assert caught.value.code == "TooManyReads"
 
 
 def test_an_index_with_many_documents_in_many_blocks(memory):

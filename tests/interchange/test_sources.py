@@ -201,6 +201,9 @@ def test_categories_and_extension_columns() -> None:
         (pa.table({"_secret": [1]}), "'_secret'"),
         ([{"_seq": 1}], "'_seq'"),
         ([{1: 1}], "not a str"),
+        ([{"\ud800": 1}], "lone surrogate"),
+        ([{"a": 1}, {"\ud800": 1}], "lone surrogate"),
+        (pd.DataFrame([[1]], columns=pd.Index(["\ud800"], dtype=object)), "lone surrogate"),
     ],
 )
 def test_column_names_that_cannot_be_fields(source: object, words: str) -> None:

@@ -196,6 +196,28 @@ def test_defaults_are_converted_and_filled_in():
     }
 
 
+def test_a_default_is_filled_with_the_defaults_of_the_classes_in_it():
+    class Part:
+        name: str
+        unit: str = "kg"
+
+    class Order:
+        home: Address | None = {"street": "s"}  # noqa: RUF012 - the case under test
+        lines: list[Part] = [{"name": "a"}, {"name": "b", "unit": "g"}]  # noqa: RUF012
+
+    made = table_from_class(Order, name="orders", namespace=locals())
+    assert check_document(made, {}) == {
+        "home": {"street": "s", "country": "NL"},
+        "lines": [{"name": "a", "unit": "kg"}, {"name": "b", "unit": "g"}],
+    }
+
+    class Broken:
+        home: Address = {"country": "NL"}  # noqa: RUF012 - the case under test
+
+    with pytest.raises(SchemaDefinitionError, match="does not fit"):
+        table_from_class(Broken, name="broken")
+
+
 def test_bases_come_first_and_a_subclass_is_no_table_by_itself():
     class Animal:
         name: str

@@ -165,3 +165,25 @@ def test_referenced_tables_are_found_at_any_depth():
     made = define_table({"a": v.array(v.nullable(v.record(v.id("x"), v.id("y"))))}).build("t")
     assert tables_referenced(made) == {"x", "y"}
     assert tables_referenced(TableDefinition("t")) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "define_table()",
+        "define_table({})",
+        "define_table(v.any())",
+        'define_table(v.union(v.object({"a": v.null()}), v.object({"b": v.null()})))',
+        (
+            'define_table({\n    "a": v.id("t"),\n    "b c": v.optional(v.array(v.integer())),\n})'
+            '.index("by_a", ["a"]).index("by_both", ["a", "b c"], unique=True)'
+        ),
+    ],
+)
+def test_a_table_is_shown_as_it_is_written(text):
+    assert repr(eval(text).build("t")) == text
+
+
+def test_a_table_shows_its_defaults_beside_what_can_be_written():
+    made = TableDefinition("t", v.object({"a": v.string()}), (), {"a": "x"})
+    assert repr(made) == "define_table({\n    \"a\": v.string(),\n})  # defaults: a = 'x'"
