@@ -172,11 +172,16 @@ class LiveQueries:
         if not self._by_key:
             return
         touched: set[LiveQuery] = set()
-        for request in batch:
-            touched |= self._index.touched(request.change)
-        if touched:
-            self._stale |= touched
-            self._wake_up()
+        try:
+            for request in batch:
+                touched |= self._index.touched(request.change)
+        except BaseException:
+            touched.update(list(self._by_key.values()))  # the batch is visible: any may be touched
+            raise
+        finally:
+            if touched:
+                self._stale |= touched
+                self._wake_up()
 
     def invalidate(self, matches: Callable[[LiveSource], bool]) -> None:
         """Mark live queries stale for another reason than data, such as a redefined function."""

@@ -16,11 +16,15 @@ What is above `durable` is a speculative suffix. When the log fails, the whole s
 newest first and each of its callers gets the typed error; a run that began on top of it finds
 `epoch` changed and runs again.
 
+An exception that nobody foresaw, in the commit step or while the log is written, closes the
+workspace for writes: whoever waits and whoever comes gets a typed error, reads and handles go on.
+
 Source: Kung and Robinson 1981 for validation; DeWitt et al. 1984 for group commit.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -38,6 +42,8 @@ from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.signals import is_main_thread, run_undisturbed
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.transactions.write_log import WriteLog
+
+logger = logging.getLogger("livedb")
 
 _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether it was answered unseen."""
@@ -112,7 +118,8 @@ class CommitRequest:
         self.extra_parts = extra_parts
         self.holder = holder
         self.on_publish = on_publish
-        """Runs on the publishing thread just before the commit becomes visible; must not fail."""
+        """Runs on the publishing thread just before the commit becomes visible; must not fail:
+        the workspace would take no more writes."""
         self.is_write = bool(
             change.writes
             or change.names
@@ -217,7 +224,8 @@ class Committer:
         self._tip = (head.number, 0, catalog)
         self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
         self._is_closed = False
-        self._broken: LivedbError | None = None
+        self._fault: BaseException | None = None
+        """The bug of ours after which nothing more is committed."""
         self._writer: Thread | None = None
         if not is_volatile:
             self._writer = Thread(target=self._log_loop, name="livedb-log", daemon=True)
@@ -286,15 +294,9 @@ class Committer:
         try:
             with self._lock:
                 self._apply_locked(request)
-        except BaseException as error:
-            # Only a bug of ours gets here. What is in memory can no longer be trusted to equal
-            # the log, so the workspace takes no more writes; reads and handles go on.
-            self._broken = ClosedError(
-                "The workspace stopped taking writes after an internal error "
-                f"({type(error).__name__}: {error}). Close it and open it again."
-            )
-            self._answer(request, self._broken)
-            raise
+        except BaseException as fault:  # noqa: BLE001  # told to everybody who commits
+            self._stop_writing(fault)
+            self._answer(request, self._stopped())  # the log never got it
         finally:
             if request.holder is not None:
                 self._turn.give(request.holder)
@@ -349,8 +351,8 @@ class Committer:
                 self._store.create(table.number, number)
 
     def _refusal(self, request: CommitRequest) -> LivedbError | None:
-        if self._broken is not None:
-            return self._broken
+        if self._fault is not None:
+            return self._stopped()
         if self._is_closed:
             return ClosedError("The workspace is closed")
         if request.epoch != self.epoch:
@@ -383,23 +385,35 @@ class Committer:
     def _log_loop(self) -> None:
         while (request := self._unlogged.get()) is not None:
             with self._append_lock:
-                batch = [request]
-                is_last = False
-                try:
-                    while len(batch) < BATCH_COMMITS_MAX:
-                        following = self._unlogged.get_nowait()
-                        if following is None:
-                            is_last = True
-                            break
-                        batch.append(following)
-                except Empty:
-                    pass
-                self._append(batch)
-            if is_last:
-                return
+                self._append(self._batch_from(request))
+
+    def _batch_from(self, request: CommitRequest) -> list[CommitRequest]:
+        """`request` and what was handed over behind it."""
+        batch = [request]
+        try:
+            while len(batch) < BATCH_COMMITS_MAX:
+                following = self._unlogged.get_nowait()
+                if following is None:
+                    self._unlogged.put(None)  # there is nothing behind it
+                    break
+                batch.append(following)
+        except Empty:
+            pass
+        return batch
 
     def _append(self, batch: list[CommitRequest]) -> None:
-        """Make a batch durable, publish it, answer its callers."""
+        """Make a batch durable, publish it, answer its callers; under the append lock."""
+        if self._fault is not None:
+            for request in batch:
+                self._answer(request, self._stopped())
+            return
+        try:
+            self._append_valid(batch)
+        except BaseException as fault:  # noqa: BLE001  # told to everybody who commits
+            self._stop_writing(fault)
+            self._answer_unknown(batch)
+
+    def _append_valid(self, batch: list[CommitRequest]) -> None:
         epoch = self.epoch
         for request in batch:
             if request.epoch != epoch:  # queued behind a batch that failed: it is undone already
@@ -463,6 +477,39 @@ class Committer:
             self._identified.popitem()
         self.epoch += 1
         self._move_to(self.durable)
+
+    # -- after a bug of ours -------------------------------------------------------------------
+
+    def _stop_writing(self, fault: BaseException) -> None:
+        """Commit nothing from here on: memory can no longer be trusted to continue the log.
+
+        It is left as it is. What is published stays right, so reads and handles go on there.
+        """
+        self._fault = fault
+        logger.critical("%s", self._stopped(), exc_info=fault)
+
+    def _stopped(self) -> ClosedError:
+        error = ClosedError(
+            f"The workspace stopped taking writes after an internal error ({self._told_fault()}); "
+            "reads go on. Close it and open it again."
+        )
+        error.__cause__ = self._fault
+        return error
+
+    def _answer_unknown(self, batch: Sequence[CommitRequest]) -> None:
+        """Answer callers whose commits may be in the log or not."""
+        for request in batch:
+            if not request.is_answered:
+                error = LogError(
+                    f"An internal error ({self._told_fault()}) came while the commit was being "
+                    "made; whether it is kept shows when the workspace is closed and opened again",
+                    code="LogUnknown",
+                )
+                error.__cause__ = self._fault
+                self._answer(request, error)
+
+    def _told_fault(self) -> str:
+        return f"{type(self._fault).__name__}: {self._fault}"
 
     @staticmethod
     def _answer(request: CommitRequest, error: LivedbError) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import livedb
 from livedb.commitlog.sqlite import SqliteCommitLog
-from livedb.errors import ConflictError, LogError, TransientError
+from livedb.errors import ClosedError, ConflictError, LogError, TransientError
 from tests.faults.checks import check_agreement, workspace_of
 
 CALLERS = 64
@@ -17,11 +17,15 @@ CALLS = 6
 
 
 class FailingLog:
-    """A commit log whose appends fail while `fails(number of this append)`."""
+    """A commit log whose appends fail while `fails(number of this append)`.
 
-    def __init__(self, log, fails):
+    `then(number)` is called when the log has taken it.
+    """
+
+    def __init__(self, log, fails, then=lambda _: None):
         self._log = log
         self._fails = fails
+        self._then = then
         self.appends = 0
         self.failures = 0
 
@@ -30,21 +34,25 @@ class FailingLog:
         if self._fails(self.appends):
             self.failures += 1
             raise LogError("the disk said no")
-        return self._log.append(commits)
+        self._log.append(commits)
+        self._then(self.appends)
 
     def __getattr__(self, name):
         return getattr(self._log, name)
 
 
-def put_between(db, fails):
+def put_between(db, fails, **options):
     workspace = workspace_of(db)
     assert isinstance(workspace.log, SqliteCommitLog)
-    failing = FailingLog(workspace.log, fails)
+    failing = FailingLog(workspace.log, fails, **options)
     workspace.committer._log = failing
     return failing
 
 
-def run_callers(db, add, *, callers=CALLERS, calls=CALLS):
+REFUSALS = (LogError, ConflictError)
+
+
+def run_callers(db, add, *, callers=CALLERS, calls=CALLS, refusals=REFUSALS):
     """(acknowledged, refused) of all calls; anything but a typed refusal fails the test."""
     acknowledged, refused, wrong = [], [], []
     start = threading.Barrier(callers)
@@ -54,7 +62,7 @@ def run_callers(db, add, *, callers=CALLERS, calls=CALLS):
         for n in range(calls):
             try:
                 add(caller, n)
-            except (LogError, ConflictError) as error:
+            except refusals as error:
                 refused.append(((caller, n), error))
             except BaseException as error:  # noqa: BLE001  # shown below
                 wrong.append(error)
@@ -215,3 +223,44 @@ def check_outcome(db, acknowledged, followed, *, is_writable=True):
     if is_writable:
         last = db["items"].insert({"caller": -1, "n": 1})
         db["items"].delete(last)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_bug_on_the_log_writers_thread_ends_writes_and_nothing_else(db, add, is_kept):
+    """Before the log has taken the third append, or after that."""
+
+    def break_down(append):
+        assert append < 3, "a bug"
+
+    put_between(db, lambda _: False, then=break_down) if is_kept else put_between(db, break_down)
+    handle = db["items"].live()
+    acknowledged, refused = run_callers(db, add, refusals=(*REFUSALS, ClosedError))
+    unknown = [call for call, error in refused if error.code == "LogUnknown"]
+    assert len(acknowledged) + len(refused) == CALLERS * CALLS
+    assert unknown
+    assert all(error.code in ("LogUnknown", "Closed") for _, error in refused)
+    found = stored(db)
+    del found[-1, 0]
+    assert found == Counter(acknowledged), "what is unknown is not shown"
+    for write in (lambda: add(0, 99), lambda: db.load("bulk", [{"a": 1}])):
+        with pytest.raises(ClosedError, match=r"stopped taking writes.*a bug"):
+            write()
+    assert len(db["items"].collect()) == handle.value.num_rows == len(acknowledged) + 1
+    path = workspace_of(db).path
+    db.close()
+    with livedb.open(path) as again:
+        found = stored(again)
+        del found[-1, 0]
+        assert found == Counter(acknowledged + (unknown if is_kept else []))
+        again["items"].insert({"caller": -1, "n": 1})
+
+
+def test_a_load_that_the_log_took_before_a_bug_is_there_when_opened_again(db):
+    put_between(db, lambda _: False, then=lambda _: 1 // 0)
+    with pytest.raises(LogError, match="whether it is kept") as caught:
+        db.load("bulk", [{"a": 1}])
+    assert caught.value.code == "LogUnknown"
+    path = workspace_of(db).path
+    db.close()
+    with livedb.open(path) as again:
+        assert again.sql("select a from bulk").to_arrow().to_pylist() == [{"a": 1}]

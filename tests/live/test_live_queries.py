@@ -11,6 +11,7 @@ import pytest
 import livedb
 from livedb import Database, QueryContext
 from livedb.client.backend import ChangeNotice
+from livedb.errors import ClosedError
 
 
 @pytest.fixture
@@ -44,6 +45,25 @@ def test_a_query_whose_sql_failed_runs_again_when_its_table_comes(db: Database) 
     assert handle.error is not None
     db["tasks"].insert({"title": "a"})
     assert handle.value == 1
+
+
+def test_where_it_cannot_be_told_what_a_commit_touches_every_handle_follows_it(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = db["tasks"].insert({"n": 1})
+
+    @db.query
+    def number(ctx: QueryContext) -> int:
+        return ctx.db.query("tasks").first()["n"]
+
+    handles = [number.live(), db["tasks"].live()]
+    index = db.backend.workspace.live._index
+    monkeypatch.setattr(index, "touched", lambda _change: 1 // 0)
+    with pytest.raises(ClosedError, match=r"stopped taking writes.*ZeroDivisionError"):
+        db["tasks"].patch(task, {"n": 2})
+    assert [each.version for each in handles] == [2, 2]
+    assert handles[0].value == number() == 2
+    assert handles[1].value["n"].to_pylist() == [2]
 
 
 def test_redefining_a_function_refreshes_the_live_queries_that_call_it(db: Database) -> None:

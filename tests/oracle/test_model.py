@@ -6,13 +6,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.oracle.world import Tally, World
+from livedb.values import Int64
+from tests.oracle.generate import BASE, STRICT
+from tests.oracle.world import Tally, World, read_tables
 
 STEPS = 50
+
+DOCUMENT = {
+    "k": "a", "num": 1.5, "count": 1, "flag": True, "when": None, "big": Int64(1), "raw": b"",
+    "nest": {"x": 1.0},
+}  # fmt: skip
+"""One that fits `strict`."""
 
 
 def run_world(seed: int, path: Path | None, *, steps: int, with_sql: bool) -> Tally:
@@ -44,6 +54,18 @@ def test_everything_read_equals_the_model_on_disk(
     tmp_path: Path,
 ) -> None:
     assert run_world(seed, tmp_path / "w.livedb", steps=STEPS, with_sql=with_sql).steps == STEPS
+
+
+def test_a_followed_table_that_is_dropped_keeps_what_it_showed_with_its_types() -> None:
+    world = World(0, None, with_sql=True)
+    with closing(world):
+        world.define(STRICT, BASE, ())
+        world.db[STRICT].insert(DOCUMENT)
+        world.model.commit(read_tables(world.db, world.model))
+        world.follow_whole_table(STRICT)
+        world.check(Random(0))
+        world.drop(STRICT)
+        world.check(Random(0))
 
 
 def _long_seeds() -> range:

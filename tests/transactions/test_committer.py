@@ -26,22 +26,27 @@ TEXT = b"\x00{}"
 
 
 class FailingLog(MemoryCommitLog):
-    """Fails while `is_failing`, and waits before an append while `gate` is held."""
+    """Fails while `is_failing`, or with `fault`; waits before an append while `gate` is held."""
 
     def __init__(self):
         super().__init__()
         self.is_failing = False
+        self.fault = None
         self.gate = threading.Lock()
+        self.is_entered = threading.Event()
 
     def append(self, commits):
+        self.is_entered.set()
         with self.gate:
             if self.is_failing:
                 raise LogError("the disk is full", code="DiskFull")
+            if self.fault is not None:
+                raise self.fault
             return super().append(commits)
 
 
 class World:
-    def __init__(self):
+    def __init__(self, *, is_volatile=False):
         clock = SystemClock()
         self.log = FailingLog()
         self.backlog = Backlog(0)
@@ -61,8 +66,12 @@ class World:
             catalog=Catalog().with_table(0, CatalogTable(TABLE, TableDefinition("t"))),
             turn=Turn(clock, turn_ms_max=50),
             clock=clock,
-            publish=lambda batch: self.published.extend(each.number for each in batch),
+            publish=self.publish,
+            is_volatile=is_volatile,
         )
+
+    def publish(self, batch):
+        self.published.extend(each.number for each in batch)
 
     def request(self, document, *, reads=(), begin=None, epoch=None, mutation_id=None):
         number, now, _ = self.committer.begin()
@@ -234,6 +243,74 @@ def test_after_closing_requests_are_refused(world):
     threading.Thread(target=world.committer.submit, args=(request,)).start()
     with pytest.raises(ClosedError):
         world.outcome(request)
+
+
+def fail_append(world):
+    world.log.fault = ZeroDivisionError("a bug")
+
+
+def fail_publish(world):
+    def publish(batch):
+        raise ZeroDivisionError("a bug")
+
+    world.committer._publish = publish
+
+
+def fail_on_publish(world):
+    """Of the next request made."""
+    make = world.request
+
+    def request(*args, **options):
+        made = make(*args, **options)
+        made.on_publish = lambda number: 1 // 0
+        return made
+
+    world.request = request
+
+
+FAULTS = [fail_append, fail_publish, fail_on_publish]
+
+
+@pytest.mark.parametrize("fail", FAULTS)
+def test_after_a_bug_on_the_log_writers_thread_everybody_is_answered(world, fail, caplog):
+    world.commit(A)
+    fail(world)
+    world.log.is_entered.clear()
+    with world.log.gate:
+        requests = [world.request(B)]
+        world.committer.submit(requests[0])
+        assert world.log.is_entered.wait(20)  # the first is being appended, alone
+        requests += [world.request(C), world.request(A, mutation_id="s:1")]
+        requests.append(CommitRequest.empty(begin=2, epoch=0))
+        for request in requests[1:]:
+            world.committer.submit(request)
+    with pytest.raises(LogError, match=r"ZeroDivisionError.*whether it is kept") as unknown:
+        world.outcome(requests[0])
+    assert unknown.value.code == "LogUnknown"
+    assert isinstance(unknown.value.__cause__, ZeroDivisionError)
+    late = world.request(C)
+    world.committer.submit(late)
+    for request in (*requests[1:], late):
+        with pytest.raises(ClosedError, match=r"stopped taking writes.*ZeroDivisionError"):
+            world.outcome(request)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    assert world.committer.published in (1, world.log.head.number)
+    assert world.documents(1) == [A]
+    world.committer.close()
+    assert not world.committer._writer.is_alive()
+
+
+@pytest.mark.parametrize("fail", FAULTS)
+def test_after_a_bug_in_the_commit_step_in_memory_nothing_is_committed(fail, caplog):
+    world = World(is_volatile=True)
+    world.commit(A)
+    fail(world)
+    for document in (B, C):
+        with pytest.raises(ClosedError, match=r"stopped taking writes.*ZeroDivisionError"):
+            world.commit(document)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    assert world.documents(1) == [A]
+    world.committer.close()
 
 
 def test_timestamps_grow_whatever_the_clock_says(world):
