@@ -52,7 +52,7 @@ lab: setup
 
 test: setup
 	cd widgets && npm run --silent check && npm run --silent test
-	pytest -n auto --dist loadfile -m 'not oracle'
+	pytest -n auto --dist loadfile
 
 oracle: setup
 	pytest -n auto -m oracle

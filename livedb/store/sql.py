@@ -6,7 +6,8 @@ or livedb's inner schemas, so a text passes four doors:
 
     1. one statement, of a kind that reads, at most `SQL_TEXT_BYTES_MAX` long;
     2. its syntax tree names only livedb's tables, the text's own CTEs, and functions that cannot
-       look around; what the gate does not know in a place that yields rows, it refuses;
+       look around, none of them asked outright for one huge value; what the gate does not know
+       in a place that yields rows, it refuses;
     3. DuckDB, asked which tables the text reads, names no others (`get_table_names` sees through
        views and macros; it cannot answer for every text, so this door only ever closes);
     4. it runs in a read-only transaction: a write inside a CTE has the type SELECT.
@@ -50,6 +51,16 @@ _REFUSED_FUNCTIONS: Final = frozenset(
     }
 )  # fmt: skip
 # Scalar functions and macros that read the catalog or settings, change state, or only wait.
+
+_SIZED_FUNCTIONS: Final = frozenset(
+    {"repeat", "lpad", "rpad", "bitstring", "list_resize", "array_resize"}
+)
+_RANGE_FUNCTIONS: Final = frozenset({"range", "generate_series"})
+_FORMAT_FUNCTIONS: Final = frozenset({"printf", "format"})
+# Scalar functions that make of a few characters a value of any size, in one step.
+
+_MADE_MAX = 16 << 20
+"""Characters or items that one call may make. DuckDB neither counts nor interrupts such a call."""
 
 _HARMLESS_PG_FUNCTIONS: Final = frozenset({"pg_typeof", "pg_size_pretty"})
 
@@ -294,6 +305,10 @@ class _Walk:
         for key, child in node.items():
             if key == "cte_map":
                 continue
+            if key == "function" and node.get("type") == "TABLE_FUNCTION":
+                # It was checked above as what it is: one that yields rows, and builds no value.
+                yield {**child, "function_name": ""}, scope
+                continue
             if key in _ROW_PLACES:
                 for source in child if isinstance(child, list) else [child]:
                     self._check_known(source)
@@ -317,6 +332,11 @@ class _Walk:
         is_postgres = name.startswith(("pg_", "has_")) and name not in _HARMLESS_PG_FUNCTIONS
         if name in _REFUSED_FUNCTIONS or is_postgres:
             raise _refused(f"function {name!r} is not allowed in a workspace's SQL")
+        if _made(name, node) > _MADE_MAX:
+            raise _refused(
+                f"function {name!r} is asked for one value of more than {_MADE_MAX:,} characters "
+                "or items; make it smaller, or read rows instead: `from range(..)`"
+            )
 
     def _check_table(self, node: dict[str, Any], scope: frozenset[str]) -> None:
         match node.get("type"):
@@ -348,6 +368,36 @@ class _Walk:
         if node.get("at_clause"):
             raise _refused(f"AT is not allowed: table {name!r} is read at the newest commit")
         self.tables.add(found)
+
+
+def _made(name: str, call: dict[str, Any]) -> float:
+    """How large a value a call makes, as far as the constants among its arguments say."""
+    if name in _FORMAT_FUNCTIONS:
+        return max(map(float, re.findall("[0-9]+", _constant(call, 0))), default=0)
+    if name in _SIZED_FUNCTIONS:
+        return _number(_constant(call, 1)) or 0
+    if name in _RANGE_FUNCTIONS:
+        first, second, step = (_number(_constant(call, at)) for at in range(3))
+        start, stop = (0, first) if len(call.get("arguments") or ()) == 1 else (first, second)
+        if start is not None and stop is not None:
+            return abs(stop - start) / abs(step or 1)
+    return 0
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _constant(call: dict[str, Any], position: int) -> str:
+    """The text of an argument that is a constant, cast or not; empty for anything else."""
+    arguments = call.get("arguments") or ()  # a call in a window has none of that name
+    node = arguments[position]["expression"] if position < len(arguments) else {}
+    while node.get("class") == "CAST":
+        node = node["child"]
+    return str((node.get("literal") or {}).get("text", ""))
 
 
 def _check_with_duckdb(

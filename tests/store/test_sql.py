@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -234,6 +235,47 @@ def test_wrong_sql_is_a_typed_error(shop: Folder, text: str) -> None:
         shop.store.run_sql(text, None, catalog=shop.catalog)
     assert caught.value.message
     assert shop.rows("select 1 as a") == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "repeat('x', 300000000)",
+        "main.REPEAT([1], 3e8::bigint)",
+        "'x'.rpad(300000000, 'y')",
+        "lpad('x', '300000000'::int, 'y')",
+        "bitstring('1', 300000000)",
+        "printf('%d %300000000d', 1, 1)",
+        "format('{:>300000000}', 1)",
+        "list_resize([1], 300000000)",
+        "range(300000000)",
+        "generate_series(-300000000, 300000000, 2)",
+        "length(repeat('x', 300000000)) + 1",
+    ],
+)
+def test_a_call_that_builds_a_huge_value_is_refused_by_name(shop: Folder, call: str) -> None:
+    name = max(re.findall(r"[a-z_]+(?=\()", call.lower()[:30]), key=call.lower().index)
+    for text in (f"select {call}", f"select n from tasks where {call} is null"):
+        with pytest.raises(SqlError, match=f"{name!r} is asked for") as caught:
+            shop.store.run_sql(text, None, catalog=shop.catalog)
+        assert caught.value.code == "SqlRefused"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select count(*) as n from range(300000000) limit 0",
+        "select n, sum(n) over (), first_value(n) over (order by n) from tasks",
+        "select repeat('x', 3), lpad('x', 3, 'y'), printf('%05d %s', 1, '300000000')",
+        "select range(1700000000, 1700000003), range(0, 3000000000, 1000000000)",
+        "select range(n::bigint, 1700000000) from tasks limit 0",
+        "select range(timestamp '2026-01-01', timestamp '2026-01-03', interval 1 day)",
+        "select repeat(title, n) from tasks limit 0",
+        "select repeat from repeat('300000000', 3) t(repeat)",
+    ],
+)
+def test_a_call_that_builds_a_small_value_runs(shop: Folder, text: str) -> None:
+    shop.store.run_sql(text, None, catalog=shop.catalog)
 
 
 @given(st.text(max_size=30) | st.lists(

@@ -1,10 +1,14 @@
-"""What must not be in the repository: hosts of registries, paths of a machine, outputs, to-dos."""
+"""What must not be in the repository: hosts of registries, paths of a machine, outputs, to-dos.
+
+And what must not run unasked: the long property runs.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +104,16 @@ def test_no_big_or_built_file_is_tracked():
         or "static" in path.parts
         or "node_modules" in path.parts
     ] == []
+
+
+@pytest.mark.parametrize("options, is_run", [([], False), (["-m", "oracle"], True)])
+def test_the_long_property_runs_wait_to_be_asked_for(options, is_run):
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options]
+    listed = subprocess.run(
+        [*collect, "tests/oracle/test_folds.py"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert ("::test_sql_takes_every_stored_document_of_many_programs" in listed) == is_run
