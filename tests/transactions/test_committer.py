@@ -301,6 +301,17 @@ def test_after_a_bug_on_the_log_writers_thread_everybody_is_answered(world, fail
 
 
 @pytest.mark.parametrize("fail", FAULTS)
+def test_after_a_bug_while_a_caller_writes_the_log_itself_everybody_is_answered(world, fail):
+    world.commit(A)
+    fail(world)
+    for error, document in ((LogError, B), (ClosedError, C), (ClosedError, B)):
+        request = world.request(document)
+        world.committer.commit(request)
+        assert isinstance(request.error, error)
+    assert world.documents(1) == [A]
+
+
+@pytest.mark.parametrize("fail", FAULTS)
 def test_after_a_bug_in_the_commit_step_in_memory_nothing_is_committed(fail, caplog):
     world = World(is_volatile=True)
     world.commit(A)
