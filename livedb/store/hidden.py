@@ -23,7 +23,8 @@ def hidden_fields(
 ) -> tuple[str, ...]:
     """The fields of table `name` that SQL does not show, or not with every value; sorted.
 
-    Cost: nothing for a table in which every field has its column, else a scan of its documents.
+    Cost: one look into the catalog for a table in which every field has its column, else a scan
+        of its documents, 0.5 us each.
     """
     found = query(f"select columns, has_hidden from meta.tables where number = {table_number:d}")
     [layout] = found.to_pylist()
