@@ -209,11 +209,6 @@ class DatabaseReader:
             SqlError: the statement is wrong or not allowed.
             ReadOnlyError: called in a mutation, whose own writes SQL would not see.
         """
-        if isinstance(self._snapshot, Transaction):
-            raise ReadOnlyError(
-                "ctx.db.sql is for queries: in a mutation it would not see the mutation's own "
-                "writes. Read with ctx.db.query, or run the SQL in a query before."
-            )
         table = self._caller.read_sql(self._snapshot, text, params)
         return [Document(row) for row in table.to_pylist()]
 

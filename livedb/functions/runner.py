@@ -24,6 +24,7 @@ from livedb.errors import (
     InvalidValueError,
     LimitError,
     LogError,
+    ReadOnlyError,
     SnapshotTooOldError,
 )
 from livedb.functions.context import (
@@ -540,6 +541,16 @@ class Runner:
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table:
+        """SQL of the run in progress, at its number; the tables it reads join its read set.
+
+        Raises:
+            ReadOnlyError: the run is a mutation, whose own writes SQL would not see.
+        """
+        if isinstance(snapshot, Transaction):
+            raise ReadOnlyError(
+                "ctx.db.sql is for queries: in a mutation it would not see the mutation's own "
+                "writes. Read with ctx.db.query, or run the SQL in a query before."
+            )
         run = self.nested_run()
         if run is None:
             raise FunctionTypeError("ctx is used after its function has returned")
