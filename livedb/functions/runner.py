@@ -219,6 +219,7 @@ class Runner:
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
         snapshot = Snapshot(self._store, catalog, number, self._limits)
+        reads = snapshot.reads
         run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random))
         value, error = None, None
         try:
@@ -227,8 +228,10 @@ class Runner:
             raise
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
+        finally:
+            snapshot.end()
         self._warn(function, snapshot)
-        return QueryRun(value, error, number, snapshot.reads, run.clock.is_observed)
+        return QueryRun(value, error, number, reads, run.clock.is_observed)
 
     # -- mutations -----------------------------------------------------------------------------
 
@@ -315,12 +318,15 @@ class Runner:
                 ids=self._ids,
                 start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
             )
+            reads = transaction.reads
             run = Run("mutation", transaction, RunClock(now_ns, self._clock.random))
             try:
                 result = self._call(function, run, args)
             except Exception:
                 self._settle(number, epoch)
                 raise
+            finally:
+                transaction.end()
             self._warn(function, transaction)
             if not transaction.has_written and identity.mutation_id is None:
                 self._settle(number, epoch)
@@ -328,7 +334,7 @@ class Runner:
             request = CommitRequest(
                 begin=number,
                 epoch=epoch,
-                reads=transaction.reads,
+                reads=reads,
                 change=transaction.write_set(),
                 catalog=transaction.catalog if transaction.has_new_tables else None,
                 details=self._details(function, identity, args_hash, result),

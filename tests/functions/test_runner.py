@@ -18,6 +18,7 @@ from livedb.errors import (
     FunctionTypeError,
     InvalidValueError,
     LimitError,
+    ReadOnlyError,
     ReturnsValidationError,
     SnapshotTooOldError,
 )
@@ -688,3 +689,57 @@ def test_beyond_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, 
     with caplog.at_level(logging.WARNING, logger="livedb"):
         slow()
     assert caplog.messages == ["slow used 50 of at most 60 seconds"]
+
+
+# -- a ctx that outlives its function --------------------------------------------------------------
+
+WRITES = ("insert", "insert_new", "patch", "replace", "delete")
+
+USES_OF_A_KEPT_CTX = {
+    "insert": lambda ctx, made: ctx.db.insert("a", {"n": 2}),
+    "insert_new": lambda ctx, made: ctx.db.insert("new", {"n": 2}),
+    "patch": lambda ctx, made: ctx.db.patch(made, {"n": 2}),
+    "replace": lambda ctx, made: ctx.db.replace(made, {"n": 2}),
+    "delete": lambda ctx, made: ctx.db.delete(made),
+    "get": lambda ctx, made: ctx.db.get(made),
+    "collect": lambda ctx, made: ctx.db.query("a").collect(),
+    "iterate": lambda ctx, made: list(ctx.db.query("a")),
+    "missing": lambda ctx, made: ctx.db.query("missing").first(),
+    "count": lambda ctx, made: ctx.db.count("a"),
+    "run_query": lambda ctx, made: ctx.run_query("keep"),
+    "sql": lambda ctx, made: ctx.db.sql("select 1 as n"),
+}
+
+
+@pytest.mark.parametrize("use", USES_OF_A_KEPT_CTX)
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_a_ctx_kept_after_its_function_is_refused(memory, kind, use):
+    made = memory["a"].insert({"n": 1})
+    kept = []
+
+    def keep(ctx):
+        kept.append(ctx)
+        if kind == "mutation":
+            ctx.db.insert("b", {})
+
+    getattr(memory, kind)(keep)()
+    refusals = (FunctionTypeError, ReadOnlyError)  # a query never writes, SQL is none of a mutation
+    with pytest.raises(refusals) as caught:
+        USES_OF_A_KEPT_CTX[use](kept[0], made)
+    if (kind, use) != ("mutation", "sql") and not (kind == "query" and use in WRITES):
+        assert "after its function" in str(caught.value)
+    assert values(memory) == [1]
+
+
+def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
+    kept = []
+
+    @memory.mutation
+    def fail(ctx):
+        kept.append(ctx)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    with pytest.raises(FunctionTypeError, match="after its function"):
+        kept[0].db.insert("a", {"n": 1})
