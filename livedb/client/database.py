@@ -32,6 +32,7 @@ from livedb.functions.definition import (
     FunctionMark,
     Visibility,
     define,
+    pushed_name,
 )
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
@@ -77,6 +78,7 @@ class _Options(NamedTuple):
     name: str | None
     args: Mapping[str, Validator] | None
     returns: Validator | None
+    alias: Mapping[str, str] | None
     visibility: Visibility
 
 
@@ -177,6 +179,7 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[QueryContext, P], R]], Query[P, R]]: ...
 
@@ -188,11 +191,19 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Any:
         """Define a query: a function that reads, `@db.query` above it.
 
         Running the cell again redefines it, and every live handle follows.
+
+        Args:
+            name: how it is called; without one, as the function is.
+            args: validators of its arguments, instead of the annotations.
+            returns: the validator of its result, instead of the annotation.
+            alias: wire name by Python name, where dropping a trailing underscore does not do.
+            internal: it is not for callers on the network.
         """
         if isinstance(function, (str, type)):
             shown = function if isinstance(function, str) else function.__name__
@@ -200,7 +211,7 @@ class Database:
                 f"db.query decorates functions. To read the table, use db[{shown!r}], as in "
                 f"db[{shown!r}].collect()"
             )
-        options = _Options(name, args, returns, "internal" if internal else "public")
+        options = _Options(name, args, returns, alias, "internal" if internal else "public")
         return self._decorate("query", Query, function, options)
 
     @overload
@@ -215,6 +226,7 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[MutationContext, P], R]], Mutation[P, R]]: ...
 
@@ -226,10 +238,14 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Any:
-        """Define a mutation: a function that reads and writes, one transaction."""
-        options = _Options(name, args, returns, "internal" if internal else "public")
+        """Define a mutation: a function that reads and writes, one transaction.
+
+        Args: as `query`.
+        """
+        options = _Options(name, args, returns, alias, "internal" if internal else "public")
         return self._decorate("mutation", Mutation, function, options)
 
     def _decorate(
@@ -246,6 +262,7 @@ class Database:
                 name=options.name,
                 args=options.args,
                 returns=options.returns,
+                alias=options.alias,
                 namespace=namespace,
             )
             warn_of_impurity(definition, self._warned)
@@ -263,7 +280,7 @@ class Database:
             return []
         members = list(vars(source).values())
         functions = [
-            _marked(source, member)
+            _marked(member)
             for member in members
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
@@ -444,14 +461,15 @@ class LoadResult:
         return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
 
 
-def _marked(module: ModuleType, function: Any) -> FunctionDefinition:
+def _marked(function: Any) -> FunctionDefinition:
     """The definition of a function that a module-level decorator marked."""
     mark: FunctionMark = getattr(function, MARK)
     return define(
         function,
         kind=mark.kind,
         visibility=mark.visibility,
-        name=f"{module.__name__.replace('.', '/')}:{function.__name__}",
+        name=pushed_name(function),
         args=mark.args,
         returns=mark.returns,
+        alias=mark.alias,
     )

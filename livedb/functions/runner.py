@@ -35,7 +35,14 @@ from livedb.functions.context import (
     RunClock,
 )
 from livedb.functions.deadline import Watchdog
-from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.functions.definition import (
+    MARK,
+    FunctionDefinition,
+    FunctionKind,
+    FunctionMark,
+    Registry,
+    pushed_name,
+)
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.store.contract import DocumentStore
@@ -427,9 +434,7 @@ class Runner:
             return None
         return current[1]
 
-    def call_nested(
-        self, kind: str, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Call a function inside the run in progress, as a sub-transaction of it."""
         run = self.nested_run()
         if run is None:
@@ -443,7 +448,7 @@ class Runner:
                 f"{definition.name!r} is a {definition.kind}: call it with "
                 f"ctx.run_{definition.kind}, not ctx.run_{kind}"
             )
-        bound = definition.bind(args, kwargs, tables=run.snapshot.catalog)
+        bound = definition.bind((), args, tables=run.snapshot.catalog)
         return self.join(run, definition, bound)
 
     def join(self, run: Run, function: FunctionDefinition, args: Mapping[str, Value]) -> Any:
@@ -599,7 +604,9 @@ class Runner:
 
 
 def name_of(function: Any) -> str:
-    """The name of a function given by name or as what a decorator returned."""
+    """The name of a function given by name, as what a decorator returned, or as a module has it."""
+    if isinstance(getattr(function, MARK, None), FunctionMark):
+        return pushed_name(function)
     name = function if isinstance(function, str) else getattr(function, "name", None)
     if not isinstance(name, str):
         name = getattr(function, "__name__", None)
