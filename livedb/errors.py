@@ -10,6 +10,7 @@
     ├── InvalidIdError              text that is no id, or the id of another table
     ├── NonexistentDocumentError    a write to a document that is not there
     ├── UniqueError                 a second document under one unique key
+    ├── NotUniqueError              `unique()` found more than one document
     ├── IndexRangeError             an index named or bounded wrongly
     ├── FilterError                 a filter expression that cannot be evaluated
     ├── PaginationError             a page size or cursor that cannot be used
@@ -155,6 +156,13 @@ class UniqueError(LivedbError):
         super().__init__(message)
         self.index = index
         self.existing_id = existing_id
+
+
+class NotUniqueError(LivedbError):
+    """`unique()` found more than one document."""
+
+    code = "NotUnique"
+    status = 400
 
 
 class IndexRangeError(LivedbError):
