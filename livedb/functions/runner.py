@@ -237,7 +237,8 @@ class Runner:
             error = raised
         finally:
             snapshot.end()
-        self._warn(function, snapshot)
+        if error is None:
+            self._warn(function, snapshot)
         return QueryRun(value, error, number, reads, run.clock.is_observed)
 
     # -- mutations -----------------------------------------------------------------------------
@@ -504,14 +505,14 @@ class Runner:
             on_expiry=run.interrupt,
         )
         took_s = self._clock.monotonic_s() - began_s
-        if took_s > WARN_SHARE * limit_s:
+        if took_s >= WARN_SHARE * limit_s:
             logger.warning("%s used %.3g of at most %g seconds", function.name, took_s, limit_s)
         return result
 
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
         size = size_of(args)
-        if size <= WARN_SHARE * most:
+        if size < WARN_SHARE * most:
             return
         if size > most:
             raise LimitError(
@@ -528,7 +529,7 @@ class Runner:
             LimitError: it is larger than `Limits.result_bytes_max`.
         """
         most = self._limits.result_bytes_max
-        if size <= WARN_SHARE * most:
+        if size < WARN_SHARE * most:
             return
         if size > most:
             raise LimitError(

@@ -68,4 +68,4 @@ def table(ctx):
 
 
 def fine(ctx):
-    return LIMIT, len("x"), ctx.now, ctx.random, dt.datetime.min, dt.UTC, tools.missing.x
+    return LIMIT, len("x"), ctx.now, ctx.random, dt.timedelta.max, dt.UTC, tools.missing.x

@@ -512,7 +512,7 @@ def test_nested_functions_share_the_callers_limits(limited):
     assert db["a"].count() == 0
 
 
-def test_beyond_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
+def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
     db = limited(documents_written_max=10, documents_read_max=10)
 
     @db.mutation
@@ -521,13 +521,29 @@ def test_beyond_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
             ctx.db.insert("a", {"n": n})
 
     with caplog.at_level(logging.WARNING, logger="livedb"):
-        fill(count=8)
+        fill(count=7)
         assert caplog.messages == []
-        fill(count=9)
-        assert caplog.messages == ["fill used 9 of at most 10 documents written"]
+        fill(count=8)
+        assert caplog.messages == ["fill used 8 of at most 10 documents written"]
         caplog.clear()
-        db["a"].take(9)
-        assert caplog.messages == ["a.take(9) used 9 of at most 10 documents read"]
+        db["a"].take(8)
+        assert caplog.messages == ["a.take(8) used 8 of at most 10 documents read"]
+
+
+def test_a_limit_that_is_passed_is_not_warned_of_as_well(limited, caplog):
+    db = limited(documents_read_max=10)
+    db["a"].insert([{} for _ in range(11)])
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        with pytest.raises(LimitError):
+            db["a"].collect()
+    assert caplog.messages == []
+
+
+def test_a_limit_of_nothing_is_warned_of_only_when_it_is_used(limited, caplog):
+    db = limited(documents_written_max=0, bytes_written_max=0)
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        assert db["a"].collect() == []
+    assert caplog.messages == []
 
 
 def test_arguments_that_are_too_large_are_refused(limited):
@@ -677,18 +693,18 @@ def test_a_run_that_keeps_its_snapshot_too_long_is_told_so_once(limited):
     assert len(runs) == 1
 
 
-def test_beyond_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
+def test_from_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
     db = limited(function_s_max=60.0)
     clock = ManualClock()
     monkeypatch.setattr(db.backend.workspace.runner, "_clock", clock)
 
     @db.query
     def slow(ctx):
-        clock.advance(50.0)
+        clock.advance(48.0)
 
     with caplog.at_level(logging.WARNING, logger="livedb"):
         slow()
-    assert caplog.messages == ["slow used 50 of at most 60 seconds"]
+    assert caplog.messages == ["slow used 48 of at most 60 seconds"]
 
 
 # -- a ctx that outlives its function --------------------------------------------------------------
