@@ -533,9 +533,8 @@ def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
 def test_a_limit_that_is_passed_is_not_warned_of_as_well(limited, caplog):
     db = limited(documents_read_max=10)
     db["a"].insert([{} for _ in range(11)])
-    with caplog.at_level(logging.WARNING, logger="livedb"):
-        with pytest.raises(LimitError):
-            db["a"].collect()
+    with caplog.at_level(logging.WARNING, logger="livedb"), pytest.raises(LimitError):
+        db["a"].collect()
     assert caplog.messages == []
 
 
