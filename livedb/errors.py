@@ -96,6 +96,12 @@ class InvalidValueError(LivedbError):
         super().__init__(message, code=code)
         self.path = path
 
+    def put_at(self, step: str) -> None:
+        """Say that the value is the part `step`, such as `[1]`, of what was given."""
+        self.path = f"{step}{self.path}"
+        self.message = f"{step}: {self.message}"
+        self.args = (self.message,)
+
 
 class ValidationError(InvalidValueError):
     """A value that a validator refuses; `path` says where, `kind` says why.

@@ -23,7 +23,7 @@ from typing import (
 from livedb.client.backend import Backend, Params
 from livedb.client.functions import Mutation, Query
 from livedb.client.table import Table
-from livedb.errors import LivedbError, LoadError
+from livedb.errors import FunctionTypeError, LivedbError, LoadError
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
     MARK,
@@ -274,10 +274,18 @@ class Database:
         """Apply a schema, or a module's schema and functions; returns the functions' names.
 
         A function `f` of module `pkg.tasks` is called `pkg/tasks:f`.
+
+        Raises:
+            FunctionTypeError: `source` is neither, or a module with nothing to push.
         """
         if isinstance(source, SchemaDefinition):
             self.backend.apply_tables(list(source))
             return []
+        if not isinstance(source, ModuleType):
+            raise FunctionTypeError(
+                "db.push takes an imported module, as in `import tasks; db.push(tasks)`, or what "
+                f"livedb.define_schema made, not {source!r}"
+            )
         members = list(vars(source).values())
         functions = [
             _marked(member)
@@ -285,9 +293,15 @@ class Database:
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
         ]
-        for schema in members:
-            if isinstance(schema, SchemaDefinition):
-                self.backend.apply_tables(list(schema))
+        schemas = [member for member in members if isinstance(member, SchemaDefinition)]
+        if not functions and not schemas:
+            raise FunctionTypeError(
+                f"Module {source.__name__!r} has nothing to push: it makes no schema with "
+                "livedb.define_schema, and no function of its own is decorated with "
+                "@livedb.query, @livedb.mutation or their internal_ forms"
+            )
+        for schema in schemas:
+            self.backend.apply_tables(list(schema))
         self.backend.push(functions)
         return [function.name for function in functions]
 

@@ -297,7 +297,22 @@ def test_pushing_again_redefines(db, module):
 def test_only_functions_of_the_module_itself_are_pushed(memory, module):
     other = types.ModuleType("other")
     other.add = module.add
-    assert memory.push(other) == []
+    other.own = livedb.query(lambda ctx: 1)
+    other.own.__module__, other.own.__name__ = "other", "own"
+    assert memory.push(other) == ["other:own"]
+
+
+@pytest.mark.parametrize("wrong", ["x", None, livedb.Limits, {"f": 1}])
+def test_push_takes_a_module_or_a_schema(memory, wrong):
+    with pytest.raises(livedb.FunctionTypeError, match=r"import tasks; db\.push\(tasks\)"):
+        memory.push(wrong)
+
+
+def test_a_module_with_nothing_to_push_is_refused(memory, module):
+    other = types.ModuleType("other")
+    other.add = module.add
+    with pytest.raises(livedb.FunctionTypeError, match="'other' has nothing to push"):
+        memory.push(other)
 
 
 # -- warnings --------------------------------------------------------------------------------------
