@@ -10,6 +10,7 @@
     ├── InvalidIdError              text that is no id, or the id of another table
     ├── NonexistentDocumentError    a write to a document that is not there
     ├── UniqueError                 a second document under one unique key
+    ├── NotUniqueError              `unique()` found more than one document
     ├── IndexRangeError             an index named or bounded wrongly
     ├── FilterError                 a filter expression that cannot be evaluated
     ├── PaginationError             a page size or cursor that cannot be used
@@ -95,6 +96,12 @@ class InvalidValueError(LivedbError):
         super().__init__(message, code=code)
         self.path = path
 
+    def put_at(self, step: str) -> None:
+        """Say that the value is the part `step`, such as `[1]`, of what was given."""
+        self.path = f"{step}{self.path}"
+        self.message = f"{step}: {self.message}"
+        self.args = (self.message,)
+
 
 class ValidationError(InvalidValueError):
     """A value that a validator refuses; `path` says where, `kind` says why.
@@ -155,6 +162,13 @@ class UniqueError(LivedbError):
         super().__init__(message)
         self.index = index
         self.existing_id = existing_id
+
+
+class NotUniqueError(LivedbError):
+    """`unique()` found more than one document."""
+
+    code = "NotUnique"
+    status = 400
 
 
 class IndexRangeError(LivedbError):

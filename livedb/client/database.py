@@ -23,7 +23,7 @@ from typing import (
 from livedb.client.backend import Backend, Params
 from livedb.client.functions import Mutation, Query
 from livedb.client.table import Table
-from livedb.errors import LivedbError, LoadError
+from livedb.errors import FunctionTypeError, LivedbError, LoadError
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
     MARK,
@@ -32,6 +32,7 @@ from livedb.functions.definition import (
     FunctionMark,
     Visibility,
     define,
+    pushed_name,
 )
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
@@ -77,6 +78,7 @@ class _Options(NamedTuple):
     name: str | None
     args: Mapping[str, Validator] | None
     returns: Validator | None
+    alias: Mapping[str, str] | None
     visibility: Visibility
 
 
@@ -177,6 +179,7 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[QueryContext, P], R]], Query[P, R]]: ...
 
@@ -188,11 +191,19 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Any:
         """Define a query: a function that reads, `@db.query` above it.
 
         Running the cell again redefines it, and every live handle follows.
+
+        Args:
+            name: how it is called; without one, as the function is.
+            args: validators of its arguments, instead of the annotations.
+            returns: the validator of its result, instead of the annotation.
+            alias: wire name by Python name, where dropping a trailing underscore does not do.
+            internal: it is not for callers on the network.
         """
         if isinstance(function, (str, type)):
             shown = function if isinstance(function, str) else function.__name__
@@ -200,7 +211,7 @@ class Database:
                 f"db.query decorates functions. To read the table, use db[{shown!r}], as in "
                 f"db[{shown!r}].collect()"
             )
-        options = _Options(name, args, returns, "internal" if internal else "public")
+        options = _Options(name, args, returns, alias, "internal" if internal else "public")
         return self._decorate("query", Query, function, options)
 
     @overload
@@ -215,6 +226,7 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Callable[[Callable[Concatenate[MutationContext, P], R]], Mutation[P, R]]: ...
 
@@ -226,10 +238,14 @@ class Database:
         name: str | None = None,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
         internal: bool = False,
     ) -> Any:
-        """Define a mutation: a function that reads and writes, one transaction."""
-        options = _Options(name, args, returns, "internal" if internal else "public")
+        """Define a mutation: a function that reads and writes, one transaction.
+
+        Args: as `query`.
+        """
+        options = _Options(name, args, returns, alias, "internal" if internal else "public")
         return self._decorate("mutation", Mutation, function, options)
 
     def _decorate(
@@ -246,6 +262,7 @@ class Database:
                 name=options.name,
                 args=options.args,
                 returns=options.returns,
+                alias=options.alias,
                 namespace=namespace,
             )
             warn_of_impurity(definition, self._warned)
@@ -257,20 +274,34 @@ class Database:
         """Apply a schema, or a module's schema and functions; returns the functions' names.
 
         A function `f` of module `pkg.tasks` is called `pkg/tasks:f`.
+
+        Raises:
+            FunctionTypeError: `source` is neither, or a module with nothing to push.
         """
         if isinstance(source, SchemaDefinition):
             self.backend.apply_tables(list(source))
             return []
+        if not isinstance(source, ModuleType):
+            raise FunctionTypeError(
+                "db.push takes an imported module, as in `import tasks; db.push(tasks)`, or what "
+                f"livedb.define_schema made, not {source!r}"
+            )
         members = list(vars(source).values())
         functions = [
-            _marked(source, member)
+            _marked(member)
             for member in members
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
         ]
-        for schema in members:
-            if isinstance(schema, SchemaDefinition):
-                self.backend.apply_tables(list(schema))
+        schemas = [member for member in members if isinstance(member, SchemaDefinition)]
+        if not functions and not schemas:
+            raise FunctionTypeError(
+                f"Module {source.__name__!r} has nothing to push: it makes no schema with "
+                "livedb.define_schema, and no function of its own is decorated with "
+                "@livedb.query, @livedb.mutation or their internal_ forms"
+            )
+        for schema in schemas:
+            self.backend.apply_tables(list(schema))
         self.backend.push(functions)
         return [function.name for function in functions]
 
@@ -444,14 +475,15 @@ class LoadResult:
         return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
 
 
-def _marked(module: ModuleType, function: Any) -> FunctionDefinition:
+def _marked(function: Any) -> FunctionDefinition:
     """The definition of a function that a module-level decorator marked."""
     mark: FunctionMark = getattr(function, MARK)
     return define(
         function,
         kind=mark.kind,
         visibility=mark.visibility,
-        name=f"{module.__name__.replace('.', '/')}:{function.__name__}",
+        name=pushed_name(function),
         args=mark.args,
         returns=mark.returns,
+        alias=mark.alias,
     )

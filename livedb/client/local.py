@@ -235,9 +235,20 @@ class LocalBackend:
         return number, states
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
-        return self.workspace.sql(text, params)
+        runner = self.workspace.runner
+        run = runner.nested_run()
+        if run is None:
+            return self.workspace.sql(text, params)
+        self.workspace.require_open()
+        return runner.read_sql(run.snapshot, text, params), run.snapshot.number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
+        if self.workspace.runner.nested_run() is not None:
+            raise FunctionTypeError(
+                f"The documents of {table!r} as they were published cannot be read inside a query "
+                "or mutation, which would not be run again when they change. Read with "
+                "ctx.db.query or, in a query, with ctx.db.sql."
+            )
         return self.workspace.documents(table, limit=limit)
 
     def hidden_fields(self, table: str) -> tuple[str, ...]:

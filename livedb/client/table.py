@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from livedb.errors import ClosedError
+from livedb.errors import ClosedError, InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.index_range import IndexRangeBuilder
@@ -149,10 +149,14 @@ class Table(TableQuery, FrameMixin):
         """Insert one document, or several in one transaction; returns its id, or their ids."""
         if isinstance(document, Mapping):
             return self._write("insert", lambda ctx: ctx.db.insert(self.name, document))
+        if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
+            raise InvalidValueError(
+                f"db[{self.name!r}].insert takes a document, such as {{'n': 1}}, or a list of "
+                f"documents, not {type(document).__name__}. For files and frames there is "
+                f"db[{self.name!r}].load(...)."
+            )
         documents = list(document)
-        return self._write(
-            "insert", lambda ctx: [ctx.db.insert(self.name, each) for each in documents]
-        )
+        return self._write("insert", lambda ctx: _insert_each(ctx, self.name, documents))
 
     def patch(self, document_id: str, changes: Mapping[str, Any]) -> None:
         """Change some fields; `livedb.UNSET` removes one."""
@@ -244,6 +248,20 @@ class Table(TableQuery, FrameMixin):
             return f"db[{self.name!r}] (no such table yet; the first insert creates it)"
         fields, count = ", ".join(schema.fields) or "any fields", self.count()
         return f"db[{self.name!r}]: {count:,} document{'' if count == 1 else 's'} of {fields}"
+
+
+def _insert_each(
+    ctx: MutationContext, name: str, documents: Sequence[Mapping[str, Any]]
+) -> list[Any]:
+    ids = []
+    at = 0
+    try:
+        for at, document in enumerate(documents):  # noqa: B007  # the error says which it was
+            ids.append(ctx.db.insert(name, document))
+    except InvalidValueError as error:
+        error.put_at(f"[{at}]")
+        raise
+    return ids
 
 
 def _hidden_message(name: str, hidden: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from livedb.errors import (
     NonexistentDocumentError,
     ReadOnlyError,
 )
+from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
 from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
@@ -43,6 +44,9 @@ _SURELY_SMALL_BYTES = DOCUMENT_BYTES_MAX // 8
 
 _new_tuple = tuple.__new__
 
+_NONE: Mapping[str, Any] = {}
+"""Stands for no arguments by position."""
+
 SYSTEM_TABLES = ("_storage", "_scheduled_functions")
 
 
@@ -61,9 +65,7 @@ def table_name(table: str | type[Any]) -> str:
 class Caller(Protocol):
     """How a context calls other functions; the runner implements it."""
 
-    def call_nested(
-        self, kind: str, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any: ...
+    def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any: ...
 
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
@@ -209,11 +211,6 @@ class DatabaseReader:
             SqlError: the statement is wrong or not allowed.
             ReadOnlyError: called in a mutation, whose own writes SQL would not see.
         """
-        if isinstance(self._snapshot, Transaction):
-            raise ReadOnlyError(
-                "ctx.db.sql is for queries: in a mutation it would not see the mutation's own "
-                "writes. Read with ctx.db.query, or run the SQL in a query before."
-            )
         table = self._caller.read_sql(self._snapshot, text, params)
         return [Document(row) for row in table.to_pylist()]
 
@@ -439,9 +436,16 @@ class _Context:
         """Random numbers of this run."""
         return self._clock.random
 
-    def run_query(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
-        """Run a query inside this transaction: it sees what this run has written."""
-        return self._caller.call_nested("query", function, (), args)
+    def run_query(
+        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any
+    ) -> Any:
+        """Run a query inside this transaction: it sees what this run has written.
+
+        Args:
+            function: a function of this workspace, or its name.
+            arguments: by name, in one dict, as in Convex; or give each by its keyword.
+        """
+        return self._caller.call_nested("query", function, _arguments(arguments, args))
 
 
 class QueryContext(_Context):
@@ -455,7 +459,7 @@ class QueryContext(_Context):
         super().__init__(caller, clock)
         self.db = db
 
-    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:  # noqa: ARG002
+    def run_mutation(self, *_: Any, **__: Any) -> Any:
         """Refused: a query only reads."""
         raise FunctionTypeError(
             "A query cannot run a mutation; queries only read. Make the function a mutation."
@@ -473,6 +477,31 @@ class MutationContext(_Context):
         super().__init__(caller, clock)
         self.db = db
 
-    def run_mutation(self, function: Callable[..., R] | str, /, **args: Any) -> Any:
-        """Run a mutation inside this one: when it raises, only its own writes are undone."""
-        return self._caller.call_nested("mutation", function, (), args)
+    def run_mutation(
+        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any
+    ) -> Any:
+        """Run a mutation inside this one: when it raises, only its own writes are undone.
+
+        Args: as `run_query`.
+        """
+        return self._caller.call_nested("mutation", function, _arguments(arguments, args))
+
+
+def _arguments(given: Mapping[str, Any], named: dict[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a nested call, given in one dict, by keyword, or both.
+
+    Raises:
+        FunctionTypeError: one by position that is no dict.
+        TypeError: one is given twice, as Python raises it.
+    """
+    if given is _NONE:
+        return named
+    if not isinstance(given, Mapping):
+        raise FunctionTypeError(
+            f"Functions take their arguments by name, as in ctx.run_query(f, x=1) or "
+            f"ctx.run_query(f, {{'x': 1}}), and this is {given!r} by position"
+        )
+    twice = [name for name in named if name in given]
+    if twice:
+        raise TypeError(f"the call got multiple values for argument {twice[0]!r}")
+    return {**given, **named}

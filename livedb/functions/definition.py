@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 # Python's import lock taken, and the next thread that imports something waits for ever.
 import livedb.schema.compile
 import livedb.schema.explain  # noqa: F401
-from livedb.errors import FunctionNotFoundError
+from livedb.errors import FunctionNotFoundError, SchemaDefinitionError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
@@ -119,10 +119,16 @@ def define(
     args: Mapping[str, Validator] | None = None,
     returns: Validator | None = None,
     namespace: Mapping[str, Any] | None = None,
+    alias: Mapping[str, str] | None = None,
 ) -> FunctionDefinition:
-    """The definition of `function`, its validators read from its annotations unless given."""
+    """The definition of `function`, its validators read from its annotations unless given.
+
+    Raises:
+        SchemaDefinitionError: it is no plain function, or its parameters contradict the rules.
+    """
     handler = inspect.unwrap(function)
-    signature = signature_validators(handler, namespace=namespace)
+    _require_plain(handler, kind)
+    signature = signature_validators(handler, namespace=namespace, alias=alias)
     if args is not None or returns is not None:
         signature = replace(
             signature,
@@ -136,6 +142,24 @@ def define(
         handler=handler,
         signature=signature,
     )
+
+
+def _require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
+    """Refuse what a call would only prepare: its body would never run inside the transaction."""
+    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+        found, advice = "`async def`", "await outside of it, and pass what came as an argument"
+    elif inspect.isgeneratorfunction(handler):
+        found, advice = "a generator (it has `yield`)", "return a list"
+    else:
+        return
+    raise SchemaDefinitionError(
+        f"function {handler.__name__}: a {kind} is a plain `def`, and this is {found}; {advice}"
+    )
+
+
+def pushed_name(function: Callable[..., Any]) -> str:
+    """How a marked function of a module is called once it is pushed: `folder/module:f`."""
+    return f"{function.__module__.replace('.', '/')}:{function.__name__}"
 
 
 def call_signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -152,10 +176,11 @@ class FunctionMark:
     visibility: Visibility
     args: Mapping[str, Validator] | None
     returns: Validator | None
+    alias: Mapping[str, str] | None
 
 
 class Marker(Protocol):
-    """A module-level decorator, used bare or with `args=` and `returns=`."""
+    """A module-level decorator, used bare or with `args=`, `returns=` and `alias=`."""
 
     @overload
     def __call__(self, function: F, /) -> F: ...
@@ -165,6 +190,7 @@ class Marker(Protocol):
         *,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
     ) -> Callable[[F], F]: ...
 
 
@@ -175,10 +201,11 @@ def _marker(kind: FunctionKind, visibility: Visibility) -> Marker:
         *,
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
     ) -> Any:
         if function is None:
-            return functools.partial(decorate, args=args, returns=returns)
-        setattr(function, MARK, FunctionMark(kind, visibility, args, returns))
+            return functools.partial(decorate, args=args, returns=returns, alias=alias)
+        setattr(function, MARK, FunctionMark(kind, visibility, args, returns, alias))
         return function
 
     decorate.__name__ = kind if visibility == "public" else f"internal_{kind}"

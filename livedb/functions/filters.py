@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from livedb.errors import FilterError
 from livedb.keys.encoding import encode_key
@@ -52,6 +52,39 @@ class Expression:
             "q.or_() and q.not_()"
         )
 
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        raise self._operator("eq", other)
+
+    def __ne__(self, other: object) -> bool:
+        raise self._operator("neq", other)
+
+    def __lt__(self, other: object) -> bool:
+        raise self._operator("lt", other)
+
+    def __le__(self, other: object) -> bool:
+        raise self._operator("lte", other)
+
+    def __gt__(self, other: object) -> bool:
+        raise self._operator("gt", other)
+
+    def __ge__(self, other: object) -> bool:
+        raise self._operator("gte", other)
+
+    def _operator(self, verb: str, other: object) -> FilterError:
+        return FilterError(
+            "Filters compare with methods, not with Python's operators: write "
+            f"q.{verb}({_as_written(self)}, {_as_written(other)})"
+        )
+
+
+def _as_written(value: object) -> str:
+    """An operand as the user's code has it."""
+    is_field = isinstance(value, Expression) and value.text.startswith("field(")
+    return f"q.{value!r}" if is_field else repr(value)
+
 
 def _expression(value: Any) -> Expression:
     if isinstance(value, Expression):
@@ -60,8 +93,19 @@ def _expression(value: Any) -> Expression:
     return Expression(lambda _: constant, repr(constant))
 
 
+def _meant(name: str, left: Any, right: Any) -> str:
+    """The comparison of a field that one of two constants was probably meant to be."""
+    field = repr(left) if isinstance(left, str) else '"x"'
+    return f"q.{name}(q.field({field}), {right!r})"
+
+
 def _comparison(name: str, test: Callable[[bytes, bytes], bool]) -> Any:
     def build(_: FilterBuilder, left: Any, right: Any) -> Expression:
+        if not (isinstance(left, Expression) or isinstance(right, Expression)):
+            raise FilterError(
+                f"q.{name}({left!r}, {right!r}) compares two constants, whatever the document "
+                f"holds. Name the field with q.field: {_meant(name, left, right)}"
+            )
         a, b = _expression(left), _expression(right)
         left_of, right_of = a.evaluate, b.evaluate
 
@@ -155,6 +199,16 @@ def _truth(value: Any, name: str) -> bool:
 class FilterBuilder:
     """What the function given to `.filter` receives."""
 
+    if not TYPE_CHECKING:  # a type checker is to say that there is no such attribute
+
+        def __getattr__(self, name):  # noqa: ANN001, ANN204
+            if name.startswith("__"):
+                raise AttributeError(name)
+            raise FilterError(
+                f"A filter is built once, and sees no document: q.{name} is no method of it. "
+                f'Name the field with q.field, as in q.eq(q.field("{name}"), 1)'
+            )
+
     def field(self, path: str) -> Expression:
         """The document's field; `"a.b"` walks nested objects; undefined when absent."""
         names = split_path(path)
@@ -216,12 +270,12 @@ class FilterBuilder:
 def build_filter(build: Callable[[FilterBuilder], Any]) -> Expression:
     """The expression a `.filter` function makes."""
     built = build(FilterBuilder())
-    if not isinstance(built, (Expression, bool)):
+    if not isinstance(built, Expression):
         raise FilterError(
             f"The function given to .filter() must return an expression such as "
             f'q.eq(q.field("done"), False), not {built!r}'
         )
-    return _expression(built)
+    return built
 
 
 def passes(expression: Expression, fields: Mapping[str, Value]) -> bool:

@@ -55,6 +55,12 @@ class PageOptions:
     @classmethod
     def parse(cls, options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> PageOptions:
         """From the wire's `paginationOpts` and/or keyword arguments."""
+        if options is not None and not isinstance(options, Mapping):
+            raise PaginationError(
+                "paginate() takes options in a dict, such as {'numItems': 10, 'cursor': None}, or "
+                f"num_items= and cursor= by name, not {options!r}",
+                code="InvalidPaginationLimit",
+            )
         merged = dict(options or {}) | {k: v for k, v in given.items() if v is not None}
         count = _whole("numItems", merged.get("numItems"))
         if count < 1:

@@ -25,7 +25,7 @@ _CLOCKS = {
     ("time", "monotonic"): "ctx.now",
 }
 
-_RANDOM_MODULES = {"random", "secrets", "uuid"}
+_RANDOM_MODULES = {"random", "secrets", "uuid", "numpy.random"}
 
 _DATA_TYPES = (list, dict, set)
 _FRAME_TYPES = {"DataFrame", "Series", "LazyFrame", "Table", "ndarray"}
@@ -60,49 +60,50 @@ def impurities(function: FunctionDefinition) -> list[str]:
     if code is None:
         return []
     found: dict[str, None] = {}
-    for name, attribute in _global_reads(code):
-        message = _impurity(name, attribute, known.get(name), function.kind)
+    for name, attributes in _global_reads(code):
+        message = _impurity(name, attributes, known.get(name), function.kind)
         if message is not None:
             found[message] = None
     return list(found)
 
 
-def _impurity(name: str, attribute: str | None, value: Any, kind: str) -> str | None:
-    if value is None:
-        return None
-    is_module = isinstance(value, ModuleType)
-    owner = value.__name__ if is_module or isinstance(value, type) else None
-    instead = _CLOCKS.get((owner or "", attribute or ""))
-    if instead is not None:
-        return (
-            f"{name}.{attribute} gives another time at each run, and nothing runs the function "
-            f"again when time passes. Use {instead}: when this run began."
-        )
-    if is_module and owner in _RANDOM_MODULES:
-        return f"{name}.{attribute} differs at each run. Use ctx.random."
+def _impurity(name: str, attributes: tuple[str, ...], value: Any, kind: str) -> str | None:
     if kind == "query" and (isinstance(value, _DATA_TYPES) or type(value).__name__ in _FRAME_TYPES):
         return (
             f"it reads the global {name!r} (a {type(value).__name__}), and is not run again when "
             "that changes. Pass it as an argument, or load it into a table."
         )
+    shown = name
+    for attribute in attributes:
+        if not isinstance(value, (ModuleType, type)):
+            return None
+        shown = f"{shown}.{attribute}"
+        instead = _CLOCKS.get((value.__name__, attribute))
+        if instead is not None:
+            return (
+                f"{shown} gives another time at each run, and nothing runs the function "
+                f"again when time passes. Use {instead}: when this run began."
+            )
+        if isinstance(value, ModuleType) and value.__name__ in _RANDOM_MODULES:
+            return f"{shown} differs at each run. Use ctx.random."
+        value = vars(value).get(attribute)  # asks no module's or metaclass's own code
     return None
 
 
-def _global_reads(code: CodeType) -> Iterator[tuple[str, str | None]]:
-    """(global name, attribute taken of it) in the code and the code nested in it."""
-    pending: str | None = None
+def _global_reads(code: CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(global name, attributes taken of it one after another) in the code and what it nests."""
+    name: str | None = None
+    attributes: list[str] = []
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and pending is not None:
-            yield pending, instruction.argval
-            pending = None
-            continue
-        if pending is not None and instruction.opname not in ("PUSH_NULL", "CACHE", "PRECALL"):
-            yield pending, None
-            pending = None
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            pending = instruction.argval
-    if pending is not None:
-        yield pending, None
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and name is not None:
+            attributes.append(instruction.argval)
+        elif instruction.opname not in ("PUSH_NULL", "CACHE", "PRECALL"):
+            if name is not None:
+                yield name, tuple(attributes)
+            loads = instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+            name, attributes = instruction.argval if loads else None, []
+    if name is not None:
+        yield name, tuple(attributes)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _global_reads(constant)

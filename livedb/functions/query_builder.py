@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from livedb.errors import IndexRangeError, LimitError, PaginationError
+from livedb.errors import IndexRangeError, NotUniqueError, PaginationError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.index_range import (
     BUILT_IN,
@@ -37,12 +37,6 @@ from livedb.values import Document
 T_co = TypeVar("T_co", covariant=True)
 
 Order = Literal["asc", "desc"]
-
-
-class NotUniqueError(LimitError):
-    """`unique()` found more than one document."""
-
-    code = "NotUnique"
 
 
 class DocumentQuery(Generic[T_co]):

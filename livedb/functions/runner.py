@@ -24,6 +24,7 @@ from livedb.errors import (
     InvalidValueError,
     LimitError,
     LogError,
+    ReadOnlyError,
     SnapshotTooOldError,
 )
 from livedb.functions.context import (
@@ -34,7 +35,14 @@ from livedb.functions.context import (
     RunClock,
 )
 from livedb.functions.deadline import Watchdog
-from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.functions.definition import (
+    MARK,
+    FunctionDefinition,
+    FunctionKind,
+    FunctionMark,
+    Registry,
+    pushed_name,
+)
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.store.contract import DocumentStore
@@ -218,6 +226,7 @@ class Runner:
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
         snapshot = Snapshot(self._store, catalog, number, self._limits)
+        reads = snapshot.reads
         run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random))
         value, error = None, None
         try:
@@ -226,8 +235,11 @@ class Runner:
             raise
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
-        self._warn(function, snapshot)
-        return QueryRun(value, error, number, snapshot.reads, run.clock.is_observed)
+        finally:
+            snapshot.end()
+        if error is None:
+            self._warn(function, snapshot)
+        return QueryRun(value, error, number, reads, run.clock.is_observed)
 
     # -- mutations -----------------------------------------------------------------------------
 
@@ -314,12 +326,15 @@ class Runner:
                 ids=self._ids,
                 start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
             )
+            reads = transaction.reads
             run = Run("mutation", transaction, RunClock(now_ns, self._clock.random))
             try:
                 result = self._call(function, run, args)
             except Exception:
                 self._settle(number, epoch)
                 raise
+            finally:
+                transaction.end()
             self._warn(function, transaction)
             if not transaction.has_written and identity.mutation_id is None:
                 self._settle(number, epoch)
@@ -327,7 +342,7 @@ class Runner:
             request = CommitRequest(
                 begin=number,
                 epoch=epoch,
-                reads=transaction.reads,
+                reads=reads,
                 change=transaction.write_set(),
                 catalog=transaction.catalog if transaction.has_new_tables else None,
                 details=self._details(function, identity, args_hash, result),
@@ -420,9 +435,7 @@ class Runner:
             return None
         return current[1]
 
-    def call_nested(
-        self, kind: str, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
+    def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Call a function inside the run in progress, as a sub-transaction of it."""
         run = self.nested_run()
         if run is None:
@@ -436,7 +449,7 @@ class Runner:
                 f"{definition.name!r} is a {definition.kind}: call it with "
                 f"ctx.run_{definition.kind}, not ctx.run_{kind}"
             )
-        bound = definition.bind(args, kwargs, tables=run.snapshot.catalog)
+        bound = definition.bind((), args, tables=run.snapshot.catalog)
         return self.join(run, definition, bound)
 
     def join(self, run: Run, function: FunctionDefinition, args: Mapping[str, Value]) -> Any:
@@ -492,14 +505,14 @@ class Runner:
             on_expiry=run.interrupt,
         )
         took_s = self._clock.monotonic_s() - began_s
-        if took_s > WARN_SHARE * limit_s:
+        if took_s >= WARN_SHARE * limit_s:
             logger.warning("%s used %.3g of at most %g seconds", function.name, took_s, limit_s)
         return result
 
     def _check_size(self, function: FunctionDefinition, args: Mapping[str, Value]) -> None:
         most = self._limits.args_bytes_max
         size = size_of(args)
-        if size <= WARN_SHARE * most:
+        if size < WARN_SHARE * most:
             return
         if size > most:
             raise LimitError(
@@ -516,7 +529,7 @@ class Runner:
             LimitError: it is larger than `Limits.result_bytes_max`.
         """
         most = self._limits.result_bytes_max
-        if size <= WARN_SHARE * most:
+        if size < WARN_SHARE * most:
             return
         if size > most:
             raise LimitError(
@@ -540,6 +553,16 @@ class Runner:
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table:
+        """SQL of the run in progress, at its number; the tables it reads join its read set.
+
+        Raises:
+            ReadOnlyError: the run is a mutation, whose own writes SQL would not see.
+        """
+        if isinstance(snapshot, Transaction):
+            raise ReadOnlyError(
+                "ctx.db.sql is for queries: in a mutation it would not see the mutation's own "
+                "writes. Read with ctx.db.query, or run the SQL in a query before."
+            )
         run = self.nested_run()
         if run is None:
             raise FunctionTypeError("ctx is used after its function has returned")
@@ -582,7 +605,9 @@ class Runner:
 
 
 def name_of(function: Any) -> str:
-    """The name of a function given by name or as what a decorator returned."""
+    """The name of a function given by name, as what a decorator returned, or as a module has it."""
+    if isinstance(getattr(function, MARK, None), FunctionMark):
+        return pushed_name(function)
     name = function if isinstance(function, str) else getattr(function, "name", None)
     if not isinstance(name, str):
         name = getattr(function, "__name__", None)

@@ -13,11 +13,11 @@ import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, cast
 
 from sortedcontainers import SortedList
 
-from livedb.errors import InvalidIdError, UniqueError
+from livedb.errors import FunctionTypeError, InvalidIdError, UniqueError
 from livedb.ids import IdFactory, table_number_of
 from livedb.keys.encoding import encode_key, prefix_end
 from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value_at
@@ -116,6 +116,16 @@ class Pending:
         self.new_keys = new_keys
 
 
+class _EndedReads:
+    """Stands for the read set of a run that is over."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise FunctionTypeError("ctx is used after its function has returned")
+
+
+_ENDED = _EndedReads()
+
+
 class Snapshot:
     """The documents at one commit, read-only; records what was read.
 
@@ -128,6 +138,13 @@ class Snapshot:
         self.number = number
         self.reads = ReadSet()
         self.usage = Usage(limits)
+
+    def end(self) -> None:
+        """The run is over: whoever kept its `ctx` can neither read nor write by it.
+
+        Every read and write begins with a note in `reads`, so that nothing else need be asked.
+        """
+        self.reads = cast("ReadSet", _ENDED)
 
     def table(self, name: str) -> CatalogTable | None:
         """The table of that name; the look-up itself is a read."""

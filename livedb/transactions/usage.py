@@ -107,18 +107,18 @@ class Usage:
         )
 
     def is_near_a_limit(self) -> bool:
-        """Whether `warnings` has anything to say."""
+        """Whether `warnings` may have anything to say."""
         limits = self.limits
         return (
-            self.documents_read > WARN_SHARE * limits.documents_read_max
-            or self.bytes_read > WARN_SHARE * limits.bytes_read_max
-            or self.index_ranges > WARN_SHARE * limits.index_ranges_max
-            or self.documents_written > WARN_SHARE * limits.documents_written_max
-            or self.bytes_written > WARN_SHARE * limits.bytes_written_max
+            self.documents_read >= WARN_SHARE * limits.documents_read_max
+            or self.bytes_read >= WARN_SHARE * limits.bytes_read_max
+            or self.index_ranges >= WARN_SHARE * limits.index_ranges_max
+            or self.documents_written >= WARN_SHARE * limits.documents_written_max
+            or self.bytes_written >= WARN_SHARE * limits.bytes_written_max
         )
 
     def warnings(self) -> list[str]:
-        """One line for each limit that is more than 80 % used."""
+        """One line for each limit that is at least 80 % used."""
         limits = self.limits
         pairs = (
             ("documents read", self.documents_read, limits.documents_read_max),
@@ -130,5 +130,5 @@ class Usage:
         return [
             f"{used:,} of at most {most:,} {what}"
             for what, used, most in pairs
-            if used > WARN_SHARE * most
+            if used and used >= WARN_SHARE * most
         ]

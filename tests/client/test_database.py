@@ -13,6 +13,7 @@ from livedb.errors import (
     ClosedError,
     FunctionTypeError,
     LoadError,
+    ReadOnlyError,
     SchemaChangeError,
     SchemaDefinitionError,
     SqlError,
@@ -332,3 +333,71 @@ def test_statistics_count_work(memory):
     found = memory.statistics()
     assert found.runs["read"] == 2
     assert found.applied == found.durable == found.published == memory.number == 1
+
+
+# -- SQL of the workspace inside a function --------------------------------------------------------
+
+
+def sql_count(db):
+    return db.sql("select count(*)::bigint as n from t").to_arrow().to_pylist()[0]["n"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        sql_count,
+        lambda db: len(db["t"].df),
+        lambda db: db["t"].to_arrow().num_rows,
+        lambda db: len(list(db.sql("select * from t where n >= $low", {"low": 0}))),
+    ],
+    ids=["sql", "df", "arrow", "params"],
+)
+def test_sql_of_the_workspace_in_a_query_is_followed(db, read):
+    db["t"].insert({"n": 1})
+
+    @db.query
+    def total(ctx) -> int:
+        return read(db)
+
+    handle = total.live()
+    assert handle.value == 1
+    db["t"].insert({"n": 2})
+    assert handle.value == 2
+
+
+def test_sql_of_the_workspace_in_a_query_reads_at_the_querys_commit(db):
+    db["t"].insert({"n": 1})
+    seen = []
+
+    @db.query
+    def total(ctx):
+        writer = threading.Thread(target=lambda: db["t"].insert({"n": 2}))
+        writer.start()
+        writer.join()
+        seen.append(sql_count(db))
+
+    total()
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("read", [sql_count, lambda db: db["t"].df], ids=["sql", "df"])
+def test_sql_of_the_workspace_in_a_mutation_is_refused(memory, read):
+    @memory.mutation
+    def write(ctx):
+        ctx.db.insert("t", {"n": 1})
+        read(memory)
+
+    with pytest.raises(ReadOnlyError, match=r"ctx\.db\.sql is for queries"):
+        write()
+    assert "t" not in memory
+
+
+def test_a_schema_cannot_be_inferred_in_a_function(memory):
+    memory["t"].insert({"n": 1})
+
+    @memory.query
+    def infer(ctx):
+        memory.infer_schema("t")
+
+    with pytest.raises(FunctionTypeError, match=r"ctx\.db\.query"):
+        infer()

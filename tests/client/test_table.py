@@ -191,3 +191,25 @@ def test_a_frame_that_shows_every_value_warns_of_nothing(db):
     odd = db["odd"].insert({"a": 1, "A": 2})
     db["odd"].delete(odd)
     assert db["odd"].df.empty
+
+
+@pytest.mark.parametrize("wrong", [None, 1, "text", b"bytes"])
+def test_insert_says_what_it_takes(memory, wrong):
+    with pytest.raises(livedb.InvalidValueError, match="takes a document, such as .* not "):
+        memory["t"].insert(wrong)
+
+
+def test_an_error_of_one_of_many_documents_says_which(memory):
+    @memory.table("t")
+    class Task:
+        name: str
+
+    with pytest.raises(livedb.SchemaEnforcementError, match=r"^\[1\]: Failed to insert") as caught:
+        memory["t"].insert([{"name": "a"}, {"name": 1}])
+    assert caught.value.path == "[1].name"
+    with pytest.raises(livedb.InvalidValueError, match=r"^\[2\]: ") as caught:
+        memory["u"].insert([{}, {}, {"x": [object()]}])
+    assert caught.value.path == "[2].x[0]"
+    with pytest.raises(livedb.InvalidValueError, match=r"^\[0\]: "):
+        memory["u"].insert([None])
+    assert "u" not in memory

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import secrets
 import time
 import uuid
 from datetime import date, datetime
+from types import ModuleType
 
 NUMBERS = [1, 2, 3]
 TABLE = {"a": 1}
 LIMIT = 10
+
+tools = ModuleType("tools")
+tools.random = random
+tools.time = time
 
 
 def now(ctx):
@@ -37,6 +43,22 @@ def name(ctx):
     return uuid.uuid4()
 
 
+def module_now(ctx):
+    return dt.datetime.now()  # noqa: DTZ005  # what the test is about
+
+
+def module_today(ctx):
+    return dt.date.today().isoformat()  # noqa: DTZ011  # what the test is about
+
+
+def deep_dice(ctx):
+    return tools.random.random()
+
+
+def deep_clock(ctx):
+    return tools.time.time()
+
+
 def numbers(ctx):
     return sum(NUMBERS) + NUMBERS[0]
 
@@ -46,4 +68,4 @@ def table(ctx):
 
 
 def fine(ctx):
-    return LIMIT, len("x"), ctx.now, ctx.random
+    return LIMIT, len("x"), ctx.now, ctx.random, dt.timedelta.max, dt.UTC, tools.missing.x

@@ -297,7 +297,22 @@ def test_pushing_again_redefines(db, module):
 def test_only_functions_of_the_module_itself_are_pushed(memory, module):
     other = types.ModuleType("other")
     other.add = module.add
-    assert memory.push(other) == []
+    other.own = livedb.query(lambda ctx: 1)
+    other.own.__module__, other.own.__name__ = "other", "own"
+    assert memory.push(other) == ["other:own"]
+
+
+@pytest.mark.parametrize("wrong", ["x", None, livedb.Limits, {"f": 1}])
+def test_push_takes_a_module_or_a_schema(memory, wrong):
+    with pytest.raises(livedb.FunctionTypeError, match=r"import tasks; db\.push\(tasks\)"):
+        memory.push(wrong)
+
+
+def test_a_module_with_nothing_to_push_is_refused(memory, module):
+    other = types.ModuleType("other")
+    other.add = module.add
+    with pytest.raises(livedb.FunctionTypeError, match="'other' has nothing to push"):
+        memory.push(other)
 
 
 # -- warnings --------------------------------------------------------------------------------------
@@ -323,3 +338,97 @@ def test_pure_functions_are_not_warned_of(memory):
             return inspect.cleandoc("x"), ctx.now.isoformat()[:0]
 
     assert pure()[0] == "x"
+
+
+# -- kinds of function that a call would only prepare ----------------------------------------------
+
+
+async def wait(ctx):
+    pass
+
+
+async def stream(ctx):
+    yield 1
+
+
+def rows(ctx):
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function, found", [(wait, "async def"), (stream, "async def"), (rows, "a generator")]
+)
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_async_and_generator_functions_are_refused_when_defined(memory, kind, function, found):
+    with pytest.raises(SchemaDefinitionError, match=f"a {kind} is a plain `def`, .*{found}"):
+        getattr(memory, kind)(function)
+    assert memory.functions == []
+
+
+# -- names on the wire -----------------------------------------------------------------------------
+
+
+def test_alias_names_an_argument_on_the_wire(memory):
+    @memory.query(alias={"since": "from", "kind_": "kind_"})
+    def span(ctx, since: int, kind_: str = "x") -> str:
+        return f"{since} {kind_}"
+
+    assert span.definition.signature.wire_names == {"since": "from", "kind_": "kind_"}
+    assert span(1) == span(since=1) == span(**{"from": 1}) == "1 x"
+    with pytest.raises(SchemaDefinitionError, match="alias names nope"):
+        memory.mutation(alias={"nope": "x"})(lambda ctx: None)
+
+
+def test_a_modules_function_has_its_alias(memory):
+    made = types.ModuleType("aliased")
+
+    def span(ctx, since: int) -> int:
+        return since
+
+    span.__module__ = "aliased"
+    made.span = livedb.internal_query(alias={"since": "from"})(span)
+    memory.push(made)
+    assert memory.function("aliased:span")(**{"from": 3}) == 3
+
+
+# -- calls of a module's own functions -------------------------------------------------------------
+
+
+@pytest.fixture
+def pushed(memory):
+    """A module pushed as `pkg.mm` with the mutation `add` and the query `total`."""
+    made = types.ModuleType("pkg.mm")
+
+    @livedb.mutation
+    def add(ctx, x: int) -> str:
+        return ctx.db.insert("t", {"x": x})
+
+    @livedb.internal_query
+    def total(ctx, above: int = 0) -> int:
+        return sum(row.x for row in ctx.db.query("t") if row.x > above)
+
+    for function in (add, total):
+        function.__module__ = "pkg.mm"
+        setattr(made, function.__name__, function)
+    memory.push(made)
+    return made
+
+
+def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed):
+    @memory.mutation
+    def work(ctx):
+        ctx.run_mutation(pushed.add, x=1)
+        ctx.run_mutation(pushed.add, {"x": 2})
+        return ctx.run_query(pushed.total), ctx.run_query("pkg/mm:total", {"above": 1})
+
+    assert work() == (3, 2)
+
+
+def test_arguments_by_position_are_one_dict(memory, pushed):
+    calls = [
+        (lambda ctx: ctx.run_mutation(pushed.add, 1), livedb.FunctionTypeError, r"\{'x': 1\}"),
+        (lambda ctx: ctx.run_mutation(pushed.add, {"x": 1}, x=1), TypeError, "multiple values"),
+    ]
+    for call, error, message in calls:
+        with pytest.raises(error, match=message):
+            memory.mutation(name="work")(call)()

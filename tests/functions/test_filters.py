@@ -57,14 +57,16 @@ def test_comparison_is_the_total_order_of_all_values():
     for left, right in product(SAMPLES, SAMPLES):
         for name, test in tests.items():
             expected = test(encode_key(left), encode_key(right))
-            found = value_of(getattr(Q, name)(left, right))
+            fields = {} if left is UNSET else {"x": left}
+            found = value_of(getattr(Q, name)(Q.field("x"), right), **fields)
             assert found is expected, (name, left, right)
 
 
 def test_nan_equals_itself_and_minus_zero_is_below_zero():
-    assert value_of(Q.eq(math.nan, math.nan)) is True
-    assert value_of(Q.eq(-0.0, 0.0)) is False
-    assert value_of(Q.lt(-0.0, 0)) is True
+    x = Q.field("x")
+    assert value_of(Q.eq(x, math.nan), x=math.nan) is True
+    assert value_of(Q.eq(x, 0.0), x=-0.0) is False
+    assert value_of(Q.lt(x, 0), x=-0.0) is True
 
 
 def test_an_absent_field_is_below_everything():
@@ -195,11 +197,32 @@ def test_what_is_no_boolean_is_an_error(wrong):
 
 def test_python_operators_cannot_be_used_by_mistake():
     with pytest.raises(FilterError, match=r"q\.and_\(\)"):
-        bool(Q.eq(1, 1))
+        bool(Q.eq(Q.field("x"), 1))
     with pytest.raises(FilterError, match="must return an expression"):
         build_filter(lambda q: None)
-    with pytest.raises(FilterError):
-        build_filter(lambda q: q.eq(1, 1) and q.eq(2, 2))
+    with pytest.raises(FilterError, match=r"q\.and_\(\)"):
+        build_filter(lambda q: q.eq(q.field("x"), 1) and q.eq(q.field("x"), 2))
+
+
+FIELD_IS_MEANT = {
+    "attribute": (lambda d: d.n == 1, r'q\.eq\(q\.field\("n"\), 1\)'),
+    "greater": (lambda q: q.field("x") > 1, r"q\.gt\(q\.field\('x'\), 1\)"),
+    "at_least": (lambda q: q.field("x") >= 1, r"q\.gte\(q\.field\('x'\), 1\)"),
+    "less": (lambda q: q.field("x") < 1, r"q\.lt\(q\.field\('x'\), 1\)"),
+    "at_most": (lambda q: q.field("x") <= 1, r"q\.lte\(q\.field\('x'\), 1\)"),
+    "equal": (lambda q: q.field("x") == 1, r"q\.eq\(q\.field\('x'\), 1\)"),
+    "unequal": (lambda q: q.field("x") != "y", r"q\.neq\(q\.field\('x'\), 'y'\)"),
+    "bare": (lambda q: q.eq("x", 1), r"q\.eq\(q\.field\('x'\), 1\)"),
+    "constants": (lambda q: q.lt(1, 2), r'q\.lt\(q\.field\("x"\), 2\)'),
+    "true": (lambda q: True, r'q\.eq\(q\.field\("done"\), False\)'),
+    "nothing": (lambda q: None, r'q\.eq\(q\.field\("done"\), False\)'),
+}
+
+
+@pytest.mark.parametrize("build, hint", FIELD_IS_MEANT.values(), ids=FIELD_IS_MEANT)
+def test_a_filter_that_cannot_depend_on_the_document_shows_how_to_name_the_field(build, hint):
+    with pytest.raises(FilterError, match=hint):
+        build_filter(build)
 
 
 # -- in queries ------------------------------------------------------------------------------------
@@ -231,10 +254,10 @@ def test_system_fields_can_be_filtered(memory):
     assert memory["t"].filter(lambda q: q.eq(q.field("_id"), made[1])).unique().n == 2
 
 
-def test_a_constant_filter(memory):
+def test_a_filter_of_constant_conditions(memory):
     memory["t"].insert([{"n": 1}])
-    assert len(memory["t"].filter(lambda q: True).collect()) == 1
-    assert memory["t"].filter(lambda q: False).collect() == []
+    assert len(memory["t"].filter(lambda q: q.and_(True)).collect()) == 1
+    assert memory["t"].filter(lambda q: q.or_()).collect() == []
 
 
 def test_an_error_of_a_filter_is_the_querys(memory):

@@ -263,3 +263,9 @@ def test_a_page_depends_only_on_what_it_read(memory):
     assert handle.runs == runs
     memory["t"].delete(handle.value[1]["_id"])
     assert [t["n"] for t in handle.value] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("wrong", [1, "x", [1], True, 0])
+def test_options_that_are_no_dict_are_refused(memory, wrong):
+    with pytest.raises(PaginationError, match="num_items="):
+        memory["t"].paginate(wrong)

@@ -18,6 +18,10 @@ from tests.functions import impure
         ("dice", "Use ctx.random"),
         ("token", "Use ctx.random"),
         ("name", "Use ctx.random"),
+        ("module_now", "dt.datetime.now gives another time at each run"),
+        ("module_today", "Use ctx.now.date()"),
+        ("deep_dice", "tools.random.random differs at each run"),
+        ("deep_clock", "Use ctx.now"),
     ],
 )
 @pytest.mark.parametrize("kind", ["query", "mutation"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import livedb
 from livedb.errors import FilterError, IndexRangeError, LimitError, PaginationError
-from livedb.functions.query_builder import NotUniqueError
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ def test_take_first_and_unique(tasks):
 
 def test_unique_names_what_it_found(memory):
     first, second, _ = memory["a"].insert([{}, {}, {}])
-    with pytest.raises(NotUniqueError) as caught:
+    with pytest.raises(livedb.NotUniqueError) as caught:
         memory["a"].unique()
+    assert not isinstance(caught.value, livedb.LimitError)
     assert str(caught.value) == (
         f"unique() query returned more than one result from table a: ['{first}', '{second}']"
     )

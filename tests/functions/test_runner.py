@@ -18,6 +18,7 @@ from livedb.errors import (
     FunctionTypeError,
     InvalidValueError,
     LimitError,
+    ReadOnlyError,
     ReturnsValidationError,
     SnapshotTooOldError,
 )
@@ -511,7 +512,7 @@ def test_nested_functions_share_the_callers_limits(limited):
     assert db["a"].count() == 0
 
 
-def test_beyond_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
+def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
     db = limited(documents_written_max=10, documents_read_max=10)
 
     @db.mutation
@@ -520,13 +521,28 @@ def test_beyond_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
             ctx.db.insert("a", {"n": n})
 
     with caplog.at_level(logging.WARNING, logger="livedb"):
-        fill(count=8)
+        fill(count=7)
         assert caplog.messages == []
-        fill(count=9)
-        assert caplog.messages == ["fill used 9 of at most 10 documents written"]
+        fill(count=8)
+        assert caplog.messages == ["fill used 8 of at most 10 documents written"]
         caplog.clear()
-        db["a"].take(9)
-        assert caplog.messages == ["a.take(9) used 9 of at most 10 documents read"]
+        db["a"].take(8)
+        assert caplog.messages == ["a.take(8) used 8 of at most 10 documents read"]
+
+
+def test_a_limit_that_is_passed_is_not_warned_of_as_well(limited, caplog):
+    db = limited(documents_read_max=10)
+    db["a"].insert([{} for _ in range(11)])
+    with caplog.at_level(logging.WARNING, logger="livedb"), pytest.raises(LimitError):
+        db["a"].collect()
+    assert caplog.messages == []
+
+
+def test_a_limit_of_nothing_is_warned_of_only_when_it_is_used(limited, caplog):
+    db = limited(documents_written_max=0, bytes_written_max=0)
+    with caplog.at_level(logging.WARNING, logger="livedb"):
+        assert db["a"].collect() == []
+    assert caplog.messages == []
 
 
 def test_arguments_that_are_too_large_are_refused(limited):
@@ -676,15 +692,69 @@ def test_a_run_that_keeps_its_snapshot_too_long_is_told_so_once(limited):
     assert len(runs) == 1
 
 
-def test_beyond_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
+def test_from_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
     db = limited(function_s_max=60.0)
     clock = ManualClock()
     monkeypatch.setattr(db.backend.workspace.runner, "_clock", clock)
 
     @db.query
     def slow(ctx):
-        clock.advance(50.0)
+        clock.advance(48.0)
 
     with caplog.at_level(logging.WARNING, logger="livedb"):
         slow()
-    assert caplog.messages == ["slow used 50 of at most 60 seconds"]
+    assert caplog.messages == ["slow used 48 of at most 60 seconds"]
+
+
+# -- a ctx that outlives its function --------------------------------------------------------------
+
+WRITES = ("insert", "insert_new", "patch", "replace", "delete")
+
+USES_OF_A_KEPT_CTX = {
+    "insert": lambda ctx, made: ctx.db.insert("a", {"n": 2}),
+    "insert_new": lambda ctx, made: ctx.db.insert("new", {"n": 2}),
+    "patch": lambda ctx, made: ctx.db.patch(made, {"n": 2}),
+    "replace": lambda ctx, made: ctx.db.replace(made, {"n": 2}),
+    "delete": lambda ctx, made: ctx.db.delete(made),
+    "get": lambda ctx, made: ctx.db.get(made),
+    "collect": lambda ctx, made: ctx.db.query("a").collect(),
+    "iterate": lambda ctx, made: list(ctx.db.query("a")),
+    "missing": lambda ctx, made: ctx.db.query("missing").first(),
+    "count": lambda ctx, made: ctx.db.count("a"),
+    "run_query": lambda ctx, made: ctx.run_query("keep"),
+    "sql": lambda ctx, made: ctx.db.sql("select 1 as n"),
+}
+
+
+@pytest.mark.parametrize("use", USES_OF_A_KEPT_CTX)
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_a_ctx_kept_after_its_function_is_refused(memory, kind, use):
+    made = memory["a"].insert({"n": 1})
+    kept = []
+
+    def keep(ctx):
+        kept.append(ctx)
+        if kind == "mutation":
+            ctx.db.insert("b", {})
+
+    getattr(memory, kind)(keep)()
+    refusals = (FunctionTypeError, ReadOnlyError)  # a query never writes, SQL is none of a mutation
+    with pytest.raises(refusals) as caught:
+        USES_OF_A_KEPT_CTX[use](kept[0], made)
+    if (kind, use) != ("mutation", "sql") and not (kind == "query" and use in WRITES):
+        assert "after its function" in str(caught.value)
+    assert values(memory) == [1]
+
+
+def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
+    kept = []
+
+    @memory.mutation
+    def fail(ctx):
+        kept.append(ctx)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    with pytest.raises(FunctionTypeError, match="after its function"):
+        kept[0].db.insert("a", {"n": 1})

@@ -82,3 +82,13 @@ def test_an_unknown_name_is_an_attribute_error():
     module = importlib.import_module("livedb")
     with pytest.raises(AttributeError, match="no_such_name"):
         module.no_such_name  # noqa: B018  reading it is the test
+
+
+def test_every_error_of_the_tree_is_public():
+    errors = importlib.import_module("livedb.errors")
+    tree = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, errors.LivedbError)
+    }
+    assert tree - set(importlib.import_module("livedb").__all__) == set()
