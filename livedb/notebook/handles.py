@@ -68,11 +68,16 @@ _frozen: weakref.WeakKeyDictionary[Backend, _Freeze] = weakref.WeakKeyDictionary
 
 
 class _Freeze:
-    """The states that handles show inside `with db.snapshot()`."""
+    """The states that handles show inside `with db.snapshot()`, and what each is exact at."""
 
     def __init__(self, number: int, states: Mapping[Handle[Any], LiveState]) -> None:
         self.number = number
-        self.states = states
+        self.states = {handle: (state, number) for handle, state in states.items()}
+
+    def add(self, handle: Handle[Any], state: LiveState, number: int) -> tuple[LiveState, int]:
+        """Freeze a handle made meanwhile: here, unless its result changed after this commit."""
+        exact_at = self.number if state.number <= self.number else number
+        return self.states.setdefault(handle, (state, exact_at))
 
 
 _handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
@@ -166,16 +171,18 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             return
         freeze = _frozen.get(self._backend)
         if freeze is not None:
-            state = freeze.states.get(self)
-            if state is not None:
-                self._show(state, freeze.number, is_frozen=True)
+            frozen = freeze.states.get(self)
+            if frozen is not None:
+                self._show(*frozen, is_frozen=True)
                 return
         try:
             number = self._subscription.pull()
             state = self._subscription.state()
         except ClosedError:
             return  # the workspace, or this handle just now: the last value stays readable
-        self._show(state, number)
+        if freeze is not None:
+            state, number = freeze.add(self, state, number)
+        self._show(state, number, is_frozen=freeze is not None)
 
     def _show(self, state: LiveState, number: int, *, is_frozen: bool = False) -> None:
         """Take a state, unless a newer one is shown already: several threads bring them."""
