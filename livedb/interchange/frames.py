@@ -164,7 +164,7 @@ class FrameMixin:
         """
         import narwhals
 
-        return narwhals.from_native(self._to_arrow(), eager_only=True)._compliant_frame
+        return narwhals.from_native(self._to_arrow(), eager_only=True)._compliant_frame  # noqa: SLF001
 
 
 def _series(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None) -> pd.Series[Any]:

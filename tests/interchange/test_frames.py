@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import altair
+import altair as alt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -219,7 +219,7 @@ def test_altair_draws_tables_handles_and_results_of_sql() -> None:
     with livedb.open() as db:
         db.load("t", [{"a": 1, "f": 0.5, "s": "x", "t": datetime(2026, 1, 2, tzinfo=UTC)}])
         for rows in (db["t"], db["t"].live(), db.sql("from t"), db.sql("from t").live()):
-            spec = altair.Chart(rows).mark_bar().encode(x="a", y="f", color="s", row="t").to_dict()
+            spec = alt.Chart(rows).mark_bar().encode(x="a", y="f", color="s", row="t").to_dict()
             ((drawn,),) = spec["datasets"].values()
             assert (drawn["a"], drawn["f"], drawn["s"]) == (1, 0.5, "x")
             assert drawn["t"].startswith("2026-01-02T00:00:00")
