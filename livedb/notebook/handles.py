@@ -29,7 +29,7 @@ from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
 from livedb.ids import table_number_of
-from livedb.interchange.arrow import FieldType, documents_to_arrow
+from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, typed_containers
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
@@ -366,7 +366,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _to_arrow(self) -> pa.Table:
         self._pull()
-        return self._arrow_of(self._shown)
+        table = self._arrow_of(self._shown)
+        return table if self._table is None else typed_containers(table, self._frame_fields() or {})
 
     def _arrow_of(self, state: LiveState | None) -> pa.Table:
         """The rows of a state; made once for each, because every view asks for its own window."""
@@ -381,7 +382,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 raise state.error
             return documents_to_arrow([], self._frame_fields())
         if isinstance(state.result, TableResult):
-            return state.result.table
+            fields = None if self._table is None else self._frame_fields()
+            return mark_int64(state.result.table, fields or {})
         value = state.result.value()
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
             value = [value if isinstance(value, dict) else {"value": value}]
@@ -484,6 +486,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
 class SqlResult(FrameMixin):
     """The rows of a SQL statement at one commit.
+
+    The types are SQL's: lists and objects are JSON text, also when they come from a table whose
+    schema says more. A column taken as it is keeps its mark, so that a file of it loads again.
 
     Attributes:
         number: the commit.
