@@ -367,7 +367,7 @@ class Database:
         index: Any = None,
         format: Any = None,  # noqa: A002  # the word users know from pandas and DuckDB
         null_values: str | Sequence[str] = (),
-        ids: str = "new",
+        ids: str | None = None,
         progress: bool | None = None,
     ) -> LoadResult:
         """Add every row of `source` to a table, in one commit, or none of them.
@@ -381,7 +381,9 @@ class Database:
             index: "column" or "drop" for a named pandas index.
             format: "parquet", "csv" or "jsonl" when the path does not say.
             null_values: what a CSV file writes for null besides nothing at all, such as "NA".
-            ids: "new" ids for all rows, or "keep" those of an `_id` column.
+            ids: what becomes of `_id` and `_creationTime` columns, which must be said when there
+                are some: "new" leaves them out, and each row gets its own as always, so that rows
+                of one table can be loaded into another; "keep" keeps them.
             progress: show a progress bar; by default when the source is large.
 
         Raises:
@@ -390,9 +392,9 @@ class Database:
         """
         from livedb.client.progress import progress_of
         from livedb.interchange.frames import fields_of
-        from livedb.interchange.sources import open_source
+        from livedb.interchange.sources import open_source, without_system_fields
 
-        if ids not in ("new", "keep"):
+        if ids not in (None, "new", "keep"):
             raise LoadError(f'ids is "new" or "keep", not {ids!r}')
         name = table_name(table)
         check_table_name(name)
@@ -407,6 +409,8 @@ class Database:
             null_values=null_values,
             fields=fields,
         )
+        if ids == "new":
+            opened = without_system_fields(opened)
         with progress_of(name, opened.rows, wanted=progress) as report:
             rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)

@@ -135,9 +135,10 @@ class Table(TableQuery, FrameMixin):
 
     Writes are mutations of one step, named `<table>:insert` and so on; each returns when it is
     durable. As a frame or a file it is the whole table as SQL sees it: a value that does not fit
-    its field's column stands in `<field>__json`. Fields that have no column (beyond 256, or names
-    that SQL cannot tell apart, such as `a` and `A`) are left out with a `UserWarning` that names
-    them; `collect` and `paginate` read documents whole.
+    its field's column stands in `<field>__json`. Frames have lists and objects as the schema types
+    them, files as JSON text, which loads again exactly. Fields that have no column (beyond 256, or
+    names that SQL cannot tell apart, such as `a` and `A`) are left out with a `UserWarning` that
+    names them; `collect` and `paginate` read documents whole.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -216,7 +217,9 @@ class Table(TableQuery, FrameMixin):
     # -- frames --------------------------------------------------------------------------------
 
     def _to_arrow(self) -> pa.Table:
-        return self._frame_snapshot()[0]
+        from livedb.interchange.arrow import typed_containers
+
+        return typed_containers(self._frame_snapshot()[0], self._frame_fields() or {})
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         return fields_of(self.schema)

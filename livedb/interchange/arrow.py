@@ -21,7 +21,7 @@ from livedb import text
 from livedb.errors import InvalidValueError
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import Validator
-from livedb.store.marks import marked
+from livedb.store.marks import has_mark, marked
 from livedb.values import Int64, Value
 
 FieldType: TypeAlias = Literal[
@@ -167,6 +167,25 @@ def mark_int64(table: pa.Table, fields: Mapping[str, FieldType]) -> pa.Table:
     return table
 
 
+def typed_containers(table: pa.Table, fields: Mapping[str, FieldType]) -> pa.Table:
+    """`table` with JSON text as the lists and structs that the schema makes of these fields.
+
+    SQL shows every list and object as JSON text, which is exact: it tells null from absent and
+    Int64 from int, so files are made of it. Frames have a type for them when the schema does.
+    """
+    arrow = fields.arrow if isinstance(fields, Fields) else {}
+    for position, field in enumerate(table.schema):
+        if field.name in arrow and has_mark(field, "json"):
+            values = map(_json_value, table.column(position).to_pylist())
+            try:
+                column = _column(field.name, fields[field.name], arrow[field.name], list(values))
+            except (pa.ArrowException, TypeError):
+                continue  # rows of before the table was redefined, which a frozen handle shows
+            typed = pa.field(field.name, column.type)
+            table = table.set_column(position, typed, column)
+    return table
+
+
 def empty_table(fields: Fields) -> pa.Table:
     """The table of no documents with these fields."""
     return documents_to_arrow([], fields)
@@ -223,13 +242,17 @@ def _json_text(value: Value) -> str | None:
     return None if value is None else text.encode_value(value).decode()
 
 
+def _json_value(stored: str | None) -> Value:
+    return None if stored is None else text.decode_value(stored.encode())
+
+
 def _shaped(value: Value, arrow: pa.DataType) -> Value:
     """`value` as pyarrow takes it for `arrow`: JSON text where a container has no type."""
     if value is None:
         return None
-    if pa.types.is_list(arrow):
+    if pa.types.is_list(arrow) and isinstance(value, list):
         return [_shaped(each, arrow.value_type) for each in value]
-    if pa.types.is_struct(arrow):
+    if pa.types.is_struct(arrow) and isinstance(value, dict):
         return {each.name: _shaped(value.get(each.name), each.type) for each in arrow}
     if pa.types.is_string(arrow) and type(value) is not str:
         return _json_text(value)

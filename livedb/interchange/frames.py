@@ -152,9 +152,19 @@ class FrameMixin:
         return export(table, path, format=format, number=number, overwrite=overwrite)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The current value for any library that reads Arrow (pandas, polars, DuckDB, Altair)."""
+        """The current value for any library that reads Arrow (pandas, polars, DuckDB)."""
         stream: Any = self._to_arrow()
         return stream.__arrow_c_stream__(requested_schema)
+
+    def __narwhals_dataframe__(self) -> Any:
+        """The current value for any library that reads frames through narwhals, as Altair does.
+
+        Only narwhals calls this, so it is there; it asks for its own view of a frame, which it has
+        for Arrow tables.
+        """
+        import narwhals
+
+        return narwhals.from_native(self._to_arrow(), eager_only=True)._compliant_frame  # noqa: SLF001
 
 
 def _series(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None) -> pd.Series[Any]:

@@ -31,6 +31,7 @@ from livedb.interchange.jsonl_files import JsonLines
 from livedb.interchange.moments import in_zone, no_zone
 from livedb.interchange.parquet_files import ParquetRows
 from livedb.interchange.rows import check_is_text, object_column, rows_to_table
+from livedb.store.marks import absent_name
 
 NanRule: TypeAlias = Literal["null", "keep"]
 IndexRule: TypeAlias = Literal["column", "drop"]
@@ -114,6 +115,19 @@ def open_source(
         return _with_moments(_without_nan(_without_dictionaries(opened), rules), rules)
     except (pa.ArrowException, OSError) as error:
         raise LoadError(f"The source cannot be read: {error}") from error
+
+
+def without_system_fields(source: Source) -> Source:
+    """`source` without its `_id` and `_creationTime`, if it has them."""
+    kept = [
+        position
+        for position, field in enumerate(source.schema)
+        if (absent_name(field) or field.name) not in _SYSTEM_FIELDS
+    ]
+    if len(kept) == len(source.schema):
+        return source
+    schema = pa.schema([source.schema.field(each) for each in kept])
+    return _mapped(source, schema, lambda batch: batch.select(kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

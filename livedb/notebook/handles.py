@@ -29,7 +29,7 @@ from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
 from livedb.ids import table_number_of
-from livedb.interchange.arrow import FieldType, documents_to_arrow
+from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, typed_containers
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
@@ -68,11 +68,16 @@ _frozen: weakref.WeakKeyDictionary[Backend, _Freeze] = weakref.WeakKeyDictionary
 
 
 class _Freeze:
-    """The states that handles show inside `with db.snapshot()`."""
+    """The states that handles show inside `with db.snapshot()`, and what each is exact at."""
 
     def __init__(self, number: int, states: Mapping[Handle[Any], LiveState]) -> None:
         self.number = number
-        self.states = states
+        self.states = {handle: (state, number) for handle, state in states.items()}
+
+    def add(self, handle: Handle[Any], state: LiveState, number: int) -> tuple[LiveState, int]:
+        """Freeze a handle made meanwhile: here, unless its result changed after this commit."""
+        exact_at = self.number if state.number <= self.number else number
+        return self.states.setdefault(handle, (state, exact_at))
 
 
 _handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
@@ -166,16 +171,18 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             return
         freeze = _frozen.get(self._backend)
         if freeze is not None:
-            state = freeze.states.get(self)
-            if state is not None:
-                self._show(state, freeze.number, is_frozen=True)
+            frozen = freeze.states.get(self)
+            if frozen is not None:
+                self._show(*frozen, is_frozen=True)
                 return
         try:
             number = self._subscription.pull()
             state = self._subscription.state()
         except ClosedError:
             return  # the workspace, or this handle just now: the last value stays readable
-        self._show(state, number)
+        if freeze is not None:
+            state, number = freeze.add(self, state, number)
+        self._show(state, number, is_frozen=freeze is not None)
 
     def _show(self, state: LiveState, number: int, *, is_frozen: bool = False) -> None:
         """Take a state, unless a newer one is shown already: several threads bring them."""
@@ -359,7 +366,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _to_arrow(self) -> pa.Table:
         self._pull()
-        return self._arrow_of(self._shown)
+        table = self._arrow_of(self._shown)
+        return table if self._table is None else typed_containers(table, self._frame_fields() or {})
 
     def _arrow_of(self, state: LiveState | None) -> pa.Table:
         """The rows of a state; made once for each, because every view asks for its own window."""
@@ -374,7 +382,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 raise state.error
             return documents_to_arrow([], self._frame_fields())
         if isinstance(state.result, TableResult):
-            return state.result.table
+            fields = None if self._table is None else self._frame_fields()
+            return mark_int64(state.result.table, fields or {})
         value = state.result.value()
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
             value = [value if isinstance(value, dict) else {"value": value}]
@@ -477,6 +486,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
 class SqlResult(FrameMixin):
     """The rows of a SQL statement at one commit.
+
+    The types are SQL's: lists and objects are JSON text, also when they come from a table whose
+    schema says more. A column taken as it is keeps its mark, so that a file of it loads again.
 
     Attributes:
         number: the commit.

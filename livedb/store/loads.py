@@ -238,8 +238,9 @@ class _Stager:
         names = set(self.schema.names)
         if not self.keep_ids and names & {"_id", "_creationTime"}:
             raise LoadError(
-                'The source has system fields of its own; pass ids="keep" to keep them, or leave '
-                "out the columns `_id` and `_creationTime`."
+                "The source has system fields of its own (`_id`, `_creationTime`): pass "
+                'ids="new" to leave them out and give every row a new id, or ids="keep" to keep '
+                "them, when they are ids of this very table."
             )
         if self.keep_ids and "_id" not in names:
             raise LoadError('ids="keep" needs a column `_id`, and the source has none.')
@@ -267,7 +268,7 @@ class _Stager:
             position = int(wrong[0])
             raise LoadError(
                 f"Column '_id', row {self.rows + position}: {texts[position].as_py()!r} is no id "
-                f"of table {self.definition.name!r}.",
+                f'of table {self.definition.name!r}; pass ids="new" to give every row a new id.',
                 code="InvalidIdError",
             )
         self._kept_ids.append(decoded.internals)

@@ -270,3 +270,21 @@ def test_what_a_load_brought_that_no_member_of_a_union_declares_is_named_as_lack
     db.load("t", [{"a": 1}, {"b": 1}])
     with pytest.warns(UserWarning, match="field 'b'"):
         assert db["t"].to_arrow().num_rows == 2
+
+
+@pytest.mark.parametrize("kind", ["handle", "table", "sql", "documents", "parquet", "csv", "jsonl"])
+def test_rows_of_one_table_can_be_loaded_into_another(memory, tmp_path, kind):
+    memory.load("f", [{"x": 1, "tags": ["a"]}, {"x": 2, "tags": []}])
+    source = {
+        "handle": memory["f"].live,
+        "table": lambda: memory["f"],
+        "sql": lambda: memory.sql("from f"),
+        "documents": memory["f"].collect,
+    }.get(kind, lambda: memory.export("f", tmp_path / f"f.{kind}").path)()
+    with pytest.raises(LoadError, match='ids="new" to leave them out'):
+        memory.load("g", source)
+    with pytest.raises(LoadError, match="no id of table 'g'; pass ids=\"new\""):
+        memory.load("g", source, ids="keep")
+    assert memory.load("g", source, ids="new").rows == 2
+    assert [row["x"] for row in memory["g"]] == [1, 2]
+    assert not {row["_id"] for row in memory["f"]} & {row["_id"] for row in memory["g"]}

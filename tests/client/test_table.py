@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
 import livedb
-from livedb import UNSET, QueryContext
+from livedb import UNSET, Int64, QueryContext, v
 from livedb.errors import (
     InvalidIdError,
     InvalidValueError,
@@ -213,3 +214,71 @@ def test_an_error_of_one_of_many_documents_says_which(memory):
     with pytest.raises(livedb.InvalidValueError, match=r"^\[0\]: "):
         memory["u"].insert([None])
     assert "u" not in memory
+
+
+class Part(TypedDict):
+    count: int
+    weight: float
+    big: Int64
+    raw: bytes
+    at: datetime
+    note: NotRequired[str]
+
+
+PART = {
+    "count": 2**53 - 1,
+    "weight": 1.0,
+    "big": Int64(2**62 + 1),
+    "raw": b"\x00",
+    "at": datetime(2026, 1, 2, microsecond=3, tzinfo=UTC),
+}
+
+
+def test_lists_and_objects_have_the_schemas_type_however_a_table_is_read(db):
+    @db.table("s")
+    class Stored:
+        tags: list[str]
+        part: Part | None
+        parts: list[Part]
+        any: Any = None
+
+    @db.query
+    def everything(ctx: QueryContext) -> list[Stored]:
+        return ctx.db.query(Stored).collect()
+
+    empty = everything.live().to_arrow().schema
+    assert db["s"].to_arrow().schema == db["s"].live().to_arrow().schema == empty
+    db["s"].insert({"tags": ["a", "b"], "part": PART, "parts": [PART]})
+    db["s"].insert({"tags": [], "part": None, "parts": [PART | {"note": "n"}], "any": [1]})
+    rows = everything.live().to_arrow()
+    assert rows.column("part")[0].as_py() == PART | {"note": None}
+    for read in (db["s"], db["s"].live()):
+        assert read.to_arrow().equals(rows, check_metadata=True)
+        assert list(read.df.dtypes) == list(everything.live().df.dtypes)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_files_of_a_table_hold_lists_and_objects_exactly(memory, tmp_path, ending):
+    @memory.table("s")
+    class Stored:
+        part: Part | None
+        big: Int64
+
+    memory["s"].insert([{"part": PART, "big": Int64(1)}, {"part": None, "big": Int64(2)}])
+    for at, read in enumerate((memory["s"], memory["s"].live())):
+        path = getattr(read, f"to_{ending}")(tmp_path / f"{at}.{ending}").path
+        with livedb.open() as other:
+            other.table("s")(Stored)
+            other.load("s", path, ids="keep")
+            assert other["s"].collect() == memory["s"].collect()
+
+
+def test_a_frozen_handle_shows_rows_of_before_a_new_schema(memory):
+    memory.push(livedb.define_schema({"s": livedb.define_table({"x": v.array(v.string())})}))
+    memory["s"].insert({"x": ["a"]})
+    handle = memory["s"].live()
+    with memory.snapshot():
+        memory["s"].drop()
+        new = livedb.define_table({"x": v.object({"y": v.string()})})
+        memory.push(livedb.define_schema({"s": new}))
+        assert handle.df["x"].tolist() == ['["a"]']

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -212,6 +213,19 @@ def test_the_mixin_gives_frames_streams_and_exports(tmp_path: Any) -> None:
     for name in ("parquet", "csv", "jsonl"):
         result = getattr(handle, f"to_{name}")(tmp_path / f"x.{name}")
         assert (result.number, result.rows, result.path) == (7, 1, tmp_path / f"x.{name}")
+
+
+def test_altair_draws_tables_handles_and_results_of_sql() -> None:
+    with livedb.open() as db:
+        db.load("t", [{"a": 1, "f": 0.5, "s": "x", "t": datetime(2026, 1, 2, tzinfo=UTC)}])
+        for rows in (db["t"], db["t"].live(), db.sql("from t"), db.sql("from t").live()):
+            spec = alt.Chart(rows).mark_bar().encode(x="a", y="f", color="s", row="t").to_dict()
+            ((drawn,),) = spec["datasets"].values()
+            assert (drawn["a"], drawn["f"], drawn["s"]) == (1, 0.5, "x")
+            assert drawn["t"].startswith("2026-01-02T00:00:00")
+            kinds = {name: channel["type"] for name, channel in spec["encoding"].items()}
+            quantitative = dict.fromkeys("xy", "quantitative")
+            assert kinds == quantitative | {"color": "nominal", "row": "temporal"}
 
 
 def test_a_handle_costs_no_pandas_nor_pyarrow() -> None:

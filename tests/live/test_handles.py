@@ -218,6 +218,28 @@ def test_a_snapshot_freezes_every_handle(shop):
     assert items.version == shop.number
 
 
+def test_a_handle_made_inside_a_snapshot_shows_the_snapshots_state(shop):
+    shop["items"].insert({"kind": "a", "price": 1})
+    with shop.snapshot() as number:
+        items, table = shop.of_kind.live(kind="a"), shop["items"].live()
+        assert (prices(items), len(table.df), items.error) == ([1], 1, None)
+        assert items.version == table.version == number
+        shop["items"].insert({"kind": "a", "price": 2})
+        assert (prices(items), items.version, len(table.df)) == ([1], number, 1)
+    assert (prices(items), items.version, len(table.df)) == ([1, 2], shop.number, 2)
+
+
+def test_a_handle_made_after_later_commits_says_which_it_shows(shop):
+    with shop.snapshot() as number:
+        shop["items"].insert({"kind": "a", "price": 1})
+        items, later = shop.of_kind.live(kind="a"), shop.number
+        assert (prices(items), items.version) == ([1], later)
+        assert later > number
+        shop["items"].insert({"kind": "a", "price": 2})
+        assert (prices(items), items.version) == ([1], later)
+    assert prices(items) == [1, 2]
+
+
 # -- diffs -----------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,8 @@ def tree(tmp_path):
     root = tmp_path / "tree"
     (root / "livedb").mkdir(parents=True)
     (root / "livedb/__init__.py").write_text('"""A stand-in."""\n')
-    for name in ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE"):
+    ours = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE")
+    for name in (*ours, "livedb/py.typed"):
         (root / name).write_bytes((REPOSITORY / name).read_bytes())
     return root
 
@@ -73,7 +74,7 @@ def test_an_editable_install_does_not_do_without_unasked(tree):
     assert run(tree, EDITABLE).returncode != 0
 
 
-def test_wheel_and_sdist_carry_the_bundle(tree):
+def test_wheel_and_sdist_carry_the_bundle_and_say_that_livedb_is_typed(tree):
     static = tree / "livedb/notebook/static"
     static.mkdir(parents=True)
     (static / "table.js").write_text("export default {}\n")
@@ -82,10 +83,12 @@ def test_wheel_and_sdist_carry_the_bundle(tree):
         assert done.returncode == 0, done.stderr
     (wheel,) = tree.parent.glob("*.whl")
     (sdist,) = tree.parent.glob("*.tar.gz")
+    wanted = ("livedb/notebook/static/table.js", "livedb/py.typed")
     with zipfile.ZipFile(wheel) as archive:
-        assert "livedb/notebook/static/table.js" in archive.namelist()
+        assert set(wanted) <= set(archive.namelist())
     with tarfile.open(sdist) as archive:
-        assert any(name.endswith("livedb/notebook/static/table.js") for name in archive.getnames())
+        for file in wanted:
+            assert any(name.endswith(f"/{file}") for name in archive.getnames())
 
 
 def test_a_bundle_older_than_its_source_is_stale(tree):
