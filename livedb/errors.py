@@ -336,7 +336,7 @@ class ClosedError(WorkspaceError):
 
 
 class ForkedError(WorkspaceError):
-    """Used in a forked child process; open the workspace there through its service instead."""
+    """Used in a process that was forked from the one that opened it; pass data there, not `db`."""
 
     code = "Forked"
 
