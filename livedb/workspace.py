@@ -174,6 +174,7 @@ class Workspace:
             estimate_bytes=self._estimate_bytes,
             backlog=self.backlog,
             limits=self.limits,
+            name_of=self._name_of,
         )
         turn = Turn(self.clock, turn_ms_max=self.limits.turn_ms_max)
         self._turn = turn
@@ -340,6 +341,10 @@ class Workspace:
     def _indexes_of(self, table: int) -> Sequence[IndexDefinition]:
         entry = self.committer.catalog.by_number(table)
         return () if entry is None else entry.definition.indexes
+
+    def _name_of(self, table: int) -> str:
+        entry = self.committer.catalog.by_number(table)
+        return str(table) if entry is None else entry.definition.name
 
     def _estimate_bytes(self, table: int) -> int:
         entry = self.committer.catalog.by_number(table)
