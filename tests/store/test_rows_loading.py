@@ -188,7 +188,7 @@ def test_a_table_larger_than_estimated_is_refused_and_then_not_loaded_again():
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "said"),
+    "size_bytes, said",
     [
         (0, "0 bytes"),
         (1023, "1023 bytes"),
