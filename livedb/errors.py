@@ -196,7 +196,7 @@ class SchemaChangeError(LivedbError):
     """A schema change that existing documents do not fit; nothing was changed.
 
     Attributes:
-        ids: up to 20 ids of documents that do not fit.
+        ids: up to 10 ids of documents that do not fit.
         count: how many do not fit.
     """
 
