@@ -24,7 +24,7 @@
     │   └── MemoryBudgetError
     ├── SqlError                    SQL that is wrong, or that the gate refuses
     ├── LoadError                   a source that cannot be loaded or exported
-    ├── HandleError                 a handle used in a way it cannot be
+    ├── HandleError                 a live handle read inside a query or mutation
     ├── TransientError              the same call may succeed later
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
@@ -267,7 +267,7 @@ class LoadError(LivedbError):
 
 
 class HandleError(LivedbError):
-    """A handle that is closed, or read where it may not be."""
+    """A live handle that was read inside a query or mutation; call the query itself there."""
 
     code = "HandleError"
     status = 400
@@ -330,7 +330,7 @@ class WorkspaceError(LivedbError):
 
 
 class ClosedError(WorkspaceError):
-    """The workspace, or this handle, has been closed."""
+    """The workspace has been closed, or the live handle that is waited for."""
 
     code = "Closed"
 

@@ -83,8 +83,8 @@ _MAY_BE_ZERO = frozenset(
 class Limits:
     """The settings of a workspace that bound work, memory and time.
 
-    A function that uses more than 80 % of a limit on what it reads, writes, takes, gives or on its
-    time logs a warning; one that passes it gets a `LimitError` with the limit's code
+    A function that uses more than 80 % of what it may read, write, take or give, or of its time,
+    logs a warning; one that passes the limit itself gets a `LimitError` with the limit's code
     (`FunctionTimeoutError` for time), and a mutation is rolled back.
 
     Raises:
