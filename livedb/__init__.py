@@ -106,12 +106,13 @@ def open(  # noqa: A001  # livedb.open is the name users expect
 ) -> Database:
     """Open a workspace: a folder, made if absent, or memory without a path.
 
-    Opening a path that this process has open already gives the same workspace.
+    Opening a path that this process has open already gives the same workspace, with its limits.
 
     Raises:
         WorkspaceLockedError: another process has it open; the error names it.
         DamagedError: its files do not agree; `livedb.repair(path)` says what is left.
         FormatError: the path is something else, or a newer livedb made it.
+        WorkspaceError: this process has it open with other limits than those given.
     """
     from livedb.client.database import Database
     from livedb.client.local import LocalBackend

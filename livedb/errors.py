@@ -25,7 +25,7 @@
     │   └── MemoryBudgetError
     ├── SqlError                    SQL that is wrong, or that the gate refuses
     ├── LoadError                   a source that cannot be loaded or exported
-    ├── HandleError                 a handle used in a way it cannot be
+    ├── HandleError                 a live handle read inside a query or mutation
     ├── TransientError              the same call may succeed later
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
@@ -210,7 +210,7 @@ class SchemaChangeError(LivedbError):
     """A schema change that existing documents do not fit; nothing was changed.
 
     Attributes:
-        ids: up to 20 ids of documents that do not fit.
+        ids: up to 10 ids of documents that do not fit.
         count: how many do not fit.
     """
 
@@ -281,7 +281,7 @@ class LoadError(LivedbError):
 
 
 class HandleError(LivedbError):
-    """A handle that is closed, or read where it may not be."""
+    """A live handle that was read inside a query or mutation; call the query itself there."""
 
     code = "HandleError"
     status = 400
@@ -344,13 +344,13 @@ class WorkspaceError(LivedbError):
 
 
 class ClosedError(WorkspaceError):
-    """The workspace, or this handle, has been closed."""
+    """The workspace has been closed, or the live handle that is waited for."""
 
     code = "Closed"
 
 
 class ForkedError(WorkspaceError):
-    """Used in a forked child process; open the workspace there through its service instead."""
+    """Used in a process that was forked from the one that opened it; pass data there, not `db`."""
 
     code = "Forked"
 

@@ -6,7 +6,10 @@ Source of the defaults named "Convex": spec features.md 21, semantics.md 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+
+from livedb.errors import InvalidValueError
 
 INT_SAFE_MAX = 2**53
 """Largest whole number a float64 holds exactly; a larger `int` is refused outside int64 fields."""
@@ -57,14 +60,36 @@ was stopped there could take for ever: then a WorkspaceLockedError that names no
 READ_BLOCK_KEYS = 256
 """Index keys taken under the latch at once; bounds how long a reader holds it."""
 
+SECONDS_MAX = 1e9
+"""The largest number for a setting of seconds, 31 years; a wait for longer overflows in Python."""
+
+_MAY_BE_ZERO = frozenset(
+    {
+        "cache_entries_max",
+        "conflict_retries_max",
+        "documents_written_max",
+        "bytes_written_max",
+        "fold_idle_s",
+        "log_deadline_s",
+        "retry_window_s",
+        "snapshot_keep_s",
+        "turn_ms_max",
+    }
+)
+"""Settings of which zero means something: do without, or at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The settings of a workspace that bound work, memory and time.
 
-    A function that uses more than 80 % of a limit on what it reads, writes, takes, gives or on its
-    time logs a warning; one that passes it gets a `LimitError` with the limit's code
+    A function that uses more than 80 % of what it may read, write, take or give, or of its time,
+    logs a warning; one that passes the limit itself gets a `LimitError` with the limit's code
     (`FunctionTimeoutError` for time), and a mutation is rolled back.
+
+    Raises:
+        InvalidValueError: a setting is no number of its kind, negative, or zero without a meaning;
+            `path` names it.
     """
 
     documents_read_max: int = 32_000
@@ -110,3 +135,30 @@ class Limits:
     """Seconds a mutation id is remembered (Convex: 14 days)."""
     cache_entries_max: int = 1_000
     """Results of queries without a subscriber that the query cache keeps."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            wrong = _what_is_wrong(field.name, str(field.type), getattr(self, field.name))
+            if wrong:
+                raise InvalidValueError(
+                    f"Limits({field.name}=...) {wrong}; the default is {field.default}",
+                    path=f".{field.name}",
+                    code="InvalidLimit",
+                )
+
+
+def _what_is_wrong(name: str, kind: str, value: object) -> str:
+    """Why `value` cannot be this setting; empty when it can."""
+    if value is None and kind.endswith("None"):
+        return ""
+    if kind == "int" and type(value) is not int:
+        return f"takes a whole number such as 1_000_000, and {value!r} is none"
+    if not isinstance(value, int | float) or type(value) is bool or not math.isfinite(value):
+        none = " or None for no limit" if kind.endswith("None") else ""
+        return f"takes a finite number{none}, and {value!r} is none"
+    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        least = "not be negative" if name in _MAY_BE_ZERO else "be more than 0"
+        return f"must {least}, and {value!r} was given"
+    if name.endswith(("_s", "_s_max")) and value > SECONDS_MAX:
+        return f"takes at most {SECONDS_MAX:,.0f} seconds, and {value!r} was given"
+    return ""

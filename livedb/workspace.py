@@ -25,7 +25,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,7 +49,14 @@ from livedb.commitlog.payload import (
 )
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
-from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.errors import (
+    ClosedError,
+    DamagedError,
+    ForkedError,
+    FormatError,
+    LivedbError,
+    WorkspaceError,
+)
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
 from livedb.ids import IdFactory
@@ -174,6 +181,7 @@ class Workspace:
             estimate_bytes=self._estimate_bytes,
             backlog=self.backlog,
             limits=self.limits,
+            name_of=self._name_of,
         )
         turn = Turn(self.clock, turn_ms_max=self.limits.turn_ms_max)
         self._turn = turn
@@ -340,6 +348,10 @@ class Workspace:
     def _indexes_of(self, table: int) -> Sequence[IndexDefinition]:
         entry = self.committer.catalog.by_number(table)
         return () if entry is None else entry.definition.indexes
+
+    def _name_of(self, table: int) -> str:
+        entry = self.committer.catalog.by_number(table)
+        return str(table) if entry is None else entry.definition.name
 
     def _estimate_bytes(self, table: int) -> int:
         entry = self.committer.catalog.by_number(table)
@@ -641,10 +653,29 @@ def open_workspace(
         found = _open.get(real)
         if found is not None and not found.is_closed:
             found.require_open()
+            _refuse_other_limits(found, limits)
             return found
         opened = Workspace(Path(real), limits=limits, clock=clock)
         _open[real] = opened
         return opened
+
+
+def _refuse_other_limits(workspace: Workspace, limits: Limits | None) -> None:
+    """An open workspace keeps its limits: whoever asks for others shall not think they hold."""
+    if limits is None or limits == workspace.limits:
+        return
+    others = [
+        f"{field.name}={wanted!r} (now {known!r})"
+        for field in fields(limits)
+        if (wanted := getattr(limits, field.name))
+        != (known := getattr(workspace.limits, field.name))
+    ]
+    raise WorkspaceError(
+        f"The workspace {workspace.name} is open in this process with other limits, which cannot "
+        f"change meanwhile: asked for were {', '.join(others)}. Call close() on it and open it "
+        "again, or open it without limits to get it as it is.",
+        code="OtherLimits",
+    )
 
 
 def _close_all() -> None:

@@ -12,6 +12,7 @@ from livedb.functions.runner import Runner
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.filling import Filling
 from livedb.schema.tables import TableDefinition
+from livedb.schema.validators import ObjectValidator
 from livedb.store.connection import CtrlC
 from livedb.store.rows import RowStore
 from livedb.text import encode_value
@@ -145,8 +146,7 @@ class SchemaChanges:
                     raise SchemaChangeError(
                         f"The new schema of table {new.definition.name!r} does not fit "
                         f"{found.count:,} of its documents, so nothing was changed:\n"
-                        f"{found.listed()}\nPatch or delete them, give a new field a "
-                        "default, or widen the schema.",
+                        f"{found.listed()}\n{_advice(old, new)}",
                         table=new.definition.name,
                         ids=found.ids,
                         count=found.count,
@@ -189,6 +189,32 @@ class SchemaChanges:
 def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:
     known = catalog.get(definition.name)
     return known is not None and known.definition == definition
+
+
+def _advice(old: CatalogTable, new: CatalogTable) -> str:
+    """What to do with documents that the new schema refuses."""
+    general = "Patch or delete them, give a new field a default, or widen the schema."
+    before, after = old.definition.document, new.definition.document
+    if not isinstance(after, ObjectValidator):
+        return general
+    if before is None:
+        return f"{general} Patching a field to livedb.UNSET removes it."
+    if not isinstance(before, ObjectValidator):
+        return general
+    dropped = [name for name in before.fields if name not in after.fields]
+    if not dropped:
+        return general
+    names, one = ", ".join(map(repr, dropped)), dropped[0]
+    first = (
+        ""
+        if all(before.fields[name].is_optional for name in dropped)
+        else "let it be absent (`| Missing = UNSET`), "
+    )
+    return (
+        f"To drop a field ({names}), {first}patch it to UNSET in every document "
+        f"(`db[{old.definition.name!r}].patch(id, {{{one!r}: UNSET}})`), and define the table "
+        f"without it then. For anything else: {general[0].lower()}{general[1:]}"
+    )
 
 
 def _accepts_subset(old: CatalogTable, new: CatalogTable) -> bool:

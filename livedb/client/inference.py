@@ -46,4 +46,4 @@ def infer_table(backend: Backend, name: str, *, sample: int | None = None) -> In
         raise SchemaDefinitionError(f"Table {name!r} has no documents to infer a schema from")
     shape = infer_shape(documents, tables=catalog)
     definition = TableDefinition(name, document_validator(shape), known.definition.indexes)
-    return InferredSchema(as_source(shape, table=name), definition)
+    return InferredSchema(as_source(shape, table=name, indexes=definition.indexes), definition)

@@ -218,19 +218,18 @@ def locked_error(path: Path, holder: Holder | None) -> WorkspaceLockedError:
     """The error for a workspace that `holder` has open; None when it could not be read."""
     if holder is None:
         return WorkspaceLockedError(
-            f"{str(path)!r} is open in another process; close it there, or connect to it"
+            f"{str(path)!r} is open already, here or in another process; close it there first"
         )
     here = holder.host == socket.gethostname()
-    who = f"process {holder.pid}" + ("" if here else f" on {holder.host!r}")
-    if here and holder.pid == os.getpid():
-        who = f"this process ({holder.pid})"
-    advice = (
-        f"attach with livedb.connect({holder.address!r})"
-        if holder.address is not None
-        else "close it there, or call db.serve() there and connect to it"
-    )
+    who, advice = f"process {holder.pid}", "close it there first"
+    if not here:
+        who += f" on {holder.host!r}"
+    elif holder.pid == os.getpid():
+        who, advice = f"this process ({holder.pid})", "close it first, with db.close()"
+    if holder.address is not None:
+        who += f", which serves it at {holder.address}"
     return WorkspaceLockedError(
-        f"{str(path)!r} is already open by {who}; {advice}",
+        f"{str(path)!r} is already open in {who}; {advice}",
         pid=holder.pid,
         host=holder.host,
         address=holder.address,

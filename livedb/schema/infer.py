@@ -7,7 +7,7 @@ fits the validator it gives (property test), and documents may arrive in any num
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from livedb.ids import table_number_of
 from livedb.limits import IDENTIFIER_LENGTH_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.namespace import v
 from livedb.schema.render import render_class
-from livedb.schema.tables import SYSTEM_FIELDS, is_identifier
+from livedb.schema.tables import SYSTEM_FIELDS, IndexDefinition, is_identifier
 from livedb.schema.validators import ObjectValidator, TableNumbers, UnionValidator, Validator
 from livedb.values import Int64, Value
 
@@ -200,7 +200,13 @@ def document_validator(shape: Shape) -> ObjectValidator:
     return v.object(fields)
 
 
-def as_source(shape: Shape, *, table: str, class_name: str | None = None) -> str:
+def as_source(
+    shape: Shape,
+    *,
+    table: str,
+    class_name: str | None = None,
+    indexes: Sequence[IndexDefinition] = (),
+) -> str:
     """A cell that declares the table as an annotated class, to be read, corrected and run.
 
     Fields whose strings come from a small set get a comment that proposes a `Literal`.
@@ -209,6 +215,7 @@ def as_source(shape: Shape, *, table: str, class_name: str | None = None) -> str
         shape: of the table's documents.
         table: its name.
         class_name: made from `table` when not given: "line_items" becomes LineItem.
+        indexes: those the table has.
     """
     notes = {
         name: "perhaps Literal[" + ", ".join(map(_quoted, inner.literals)) + "]"
@@ -217,7 +224,7 @@ def as_source(shape: Shape, *, table: str, class_name: str | None = None) -> str
     }
     validator = document_validator(shape)
     name = class_name or class_name_of(table)
-    return render_class(validator, table=table, class_name=name, notes=notes)
+    return render_class(validator, table=table, class_name=name, notes=notes, indexes=indexes)
 
 
 def class_name_of(table: str) -> str:

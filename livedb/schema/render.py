@@ -7,10 +7,12 @@ inside become classes of their own, above. A class cannot have fields such as "U
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from livedb.schema.tables import IndexDefinition
 from livedb.schema.validators import (
     ArrayValidator,
     IdValidator,
@@ -55,6 +57,7 @@ def render_class(
     table: str,
     class_name: str,
     notes: Mapping[str, str] | None = None,
+    indexes: Sequence[IndexDefinition] = (),
 ) -> str:
     """The source of a table whose documents fit `validator`.
 
@@ -62,21 +65,35 @@ def render_class(
         validator: of the documents, without `_id` and `_creationTime`.
         table: the table's name.
         class_name: of the class; an underscore is added when the name is taken.
-        notes: a comment for some of the fields.
+        notes: a comment for some of the fields: the `Literal` that each might be, which is
+            imported so that the comment can be followed.
+        indexes: those the table has; running the cell keeps them.
     """
-    source = _Source(validator)
+    source = _Source(validator, used={"Literal"} if notes else set())
     name = source.free_name(class_name)
     body = source.class_text(name, validator, notes or {})
-    decorated = f'@db.table("{table}")\n{body}'
+    call = f"db.table({', '.join([json.dumps(table), *_index_arguments(indexes)])})"
+    decorated = f"@{call}\n{body}"
     if not body.startswith("class"):  # a TypedDict of any keys is made by a call
-        decorated = f'{body}\ndb.table("{table}")({name})'
-    return "\n\n\n".join(["\n".join(source.import_lines()), *source.classes, decorated]) + "\n"
+        decorated = f"{body}\n{call}({name})"
+    blocks = ["\n".join(source.import_lines()), *source.classes, decorated]
+    return "\n\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _index_arguments(indexes: Sequence[IndexDefinition]) -> list[str]:
+    """The `indexes=` and `unique=` of a table, where it has some."""
+    arguments = []
+    for keyword_name, is_unique in (("indexes", False), ("unique", True)):
+        chosen = {each.name: list(each.fields) for each in indexes if each.is_unique is is_unique}
+        if chosen:
+            arguments.append(f"{keyword_name}={json.dumps(chosen)}")
+    return arguments
 
 
 class _Source:
     """The text under construction: classes made so far, and the names they use."""
 
-    def __init__(self, validator: ObjectValidator) -> None:
+    def __init__(self, validator: ObjectValidator, *, used: set[str]) -> None:
         self.classes: list[str] = []
         # A field that is set in a class hides a class of that name from the annotations below it.
         fields = {
@@ -86,7 +103,7 @@ class _Source:
             for name in inner.fields
         }
         self._names: set[str] = fields | _RESERVED
-        self._used: set[str] = set()
+        self._used = used
 
     def free_name(self, wanted: str) -> str:
         """`wanted`, or something like it that is not taken yet."""

@@ -84,8 +84,9 @@ class _Loading:
 class _Slot:
     """One table, loaded or not."""
 
-    def __init__(self, table: int) -> None:
+    def __init__(self, table: int, name_of: Callable[[int], str]) -> None:
         self.table = table
+        self._name_of = name_of
         # Guards every field below and the state's contents.
         self.latch = threading.Lock()
         self.state: ResidentTable | None = None
@@ -94,6 +95,11 @@ class _Slot:
         self.load_from = 0  # a load must contain this commit
         self.covered = 0  # `apply` skips commits up to this one: the load took them already
         self.estimate_factor = 1.0  # by how much the last estimate of its size fell short
+
+    @property
+    def name(self) -> str:
+        """The table's, for messages."""
+        return self._name_of(self.table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +133,7 @@ class RowStore(DocumentStore):
         estimate_bytes: Callable[[int], int],
         backlog: Backlog,
         limits: Limits,
+        name_of: Callable[[int], str] = str,
     ) -> None:
         """Make an empty store.
 
@@ -138,12 +145,14 @@ class RowStore(DocumentStore):
             backlog: commits the tables do not have yet; each is appended there before `apply`,
                 and taken back there before `undo`.
             limits: `row_memory_bytes_max` is heeded.
+            name_of: a table's name, for messages.
         """
         self._load = load
         self._indexes_of = indexes_of
         self._estimate_bytes = estimate_bytes
         self._backlog = backlog
         self._limits = limits
+        self._name_of = name_of
         # Guards the dict of slots, not the slots.
         self._slots_latch = threading.Lock()
         self._slots: dict[int, _Slot] = {}
@@ -340,7 +349,7 @@ class RowStore(DocumentStore):
         with self._slots_latch:
             slot = self._slots.get(table)
             if slot is None:
-                slot = self._slots[table] = _Slot(table)
+                slot = self._slots[table] = _Slot(table, self._name_of)
             return slot
 
     def _all_slots(self) -> list[_Slot]:
@@ -450,14 +459,14 @@ class RowStore(DocumentStore):
         """The estimated size of a table, if there is room for it."""
         estimate_bytes = int(self._estimate_bytes(slot.table) * slot.estimate_factor)
         if self._held_bytes() + estimate_bytes > self._limits.row_memory_bytes_max:
-            raise _budget_error(slot.table, estimate_bytes, self._held_bytes(), self._limits)
+            raise _budget_error(slot.name, estimate_bytes, self._held_bytes(), self._limits)
         return estimate_bytes
 
     def _check_room(self, slot: _Slot, state: ResidentTable, estimate_bytes: int) -> None:
         """Refuse a table that turned out larger than estimated, and estimate better next time."""
         if self._held_bytes() + state.size_bytes > self._limits.row_memory_bytes_max:
             slot.estimate_factor *= max(1.0, state.size_bytes / max(estimate_bytes, 1))
-            raise _budget_error(slot.table, state.size_bytes, self._held_bytes(), self._limits)
+            raise _budget_error(slot.name, state.size_bytes, self._held_bytes(), self._limits)
 
     def _check(self) -> None:
         """Assert every invariant, or show the state."""
@@ -480,7 +489,7 @@ def _order_of(state: ResidentTable, index: str) -> SegmentOrder:
 def _check_number(slot: _Slot, state: ResidentTable, number: int) -> None:
     if number < state.oldest:
         raise SnapshotTooOldError(
-            f"table {slot.table} was asked for as of commit {number}, but versions before "
+            f"table {slot.name!r} was asked for as of commit {number}, but versions before "
             f"{state.oldest} are no longer kept in memory; run it again at the newest commit"
         )
 
@@ -508,9 +517,18 @@ def _nothing(number: int) -> LoadedTable:
     )
 
 
-def _budget_error(table: int, needed: int, held: int, limits: Limits) -> MemoryBudgetError:
+def _budget_error(table: str, needed: int, held: int, limits: Limits) -> MemoryBudgetError:
+    budget = limits.row_memory_bytes_max
     return MemoryBudgetError(
-        f"functions need table {table} in memory, about {needed >> 20} MiB, but "
-        f"{held >> 20} of {limits.row_memory_bytes_max >> 20} MiB are taken; raise "
-        "Limits.row_memory_bytes_max, delete documents, or use SQL, which does not need this memory"
+        f"Functions need table {table!r} in memory, about {_size(needed)}, but {_size(held)} of "
+        f"the {_size(budget)} for tables are taken; raise Limits.row_memory_bytes_max, delete "
+        "documents, or use SQL, which does not need this memory"
     )
+
+
+def _size(size_bytes: int) -> str:
+    """A number of bytes, to be read: in the largest unit of which there is one."""
+    for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size_bytes >> bits:
+            return f"{size_bytes / (1 << bits):.1f} {unit}"
+    return f"{size_bytes} bytes"

@@ -347,7 +347,7 @@ class _Walk:
                 if name not in TABLE_FUNCTIONS:
                     raise _refused(
                         f"table function {name!r} is not allowed; files are loaded with "
-                        "db[table].load(path), and the tables are listed by db.tables()"
+                        "db[table].load(path), and db.tables lists the tables"
                     )
             case "SHOW_REF":
                 if node.get("show_type") not in ("DESCRIBE", "SUMMARY") or not node.get("query"):

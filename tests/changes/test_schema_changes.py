@@ -245,3 +245,34 @@ def test_defining_an_unchanged_table_commits_folds_and_reads_nothing(db, monkeyp
     define_with_status(db)
     assert workspace.statistics() == before
     monkeypatch.undo()
+
+
+def test_a_field_is_dropped_by_following_what_the_refusal_says(db):
+    define_with_status(db)
+    document = db["tasks"].insert({"title": "a"})
+    with pytest.raises(SchemaChangeError, match=r"To drop a field \('status', 'due', 'weight'\)"):
+        define_first(db)
+    with pytest.raises(SchemaChangeError, match=r"let it be absent \(`\| Missing = UNSET`\)"):
+        define_first(db)
+
+    @db.table("tasks")
+    class Task:
+        title: str
+        status: str | Missing = UNSET
+        due: datetime | Missing | None = UNSET
+        weight: float | Missing = UNSET
+
+    with pytest.raises(SchemaChangeError, match=r"\), patch it to UNSET .*'status': UNSET") as said:
+        define_first(db)
+    assert "Missing" not in str(said.value)
+    db["tasks"].patch(document, {"status": UNSET, "due": UNSET, "weight": UNSET})
+    define_first(db)
+    assert [fields_of(each) for each in db["tasks"].collect()] == [{"title": "a"}]
+
+
+def test_a_table_without_a_schema_gets_one_once_what_is_left_over_is_patched_away(db):
+    document = db["tasks"].insert({"title": "a", "odd": 1})
+    with pytest.raises(SchemaChangeError, match=r"Patching a field to livedb\.UNSET removes it"):
+        define_first(db)
+    db["tasks"].patch(document, {"odd": UNSET})
+    define_first(db)

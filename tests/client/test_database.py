@@ -35,6 +35,17 @@ def test_query_and_mutation_decorate_functions(memory):
         memory.table(Task)
 
 
+def test_an_open_workspace_is_not_opened_with_other_limits_silently(tmp_path):
+    limits = livedb.Limits(documents_read_max=10)
+    with livedb.open(tmp_path / "w", limits=limits) as db:
+        with pytest.raises(livedb.WorkspaceError, match=r"documents_read_max=20 \(now 10\)\. Call"):
+            livedb.open(tmp_path / "w", limits=livedb.Limits(documents_read_max=20))
+        assert livedb.open(tmp_path / "w", limits=livedb.Limits(documents_read_max=10)) is db
+        assert livedb.open(tmp_path / "w") is db
+    with livedb.open(tmp_path / "w", limits=livedb.Limits(documents_read_max=20)):
+        pass
+
+
 # -- tables ----------------------------------------------------------------------------------------
 
 

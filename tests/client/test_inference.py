@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 import livedb
@@ -19,6 +21,35 @@ def test_the_proposal_can_be_run_as_a_cell_and_fits() -> None:
         assert set(db["tasks"].schema.fields) == {"title", "user", "n"}
         with pytest.raises(livedb.SchemaEnforcementError):
             db["tasks"].insert({"title": 1, "user": user})
+
+
+def test_the_proposal_begins_with_its_first_line_and_imports_what_it_names() -> None:
+    with livedb.open() as db:
+        db["users"].insert({"name": "Ann"})
+        assert db.infer_schema("users").source.startswith("@db.table(")
+        rows = [{"kind": "ab"[n % 2], "at": datetime(2026, 1, 1, tzinfo=UTC)} for n in range(8)]
+        db["events"].insert(rows)
+        source = db.infer_schema("events").source
+        assert source.startswith("from datetime import datetime\nfrom typing import Literal\n\n\n@")
+        literal = source.replace("str  # perhaps ", "")
+        exec(literal, {"db": db, "__name__": "cell"})
+        assert 'v.literal("a")' in str(db["events"].schema)
+
+
+def test_running_the_proposal_keeps_the_indexes_of_the_table() -> None:
+    with livedb.open() as db:
+
+        @db.table("users", indexes={"by_age": ["age", "name"]}, unique={"by_name": ["name"]})
+        class User:
+            name: str
+            age: float
+
+        db["users"].insert({"name": "Ann", "age": 3})
+        proposal = db.infer_schema("users")
+        exec(proposal.source, {"db": db, "__name__": "cell"})
+        assert db["users"].with_index("by_age", age=3).collect()[0].name == "Ann"
+        with pytest.raises(livedb.UniqueError):
+            db["users"].insert({"name": "Ann", "age": 4})
 
 
 def test_more_documents_than_a_function_may_read_are_looked_at() -> None:

@@ -34,7 +34,7 @@ def test_loky_workers_are_sent_no_workspace_and_may_not_open_it(tmp_path):
         assert said[name].startswith("ERROR PicklingError"), said[name]
         assert "cannot be pickled" in said[name]
     assert said["opens_again"].startswith("ERROR WorkspaceLockedError")
-    assert "is already open by process" in said["opens_again"]
+    assert "is already open in process" in said["opens_again"]
 
 
 def test_forked_workers_refuse_the_workspace_of_their_parent_and_may_drop_it(tmp_path):

@@ -108,6 +108,7 @@ def test_the_source_is_a_readable_cell():
         == """\
 from datetime import datetime
 from livedb import Id, Missing, UNSET
+from typing import Literal
 
 
 class Lines:

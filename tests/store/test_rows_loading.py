@@ -187,6 +187,21 @@ def test_a_table_larger_than_estimated_is_refused_and_then_not_loaded_again():
     assert len(loads) == 1
 
 
+@pytest.mark.parametrize(
+    "size_bytes, said",
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (3 << 20, "3.0 MiB"),
+        (4 << 30, "4.0 GiB"),
+    ],
+)
+def test_a_refusal_names_the_table_and_sizes_that_can_be_told_apart(size_bytes, said):
+    error = rows._budget_error("tasks", size_bytes, 0, Limits(row_memory_bytes_max=10_000))
+    assert f"table 'tasks' in memory, about {said}, but 0 bytes of the 9.8 KiB" in str(error)
+
+
 def test_a_table_that_outgrows_the_budget_leaves_memory_and_is_refused():
     small = make_world(Limits(row_memory_bytes_max=3 << 20))
     small.store.count(TABLE, number=0)
