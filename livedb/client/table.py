@@ -149,13 +149,7 @@ class Table(TableQuery, FrameMixin):
         """Insert one document, or several in one transaction; returns its id, or their ids."""
         if isinstance(document, Mapping):
             return self._write("insert", lambda ctx: ctx.db.insert(self.name, document))
-        if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
-            raise InvalidValueError(
-                f"db[{self.name!r}].insert takes a document, such as {{'n': 1}}, or a list of "
-                f"documents, not {type(document).__name__}. For files and frames there is "
-                f"db[{self.name!r}].load(...)."
-            )
-        documents = list(document)
+        documents = _documents(self.name, document)
         return self._write("insert", lambda ctx: _insert_each(ctx, self.name, documents))
 
     def patch(self, document_id: str, changes: Mapping[str, Any]) -> None:
@@ -248,6 +242,15 @@ class Table(TableQuery, FrameMixin):
             return f"db[{self.name!r}] (no such table yet; the first insert creates it)"
         fields, count = ", ".join(schema.fields) or "any fields", self.count()
         return f"db[{self.name!r}]: {count:,} document{'' if count == 1 else 's'} of {fields}"
+
+
+def _documents(name: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidValueError(
+            f"db[{name!r}].insert takes a document, such as {{'n': 1}}, or a list of documents, "
+            f"not {type(given).__name__}. For files and frames there is db[{name!r}].load(...)."
+        )
+    return list(given)
 
 
 def _insert_each(
