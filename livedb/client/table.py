@@ -226,7 +226,7 @@ class Table(TableQuery, FrameMixin):
         rows, number = self._database.backend.sql(whole_table_sql(self.name), None)
         hidden = self._database.backend.hidden_fields(self.name)
         if hidden:
-            warnings.warn(_hidden_message(self.name, hidden), UserWarning, _user_level())
+            warnings.warn(_hidden_message(self.name, hidden), UserWarning, user_level())
         return mark_int64(rows, self._frame_fields() or {}), number
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -260,7 +260,7 @@ def _hidden_message(name: str, hidden: Sequence[str]) -> str:
     )
 
 
-def _user_level() -> int:
+def user_level() -> int:
     """How far above the caller the first code stands that is not livedb's own."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # what `warnings` itself counts by
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("livedb."):
