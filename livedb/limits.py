@@ -108,7 +108,7 @@ class Limits:
     """Bytes of text of a function's result that is kept or sent: a live query's, and that of a
     mutation with an id. A plain call hands its result over as it is; SQL has its memory limit."""
     function_s_max: float | None = None
-    """Seconds a run may take; None, the default in a notebook, is no limit (served calls: 1 s)."""
+    """Seconds a run may take; None is no limit."""
     turn_ms_max: float = 50.0
     """Milliseconds a mutation keeps the others waiting before they go on beside it."""
     conflict_retries_max: int = 4
@@ -125,14 +125,14 @@ class Limits:
     fold_idle_s: float = 1.0
     """Seconds without a commit after which a fold starts by itself."""
     row_memory_bytes_max: int = 4 << 30
-    """Bytes of documents held in memory for functions; a table beyond it is a MemoryBudgetError."""
+    """Bytes of documents held in memory for functions, of all tables together; a table that finds no
+    room is a MemoryBudgetError."""
     sql_memory_bytes_max: int = 4 << 30
     """DuckDB's memory limit, in bytes."""
     sql_s_max: float | None = None
-    """Seconds one SQL statement may take, also in `ctx.db.sql` and live SQL; None, the default in a
-    notebook, is no limit."""
+    """Seconds one SQL statement may take, also in `ctx.db.sql` and live SQL; None is no limit."""
     retry_window_s: float = 14 * 24 * 3600.0
-    """Seconds a mutation id is remembered (Convex: 14 days)."""
+    """Seconds a mutation id is remembered (Convex: 14 days); in memory at most 10 minutes."""
     cache_entries_max: int = 1_000
     """Results of queries without a subscriber that the query cache keeps."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from livedb.functions.definition import FunctionDefinition, call_signature
@@ -36,7 +37,11 @@ class _Function(Generic[P, R]):
         return self._database.backend.definition(self.name)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = self._database.backend.call(self.name, args, kwargs)
+        try:
+            result: R = self._database.backend.call(self.name, args, kwargs)
+        except Exception as error:
+            error.__traceback__ = _from_users_code(error.__traceback__)
+            raise
         return result
 
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -54,6 +59,17 @@ class _Function(Generic[P, R]):
         raise TypeError(
             f"{self!r} cannot be pickled: it belongs to a workspace open in this process"
         )
+
+
+def _from_users_code(frames: TracebackType | None) -> TracebackType | None:
+    """The frames from the function called on, without those by which livedb got there.
+
+    All of them when there is no such function: the error is livedb's, and its way is of interest.
+    """
+    first = frames
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith("livedb."):
+        first = first.tb_next
+    return frames if first is None else first
 
 
 class _AsWritten(str):

@@ -150,13 +150,7 @@ class Table(TableQuery, FrameMixin):
         """Insert one document, or several in one transaction; returns its id, or their ids."""
         if isinstance(document, Mapping):
             return self._write("insert", lambda ctx: ctx.db.insert(self.name, document))
-        if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
-            raise InvalidValueError(
-                f"db[{self.name!r}].insert takes a document, such as {{'n': 1}}, or a list of "
-                f"documents, not {type(document).__name__}. For files and frames there is "
-                f"db[{self.name!r}].load(...)."
-            )
-        documents = list(document)
+        documents = _documents(self.name, document)
         return self._write("insert", lambda ctx: _insert_each(ctx, self.name, documents))
 
     def patch(self, document_id: str, changes: Mapping[str, Any]) -> None:
@@ -230,7 +224,7 @@ class Table(TableQuery, FrameMixin):
         rows, number = self._database.backend.sql(whole_table_sql(self.name), None)
         hidden = self._database.backend.hidden_fields(self.name)
         if hidden:
-            warnings.warn(_hidden_message(self.name, hidden), UserWarning, _user_level())
+            warnings.warn(_hidden_message(self.name, hidden), UserWarning, user_level())
         return mark_int64(rows, self._frame_fields() or {}), number
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -251,6 +245,15 @@ class Table(TableQuery, FrameMixin):
             return f"db[{self.name!r}] (no such table yet; the first insert creates it)"
         fields, count = ", ".join(schema.fields) or "any fields", self.count()
         return f"db[{self.name!r}]: {count:,} document{'' if count == 1 else 's'} of {fields}"
+
+
+def _documents(name: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidValueError(
+            f"db[{name!r}].insert takes a document, such as {{'n': 1}}, or a list of documents, "
+            f"not {type(given).__name__}. For files and frames there is db[{name!r}].load(...)."
+        )
+    return list(given)
 
 
 def _insert_each(
@@ -278,7 +281,7 @@ def _hidden_message(name: str, hidden: Sequence[str]) -> str:
     )
 
 
-def _user_level() -> int:
+def user_level() -> int:
     """How far above the caller the first code stands that is not livedb's own."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # what `warnings` itself counts by
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("livedb."):

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
-from livedb.client.table import whole_table_sql
+from livedb.client.table import user_level, whole_table_sql
 from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.definition import FunctionDefinition
@@ -89,7 +90,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     Attributes:
         value: the newest result, a private copy for this handle.
         version: the commit number that `value` is exact at.
-        error: what the newest run raised; `value` is then the last good result.
+        error: what the newest run raised; `value` is then the last good result, and a frame or a
+            file of it warns once.
     """
 
     if TYPE_CHECKING:
@@ -120,6 +122,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """The table whose rows these are, when they are all of it."""
         self._shown: LiveState | None = None
         self._shown_number = 0
+        self._rows_number: int | None = None
+        """The newest commit that the shown rows are known to be of; not that of an error."""
+        self._warned_of: LiveState | None = None
         self._lock = threading.RLock()
         """Guards the shown state; nothing else is locked while it is held."""
         self._is_decoded = True
@@ -192,6 +197,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 return
             self._shown_number = number
             self._trait_values["version"] = number
+            if state.error is None:
+                self._rows_number = number
+            elif self._shown is None or state.result is not self._shown.result:
+                self._rows_number = None  # good rows that this handle never showed
             if state is self._shown:
                 return
             old, self._shown = self._shown, state
@@ -246,6 +255,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         on livedb's own thread in a script, with no lock held: it may run mutations. With `names`
         it is traitlets' own `observe`, and the handler gets a change dict.
         """
+        self._require_following()
         if names is not traitlets.All:
             self._decode()  # what the first change calls `old`
             super().observe(handler, names, type)
@@ -284,12 +294,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                     left = None if deadline is None else deadline - _CLOCK.monotonic_s()
                     if left is not None and left <= 0:
                         return False
-                    if self._ended.is_set():
-                        raise ClosedError(f"The live handle {self.title} is closed")
+                    self._require_following()
                     self._changed.wait(left)
             finally:
                 self._waiting -= 1
         return True
+
+    def _require_following(self) -> None:
+        if self._ended.is_set():
+            raise ClosedError(f"The live handle {self.title} is closed")
 
     def _changed_number(self) -> int:
         """The commit that last changed the result."""
@@ -323,6 +336,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def refresh(self) -> None:
         """Run the query again although no document it read has changed."""
+        self._require_following()
         self._subscription.invalidate()
         self._pull()
 
@@ -366,6 +380,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _to_arrow(self) -> pa.Table:
         self._pull()
+        self._warn_of_error()
         table = self._arrow_of(self._shown)
         return table if self._table is None else typed_containers(table, self._frame_fields() or {})
 
@@ -415,9 +430,27 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
         self._pull()
+        self._warn_of_error()
         with self._lock:
             state, number = self._shown, self._shown_number
         return self._arrow_of(state), number
+
+    def _warn_of_error(self) -> None:
+        """Say once of each error that the rows are older than it."""
+        with self._lock:
+            state, rows_number = self._shown, self._rows_number
+            if state is None or state.error is None or state.result is None:
+                return
+            if state is self._warned_of:
+                return
+            self._warned_of = state
+        before = f"a commit before {state.number}"
+        rows_of = before if rows_number is None else f"commit {rows_number}"
+        message = (
+            f"The newest run of {self.title} failed ({_error_text(state.error)}); these are the "
+            f"last good rows, of {rows_of}."
+        )
+        warnings.warn(message, UserWarning, user_level())
 
     # -- display -------------------------------------------------------------------------------
 

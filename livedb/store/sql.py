@@ -255,7 +255,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> list[Any]:
     try:
         return list(connection.extract_statements(text))
     except duckdb.Error as error:
-        raise SqlError(str(error)) from error
+        raise SqlError(str(error)) from None
 
 
 def _syntax_tree(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:

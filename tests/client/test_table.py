@@ -196,7 +196,7 @@ def test_a_frame_that_shows_every_value_warns_of_nothing(db):
 
 @pytest.mark.parametrize("wrong", [None, 1, "text", b"bytes"])
 def test_insert_says_what_it_takes(memory, wrong):
-    with pytest.raises(livedb.InvalidValueError, match="takes a document, such as .* not "):
+    with pytest.raises(livedb.InvalidValueError, match=r"takes a document, such as .* not "):
         memory["t"].insert(wrong)
 
 

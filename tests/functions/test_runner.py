@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -758,3 +759,36 @@ def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
         fail()
     with pytest.raises(FunctionTypeError, match="after its function"):
         kept[0].db.insert("a", {"n": 1})
+
+
+# -- tracebacks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_the_traceback_of_a_users_error_is_of_their_own_code(memory, kind):
+    def divide():
+        return 1 / 0
+
+    def inner(ctx):
+        return divide()
+
+    inner_function = getattr(memory, kind)(inner)
+
+    def outer(ctx):
+        return inner_function()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        getattr(memory, kind)(outer)()
+    names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[1:] == ["outer", "inner", "divide"]
+
+
+def test_an_error_of_livedb_itself_keeps_its_frames(memory):
+    @memory.query
+    def echo(ctx, n: int):
+        return n
+
+    with pytest.raises(ArgumentValidationError) as caught:
+        echo("x")
+    names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
+    assert "check_arguments" in names

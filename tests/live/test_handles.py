@@ -849,3 +849,36 @@ def test_the_frame_of_a_query_without_annotations_has_the_tables_types(shop):
     assert set(bare.live().to_arrow().schema) == set(typed)
     assert reshaped.live().to_arrow().to_pylist()[0]["price"] == "1"
     assert shop["items"].with_index("by_kind", kind="a").live().to_arrow().schema.names
+
+
+def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
+    shop["items"].insert({"kind": "a", "price": 1})
+
+    @shop.query
+    def inverse(ctx) -> list[dict[str, float]]:
+        return [{"x": 1 / item["price"]} for item in ctx.db.query("items").collect()]
+
+    handle, file, good = inverse.live(), inverse.live(), shop.number
+    shop["items"].insert({"kind": "a", "price": 0})
+    assert handle.value == [{"x": 1.0}]
+    with pytest.warns(
+        UserWarning, match=rf"inverse.*ZeroDivisionError.*of commit {good}\."
+    ) as said:
+        assert len(handle.df) == 1
+    assert said[0].filename == __file__
+    assert len(handle.df) == 1
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        file.to_parquet(tmp_path / "x.parquet")
+    with pytest.warns(UserWarning, match=f"of a commit before {shop.number}"):
+        inverse.live().to_arrow()
+
+
+def test_a_closed_handle_says_so_when_asked_to_follow(shop):
+    shop["items"].insert({"kind": "a", "price": 1})
+    handle = shop.of_kind.live(kind="a")
+    handle.close()
+    for ask in (lambda: handle.observe(print), handle.refresh, handle.wait):
+        with pytest.raises(ClosedError, match=r"of_kind.* is closed"):
+            ask()
+    assert prices(handle) == [1]
+    assert len(handle.df) == 1
