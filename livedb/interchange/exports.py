@@ -100,6 +100,11 @@ def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write to, which is `target` at the end; after any failure nothing has happened."""
     if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises on names that cannot be
         raise LoadError(f"{str(target)!r} is a folder; name a file to export to.")
+    if not os.path.isdir(target.parent):  # noqa: PTH112 - the same
+        raise LoadError(
+            f"{str(target)!r} cannot be written: there is no folder {str(target.parent)!r}; make "
+            f"it first."
+        )
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     temporary = target.with_name(f".livedb-{os.getpid()}-{threading.get_ident()}.part")
@@ -116,7 +121,9 @@ def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     except FileExistsError:
         raise _exists(target) from None
     except (OSError, duckdb.Error, pa.ArrowException) as error:
-        raise LoadError(f"{str(target)!r} cannot be written: {error}") from error
+        # Of an OSError only what happened: the file it names is our temporary one.
+        why = getattr(error, "strerror", None) or error
+        raise LoadError(f"{str(target)!r} cannot be written: {why}") from error
     finally:
         with suppress(OSError):  # not even a name that can be
             temporary.unlink()

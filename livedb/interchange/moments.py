@@ -25,6 +25,18 @@ def in_zone(column: pa.Array[Any], name: str, tz: str) -> pa.Array[Any]:
     return moments
 
 
+def check_zone(tz: str) -> None:
+    """Refuse a zone that does not exist, whether or not a column needs it."""
+    wanted = 'tz is the name of one, such as "America/New_York" or "UTC"'
+    if not isinstance(tz, str):
+        raise LoadError(f"{tz!r} is no time zone; {wanted}.")
+    epoch = pa.array([0], pa.timestamp("us"))
+    try:
+        pc.call_function("assume_timezone", [epoch], pc.AssumeTimezoneOptions(tz))
+    except pa.ArrowException as error:
+        raise LoadError(f"{tz!r} is no time zone; {wanted}.") from error
+
+
 def no_zone(name: str) -> LoadError:
     """The refusal of a column of naive datetimes."""
     return LoadError(

@@ -12,6 +12,7 @@ marked column beside the values; see `livedb.store.marks`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob
@@ -28,7 +29,7 @@ from livedb.errors import LoadError
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.csv_files import CsvRows
 from livedb.interchange.jsonl_files import JsonLines
-from livedb.interchange.moments import in_zone, no_zone
+from livedb.interchange.moments import check_zone, in_zone, no_zone
 from livedb.interchange.parquet_files import ParquetRows
 from livedb.interchange.rows import check_is_text, object_column, rows_to_table
 from livedb.store.marks import absent_name
@@ -47,6 +48,7 @@ _SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SYSTEM_FIELDS = frozenset({"_id", "_creationTime"})
 
 
@@ -97,6 +99,10 @@ def open_source(
     """
     if nan not in (None, "null", "keep"):
         raise LoadError(f'nan is "null" or "keep", not {nan!r}.')
+    if format not in (None, "parquet", "csv", "jsonl"):
+        raise LoadError(f'format is "parquet", "csv" or "jsonl", not {format!r}.')
+    if tz is not None:
+        check_zone(tz)
     words = (null_values,) if isinstance(null_values, str) else tuple(null_values)
     if not all(isinstance(word, str) for word in words):
         raise LoadError(f'null_values are texts, such as "NA", not {words!r}.')
@@ -163,13 +169,31 @@ def _open_columns(source: object, rules: _Rules) -> Source | None:
     elif _is_from(source, "polars", "DataFrame"):
         opened = _open_table(_polars_table(source, rules))
     elif hasattr(source, "__arrow_c_stream__"):
-        opened = _open_table(pa.table(source))
+        opened = _open_table(_stream_table(source))
     elif isinstance(source, pa.RecordBatch):
         opened = _open_table(pa.Table.from_batches([source]))
+    elif isinstance(source, pa.Array):
+        raise _one_column(source)
     else:
         return None
     _refuse_null_values(rules)
     return opened
+
+
+def _stream_table(source: Any) -> pa.Table:
+    try:
+        return pa.table(source)
+    except pa.ArrowInvalid as error:
+        if not any(each.__name__ in ("Series", "ChunkedArray") for each in type(source).__mro__):
+            raise
+        raise _one_column(source) from error
+
+
+def _one_column(source: object) -> LoadError:
+    return LoadError(
+        f"Cannot load a {type(source).__name__}, which is one column without a table: give a "
+        f'frame, such as series.to_frame("name"), or pa.table({{"name": column}}).'
+    )
 
 
 def _open_iterable(source: object, rules: _Rules) -> Source:
@@ -332,9 +356,19 @@ def _mapped(
 
 def _expand(path: str | PathLike[str]) -> list[Path]:
     """The files a path names; `*` and `**` as in a shell, unless a file has that very name."""
+    if _URL.match(fspath(path)):
+        raise LoadError(
+            f"{fspath(path)!r} is a URL, and livedb reads files of this machine: download it, or "
+            f"load the frame that pandas or polars reads from it."
+        )
     plain = Path(fspath(path)).expanduser()
+    if plain.is_dir():
+        inside = sorted(plain.glob("**/*.parquet"))
+        if not inside:
+            raise LoadError(f"The folder {str(plain)!r} holds no Parquet file (*.parquet).")
+        return inside
     if plain.exists():
-        return sorted(plain.glob("**/*.parquet")) if plain.is_dir() else [plain]
+        return [plain]
     # Path.glob takes no absolute pattern.
     found = [Path(each) for each in sorted(glob(str(plain), recursive=True))]  # noqa: PTH207
     if not found:
@@ -356,7 +390,8 @@ def _open_paths(paths: list[Path], rules: _Rules) -> Source:
         case "jsonl":
             lines = JsonLines(paths, rules.fields, tz=rules.tz)
             return _streamed(lines.schema, lines.batches, lines.rows)
-    raise LoadError("Load files of one kind at a time, and at least one.")
+    kinds = ", ".join(sorted({rules.format or _format_of(path) for path in paths}))
+    raise LoadError(f"The files are of several kinds ({kinds}); load those of one at a time.")
 
 
 def _streamed(

@@ -409,9 +409,11 @@ def _refuse_unsafe(column: pa.Array[Any], place: _Place) -> None:
     is_wrong = pc.greater(column, bound)
     if pa.types.is_signed_integer(column.type):
         is_wrong = pc.or_(is_wrong, pc.less(column, pa.scalar(-INT_SAFE_MAX, column.type)))
-    place.refuse_where(
-        column, is_wrong, "is beyond +-2^53; declare the field v.int64() to keep such numbers"
-    )
+    if pc.any(is_wrong).as_py():
+        position = pc.index(is_wrong.fill_null(False), True).as_py()
+        value = column[position].as_py()
+        why = f"{value} is beyond +-2^53; declare the field v.int64() to keep such numbers"
+        place.refuse(position, value, why)
 
 
 def _is_string(arrow: pa.DataType) -> bool:

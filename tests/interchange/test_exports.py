@@ -329,3 +329,11 @@ def test_exports_say_the_commit_that_their_rows_are_of(tmp_path: Path) -> None:
         handle = db["t"].live()
         assert handle.to_jsonl(tmp_path / "z.jsonl").number == db.number
         assert db.sql("select 1 a").to_parquet(tmp_path / "s.parquet").number == db.number
+
+
+def test_an_export_into_a_missing_folder_names_it_and_not_our_temporary_file(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(LoadError, match="there is no folder") as refused:
+        export(pa.table({"a": [1]}), tmp_path / "none" / "x.parquet")
+    assert ".part" not in str(refused.value)

@@ -80,7 +80,7 @@ def test_files_and_patterns(tmp_path: Path) -> None:
         rows(tmp_path / "missing.csv")
     with pytest.raises(LoadError, match="what kind of file"):
         rows(tmp_path / "nameless")
-    with pytest.raises(LoadError, match="one kind"):
+    with pytest.raises(LoadError, match="several kinds"):
         rows([tmp_path / "two.csv", tmp_path / "two.jsonl"])
 
 
@@ -369,3 +369,31 @@ def stage(folder: Path, path: Path) -> None:
     reader = open_source(path).reader()
     things = TableDefinition("things")
     stage_load(reader, things, 10_001, clock=clock, ids=IdFactory(clock), folder=folder / "loads")
+
+
+@pytest.mark.parametrize("column", [pd.Series([1]), pl.Series([1]), pa.array([1]), TABLE["a"]])
+def test_a_column_without_a_table_is_refused_with_the_way_out(column: Any) -> None:
+    with pytest.raises(LoadError, match=r"which is one column.*to_frame"):
+        open_source(column)
+
+
+def test_a_url_is_refused_as_what_it_is() -> None:
+    with pytest.raises(LoadError, match=r"'https://x/y\.csv' is a URL"):
+        open_source("https://x/y.csv")
+
+
+def test_a_format_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(LoadError, match='"csv" or "jsonl", not \'zz\''):
+        open_source(tmp_path / "a.csv", format="zz")  # type: ignore[arg-type]
+
+
+def test_a_folder_without_parquet_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="holds no Parquet file"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("tz", ["Mars", "", 5])
+def test_a_zone_that_does_not_exist_is_refused_used_or_not(tz: Any) -> None:
+    with pytest.raises(LoadError, match="is no time zone"):
+        open_source(TABLE, tz=tz)

@@ -350,6 +350,12 @@ def test_a_document_that_is_too_large_is_refused(tmp_path: Path) -> None:
         stage(tmp_path, [{"a": "x"}, {"a": "x" * (1 << 20)}], SCHEMALESS)
 
 
+@pytest.mark.parametrize("value", [2**60, -(2**60)])
+def test_an_integer_that_is_too_large_is_shown(tmp_path: Path, value: int) -> None:
+    with pytest.raises(LoadError, match=rf"Column 'a', row 1: {value} is beyond"):
+        stage(tmp_path, pa.table({"a": [1, value]}), SCHEMALESS)
+
+
 # --- own ids --------------------------------------------------------------------------------------
 
 
