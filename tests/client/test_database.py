@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -332,3 +335,14 @@ def test_statistics_count_work(memory):
     found = memory.statistics()
     assert found.runs["read"] == 2
     assert found.applied == found.durable == found.published == memory.number == 1
+
+
+def test_a_workspace_in_memory_that_nobody_closed_goes_quietly_and_whole_at_exit():
+    script = (
+        "import livedb; db = livedb.open(); db['x'].insert({'a': 1})\n"
+        "print(db.backend.workspace.loads_folder)"
+    )
+    command = [sys.executable, "-W", "always", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert not Path(done.stdout.strip()).parent.exists()
