@@ -122,10 +122,12 @@ class Document(dict[str, Value]):
             raise AttributeError(self._missing_message(name), name=name, obj=self) from None
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(_READ_ONLY_MESSAGE.format(name=name), name=name, obj=self)
+        message = _READ_ONLY_MESSAGE.format(verb="setting", name=name, new="...")
+        raise AttributeError(message, name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(_READ_ONLY_MESSAGE.format(name=name), name=name, obj=self)
+        message = _READ_ONLY_MESSAGE.format(verb="deleting", name=name, new="livedb.UNSET")
+        raise AttributeError(message, name=name, obj=self)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in self if name.isidentifier())]
@@ -143,8 +145,8 @@ class Document(dict[str, Value]):
 
 
 _READ_ONLY_MESSAGE = (
-    "a document is a copy, setting {name!r} on it would store nothing; "
-    "in a mutation use ctx.db.patch(id, {{{name!r}: ...}})"
+    "a document is a copy, {verb} {name!r} on it would store nothing; "
+    "in a mutation use ctx.db.patch(id, {{{name!r}: {new}}})"
 )
 
 

@@ -139,7 +139,8 @@ class Workspace:
         self._close_lock = threading.Lock()
         self._tuning = _InterpreterTuning()
         self._lock: WorkspaceLock | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: str | None = None
+        """The folder of a workspace in memory."""
         undo: list[Callable[[], object]] = []
         try:
             self._build(undo)
@@ -252,9 +253,11 @@ class Workspace:
 
     def _claim_folder(self, undo: list[Callable[[], object]]) -> Path:
         if self.path is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="livedb-")
-            undo.append(self._scratch.cleanup)
-            return Path(self._scratch.name)
+            self._scratch = tempfile.mkdtemp(prefix="livedb-")
+            removal = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+            removal.atexit = False  # at exit `_close_all` closes the workspace first
+            undo.append(removal)
+            return Path(self._scratch)
         folder = self.path
         _check_is_workspace(folder)
         self._lock = WorkspaceLock(folder)
@@ -524,7 +527,7 @@ class Workspace:
         if self._lock is not None:
             self._lock.release()
         if self._scratch is not None:
-            self._scratch.cleanup()
+            shutil.rmtree(self._scratch, ignore_errors=True)
         self._tuning.end()
 
     def __enter__(self) -> Self:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -412,3 +415,14 @@ def test_a_schema_cannot_be_inferred_in_a_function(memory):
 
     with pytest.raises(FunctionTypeError, match=r"ctx\.db\.query"):
         infer()
+
+
+def test_a_workspace_in_memory_that_nobody_closed_goes_quietly_and_whole_at_exit():
+    script = (
+        "import livedb; db = livedb.open(); db['x'].insert({'a': 1})\n"
+        "print(db.backend.workspace.loads_folder)"
+    )
+    command = [sys.executable, "-W", "always", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert not Path(done.stdout.strip()).parent.exists()
