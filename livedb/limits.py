@@ -125,8 +125,8 @@ class Limits:
     fold_idle_s: float = 1.0
     """Seconds without a commit after which a fold starts by itself."""
     row_memory_bytes_max: int = 4 << 30
-    """Bytes of documents held in memory for functions, of all tables together; a table that finds no
-    room is a MemoryBudgetError."""
+    """Bytes of documents held in memory for functions, of all tables together; a table that finds
+    no room is a MemoryBudgetError."""
     sql_memory_bytes_max: int = 4 << 30
     """DuckDB's memory limit, in bytes."""
     sql_s_max: float | None = None

@@ -256,9 +256,9 @@ class Database:
     def push(self, source: ModuleType | SchemaDefinition, /) -> list[str]:
         """Apply a schema, or a module's schema and functions; returns the functions' names.
 
-        A function `f` of module `pkg.tasks` is named `pkg/tasks:f`, and `db.function("pkg/tasks:f")`
-        is what a cell calls. `tasks.f` itself stays the plain function, whose first parameter is
-        the context.
+        A function `f` of module `pkg.tasks` is named `pkg/tasks:f`, and a cell calls it as
+        `db.function("pkg/tasks:f")`. `tasks.f` itself stays the plain function, whose first
+        parameter is the context.
         """
         if isinstance(source, SchemaDefinition):
             self.backend.apply_tables(list(source))
