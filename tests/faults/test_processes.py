@@ -181,7 +181,7 @@ def test_numbers_and_times_grow_through_clock_jumps(tmp_path):
     clock = JumpingClock()
     for _ in range(3):
         # Without the window, a jump of a year forward would drop the log's older commits.
-        limits = replace(LIMITS, retry_window_s=1e11)
+        limits = replace(LIMITS, retry_window_s=1e9)
         workspace = open_workspace(tmp_path / "w", limits=limits, clock=clock)
         with Database(LocalBackend(workspace), NotebookFaces()) as db:
             for n in range(60):
