@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from queue import SimpleQueue
-from threading import Lock, Thread, get_ident
+from threading import Event, Lock, Thread, get_ident
 from typing import NamedTuple
 
 from livedb.errors import SnapshotTooOldError
@@ -25,6 +25,9 @@ from livedb.transactions.signals import run_undisturbed
 from livedb.transactions.subscriptions import SubscriptionIndex
 
 logger = logging.getLogger("livedb")
+
+BURST_PAUSE_S = 0.003
+"""Pause of the refresher between two transitions while commits come faster than it follows them."""
 
 TRANSITION_TRIES_MAX = 8
 """Times a transition starts again at a newer commit before it stops folds meanwhile."""
@@ -74,6 +77,7 @@ class LiveQueries:
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._is_woken = False
         self._is_closed = False
+        self._closing = Event()
         self.number = committer.published
         """The commit all live results stand at."""
         self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
@@ -317,9 +321,15 @@ class LiveQueries:
                 self._deliver()
             except Exception:  # the job worker: log it and go on with the next one
                 logger.exception("refreshing live queries failed")
+            if self._transitions:
+                self._wake_up()  # an observer read a handle, which made another one
+            if self._stale or self._transitions:
+                # Commits come faster than they are followed. To ask for the interpreter after each
+                # of them costs whoever commits more than the commit.
+                self._closing.wait(BURST_PAUSE_S)
 
     def _deliver(self) -> None:
-        while self._transitions:
+        for _ in range(len(self._transitions)):
             number, changes = self._transitions.pop(0)
             for listener in self._listeners:
                 listener(number, changes)
@@ -331,6 +341,7 @@ class LiveQueries:
     def close(self) -> None:
         """Stop refreshing; states stay readable."""
         self._is_closed = True
+        self._closing.set()
         self._wake.put(False)
         if not self.is_refresher():
             self._thread.join()
