@@ -6,15 +6,22 @@ touched shows the change: function, commit, look-up of what is touched, and reru
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 import livedb
+
+ROOT = Path(__file__).parents[2]
+CHILD_S_MAX = 100
+TRIES_MAX = 4
 
 
 class Lines:
@@ -98,14 +105,35 @@ def work_of(**size: int) -> int:
             shop.db.close()
 
 
+def work_in_child(*, documents: int, followed: int) -> int:
+    """`work_of` in a process of its own.
+
+    Python 3.11 was seen to spin for ever at the start of a function while a trace function was set
+    (in its evaluation loop, calling nothing), which no time limit within the process can end. So a
+    child that does not end is tried again.
+    """
+    command = [sys.executable, "-m", "tests.oracle.test_work", str(documents), str(followed)]
+    for _ in range(TRIES_MAX):
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=CHILD_S_MAX
+            )
+            return int(done.stdout.split()[-1])
+    raise AssertionError(f"no child ended within {CHILD_S_MAX} s")
+
+
 @pytest.fixture(scope="module")
 def small() -> int:
-    return work_of(documents=100, followed=10)
+    return work_in_child(documents=100, followed=10)
 
 
 def test_a_change_costs_no_more_with_thirty_times_the_documents(small: int) -> None:
-    assert work_of(documents=3_000, followed=10) < 1.1 * small
+    assert work_in_child(documents=3_000, followed=10) < 1.1 * small
 
 
 def test_a_change_costs_no_more_with_forty_times_the_live_queries(small: int) -> None:
-    assert work_of(documents=1_000, followed=400) < 1.1 * small
+    assert work_in_child(documents=1_000, followed=400) < 1.1 * small
+
+
+if __name__ == "__main__":
+    sys.stdout.write(str(work_of(documents=int(sys.argv[1]), followed=int(sys.argv[2]))))
