@@ -31,7 +31,7 @@ setup: .venv/.ready $(BUNDLES)
 	@$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	LIVEDB_SKIP_WIDGETS=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	LIVEDB_SKIP_WIDGETS=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[service]'
 	@touch $@
 
 widgets/node_modules/.ready: widgets/package-lock.json | .venv/.ready
