@@ -21,6 +21,7 @@ from livedb.errors import (
 )
 from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
+from livedb.identity import Identity
 from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
@@ -70,6 +71,24 @@ class Caller(Protocol):
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table: ...
+
+    def ask_identity(self) -> Identity | None: ...
+
+
+class Auth:
+    """`ctx.auth`: who calls."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def get_user_identity(self) -> Identity | None:
+        """The verified caller; None when the call is anonymous, as one from a cell is.
+
+        A live query whose function asks is run for each caller by itself.
+        """
+        return self._caller.ask_identity()
 
 
 class RunClock:
@@ -425,6 +444,11 @@ class _Context:
     def __init__(self, caller: Caller, clock: RunClock) -> None:
         self._caller = caller
         self._clock = clock
+
+    @property
+    def auth(self) -> Auth:
+        """Who calls."""
+        return Auth(self._caller)
 
     @property
     def now(self) -> datetime:

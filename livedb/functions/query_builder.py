@@ -7,6 +7,7 @@ until a verb is called: `collect take first unique paginate`, or iteration.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from livedb.errors import IndexRangeError, NotUniqueError, PaginationError
@@ -185,7 +186,27 @@ class DocumentQuery(Generic[T_co]):
             PaginationError: a page size or cursor that cannot be used.
         """
         given = {"numItems": num_items, "cursor": cursor, "endCursor": end_cursor}
-        return _Pager(self, PageOptions.parse(options, given)).read()
+        return self._page(PageOptions.parse(options, given))
+
+    def _page(self, options: PageOptions) -> Document:
+        """One page; the first one of a live query ends where its earlier runs ended it.
+
+        So pages that follow each other never gap or overlap, however many documents come and go.
+        """
+        run = self._snapshot
+        end, run.page_end = run.page_end, None
+        pinned = options
+        if end is not None and options.end_cursor is None:
+            pinned = replace(options, end_cursor=end)
+        try:
+            page = _Pager(self, pinned).read()
+        except PaginationError:
+            if pinned is options:
+                raise
+            page = _Pager(self, options).read()  # the end is another query's: the function changed
+        if run.journal is None:
+            run.journal = page["continueCursor"]
+        return page
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -273,6 +294,7 @@ class _Pager:
         self.scanned_bytes = 0
 
     def read(self) -> Document:
+        """Read the page."""
         mark = self.query._fingerprint()
         options = self.options
         start = decode_cursor(options.cursor, mark) if options.cursor is not None else None

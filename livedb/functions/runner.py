@@ -14,7 +14,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from livedb.clock import Clock
@@ -27,6 +26,7 @@ from livedb.errors import (
     ReadOnlyError,
     SnapshotTooOldError,
 )
+from livedb.functions.call import Call, IdentityWantedError
 from livedb.functions.context import (
     DatabaseReader,
     DatabaseWriter,
@@ -43,6 +43,7 @@ from livedb.functions.definition import (
     Registry,
     pushed_name,
 )
+from livedb.identity import Identity
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.store.contract import DocumentStore
@@ -106,29 +107,22 @@ class QueryRun(NamedTuple):
     is_volatile: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MutationIdentity:
-    """By what a retried mutation is known: `session:request`, and who asks."""
-
-    mutation_id: str | None = None
-    author: str | None = None
-
-
-ANONYMOUS = MutationIdentity()
-
-
 class Run:
     """One transaction in progress on one thread; nested calls join it.
 
     Attributes:
         kind: of the innermost function running.
+        call: for whom it runs; None for nobody in particular.
         interrupt_sql: ends the SQL statement that it waits for, from another thread.
     """
 
-    __slots__ = ("clock", "depth", "interrupt_sql", "kind", "snapshot")
+    __slots__ = ("call", "clock", "depth", "interrupt_sql", "kind", "snapshot")
 
-    def __init__(self, kind: FunctionKind, snapshot: Snapshot, clock: RunClock) -> None:
+    def __init__(
+        self, kind: FunctionKind, snapshot: Snapshot, clock: RunClock, call: Call | None
+    ) -> None:
         self.kind = kind
+        self.call = call
         self.snapshot = snapshot
         self.clock = clock
         self.depth = 1
@@ -198,7 +192,12 @@ class Runner:
     # -- queries -------------------------------------------------------------------------------
 
     def run_query(
-        self, function: FunctionDefinition, args: Mapping[str, Value], *, at: int | None = None
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        *,
+        at: int | None = None,
+        call: Call | None = None,
     ) -> QueryRun:
         """One run of a query at commit `at`, or at the newest published one.
 
@@ -212,7 +211,7 @@ class Runner:
             try:
                 number = self._committer.published if at is None else at
                 self._active[token] = number
-                return self._run_query_at(function, args, number)
+                return self._run_query_at(function, args, number, call)
             except SnapshotTooOldError:
                 self._refuse_expired(function, token)
                 if at is not None or attempt == SNAPSHOT_RETRIES_MAX - 1:
@@ -222,23 +221,33 @@ class Runner:
         raise AssertionError("the loop returns or raises")
 
     def _run_query_at(
-        self, function: FunctionDefinition, args: Mapping[str, Value], number: int
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        number: int,
+        call: Call | None,
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
         snapshot = Snapshot(self._store, catalog, number, self._limits)
         reads = snapshot.reads
-        run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random))
+        run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random), call)
         value, error = None, None
+        if call is not None:
+            snapshot.page_end = call.journal
         try:
             value = self._call(function, run, args)
         except SnapshotTooOldError:
             raise
+        except IdentityWantedError:
+            pass  # `call.asks_identity` says that there is no value
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
         finally:
             snapshot.end()
         if error is None:
             self._warn(function, snapshot)
+            if call is not None:
+                call.journal = snapshot.journal
         return QueryRun(value, error, number, reads, run.clock.is_observed)
 
     # -- mutations -----------------------------------------------------------------------------
@@ -247,7 +256,7 @@ class Runner:
         self,
         function: FunctionDefinition,
         args: Mapping[str, Value],
-        identity: MutationIdentity = ANONYMOUS,
+        call: Call | None = None,
     ) -> Any:
         """Run a mutation until it commits; returns its result once it is durable and published.
 
@@ -257,15 +266,15 @@ class Runner:
             whatever the function raises; nothing was written then.
         """
         args_hash = None
-        if identity.mutation_id is not None:
+        if call is not None and call.mutation_id is not None:
             args_hash = hash_arguments(function.name, args)
         attempts = self._limits.conflict_retries_max + 1
         for attempt in range(attempts):
             try:
                 if attempt < FREE_RUNS:
                     self._turn.wait_free()
-                    return self._run_to_commit(function, args, identity, args_hash, None)
-                return self._run_in_turn(function, args, identity, args_hash)
+                    return self._run_to_commit(function, args, call, args_hash, None)
+                return self._run_in_turn(function, args, call, args_hash)
             except SnapshotTooOldError as error:
                 # A table that it was the first to read was loaded as of a later commit.
                 if attempt == attempts - 1 or error.code == SNAPSHOT_EXPIRED:
@@ -285,14 +294,14 @@ class Runner:
         self,
         function: FunctionDefinition,
         args: Mapping[str, Value],
-        identity: MutationIdentity,
+        call: Call | None,
         args_hash: bytes | None,
     ) -> Any:
         holder = TurnHolder()
         with holder.running:
             try:
                 self._turn.take(holder)
-                return self._run_to_commit(function, args, identity, args_hash, holder)
+                return self._run_to_commit(function, args, call, args_hash, holder)
             finally:
                 self._turn.give(holder)
 
@@ -300,7 +309,7 @@ class Runner:
         self,
         function: FunctionDefinition,
         args: Mapping[str, Value],
-        identity: MutationIdentity,
+        call: Call | None,
         args_hash: bytes | None,
         holder: TurnHolder | None,
     ) -> Any:
@@ -310,8 +319,9 @@ class Runner:
         try:
             active[token] = 0
             looked_at: int | None = None
-            if identity.mutation_id is not None and args_hash is not None:
-                looked_at, known = self._remembered(identity.mutation_id, args_hash)
+            if args_hash is not None:
+                assert call is not None, "only an identified call has a hash"
+                looked_at, known = self._remembered(call, args_hash)
                 if known is not None:
                     return known[0]
             number, epoch, catalog = committer.begin()
@@ -327,7 +337,7 @@ class Runner:
                 start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
             )
             reads = transaction.reads
-            run = Run("mutation", transaction, RunClock(now_ns, self._clock.random))
+            run = Run("mutation", transaction, RunClock(now_ns, self._clock.random), call)
             try:
                 result = self._call(function, run, args)
             except Exception:
@@ -336,8 +346,12 @@ class Runner:
             finally:
                 transaction.end()
             self._warn(function, transaction)
-            if not transaction.has_written and identity.mutation_id is None:
+            if call is not None:
+                call.is_committing = True
+            if not transaction.has_written and args_hash is None:
                 self._settle(number, epoch)
+                if call is not None:
+                    call.ts = committer.ts_of(committer.published)
                 return result
             request = CommitRequest(
                 begin=number,
@@ -345,10 +359,12 @@ class Runner:
                 reads=reads,
                 change=transaction.write_set(),
                 catalog=transaction.catalog if transaction.has_new_tables else None,
-                details=self._details(function, identity, args_hash, result),
+                details=self._details(function, call, args_hash, result),
                 holder=holder,
             )
             self.commit(request)
+            if call is not None:
+                call.ts = request.ts
         except SnapshotTooOldError:
             self._refuse_expired(function, token)
             raise
@@ -397,8 +413,10 @@ class Runner:
         except LogError:
             raise ConflictError("What this mutation read was undone: the log failed") from None
 
-    def _remembered(self, mutation_id: str, args_hash: bytes) -> tuple[int, tuple[Value] | None]:
+    def _remembered(self, call: Call, args_hash: bytes) -> tuple[int, tuple[Value] | None]:
         """Up to which commit the log was searched, and the result of this id's commit there."""
+        mutation_id = call.mutation_id
+        assert mutation_id is not None, "only an identified call can be remembered"
         number, epoch, _ = self._committer.begin()
         self._settle(number, epoch)
         commit = self._find_commit(mutation_id)
@@ -410,21 +428,25 @@ class Runner:
                 "arguments. Use a new id for a new call.",
                 code="MutationIdReused",
             )
+        call.ts = commit.ts
+        call.log_lines = [] if commit.log_lines is None else decode_value(commit.log_lines)
         return number, (decode_value(commit.result) if commit.result is not None else None,)
 
     def _details(
         self,
         function: FunctionDefinition,
-        identity: MutationIdentity,
+        call: Call | None,
         args_hash: bytes | None,
         result: Any,
     ) -> CommitDetails:
-        mutation_id = identity.mutation_id
+        if call is None:
+            return CommitDetails(function.name, None, None, None, None)
         kept: bytes | None = None
-        if mutation_id is not None:
+        if args_hash is not None:
             kept = encode_value(canonical(result))
             self.check_result_size(function, len(kept))
-        return CommitDetails(function.name, identity.author, mutation_id, args_hash, kept)
+        lines = encode_value(list(call.log_lines)) if call.log_lines else None
+        return CommitDetails(function.name, call.author, call.mutation_id, args_hash, kept, lines)
 
     # -- calling -------------------------------------------------------------------------------
 
@@ -567,6 +589,13 @@ class Runner:
         if run is None:
             raise FunctionTypeError("ctx is used after its function has returned")
         return self._sql.read_sql_at(snapshot, text, params, on_start=run.watch)
+
+    def ask_identity(self) -> Identity | None:
+        """Who the run in progress is for."""
+        run = self.nested_run()
+        if run is None:
+            raise FunctionTypeError("ctx is used after its function has returned")
+        return None if run.call is None else run.call.ask_identity()
 
     # -- upkeep --------------------------------------------------------------------------------
 

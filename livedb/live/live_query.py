@@ -26,6 +26,7 @@ class Computed(NamedTuple):
     number: int
     reads: ReadSet
     is_volatile: bool = False
+    log_lines: tuple[str, ...] = ()
 
 
 class LiveSource(Protocol):
@@ -51,7 +52,7 @@ class LiveSource(Protocol):
         """Its result exactly at commit `number`."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class LiveState:
     """What followers of a live query see; never changed, replaced as a whole.
 
@@ -61,11 +62,13 @@ class LiveState:
         result: the newest good result; None when no run has succeeded yet.
         error: why the newest run failed; None when it succeeded.
         number: the commit of the run that last changed `result` or `error`.
+        log_lines: what that run printed, where its source keeps it.
     """
 
     result: Result | None
     error: Exception | None
     number: int
+    log_lines: tuple[str, ...] = ()
 
 
 class LiveQuery:
@@ -90,9 +93,12 @@ class LiveQuery:
         self.is_volatile = computed.is_volatile
         error = computed.error
         result = computed.result if error is None else (old.result if old else None)
-        if old is not None and _is_unchanged(old, result, error):
+        is_unchanged = old is not None and old.log_lines == computed.log_lines
+        if is_unchanged and old is not None and _is_unchanged(old, result, error):
             return old, False
-        self.state = LiveState(result=result, error=error, number=computed.number)
+        self.state = LiveState(
+            result=result, error=error, number=computed.number, log_lines=computed.log_lines
+        )
         return self.state, True
 
 

@@ -10,8 +10,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.errors import FunctionTypeError, LivedbError
+from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import QueryRun, Runner
+from livedb.identity import Identity
 from livedb.live.live_query import Computed
 from livedb.live.result import Result, TableResult, result_of
 from livedb.text import encode_value
@@ -22,15 +24,47 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+EVERYBODY = object()
+"""Stands for the identity of a run that serves whoever follows, as most functions allow."""
+
+
 class FunctionSource:
     """A query function and its arguments; follows redefinitions by name."""
 
-    def __init__(self, runner: Runner, name: str, args: Mapping[str, Value]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        name: str,
+        args: Mapping[str, Value],
+        *,
+        identity: Identity | object | None = None,
+        keeps_page: bool = False,
+        journal: str | None = None,
+    ) -> None:
+        """Follow a function.
+
+        Args:
+            identity: as whom it runs; EVERYBODY shares the run with all others who follow as
+                EVERYBODY, and a function that asks who calls then fails with `IdentityWanted`.
+            keeps_page: a page keeps the end that its first run gave it, and grows and shrinks with
+                what lies between, so that a client's pages neither gap nor overlap. Without it
+                every run is a fresh one.
+            journal: where the page ended when it was followed before.
+        """
         self._runner = runner
         self.name = name
         self.args = dict(args)
+        self.identity = identity
+        self.journal = journal
+        self._keeps_page = keeps_page
         ordered = [[key, self.args[key]] for key in sorted(self.args)]
-        self.key: Hashable = ("function", name, encode_value(ordered))
+        known = None
+        if isinstance(identity, Identity):
+            known = (identity.token_identifier, repr(sorted(identity.claims.items())))
+        whose = "everybody" if identity is EVERYBODY else known
+        self.key: Hashable = (
+            "function", name, encode_value(ordered), whose, keeps_page, journal
+        )  # fmt: skip
         self.uses_sql = False
 
     @property
@@ -52,9 +86,20 @@ class FunctionSource:
             args = function.check_arguments(self.args)
         except LivedbError as error:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
-        run = self._runner.run_query(function, args, at=number)
+        is_known = self.identity is not EVERYBODY
+        call = Call(
+            identity=self.identity if isinstance(self.identity, Identity) else None,
+            is_identity_known=is_known,
+            journal=self.journal,
+        )
+        run = self._runner.run_query(function, args, at=number, call=call)
         self.uses_sql = bool(run.reads.whole_tables)
-        return _computed(self._runner, run, function)
+        if call.asks_identity and not is_known:
+            return Computed(None, IdentityWanted(self.name), run.number, run.reads)
+        if self._keeps_page and run.error is None:
+            self.journal = call.journal
+        computed = _computed(self._runner, run, function)
+        return computed._replace(log_lines=tuple(call.log_lines))
 
 
 def _computed(runner: Runner, run: QueryRun, function: FunctionDefinition) -> Computed:
@@ -69,6 +114,13 @@ def _computed(runner: Runner, run: QueryRun, function: FunctionDefinition) -> Co
         except LivedbError as refused:
             error = refused
     return Computed(result, error, run.number, run.reads, run.is_volatile)
+
+
+class IdentityWanted(LivedbError):  # noqa: N818  # no failure: an outcome that asks for another run
+    """The function asks who calls, so it must be followed for each caller."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} asks who calls")
 
 
 class SqlAt(Protocol):

@@ -24,6 +24,7 @@ Source: Kung and Robinson 1981 for validation; DeWitt et al. 1984 for group comm
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from typing import NamedTuple
 from livedb.clock import Clock
 from livedb.commitlog.contract import Commit, CommitLog
 from livedb.commitlog.payload import DocumentsPart, DocumentWrite, Part, encode_payload, schema_part
-from livedb.errors import ClosedError, ConflictError, LivedbError, LogError
+from livedb.errors import ClosedError, ConflictError, LivedbError, LogError, SnapshotTooOldError
 from livedb.schema.catalog import Catalog
 from livedb.store.backlog import Backlog
 from livedb.store.contract import DocumentStore, Write
@@ -94,6 +95,7 @@ class CommitRequest:
         "number",
         "on_publish",
         "reads",
+        "ts",
     )
 
     def __init__(
@@ -129,6 +131,8 @@ class CommitRequest:
         )
         """Whether it gets a number: it wrote, or its outcome must be remembered."""
         self.number = 0
+        self.ts = 0
+        """Of the commit, once it is logged."""
         self.error: LivedbError | None = None
         self.is_answered = False
         self.done = Lock()
@@ -220,6 +224,8 @@ class Committer:
         self.epoch = 0
         """Raised when a speculative suffix is undone."""
         self._last_ts = head.ts
+        self._ts_of_published: dict[int, int] = {head.number: head.ts}
+        """Of commits that were the newest published ones, oldest first."""
         self._catalogs: list[tuple[int, Catalog]] = [(head.number, catalog)]
         self._tip = (head.number, 0, catalog)
         self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
@@ -237,6 +243,24 @@ class Committer:
     def last_ts(self) -> int:
         """The ts of the last commit that was given one."""
         return self._last_ts
+
+    def ts_of(self, published: int) -> int:
+        """The ts of a commit that was `published` not long ago, as clients are told it."""
+        found = self._ts_of_published.get(published)
+        if found is None:
+            raise SnapshotTooOldError(f"The timestamp of commit {published} is no longer kept")
+        return found
+
+    def number_at(self, ts: int) -> int:
+        """The commit that was the newest published one at timestamp `ts`, not long ago.
+
+        Raises:
+            SnapshotTooOldError: what was then is no longer known.
+        """
+        known = [number for number, at in list(self._ts_of_published.items()) if at <= ts]
+        if not known:
+            raise SnapshotTooOldError("What was at that timestamp is no longer kept")
+        return max(known)
 
     def raise_ts(self, ts: int) -> None:
         """Make later commits, and the creation times that follow from them, come after `ts`."""
@@ -438,6 +462,7 @@ class Committer:
             for request in writes:
                 if request.on_publish is not None:
                     request.on_publish(request.number)
+            self._ts_of_published[last] = writes[-1].ts
             self.published = last
             self._publish(writes)
 
@@ -446,6 +471,7 @@ class Committer:
         ts = max(self._last_ts + 1, self._clock.now_ns())
         rows: list[Commit] = []
         for request in writes:
+            request.ts = ts
             payload = encode_payload(_parts(request.change, request.catalog, request.extra_parts))
             function, author, mutation_id, args_hash, result, log_lines = request.details
             row = (
@@ -528,6 +554,15 @@ class Committer:
                 self._catalogs.pop(0)
             while self._identified and next(iter(self._identified.values())) <= number:
                 self._identified.popitem(last=False)
+        self._forget_timestamps(number)
+
+    def _forget_timestamps(self, number: int) -> None:
+        """Forget those before the commit that was the newest published one at `number`."""
+        known = list(self._ts_of_published)
+        for each, following in itertools.pairwise(known):
+            if following > number:
+                break
+            self._ts_of_published.pop(each, None)
 
     def close(self) -> None:
         """Finish what was handed over, then stop. Later requests get ClosedError."""

@@ -138,6 +138,10 @@ class Snapshot:
         self.number = number
         self.reads = ReadSet()
         self.usage = Usage(limits)
+        self.page_end: str | None = None
+        """The cursor at which an earlier run of the same live query ended its page."""
+        self.journal: str | None = None
+        """The cursor at which this run has ended its (first) page."""
 
     def end(self) -> None:
         """The run is over: whoever kept its `ctx` can neither read nor write by it.

@@ -219,7 +219,7 @@ def test_a_backup_under_load_opens_at_the_commit_it_names(zygote, tmp_path):
 
 
 def test_a_mutation_retried_at_once_by_many_happens_once(tmp_path):
-    from livedb.functions.runner import MutationIdentity
+    from livedb.functions.call import Call
 
     with livedb.open(tmp_path / "w") as db:
 
@@ -235,7 +235,7 @@ def test_a_mutation_retried_at_once_by_many_happens_once(tmp_path):
             try:
                 results.append(
                     (n, workspace.runner.run_mutation(
-                        definition, {"n": n}, MutationIdentity(mutation_id=f"s:{n}")
+                        definition, {"n": n}, Call(mutation_id=f"s:{n}")
                     ))
                 )  # fmt: skip
             except BaseException as error:  # noqa: BLE001  # shown below

@@ -23,7 +23,7 @@ from livedb.errors import (
     ReturnsValidationError,
     SnapshotTooOldError,
 )
-from livedb.functions.runner import MutationIdentity
+from livedb.functions.call import Call
 
 
 def values(db, table="a", field="n"):
@@ -385,7 +385,7 @@ def test_increments_from_many_threads_all_count(db):
 def identified(db, function, mutation_id, **arguments):
     definition = function.definition
     return db.backend.workspace.runner.run_mutation(
-        definition, definition.bind((), arguments), MutationIdentity(mutation_id=mutation_id)
+        definition, definition.bind((), arguments), Call(mutation_id=mutation_id)
     )
 
 
