@@ -117,7 +117,7 @@ def open(  # noqa: A001  # livedb.open is the name users expect
     from livedb.client.database import Database
     from livedb.client.local import LocalBackend
     from livedb.notebook.handles import NotebookFaces
-    from livedb.workspace import open_workspace
+    from livedb.workspaces import open_workspace
 
     workspace = open_workspace(path, limits=limits)
     known: Database | None = getattr(workspace, "database", None)

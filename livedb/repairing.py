@@ -11,7 +11,6 @@ is taken out of its place goes into the folder `damaged-<n>` inside the workspac
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,7 +30,8 @@ from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
 from livedb.limits import Limits
 from livedb.store.connection import NOT_A_DATABASE
 from livedb.store.tables import TableStore
-from livedb.workspace import FORMAT_NUMBER, MARK_NAME, MARK_TEXT, Workspace
+from livedb.workspace import Workspace
+from livedb.workspace_files import FORMAT_NUMBER, MARK_NAME, MARK_TEXT, WorkspaceFiles, format_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +125,10 @@ class _Repair:
         self.acknowledged: int | None = None
         self.backup: Path | None = None
         self._clock = clock
-        self._log = folder / "log"
-        self._tables = folder / "tables.duckdb"
-        self._trial = folder / "staging" / "repair"
+        self._files = WorkspaceFiles(folder)
+        self._log = self._files.log
+        self._tables = self._files.tables
+        self._trial = self._files.staging / "repair"
 
     def run(self) -> None:
         self._repair_mark()
@@ -266,7 +267,7 @@ class _Repair:
                 commit.number
                 for commit in log.read(after=after)
                 for part in decode_payload(commit.payload)
-                if isinstance(part, LoadPart) and not (self.folder / "loads" / part.file).is_file()
+                if isinstance(part, LoadPart) and not (self._files.loads / part.file).is_file()
             ]
         finally:
             log.close()
@@ -299,8 +300,8 @@ class _Repair:
                 path,
                 limits=Limits(),
                 clock=self._clock,
-                loads_folder=self.folder / "loads",
-                staging_folder=self.folder / "staging",
+                loads_folder=self._files.loads,
+                staging_folder=self._files.staging,
             )
             try:
                 store.check()
@@ -326,7 +327,7 @@ class _Repair:
 
     def _repair_mark(self) -> None:
         mark = self.folder / MARK_NAME
-        if mark.is_file() and _format_of(mark) is not None:
+        if mark.is_file() and format_of(mark) is not None:
             return
         self.problems.append(f"{MARK_NAME} is missing or cannot be read")
         self._put_away(mark)
@@ -366,18 +367,11 @@ def _check_is_repairable(folder: Path) -> None:
     mark = folder / MARK_NAME
     if not mark.exists() and not (folder / "log.head").exists():
         raise FormatError(f"{str(folder)!r} is not a livedb workspace")
-    found = _format_of(mark) if mark.is_file() else None
+    found = format_of(mark) if mark.is_file() else None
     if found is not None and found > FORMAT_NUMBER:
         raise FormatError(
             f"{str(folder)!r} was made by a newer livedb (format {found}); update livedb"
         )
-
-
-def _format_of(mark: Path) -> int | None:
-    try:
-        return int(json.loads(mark.read_bytes())["format"])
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 def _is_sqlite(path: Path) -> bool:

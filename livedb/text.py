@@ -25,7 +25,8 @@ from typing import Any
 
 import msgspec
 
-from livedb.values import Document, Int64, Value, needs_no_tags
+from livedb.sizes import needs_no_tags
+from livedb.values import Document, Int64, Value
 
 PLAIN = b"\x00"
 """First byte of a text that msgspec alone reads."""

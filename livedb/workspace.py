@@ -1,73 +1,42 @@
 """The workspace: builds the parts, joins them, and takes them apart again.
 
-A workspace is a folder:
-
-    lock, lock.door who holds it
-    workspace.json  the format's number
-    log, log-wal, log.head    the commit log
-    tables.duckdb   the tables as of the last fold
-    loads/          files of bulk loads, part of the log until they are folded
-    staging/        scratch space of exports and backups
-
-or memory, with the same parts but no files.
+A workspace is a folder (`workspace_files`) or memory, with the same parts but no files. Which ones
+this process has open, `workspaces` knows.
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
-import json
 import logging
 import os
-import shutil
-import sys
-import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads
 from livedb.changes.exclusive import ExclusiveTurns
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
-from livedb.commitlog.head import read_mark
-from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
-from livedb.commitlog.payload import (
-    DocumentsPart,
-    FillPart,
-    LoadPart,
-    SchemaPart,
-    WholeTablePart,
-    catalog_of,
-    decode_payload,
-)
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
-from livedb.errors import (
-    ClosedError,
-    DamagedError,
-    ForkedError,
-    FormatError,
-    LivedbError,
-    WorkspaceError,
-)
+from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
 from livedb.ids import IdFactory
+from livedb.interpreter import InterpreterTuning
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
+from livedb.recovery import RecoveredCommit, recover
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.store.backlog import Backlog
 from livedb.store.connection import NOT_A_DATABASE, CtrlC, first_line
-from livedb.store.contract import StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
@@ -76,6 +45,7 @@ from livedb.transactions.folder import Folder
 from livedb.transactions.reads import function_key
 from livedb.transactions.turn import Turn
 from livedb.upkeep import Upkeep
+from livedb.workspace_files import WorkspaceFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,21 +54,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livedb")
 
-FORMAT_NUMBER = 1
-"""Of the folder; one with a higher number is refused."""
-
 _VOLATILE_RETRY_WINDOW_S = 600.0
 """A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
-
-MARK_NAME = "workspace.json"
-MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
-_BEFORE_THE_MARK = frozenset({LOCK_NAME, DOOR_NAME, f"{MARK_NAME}.new"})
-"""What a workspace killed while it was made may have left; all else is somebody's."""
-_SWITCH_INTERVAL_S = 0.0005
-"""With a busy Python cell a commit took 15 ms at Python's default of 5 ms, 1.6 ms at this."""
-_GC_THRESHOLD = (10_000, 20, 20)
-"""Superseded versions live for seconds and outgrow Python's default of 700 objects at once: its
-collector then took a third of a mutation's time (112 us against 76 us of CPU)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +94,11 @@ class Workspace:
         """The `db` of this process, so that opening twice gives one object."""
         self._is_closed = False
         self._close_lock = threading.Lock()
-        self._tuning = _InterpreterTuning()
-        self._lock: WorkspaceLock | None = None
-        self._scratch: str | None = None
-        """The folder of a workspace in memory."""
+        self._tuning = InterpreterTuning()
         undo: list[Callable[[], object]] = []
         try:
             self._build(undo)
-        except BaseException:
+        except BaseException:  # a Ctrl-C here must not keep the lock
             for step in reversed(undo):
                 step()
             raise
@@ -160,19 +114,16 @@ class Workspace:
             limits=self.limits,
             retry_window_s=self._retry_window_s(),
         )
-        _alive.add(self)
 
     # -- building ------------------------------------------------------------------------------
 
     def _build(self, undo: list[Callable[[], object]]) -> None:
-        folder = self._claim_folder(undo)
-        self.loads_folder = folder / "loads"
-        self.staging_folder = folder / "staging"
-        for each in (self.loads_folder, self.staging_folder):
-            each.mkdir(exist_ok=True)
-        self.log = self._open_log(folder)
+        self.files = WorkspaceFiles(self.path)
+        undo.append(self.files.release)
+        self.files.claim()
+        self.log = self._open_log()
         undo.append(self.log.close)
-        self.tables = self._open_tables(folder)
+        self.tables = self._open_tables()
         undo.append(self.tables.close)
         self._check_tables_against_log()
         self.backlog = Backlog(self.tables.folded_number)
@@ -186,12 +137,13 @@ class Workspace:
         )
         turn = Turn(self.clock, turn_ms_max=self.limits.turn_ms_max)
         self._turn = turn
-        recovered = self._recover()
+        stored = self.tables.stored_catalog() or Catalog()
+        recovered = recover(self.log, after=self.tables.folded_number, catalog=stored)
         self.committer = Committer(
             log=self.log,
             store=self.rows,
             backlog=self.backlog,
-            catalog=recovered.catalog,
+            catalog=recovered[-1].catalog if recovered else stored,
             turn=turn,
             clock=self.clock,
             publish=self._publish,
@@ -247,54 +199,35 @@ class Workspace:
             rows=self.rows,
             clock=self.clock,
             ids=self.ids,
-            loads_folder=self.loads_folder,
+            loads_folder=self.files.loads,
         )
         self.pushed_functions = PushedFunctions(committer=self.committer, runner=self.runner)
 
-    def _claim_folder(self, undo: list[Callable[[], object]]) -> Path:
-        if self.path is None:
-            self._scratch = tempfile.mkdtemp(prefix="livedb-")
-            removal = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-            removal.atexit = False  # at exit `_close_all` closes the workspace first
-            undo.append(removal)
-            return Path(self._scratch)
-        folder = self.path
-        _check_is_workspace(folder)
-        self._lock = WorkspaceLock(folder)
-        self._lock.acquire()
-        undo.append(self._lock.release)
-        mark = folder / MARK_NAME
-        if not mark.exists():
-            temporary = folder / f"{MARK_NAME}.new"
-            temporary.write_text(MARK_TEXT)
-            temporary.replace(mark)
-        return folder
-
-    def _open_log(self, folder: Path) -> CommitLog:
+    def _open_log(self) -> CommitLog:
         if self.path is None:
             return MemoryCommitLog()
-        log, head = folder / "log", folder / "log.head"
-        if (folder / "tables.duckdb").exists() and not (log.exists() or head.exists()):
+        files = self.files
+        if files.tables.exists() and not (files.log.exists() or files.log_head.exists()):
             # The log is made first. An empty one made now would say that nothing was ever lost.
             raise DamagedError(
                 f"The commit log of {str(self.path)!r} is gone, and its tables are there. Use "
                 "livedb.repair(path) to see what is left."
             )
         try:
-            return SqliteCommitLog(log, clock=self.clock)
+            return SqliteCommitLog(files.log, clock=self.clock)
         except FormatError as error:
             if error.code != NOT_A_LOG:
                 raise
             raise _damaged(self.path, "commit log is", error.message) from error
 
-    def _open_tables(self, folder: Path) -> TableStore:
+    def _open_tables(self) -> TableStore:
         try:
             return TableStore(
-                None if self.path is None else folder / "tables.duckdb",
+                None if self.path is None else self.files.tables,
                 limits=self.limits,
                 clock=self.clock,
-                loads_folder=self.loads_folder,
-                staging_folder=self.staging_folder,
+                loads_folder=self.files.loads,
+                staging_folder=self.files.staging,
             )
         except FormatError as error:
             if error.code != NOT_A_DATABASE:
@@ -314,28 +247,19 @@ class Workspace:
 
     # -- recovery ------------------------------------------------------------------------------
 
-    def _recover(self) -> _Recovered:
-        """Read what the log has beyond the tables."""
-        catalog = self.tables.stored_catalog() or Catalog()
-        recovered = _Recovered(catalog)
-        folded = self.tables.folded_number
-        for commit in self.log.read(after=folded):
-            recovered.take(commit.number, decode_payload(commit.payload))
-        return recovered
-
-    def _fold_recovered(self, recovered: _Recovered) -> None:
+    def _fold_recovered(self, recovered: Sequence[RecoveredCommit]) -> None:
         """Bring the tables to the log's end, so that a workspace starts from one state."""
-        for number, catalog, writes, whole in recovered.commits:
-            self.backlog.append(number, writes)
-            if whole:
-                self.folder.expect(number, whole)
-            self.committer.remember_catalog(number, catalog)
-        if recovered.commits:
+        for commit in recovered:
+            self.backlog.append(commit.number, commit.writes)
+            if commit.whole:
+                self.folder.expect(commit.number, commit.whole)
+            self.committer.remember_catalog(commit.number, commit.catalog)
+        if recovered:
             self.folder.fold()
 
     def _delete_unnamed_loads(self) -> None:
         """A staged file that no commit names was never loaded; one that is folded is done with."""
-        for file in self.loads_folder.iterdir():
+        for file in self.files.loads.iterdir():
             file.unlink(missing_ok=True)
 
     # -- what the parts ask of each other ------------------------------------------------------
@@ -481,26 +405,13 @@ class Workspace:
         Commits go on meanwhile; the copy opens at a commit between call and return.
         """
         self.require_open()
-        if target.exists() and any(target.iterdir()):
-            raise FormatError(f"{str(target)!r} is not empty; give a new folder for the backup")
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (target / "loads").mkdir(exist_ok=True)
-        with self.folder.paused():
-            folded = self.folder.fold()
-            self.tables.backup(target / "tables.duckdb")
-            self.log.backup(str(target / "log"))
-            mark = read_mark(target / "log.head")
-            number = folded if mark is None else mark.number
-            self._copy_loads(target / "loads", after=folded, until=number)
-        (target / MARK_NAME).write_text(MARK_TEXT)
-        return number
-
-    def _copy_loads(self, target: Path, *, after: int, until: int) -> None:
-        """Copy the files of bulk loads that the log of a backup names beyond its tables."""
-        for commit in self.log.read(after=after, until=until):
-            for part in decode_payload(commit.payload):
-                if isinstance(part, LoadPart):
-                    shutil.copy2(self.loads_folder / part.file, target / part.file)
+        return write_backup(
+            target,
+            log=self.log,
+            tables=self.tables,
+            folder=self.folder,
+            loads=self.files.loads,
+        )
 
     def close(self) -> None:
         """Finish what was begun, fold, and let go of every file and thread; twice is harmless."""
@@ -524,10 +435,7 @@ class Workspace:
         self.tables.close()  # ends every statement that is running
         self.folded_sql.close()
         self.log.close()
-        if self._lock is not None:
-            self._lock.release()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self.files.release()
         self._tuning.end()
 
     def __enter__(self) -> Self:
@@ -540,150 +448,9 @@ class Workspace:
         raise TypeError("A workspace cannot be pickled: it is threads and files of this process")
 
 
-class _InterpreterTuning:
-    """Settings of the whole interpreter while any workspace is open; counted, so they nest."""
-
-    _open = 0
-    _before: tuple[float, tuple[int, int, int]] = (0.0, (0, 0, 0))
-    _lock = threading.Lock()
-
-    def begin(self) -> None:
-        cls = type(self)
-        with cls._lock:
-            cls._open += 1
-            if cls._open > 1:
-                return
-            cls._before = (sys.getswitchinterval(), gc.get_threshold())
-            sys.setswitchinterval(min(_SWITCH_INTERVAL_S, cls._before[0]))
-            if 0 < cls._before[1][0] < _GC_THRESHOLD[0]:
-                gc.set_threshold(*_GC_THRESHOLD)
-
-    def end(self) -> None:
-        cls = type(self)
-        with cls._lock:
-            cls._open -= 1
-            if cls._open == 0:
-                sys.setswitchinterval(cls._before[0])
-                gc.set_threshold(*cls._before[1])
-
-
-class _Recovered:
-    """What the log holds beyond the tables, in order."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self.commits: list[tuple[int, Catalog, list[Write], list[WholeTablePart]]] = []
-
-    def take(self, number: int, parts: Sequence[Any]) -> None:
-        writes: list[Write] = []
-        whole: list[WholeTablePart] = []
-        for part in parts:
-            match part:
-                case SchemaPart():
-                    self.catalog = Catalog.from_json(catalog_of(part))
-                case DocumentsPart():
-                    writes += [_recovered_write(write) for write in part.writes]
-                case LoadPart() | FillPart():
-                    whole.append(part)
-                case _:
-                    pass  # functions and settings: read by their own floor
-        self.commits.append((number, self.catalog, writes, whole))
-
-
-def _recovered_write(write: Any) -> Write:
-    """A logged write. What it replaced is in the tables, which is where the fold looks for it."""
-    table, document_id, creation_time, text = write
-    if text is None:
-        return Write(table, document_id, None, None)
-    return Write(table, document_id, None, StoredDocument(creation_time, text))
-
-
 def _damaged(path: Path | None, part: str, what: str) -> DamagedError:
     return DamagedError(
         f"The workspace {str(path)!r} is damaged: its {part} not readable ({what}). "
         "Use livedb.repair(path) to see what is left.",
         reason=what,
     )
-
-
-def _check_is_workspace(folder: Path) -> None:
-    """Refuse a path that is something else, without touching it."""
-    if not folder.exists() and not folder.is_symlink():
-        if not folder.parent.is_dir():
-            raise FormatError(f"The folder {str(folder.parent)!r} does not exist; make it first")
-        return
-    if not folder.is_dir():
-        raise FormatError(
-            f"{str(folder)!r} is a file, and a workspace is a folder. Give another path, or load "
-            "the file into a workspace with db.load."
-        )
-    # Before the mark, which another process may be making now: it comes before everything else.
-    others = {entry.name for entry in folder.iterdir()} - _BEFORE_THE_MARK
-    mark = folder / MARK_NAME
-    if mark.is_file():
-        try:
-            found = int(json.loads(mark.read_bytes())["format"])
-        except (ValueError, TypeError, KeyError):
-            raise FormatError(f"{str(mark)!r} is not livedb's; is this another folder?") from None
-        if found > FORMAT_NUMBER:
-            raise FormatError(
-                f"{str(folder)!r} was made by a newer livedb (format {found}, this one "
-                f"reads up to {FORMAT_NUMBER}); update livedb"
-            )
-        return
-    if others:
-        raise FormatError(
-            f"The folder {str(folder)!r} is not a livedb workspace and not empty; give a new path"
-        )
-
-
-_open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
-_alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
-_open_lock = threading.Lock()
-
-
-def open_workspace(
-    path: str | os.PathLike[str] | None, *, limits: Limits | None, clock: Clock | None = None
-) -> Workspace:
-    """The workspace at `path`: the one this process has open already, or newly opened."""
-    if path is None:
-        return Workspace(None, limits=limits, clock=clock)
-    if isinstance(path, str) and "\x00" in path:
-        raise FormatError("A path cannot hold a NUL character")
-    folder = Path(path).expanduser()
-    real = os.path.realpath(folder)
-    with _open_lock:
-        found = _open.get(real)
-        if found is not None and not found.is_closed:
-            found.require_open()
-            _refuse_other_limits(found, limits)
-            return found
-        opened = Workspace(Path(real), limits=limits, clock=clock)
-        _open[real] = opened
-        return opened
-
-
-def _refuse_other_limits(workspace: Workspace, limits: Limits | None) -> None:
-    """An open workspace keeps its limits: whoever asks for others shall not think they hold."""
-    if limits is None or limits == workspace.limits:
-        return
-    others = [
-        f"{field.name}={wanted!r} (now {known!r})"
-        for field in fields(limits)
-        if (wanted := getattr(limits, field.name))
-        != (known := getattr(workspace.limits, field.name))
-    ]
-    raise WorkspaceError(
-        f"The workspace {workspace.name} is open in this process with other limits, which cannot "
-        f"change meanwhile: asked for were {', '.join(others)}. Call close() on it and open it "
-        "again, or open it without limits to get it as it is.",
-        code="OtherLimits",
-    )
-
-
-def _close_all() -> None:
-    for workspace in list(_alive):
-        workspace.close()
-
-
-atexit.register(_close_all)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from livedb.canonical import prepare_fields
 from livedb.errors import (
     FunctionTypeError,
     InvalidIdError,
@@ -27,10 +28,11 @@ from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.check import check_document, check_patch
 from livedb.schema.tables import check_table_name
+from livedb.sizes import measure, system_fields_size
 from livedb.store.contract import StoredDocument
 from livedb.text import PLAIN, decode_document, decode_fields, encode_fields
 from livedb.transactions.transaction import Snapshot, Transaction
-from livedb.values import UNSET, Document, Value, measure, prepare_fields, system_fields_size
+from livedb.values import UNSET, Document, Value
 
 if TYPE_CHECKING:
     import pyarrow as pa

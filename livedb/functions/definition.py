@@ -17,12 +17,13 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 # Python's import lock taken, and the next thread that imports something waits for ever.
 import livedb.schema.compile
 import livedb.schema.explain  # noqa: F401
+from livedb.canonical import canonical, canonical_arguments
 from livedb.errors import FunctionNotFoundError, SchemaDefinitionError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
-from livedb.values import Document, Value, canonical, canonical_arguments
+from livedb.values import Document, Value
 
 FunctionKind = Literal["query", "mutation"]
 Visibility = Literal["public", "internal"]

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from livedb.canonical import canonical
 from livedb.errors import FilterError
 from livedb.keys.encoding import encode_key
 from livedb.keys.index_key import split_path, value_at
-from livedb.values import UNSET, Int64, Missing, Value, canonical
+from livedb.values import UNSET, Int64, Missing, Value
 
 Evaluate = Callable[[Mapping[str, Value]], Any]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from livedb.canonical import canonical
 from livedb.errors import IndexRangeError
 from livedb.keys.encoding import encode_key, prefix_end
 from livedb.schema.tables import TableDefinition
-from livedb.values import UNSET, Missing, Value, canonical
+from livedb.values import UNSET, Missing, Value
 
 BUILT_IN = {"by_id": ("_id",), "by_creation_time": ("_creationTime", "_id")}
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from livedb.canonical import canonical
 from livedb.clock import Clock
 from livedb.errors import (
     ConflictError,
@@ -46,6 +47,7 @@ from livedb.functions.definition import (
 from livedb.identity import Identity
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
+from livedb.sizes import is_surely_within, size_of
 from livedb.store.contract import DocumentStore
 from livedb.text import decode_value, encode_value
 from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
@@ -53,7 +55,7 @@ from livedb.transactions.reads import ReadSet, function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder
 from livedb.transactions.usage import WARN_SHARE
-from livedb.values import Value, canonical, is_surely_within, size_of
+from livedb.values import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,12 +27,13 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from livedb import text
+from livedb.canonical import canonical
 from livedb.errors import InvalidValueError, LoadError
 from livedb.interchange.arrow import DATETIME, FieldType, json_field
 from livedb.interchange.moments import in_zone
 from livedb.limits import DOCUMENT_NESTING_MAX, OBJECT_FIELDS_MAX
 from livedb.store.marks import absent_field, marked
-from livedb.values import UNSET, Document, Int64, Missing, Value, canonical
+from livedb.values import UNSET, Document, Int64, Missing, Value
 
 BLOCK_ROWS = 4096
 """Rows taken apart at once; of 256 to 65,536 the fastest."""

@@ -50,7 +50,7 @@ def encode_key(value: Value) -> bytes:
     """The key of one component; `UNSET` is an absent field.
 
     Raises:
-        InvalidValueError: not a canonical value (`livedb.values.canonical`).
+        InvalidValueError: not a canonical value (`livedb.canonical.canonical`).
     Cost: at most 0.5 us for a str, float, int or None.
     """
     kind = type(value)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from livedb.canonical import canonical
 from livedb.text import decode_value, encode_value
-from livedb.values import Document, Value, canonical
+from livedb.values import Document, Value
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from livedb.canonical import canonical
 from livedb.errors import FunctionTypeError, LivedbError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition
@@ -18,7 +19,7 @@ from livedb.live.live_query import Computed
 from livedb.live.result import Result, TableResult, result_of
 from livedb.text import encode_value
 from livedb.transactions.reads import ReadSet
-from livedb.values import Value, canonical
+from livedb.values import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,9 +18,10 @@ from datetime import datetime
 from struct import Struct
 from typing import Any
 
+from livedb.canonical import canonical
 from livedb.errors import InvalidValueError
 from livedb.limits import VALUE_NESTING_MAX
-from livedb.values import UNSET, Document, Int64, Value, canonical, milliseconds_of, path_step
+from livedb.values import UNSET, Document, Int64, Value, milliseconds_of, path_step
 
 Json = Any
 """What `json.loads` and msgspec give and take: None, bool, int, float, str, list, dict."""

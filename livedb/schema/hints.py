@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, ClassVar, Final, ForwardRef, Literal, NotRequired, Required, Union
 
+from livedb.canonical import canonical
 from livedb.errors import InvalidValueError, SchemaDefinitionError
 from livedb.ids import Id
 from livedb.schema.check import compile_filler
 from livedb.schema.namespace import v
 from livedb.schema.validators import UnionValidator, Validator
-from livedb.values import UNSET, Int64, Missing, Value, canonical, path_step
+from livedb.values import UNSET, Int64, Missing, Value, path_step
 
 Namespace = Mapping[str, Any]
 

@@ -76,7 +76,7 @@ class Validator(ABC):
         returned itself, never changed.
 
         Args:
-            value: a canonical value (see `livedb.values.canonical`).
+            value: a canonical value (see `livedb.canonical.canonical`).
             path: where the value is, for the message, such as ".tags[2]".
             tables: with it an id must be of the validator's table; without, only well-formed.
             from_wire: whether the value came over Convex's protocol, where a datetime is a number.

@@ -27,6 +27,7 @@ from livedb.schema.catalog import CatalogTable
 from livedb.schema.filling import Filling
 from livedb.schema.tables import IndexDefinition, TableDefinition
 from livedb.schema.validators import REFUSED, TableNumbers
+from livedb.sizes import measure, system_fields_size
 from livedb.store.columns import Columns, columns_from_json
 from livedb.store.connection import quote, quote_text
 from livedb.store.id_columns import decode_ids
@@ -36,7 +37,7 @@ from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
 from livedb.store.verdict import Verdict, is_absent
 from livedb.text import decode_fields, encode_fields
-from livedb.values import UNSET, Value, measure, system_fields_size
+from livedb.values import UNSET, Value
 
 IDS_MAX = 10
 """Ids a refusal names."""

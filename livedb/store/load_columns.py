@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from livedb.canonical import canonical
 from livedb.errors import InvalidValueError, LoadError, SchemaEnforcementError, ValidationError
 from livedb.limits import DOCUMENT_NESTING_MAX, INT_SAFE_MAX
 from livedb.schema.check import check_document
@@ -30,11 +31,12 @@ from livedb.schema.validators import (
     UnionValidator,
     Validator,
 )
+from livedb.sizes import measure
 from livedb.store.id_columns import decode_ids
 from livedb.store.load_text import TextKind
 from livedb.store.marks import has_mark
 from livedb.text import decode_value, encode_value
-from livedb.values import Int64, Value, canonical, measure, path_step
+from livedb.values import Int64, Value, path_step
 
 DATETIME = pa.timestamp("us", tz="UTC")
 JSON = pa.json_(pa.large_string())

@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from livedb.canonical import prepare_fields
 from livedb.clock import Clock
 from livedb.errors import InvalidValueError, LoadError, SchemaEnforcementError
 from livedb.ids import IdFactory
@@ -38,6 +39,7 @@ from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.check import check_document
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import AnyValidator, ObjectValidator, TableNumbers, UnionValidator
+from livedb.sizes import measure
 from livedb.store.columns import Column, Namer, project
 from livedb.store.connection import scratch_connection
 from livedb.store.id_columns import (
@@ -63,7 +65,7 @@ from livedb.store.load_text import Piece, document_sql, has_odd_floats, needs_es
 from livedb.store.marks import HIDDEN_MARK, absent_name, has_mark
 from livedb.store.packed import Bytes, packed_texts
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
-from livedb.values import Value, measure, path_step, prepare_fields
+from livedb.values import Value, path_step
 
 SLAB_ROWS = 1 << 17
 """Rows converted and written at once, a Parquet row group; bounds a load's memory."""

@@ -27,11 +27,12 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from livedb.canonical import canonical
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
 from livedb.store.connection import damage_error
 from livedb.store.marks import marked
-from livedb.values import Value, canonical
+from livedb.values import Value
 
 Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
 """Values for `$name` by name, or for `?` in order."""

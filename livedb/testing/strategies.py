@@ -3,7 +3,7 @@
     @given(documents())
     def test_every_document_comes_back(fields): ...
 
-All produce canonical values (`livedb.values.canonical` changes nothing but copies).
+All produce canonical values (`livedb.canonical.canonical` changes nothing but copies).
 """
 
 from __future__ import annotations

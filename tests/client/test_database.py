@@ -420,7 +420,7 @@ def test_a_schema_cannot_be_inferred_in_a_function(memory):
 def test_a_workspace_in_memory_that_nobody_closed_goes_quietly_and_whole_at_exit():
     script = (
         "import livedb; db = livedb.open(); db['x'].insert({'a': 1})\n"
-        "print(db.backend.workspace.loads_folder)"
+        "print(db.backend.workspace.files.loads)"
     )
     command = [sys.executable, "-W", "always", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

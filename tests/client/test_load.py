@@ -22,7 +22,7 @@ from livedb.store import loads
 def leftovers(db: livedb.Database) -> list[str]:
     """The staged files of a workspace that nobody needs once all is folded."""
     db.sql("select 1").to_arrow()
-    return [each.name for each in db.backend.workspace.loads_folder.iterdir()]
+    return [each.name for each in db.backend.workspace.files.loads.iterdir()]
 
 
 @pytest.fixture(params=["disk", "memory"])

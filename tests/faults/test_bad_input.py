@@ -304,7 +304,7 @@ def damage_parquet(db, folder, seed, *, rounds):
             loaded = 0
         after = db["rows"].count() if "rows" in db else 0
         assert after - before == loaded
-    kept = list(workspace_of(db).loads_folder.iterdir())
+    kept = list(workspace_of(db).files.loads.iterdir())
     assert len(kept) <= successes, "a refused load left its file"
 
 
@@ -329,7 +329,7 @@ def test_one_misfit_in_the_last_row_refuses_the_whole_file(db, tmp_path, kind):
         db.load("strict", source)
     assert db["strict"].count() == 0
     assert db.number == number
-    assert not list(workspace_of(db).loads_folder.iterdir())
+    assert not list(workspace_of(db).files.loads.iterdir())
 
 
 # The folder's own files: 54.

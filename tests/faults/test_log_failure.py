@@ -185,7 +185,7 @@ def test_schema_changes_and_loads_are_undone_too(db):
     is_failing = False
     check_agreement(db)
     assert db.sql("select a from bulk").to_arrow().to_pylist() == [{"a": 1}]
-    assert not list(workspace_of(db).loads_folder.iterdir()) or len(db["bulk"].collect()) == 1
+    assert not list(workspace_of(db).files.loads.iterdir()) or len(db["bulk"].collect()) == 1
 
 
 def test_callers_without_writes_never_answer_from_what_is_undone(db, add):

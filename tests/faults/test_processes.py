@@ -19,7 +19,7 @@ import pytest
 import livedb
 from livedb.clock import SystemClock
 from livedb.errors import FormatError, WorkspaceLockedError
-from livedb.workspace import open_workspace
+from livedb.workspaces import open_workspace
 from tests.faults.checks import check_agreement, check_storm, workspace_of
 from tests.faults.workloads import LIMITS, LOAD_STEPS
 
@@ -74,7 +74,7 @@ def test_killed_at_a_step_of_a_bulk_load_it_is_there_whole_or_not_at_all(zygote,
         is_committed = step not in ("writing", "staged", "in-turn")
         assert found[1:] == (list(range(500)) if is_committed else [])
         check_agreement(db)
-        assert not list(workspace_of(db).loads_folder.iterdir()), "a staged file is left"
+        assert not list(workspace_of(db).files.loads.iterdir()), "a staged file is left"
         db.load("bulk", [{"n": 1_000}])
         assert len(db["bulk"].collect()) == len(found) + 1
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 import livedb
+from livedb.canonical import canonical
 from livedb.errors import LivedbError, LoadError
 from livedb.interchange import csv_files
 from livedb.interchange.sources import Source, open_source
 from livedb.store.marks import has_mark
-from livedb.values import canonical
 
 
 def opened(folder: Path, text: str | bytes, **options: Any) -> Source:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 import livedb
+from livedb.canonical import canonical
 from livedb.errors import LivedbError
-from livedb.values import Int64, Value, canonical, same_value
+from livedb.values import Int64, Value, same_value
 
 NAN = float("nan")
 WHEN = datetime(2026, 7, 1, 12, 30, tzinfo=UTC)

@@ -19,12 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedb import text
+from livedb.canonical import canonical
 from livedb.errors import LoadError
 from livedb.interchange import rows as rows_module
 from livedb.interchange.rows import rows_to_table
 from livedb.store.marks import has_mark
 from livedb.testing import strategies
-from livedb.values import UNSET, Document, Int64, Value, canonical, same_value
+from livedb.values import UNSET, Document, Int64, Value, same_value
 
 WHEN = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 
 from livedb.errors import InvalidValueError
 from livedb.protocol.convex_json import from_wire, to_lossy_json, to_wire
+from livedb.sizes import size_of
 from livedb.testing import strategies
-from livedb.values import UNSET, Document, Int64, milliseconds_of, same_value, size_of
+from livedb.values import UNSET, Document, Int64, milliseconds_of, same_value
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "values.json").read_text("utf-8"))
 ENCODED = [entry for entry in VECTORS["values"] if entry["name"] != "undefined"]

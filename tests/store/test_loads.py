@@ -17,6 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from livedb.canonical import prepare_fields
 from livedb.clock import ManualClock
 from livedb.errors import LivedbError, LoadError, SchemaEnforcementError
 from livedb.ids import IdFactory, sequence_of, table_number_of
@@ -29,7 +30,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.store.loads import StagedLoad, stage_load
 from livedb.testing import strategies
 from livedb.text import decode_fields, encode_fields
-from livedb.values import Int64, Value, prepare_fields
+from livedb.values import Int64, Value
 
 NUMBER = 10_001
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

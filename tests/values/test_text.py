@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 
+from livedb.canonical import prepare_fields
+from livedb.sizes import measure
 from livedb.store.contract import StoredDocument
 from livedb.testing import strategies
 from livedb.text import (
@@ -19,7 +21,7 @@ from livedb.text import (
     encode_fields,
     encode_value,
 )
-from livedb.values import Document, Int64, measure, prepare_fields, same_value
+from livedb.values import Document, Int64, same_value
 
 ID = "kg27rxfv99gzp01wmph0gvt92d6hnvy6"
 

@@ -1,0 +1,72 @@
+"""The workspaces of this process: opened once each, found again, closed at exit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from dataclasses import fields
+from pathlib import Path
+
+from livedb.clock import Clock
+from livedb.errors import FormatError, WorkspaceError
+from livedb.limits import Limits
+from livedb.workspace import Workspace
+
+_open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
+_alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
+_open_lock = threading.Lock()
+
+
+def open_workspace(
+    path: str | os.PathLike[str] | None, *, limits: Limits | None, clock: Clock | None = None
+) -> Workspace:
+    """The workspace at `path`: the one this process has open already, or newly opened."""
+    if path is None:
+        return _new_workspace(None, limits, clock)
+    if isinstance(path, str) and "\x00" in path:
+        raise FormatError("A path cannot hold a NUL character")
+    folder = Path(path).expanduser()
+    real = os.path.realpath(folder)
+    with _open_lock:
+        found = _open.get(real)
+        if found is not None and not found.is_closed:
+            found.require_open()
+            _refuse_other_limits(found, limits)
+            return found
+        opened = _new_workspace(Path(real), limits, clock)
+        _open[real] = opened
+        return opened
+
+
+def _new_workspace(path: Path | None, limits: Limits | None, clock: Clock | None) -> Workspace:
+    workspace = Workspace(path, limits=limits, clock=clock)
+    _alive.add(workspace)
+    return workspace
+
+
+def _refuse_other_limits(workspace: Workspace, limits: Limits | None) -> None:
+    """An open workspace keeps its limits: whoever asks for others shall not think they hold."""
+    if limits is None or limits == workspace.limits:
+        return
+    others = [
+        f"{field.name}={wanted!r} (now {known!r})"
+        for field in fields(limits)
+        if (wanted := getattr(limits, field.name))
+        != (known := getattr(workspace.limits, field.name))
+    ]
+    raise WorkspaceError(
+        f"The workspace {workspace.name} is open in this process with other limits, which cannot "
+        f"change meanwhile: asked for were {', '.join(others)}. Call close() on it and open it "
+        "again, or open it without limits to get it as it is.",
+        code="OtherLimits",
+    )
+
+
+def _close_all() -> None:
+    for workspace in list(_alive):
+        workspace.close()
+
+
+atexit.register(_close_all)
