@@ -761,6 +761,20 @@ def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
         kept[0].db.insert("a", {"n": 1})
 
 
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_an_iteration_begun_in_a_function_does_not_go_on_after_it(memory, kind):
+    memory["a"].insert([{"n": 1}, {"n": 2}])
+    kept = []
+
+    def begin(ctx):
+        kept.append(iter(ctx.db.query("a")))
+        return next(kept[0])["n"]
+
+    assert getattr(memory, kind)(begin)() == 1
+    with pytest.raises(FunctionTypeError, match="after its function"):
+        next(kept[0])
+
+
 # -- tracebacks ------------------------------------------------------------------------------------
 
 
