@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -795,6 +796,21 @@ def test_the_traceback_of_a_users_error_is_of_their_own_code(memory, kind):
         getattr(memory, kind)(outer)()
     names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
     assert names[1:] == ["outer", "inner", "divide"]
+
+
+def test_an_awaited_call_trims_its_traceback_as_a_direct_one_does(memory):
+    def divide():
+        return 1 / 0
+
+    @memory.query
+    def outer(ctx):
+        return divide()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        asyncio.run(outer.aio())
+    names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-2:] == ["outer", "divide"]
+    assert not {"aio", "run_async", "_run_alone", "_invoke"}.intersection(names)
 
 
 def test_an_error_of_livedb_itself_keeps_its_frames(memory):
