@@ -11,6 +11,9 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
+from types import NoneType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 # Used at the first call, and loaded here: a Ctrl-C within an import of the first call would leave
@@ -22,7 +25,7 @@ from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
-from livedb.values import Document, Value, canonical, canonical_arguments
+from livedb.values import Document, Int64, Value, canonical, canonical_arguments
 
 FunctionKind = Literal["query", "mutation"]
 Visibility = Literal["public", "internal"]
@@ -84,13 +87,37 @@ class FunctionDefinition:
     def call(self, context: Any, args: Mapping[str, Value]) -> Any:
         """Run the handler on checked arguments; its result checked when it declares one.
 
-        Raises: whatever the handler raises; ReturnsValidationError.
+        Raises: whatever the handler raises; ReturnsValidationError; InvalidValueError when the
+            result is no livedb value.
         """
         signature = self.signature
         result = self.handler(context, **signature.python_arguments(args))
         if signature.returns is None:
-            return result
+            return settled(result)
         return as_documents(signature.check_result(canonical_result(result)))
+
+
+def settled(result: Any) -> Value:
+    """A result that no annotation checks: converted, or refused, as a live handle would do it.
+
+    Documents stay as they were read, with a look at the types of their fields: to make them again
+    would cost half as much as reading them did. What a function has put deeper into a document it
+    read, a live handle checks alone.
+    """
+    kind = type(result)
+    if kind is list or kind is Document:
+        rows = result if kind is list else (result,)
+        if set(map(type, rows)) == _DOCUMENTS_ONLY and _FIELD_TYPES.issuperset(
+            map(type, chain.from_iterable(map(dict.values, rows)))
+        ):
+            return result
+    return as_documents(canonical_result(result))
+
+
+_DOCUMENTS_ONLY = {Document}
+_FIELD_TYPES = frozenset(
+    {NoneType, bool, int, float, Int64, str, bytes, datetime, list, dict, Document}
+)
 
 
 def canonical_result(result: Any) -> Value:
