@@ -11,9 +11,6 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import chain
-from types import NoneType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 # Used at the first call, and loaded here: a Ctrl-C within an import of the first call would leave
@@ -25,7 +22,7 @@ from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
-from livedb.values import Document, Int64, Value, canonical, canonical_arguments
+from livedb.values import Document, Value, canonical, canonical_arguments
 
 FunctionKind = Literal["query", "mutation"]
 Visibility = Literal["public", "internal"]
@@ -100,24 +97,17 @@ class FunctionDefinition:
 def settled(result: Any) -> Value:
     """A result that no annotation checks: converted, or refused, as a live handle would do it.
 
-    Documents stay as they were read, with a look at the types of their fields: to make them again
-    would cost half as much as reading them did. What a function has put deeper into a document it
-    read, a live handle checks alone.
+    Documents stay as they were read: to make them again would cost half as much as reading them
+    did. What a function has put into one of them, a live handle checks alone.
     """
-    kind = type(result)
-    if kind is list or kind is Document:
-        rows = result if kind is list else (result,)
-        if set(map(type, rows)) == _DOCUMENTS_ONLY and _FIELD_TYPES.issuperset(
-            map(type, chain.from_iterable(map(dict.values, rows)))
-        ):
-            return result
+    if type(result) is Document or (
+        type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
+    ):
+        return result
     return as_documents(canonical_result(result))
 
 
 _DOCUMENTS_ONLY = {Document}
-_FIELD_TYPES = frozenset(
-    {NoneType, bool, int, float, Int64, str, bytes, datetime, list, dict, Document}
-)
 
 
 def canonical_result(result: Any) -> Value:

@@ -24,7 +24,7 @@ from livedb.errors import (
     SchemaDefinitionError,
 )
 from livedb.functions.purity import ImpureFunctionWarning
-from livedb.values import Document, same_value
+from livedb.values import same_value
 
 NUMBERS = [1, 2, 3]
 
@@ -434,19 +434,11 @@ def test_arguments_by_position_are_one_dict(memory, pushed):
 # -- results that no annotation checks -------------------------------------------------------------
 
 
-def _tagged_documents(ctx):
-    documents = ctx.db.query("t").collect()
-    for document in documents:
-        document["tags"] = {"a"}
-    return documents
-
-
 RESULTS_REFUSED = {
     "a set": (lambda ctx: {1, 2}, ""),
     "a set in a row": (lambda ctx: [{"a": 1}, {"a": [{1}]}], "[1].a[0]"),
     "an object": (lambda ctx: {"a": object()}, ".a"),
     "an iterator": (lambda ctx: iter([1]), ""),
-    "a set in a document": (_tagged_documents, "[0].tags"),
     "documents not read": (lambda ctx: ctx.db.query("t"), ""),
 }
 
@@ -472,13 +464,25 @@ def test_a_result_that_is_no_value_is_refused_however_the_function_is_asked(memo
         ([(1, 2)], [[1, 2]]),
         (Decimal("1.5"), 1.5),
         ({"on": date(2026, 1, 2)}, {"on": datetime(2026, 1, 2, tzinfo=UTC)}),
-        ([Document(on=date(2026, 1, 2))], [{"on": datetime(2026, 1, 2, tzinfo=UTC)}]),
     ],
 )
 def test_a_result_is_converted_alike_however_the_function_is_asked(memory, given, value):
     query = memory.query(name="q")(lambda ctx: given)
     for found in (query(), query.live().value, asyncio.run(query.aio())):
         assert same_value(found, value)
+
+
+def test_a_result_of_sql_is_converted_alike_however_the_function_is_asked(memory):
+    memory["t"].insert({"n": 1})
+
+    @memory.query
+    def rows(ctx):
+        return ctx.db.sql("select date '2026-01-02' as day, 1.5 as share, n from t")
+
+    expected = [{"day": datetime(2026, 1, 2, tzinfo=UTC), "share": 1.5, "n": 1}]
+    assert same_value(rows(), expected)
+    assert same_value(rows.live().value, expected)
+    assert rows()[0].share == 1.5
 
 
 def test_documents_are_handed_on_as_they_were_read(memory):
