@@ -40,7 +40,7 @@ class _Function(Generic[P, R]):
         try:
             result: R = self._database.backend.call(self.name, args, kwargs)
         except Exception as error:
-            error.__traceback__ = _from_users_code(error.__traceback__)
+            error.__traceback__ = frames_from(self.definition, error.__traceback__)
             raise
         return result
 
@@ -48,7 +48,11 @@ class _Function(Generic[P, R]):
         """The same call for asyncio: it runs on a worker thread."""
         definition = self.definition
         bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
-        result: R = await self._database.backend.run_async(definition, bound)
+        try:
+            result: R = await self._database.backend.run_async(definition, bound)
+        except Exception as error:
+            error.__traceback__ = frames_from(definition, error.__traceback__)
+            raise
         return result
 
     def __repr__(self) -> str:
@@ -61,13 +65,14 @@ class _Function(Generic[P, R]):
         )
 
 
-def _from_users_code(frames: TracebackType | None) -> TracebackType | None:
+def frames_from(function: FunctionDefinition, frames: TracebackType | None) -> TracebackType | None:
     """The frames from the function called on, without those by which livedb got there.
 
-    All of them when there is no such function: the error is livedb's, and its way is of interest.
+    All of them when it was not reached: the error is livedb's, and its way is of interest.
     """
+    code = getattr(function.handler, "__code__", None)
     first = frames
-    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith("livedb."):
+    while first is not None and first.tb_frame.f_code is not code:
         first = first.tb_next
     return frames if first is None else first
 

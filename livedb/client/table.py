@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from livedb.client.functions import frames_from
 from livedb.errors import ClosedError, InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
@@ -126,8 +127,15 @@ class TableQuery:
         return _one_step(f"{table}{self._text}{suffix}", "query", handler)
 
     def _read(self, verb: str, read: Callable[[DocumentQuery[Document]], R]) -> R:
-        found: R = self._database.backend.run(self._function(verb, read), {})
+        found: R = self._run(self._function(verb, read))
         return found
+
+    def _run(self, step: FunctionDefinition) -> Any:
+        try:
+            return self._database.backend.run(step, {})
+        except Exception as error:
+            error.__traceback__ = frames_from(step, error.__traceback__)
+            raise
 
 
 class Table(TableQuery, FrameMixin):
@@ -167,7 +175,7 @@ class Table(TableQuery, FrameMixin):
 
     def _write(self, verb: str, handler: Callable[[MutationContext], Any]) -> Any:
         step = _one_step(f"{self.name}:{verb}", "mutation", handler)
-        return self._database.backend.run(step, {})
+        return self._run(step)
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -175,7 +183,7 @@ class Table(TableQuery, FrameMixin):
         """The document with this id, or None."""
         name = self.name
         step = _one_step(f"{name}:get", "query", lambda ctx: ctx.db.get(name, document_id))
-        found: Document | None = self._database.backend.run(step, {})
+        found: Document | None = self._run(step)
         return found
 
     def count(self) -> int:
@@ -185,7 +193,7 @@ class Table(TableQuery, FrameMixin):
         def handler(ctx: QueryContext) -> int:
             return ctx.db.count(name)
 
-        counted: int = self._database.backend.run(_one_step(f"{name}:count", "query", handler), {})
+        counted: int = self._run(_one_step(f"{name}:count", "query", handler))
         return counted
 
     def live(self) -> Handle[Any]:

@@ -154,6 +154,12 @@ def _check_system(table: str) -> None:
         )
 
 
+class SqlRow(Document):
+    """A row of `ctx.db.sql`: its values are SQL's, and become livedb's in a function's result."""
+
+    __slots__ = ()
+
+
 class DatabaseReader:
     """`ctx.db` in a query."""
 
@@ -233,7 +239,7 @@ class DatabaseReader:
             ReadOnlyError: called in a mutation, whose own writes SQL would not see.
         """
         table = self._caller.read_sql(self._snapshot, text, params)
-        return [Document(row) for row in table.to_pylist()]
+        return [SqlRow(row) for row in table.to_pylist()]
 
     def _addressed(self, arguments: tuple[Any, ...]) -> tuple[str, CatalogTable | None]:
         """The id, and the table it belongs to, of `(id)` or `(table, id)`."""

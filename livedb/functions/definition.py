@@ -85,13 +85,30 @@ class FunctionDefinition:
     def call(self, context: Any, args: Mapping[str, Value]) -> Any:
         """Run the handler on checked arguments; its result checked when it declares one.
 
-        Raises: whatever the handler raises; ReturnsValidationError.
+        Raises: whatever the handler raises; ReturnsValidationError; InvalidValueError when the
+            result is no livedb value.
         """
         signature = self.signature
         result = self.handler(context, **signature.python_arguments(args))
         if signature.returns is None:
-            return result
+            return settled(result)
         return as_documents(signature.check_result(canonical_result(result)))
+
+
+def settled(result: Any) -> Value:
+    """A result that no annotation checks: converted, or refused, as a live handle would do it.
+
+    Documents stay as they were read: to make them again would cost half as much as reading them
+    did. What a function has put into one of them, a live handle checks alone.
+    """
+    if type(result) is Document or (
+        type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
+    ):
+        return result
+    return as_documents(canonical_result(result))
+
+
+_DOCUMENTS_ONLY = {Document}
 
 
 def canonical_result(result: Any) -> Value:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dis
 import warnings
 from collections.abc import Iterator, Mapping
-from types import CodeType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from livedb.functions.definition import FunctionDefinition
@@ -25,7 +25,14 @@ _CLOCKS = {
     ("time", "monotonic"): "ctx.now",
 }
 
-_RANDOM_MODULES = {"random", "secrets", "uuid", "numpy.random"}
+_RANDOM_MODULES = {
+    "random",
+    "secrets",
+    "numpy.random",
+    "numpy.random.mtrand",
+    "numpy.random._generator",
+}
+_RANDOM_NAMES = {("uuid", name) for name in ("uuid1", "uuid4", "uuid6", "uuid7")}
 
 _DATA_TYPES = (list, dict, set)
 _FRAME_TYPES = {"DataFrame", "Series", "LazyFrame", "Table", "ndarray"}
@@ -74,20 +81,47 @@ def _impurity(name: str, attributes: tuple[str, ...], value: Any, kind: str) -> 
             "that changes. Pass it as an argument, or load it into a table."
         )
     shown = name
+    message = _of_origin(shown, _origin(value))
     for attribute in attributes:
-        if not isinstance(value, (ModuleType, type)):
-            return None
+        if message is not None or not isinstance(value, (ModuleType, type)):
+            return message
         shown = f"{shown}.{attribute}"
-        instead = _CLOCKS.get((value.__name__, attribute))
-        if instead is not None:
-            return (
-                f"{shown} gives another time at each run, and nothing runs the function "
-                f"again when time passes. Use {instead}: when this run began."
-            )
-        if isinstance(value, ModuleType) and value.__name__ in _RANDOM_MODULES:
-            return f"{shown} differs at each run. Use ctx.random."
+        owner = value.__name__
         value = vars(value).get(attribute)  # asks no module's or metaclass's own code
+        message = _of_origin(shown, (owner, attribute)) or _of_origin(shown, _origin(value))
+    return message
+
+
+def _of_origin(shown: str, origin: tuple[str, str] | None) -> str | None:
+    """What is wrong with a thing known to its code as `shown`, by where it comes from."""
+    if origin is None:
+        return None
+    instead = _CLOCKS.get(origin)
+    if instead is not None:
+        return (
+            f"{shown} gives another time at each run, and nothing runs the function "
+            f"again when time passes. Use {instead}: when this run began."
+        )
+    if origin[0] in _RANDOM_MODULES or origin in _RANDOM_NAMES:
+        return f"{shown} differs at each run. Use ctx.random."
     return None
+
+
+def _origin(value: Any) -> tuple[str, str] | None:
+    """The module or class that a function comes from, and its name there, whatever it is called.
+
+    The functions of `random` are methods of an object that the module keeps: they come from the
+    module of its class.
+    """
+    if isinstance(value, type):
+        return value.__module__, value.__name__
+    if not isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)):
+        return None
+    owner = getattr(value, "__self__", None)
+    if isinstance(owner, (ModuleType, type)):
+        return owner.__name__, value.__name__
+    module = value.__module__ if owner is None else type(owner).__module__
+    return module or "", value.__name__
 
 
 def _global_reads(code: CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, NoReturn, cast
 
 from sortedcontainers import SortedList
@@ -120,10 +120,14 @@ class _EndedReads:
     """Stands for the read set of a run that is over."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise FunctionTypeError("ctx is used after its function has returned")
+        _refuse_ended()
 
 
-_ENDED = _EndedReads()
+def _refuse_ended() -> NoReturn:
+    raise FunctionTypeError("ctx is used after its function has returned")
+
+
+_ENDED = cast("ReadSet", _EndedReads())
 
 
 class Snapshot:
@@ -146,9 +150,10 @@ class Snapshot:
     def end(self) -> None:
         """The run is over: whoever kept its `ctx` can neither read nor write by it.
 
-        Every read and write begins with a note in `reads`, so that nothing else need be asked.
+        Every read and write begins with a note in `reads`, so that nothing else need be asked; a
+        scan that goes on looks at it before each document.
         """
-        self.reads = cast("ReadSet", _ENDED)
+        self.reads = _ENDED
 
     def table(self, name: str) -> CatalogTable | None:
         """The table of that name; the look-up itself is a read."""
@@ -212,12 +217,20 @@ class Snapshot:
 
     def iter_entries(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
         """The entries of a scan one by one; only those handed out count as read."""
+        blocks = self._blocks(table, read, None)
+        entries = chain.from_iterable(block.entries() for block in blocks)
+        return self._handed_out(table, read, entries)
+
+    def _handed_out(
+        self, table: CatalogTable, read: RangeRead, entries: Iterator[Entry]
+    ) -> Iterator[Entry]:
         count, name = self.usage.count_read, table.definition.name
-        for block in self._blocks(table, read, None):
-            for entry in block.entries():
-                read.last_key = entry[0]
-                count(1, len(entry[2][1]), name)
-                yield entry
+        for entry in entries:
+            read.last_key = entry[0]
+            count(1, len(entry[2][1]), name)
+            yield entry
+            if self.reads is _ENDED:
+                _refuse_ended()
         read.is_exhausted = True
 
     def count(self, table: CatalogTable) -> int:
@@ -285,13 +298,8 @@ class Transaction(Snapshot):
     def iter_entries(self, table: CatalogTable, read: RangeRead) -> Iterator[Entry]:
         # The caller may write this table while it iterates, so own writes are merged from the
         # start, entry by entry.
-        count, name = self.usage.count_read, table.definition.name
         self._overlay.setdefault(table.number, {})
-        for entry in self._merged(table, read):
-            read.last_key = entry[0]
-            count(1, len(entry[2][1]), name)
-            yield entry
-        read.is_exhausted = True
+        return self._handed_out(table, read, self._merged(table, read))
 
     def _blocks(self, table: CatalogTable, read: RangeRead, limit: int | None) -> Iterator[Block]:
         if self._overlay.get(table.number):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -282,3 +283,20 @@ def test_a_frozen_handle_shows_rows_of_before_a_new_schema(memory):
         new = livedb.define_table({"x": v.object({"y": v.string()})})
         memory.push(livedb.define_schema({"s": new}))
         assert handle.df["x"].tolist() == ['["a"]']
+
+
+@pytest.mark.parametrize("verb", ["insert", "collect"])
+def test_the_traceback_of_a_verb_leaves_out_how_livedb_ran_it(memory, verb):
+    def no_range(q):
+        raise ZeroDivisionError
+
+    verbs = {
+        "insert": lambda table: table.insert({"a": {1, 2}}),
+        "collect": lambda table: table.with_index("by_creation_time", no_range).collect(),
+    }
+    memory["t"].insert({"a": 1})
+    with pytest.raises((InvalidValueError, ZeroDivisionError)) as caught:
+        verbs[verb](memory["t"])
+    names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
+    assert not {"run", "_run_alone", "_call", "_invoke", "call"}.intersection(names)
+    assert len(names) > 2

@@ -8,7 +8,13 @@ import secrets
 import time
 import uuid
 from datetime import date, datetime
+from datetime import datetime as moment
+from random import Random, randint
+from random import random as roll
+from secrets import token_hex
+from time import time as now_s
 from types import ModuleType
+from uuid import uuid4, uuid5
 
 NUMBERS = [1, 2, 3]
 TABLE = {"a": 1}
@@ -17,6 +23,8 @@ LIMIT = 10
 tools = ModuleType("tools")
 tools.random = random
 tools.time = time
+tools.now_s = now_s
+kept_now = datetime.now
 
 
 def now(ctx):
@@ -59,12 +67,52 @@ def deep_clock(ctx):
     return tools.time.time()
 
 
+def imported_clock(ctx):
+    return now_s()
+
+
+def imported_class(ctx):
+    return moment.now()  # noqa: DTZ005  # what the test is about
+
+
+def imported_dice(ctx):
+    return roll()
+
+
+def imported_method(ctx):
+    return randint(1, 6)
+
+
+def imported_generator(ctx):
+    return Random()
+
+
+def imported_token(ctx):
+    return token_hex()
+
+
+def imported_name(ctx):
+    return uuid4()
+
+
+def kept_method(ctx):
+    return kept_now()
+
+
+def renamed_clock(ctx):
+    return tools.now_s()
+
+
 def numbers(ctx):
     return sum(NUMBERS) + NUMBERS[0]
 
 
 def table(ctx):
     return [TABLE.get(key) for key in "ab"]
+
+
+def names_by_hash(ctx):
+    return uuid.uuid5(uuid.NAMESPACE_DNS, "a"), uuid5(uuid.NAMESPACE_DNS, "a"), uuid.UUID(int=1)
 
 
 def fine(ctx):

@@ -133,7 +133,7 @@ def test_count_does_not_read_the_documents(db):
     def counted(ctx):
         return ctx.db.count("a"), ctx.db.count("nowhere")
 
-    assert run(db, counted, "query") == (5, 0)
+    assert run(db, counted, "query") == [5, 0]
 
 
 # -- insert ----------------------------------------------------------------------------------------

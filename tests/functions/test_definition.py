@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 import sys
 import types
 import warnings
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -15,11 +18,13 @@ from livedb import UNSET, Missing, v
 from livedb.errors import (
     ArgumentValidationError,
     FunctionNotFoundError,
+    InvalidValueError,
     LivedbError,
     ReturnsValidationError,
     SchemaDefinitionError,
 )
 from livedb.functions.purity import ImpureFunctionWarning
+from livedb.values import same_value
 
 NUMBERS = [1, 2, 3]
 
@@ -70,8 +75,8 @@ def test_a_trailing_underscore_is_dropped_on_the_wire(memory):
     def between(ctx, from_: int, to: int):
         return from_, to
 
-    assert between(from_=1, to=2) == between(1, 2) == (1, 2)
-    assert between(**{"from": 1}, to=2) == (1, 2)
+    assert between(from_=1, to=2) == between(1, 2) == [1, 2]
+    assert between(**{"from": 1}, to=2) == [1, 2]
     assert set(between.definition.signature.args.fields) == {"from", "to"}
 
 
@@ -122,14 +127,6 @@ def test_a_function_without_a_context_is_refused(memory):
         @memory.query
         def nothing():
             return 1
-
-
-def test_a_result_without_annotation_may_be_anything_a_caller_can_use(memory):
-    @memory.query
-    def odd(ctx):
-        return (x for x in [1, 2])
-
-    assert list(odd()) == [1, 2]
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -421,7 +418,7 @@ def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed)
         ctx.run_mutation(pushed.add, {"x": 2})
         return ctx.run_query(pushed.total), ctx.run_query("pkg/mm:total", {"above": 1})
 
-    assert work() == (3, 2)
+    assert work() == [3, 2]
 
 
 def test_arguments_by_position_are_one_dict(memory, pushed):
@@ -432,3 +429,69 @@ def test_arguments_by_position_are_one_dict(memory, pushed):
     for call, error, message in calls:
         with pytest.raises(error, match=message):
             memory.mutation(name="work")(call)()
+
+
+# -- results that no annotation checks -------------------------------------------------------------
+
+
+RESULTS_REFUSED = {
+    "a set": (lambda ctx: {1, 2}, ""),
+    "a set in a row": (lambda ctx: [{"a": 1}, {"a": [{1}]}], "[1].a[0]"),
+    "an object": (lambda ctx: {"a": object()}, ".a"),
+    "an iterator": (lambda ctx: iter([1]), ""),
+    "documents not read": (lambda ctx: ctx.db.query("t"), ""),
+}
+
+
+@pytest.mark.parametrize("result", RESULTS_REFUSED)
+def test_a_result_that_is_no_value_is_refused_however_the_function_is_asked(memory, result):
+    give, path = RESULTS_REFUSED[result]
+    memory["t"].insert({"n": 1})
+    query, mutation = memory.query(name="q")(give), memory.mutation(name="m")(give)
+    for call in (query, mutation, lambda: asyncio.run(query.aio())):
+        with pytest.raises(InvalidValueError) as caught:
+            call()
+        assert caught.value.path == path
+    error = query.live().error
+    assert isinstance(error, InvalidValueError)
+    assert error.path == path
+
+
+@pytest.mark.parametrize(
+    "given, value",
+    [
+        ((1, 2), [1, 2]),
+        ([(1, 2)], [[1, 2]]),
+        (Decimal("1.5"), 1.5),
+        ({"on": date(2026, 1, 2)}, {"on": datetime(2026, 1, 2, tzinfo=UTC)}),
+    ],
+)
+def test_a_result_is_converted_alike_however_the_function_is_asked(memory, given, value):
+    query = memory.query(name="q")(lambda ctx: given)
+    for found in (query(), query.live().value, asyncio.run(query.aio())):
+        assert same_value(found, value)
+
+
+def test_a_result_of_sql_is_converted_alike_however_the_function_is_asked(memory):
+    memory["t"].insert({"n": 1})
+
+    @memory.query
+    def rows(ctx):
+        return ctx.db.sql("select date '2026-01-02' as day, 1.5 as share, n from t")
+
+    expected = [{"day": datetime(2026, 1, 2, tzinfo=UTC), "share": 1.5, "n": 1}]
+    assert same_value(rows(), expected)
+    assert same_value(rows.live().value, expected)
+    assert rows()[0].share == 1.5
+
+
+def test_documents_are_handed_on_as_they_were_read(memory):
+    memory["t"].insert([{"n": 1}, {"n": [{"x": 2}]}])
+    read = []
+
+    @memory.query
+    def all_of_it(ctx):
+        read.append(ctx.db.query("t").collect())
+        return read[0]
+
+    assert all_of_it() is read[0]

@@ -22,6 +22,15 @@ from tests.functions import impure
         ("module_today", "Use ctx.now.date()"),
         ("deep_dice", "tools.random.random differs at each run"),
         ("deep_clock", "Use ctx.now"),
+        ("imported_clock", "now_s gives another time at each run"),
+        ("imported_class", "moment.now gives another time at each run"),
+        ("imported_dice", "roll differs at each run. Use ctx.random"),
+        ("imported_method", "randint differs at each run"),
+        ("imported_generator", "Use ctx.random"),
+        ("imported_token", "Use ctx.random"),
+        ("imported_name", "Use ctx.random"),
+        ("kept_method", "kept_now gives another time at each run"),
+        ("renamed_clock", "tools.now_s gives another time at each run"),
     ],
 )
 @pytest.mark.parametrize("kind", ["query", "mutation"])
@@ -39,3 +48,4 @@ def test_a_global_list_concerns_queries_only():
 
 def test_constants_functions_and_the_context_are_fine():
     assert impurities(define(impure.fine, kind="query")) == []
+    assert impurities(define(impure.names_by_hash, kind="query")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -103,7 +104,7 @@ def test_a_query_inside_a_mutation_sees_its_writes(memory):
         ctx.db.insert("a", {"n": 5})
         return total(), ctx.run_query(total), ctx.run_query("total")
 
-    assert add() == (5, 5, 5)
+    assert add() == [5, 5, 5]
 
 
 def test_a_mutation_inside_a_query_inside_a_mutation_is_refused(memory):
@@ -761,6 +762,20 @@ def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
         kept[0].db.insert("a", {"n": 1})
 
 
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_an_iteration_begun_in_a_function_does_not_go_on_after_it(memory, kind):
+    memory["a"].insert([{"n": 1}, {"n": 2}])
+    kept = []
+
+    def begin(ctx):
+        kept.append(iter(ctx.db.query("a")))
+        return next(kept[0])["n"]
+
+    assert getattr(memory, kind)(begin)() == 1
+    with pytest.raises(FunctionTypeError, match="after its function"):
+        next(kept[0])
+
+
 # -- tracebacks ------------------------------------------------------------------------------------
 
 
@@ -781,6 +796,21 @@ def test_the_traceback_of_a_users_error_is_of_their_own_code(memory, kind):
         getattr(memory, kind)(outer)()
     names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
     assert names[1:] == ["outer", "inner", "divide"]
+
+
+def test_an_awaited_call_trims_its_traceback_as_a_direct_one_does(memory):
+    def divide():
+        return 1 / 0
+
+    @memory.query
+    def outer(ctx):
+        return divide()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        asyncio.run(outer.aio())
+    names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-2:] == ["outer", "divide"]
+    assert not {"aio", "run_async", "_run_alone", "_invoke"}.intersection(names)
 
 
 def test_an_error_of_livedb_itself_keeps_its_frames(memory):
