@@ -20,6 +20,8 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── AuthenticationError         a token or key that proves nothing
+    ├── PermissionDeniedError       a known caller who may not do this
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -243,6 +245,25 @@ class FunctionTypeError(LivedbError):
 
     code = "FunctionPathWrongType"
     status = 400
+
+
+class AuthenticationError(LivedbError):
+    """A token or key that proves nothing (`code` says why); its text is never in the message.
+
+    Codes, as Convex has them: InvalidAuthHeader (no token at all), Unauthenticated (one that does
+    not verify), IdTokenExpired, NoAuthProvider, AuthProviderDiscoveryFailed (its issuer's keys
+    cannot be had).
+    """
+
+    code = "Unauthenticated"
+    status = 401
+
+
+class PermissionDeniedError(LivedbError):
+    """A known caller whose role does not allow what was asked; nothing was done."""
+
+    code = "Forbidden"
+    status = 403
 
 
 class LimitError(LivedbError):

@@ -25,7 +25,7 @@ from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
 from livedb.values import Document, Value
 
-FunctionKind = Literal["query", "mutation"]
+FunctionKind = Literal["query", "mutation", "action"]
 Visibility = Literal["public", "internal"]
 
 F = TypeVar("F", bound=Callable[..., Any])

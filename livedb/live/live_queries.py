@@ -90,22 +90,32 @@ class LiveQueries:
 
         Cost: nothing is run when an equal one is already followed and current.
         """
-        with self._refresh_lock:
-            self._take_leave()
-            query = self._by_key.get(source.key)
-            if query is None:
-                query = self._by_key[source.key] = LiveQuery(source)
-            query.followers += 1
-            self._idle.pop(source.key, None)
-            is_new = query.state is None
-            if is_new:
-                with self._committer.publish_lock:
-                    self._stale.add(query)
+        return self.follow_all([source])[0]
+
+    def follow_all(self, sources: Sequence[LiveSource]) -> list[LiveQuery]:
+        """The live query of each source, computed in one transition; pair each with `unfollow`."""
+        followed: list[LiveQuery] = []
         try:
+            with self._refresh_lock:
+                self._take_leave()
+                # One by one: those already followed must be known when the next one fails.
+                followed.extend(self._follow_locked(source) for source in sources)
             self.refresh()
         except BaseException:
-            self.unfollow(query)
+            for query in followed:
+                self.unfollow(query)
             raise
+        return followed
+
+    def _follow_locked(self, source: LiveSource) -> LiveQuery:
+        query = self._by_key.get(source.key)
+        if query is None:
+            query = self._by_key[source.key] = LiveQuery(source)
+        query.followers += 1
+        self._idle.pop(source.key, None)
+        if query.state is None:
+            with self._committer.publish_lock:
+                self._stale.add(query)
         return query
 
     def unfollow(self, query: LiveQuery) -> None:

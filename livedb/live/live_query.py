@@ -48,6 +48,10 @@ class LiveSource(Protocol):
     def uses_sql(self) -> bool:
         """Whether it reads folded tables, which have one number at a time."""
 
+    @property
+    def journal(self) -> str | None:
+        """Where its page ends, if it keeps one."""
+
     def compute(self, number: int) -> Computed:
         """Its result exactly at commit `number`."""
 

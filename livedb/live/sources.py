@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.canonical import canonical
-from livedb.errors import FunctionTypeError, LivedbError
+from livedb.errors import FunctionNotFoundError, FunctionTypeError, LivedbError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import QueryRun, Runner
@@ -39,6 +39,7 @@ class FunctionSource:
         args: Mapping[str, Value],
         *,
         identity: Identity | object | None = None,
+        is_public_only: bool = False,
         keeps_page: bool = False,
         journal: str | None = None,
     ) -> None:
@@ -47,6 +48,7 @@ class FunctionSource:
         Args:
             identity: as whom it runs; EVERYBODY shares the run with all others who follow as
                 EVERYBODY, and a function that asks who calls then fails with `IdentityWanted`.
+            is_public_only: an internal function is as one that is not there.
             keeps_page: a page keeps the end that its first run gave it, and grows and shrinks with
                 what lies between, so that a client's pages neither gap nor overlap. Without it
                 every run is a fresh one.
@@ -58,13 +60,15 @@ class FunctionSource:
         self.identity = identity
         self.journal = journal
         self._keeps_page = keeps_page
+        self._is_public_only = is_public_only
         ordered = [[key, self.args[key]] for key in sorted(self.args)]
         known = None
         if isinstance(identity, Identity):
             known = (identity.token_identifier, repr(sorted(identity.claims.items())))
         whose = "everybody" if identity is EVERYBODY else known
         self.key: Hashable = (
-            "function", name, encode_value(ordered), whose, keeps_page, journal
+            "function", name, encode_value(ordered), whose, is_public_only,
+            keeps_page, journal,
         )  # fmt: skip
         self.uses_sql = False
 
@@ -80,6 +84,10 @@ class FunctionSource:
     def compute(self, number: int) -> Computed:
         try:
             function = self.definition
+            if self._is_public_only and function.visibility != "public":
+                raise FunctionNotFoundError(  # one way out for every error
+                    f"Could not find public function for '{self.name}'."
+                )
             if function.kind != "query":
                 raise FunctionTypeError(  # one way out for every error
                     f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"
@@ -140,6 +148,7 @@ class SqlSource:
     """A SQL text and its parameters."""
 
     uses_sql = True
+    journal = None
 
     def __init__(
         self, reader: SqlAt, text: str, params: Mapping[str, Any] | Iterable[Any] | None
@@ -173,6 +182,7 @@ class InlineSource:
     """A query that is not registered under a name, such as a narrowed table."""
 
     uses_sql = False
+    journal = None
 
     def __init__(self, runner: Runner, function: FunctionDefinition) -> None:
         self._runner = runner

@@ -1,0 +1,63 @@
+"""Which function a path on the wire names, and its arguments.
+
+Source: spec sync-protocol.md 3.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from livedb.errors import FunctionNotFoundError, InvalidValueError
+from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.protocol.convex_json import from_wire
+from livedb.protocol.messages import decode_json
+from livedb.protocol.paths import canonical_path
+from livedb.values import Value
+
+CELLS = "cells"
+"""The module under which clients reach functions that a cell defines: `cells:add_task`."""
+
+
+def registered_name(registry: Registry, path: str) -> str:
+    """The name under which the function of a path is, or would be, registered."""
+    canonical = canonical_path(path)
+    module, _, function = canonical.rpartition(":")
+    names = [canonical]
+    if function == "default":
+        names.append(module)
+    if module == CELLS:
+        names.append(function)
+    return next((name for name in names if registry.find(name) is not None), names[-1])
+
+
+def find_function(
+    registry: Registry, path: str, *, kind: FunctionKind | None, sees_internal: bool
+) -> FunctionDefinition:
+    """The function of a path.
+
+    Raises:
+        FunctionNotFoundError: there is none that the caller may see; the text is the one that the
+            official clients know.
+    """
+    found = registry.find(registered_name(registry, path))
+    if found is None or (found.visibility != "public" and not sees_internal):
+        word = "" if sees_internal else "public "
+        raise FunctionNotFoundError(f"Could not find {word}function for '{path}'.")
+    if kind is not None and found.kind != kind:
+        raise FunctionNotFoundError(
+            f"Trying to execute {path} as a {kind.capitalize()}, but it is defined as a "
+            f"{found.kind.capitalize()}."
+        )
+    return found
+
+
+def read_arguments(args: Raw) -> dict[str, Value]:
+    """Arguments by wire name, in canonical types; not yet validated.
+
+    Raises:
+        InvalidValueError: they are no object of livedb values.
+    """
+    value = from_wire(decode_json(args))
+    if not isinstance(value, dict):
+        raise InvalidValueError(f"Arguments are one object, not {type(value).__name__}")
+    return value

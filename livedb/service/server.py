@@ -1,0 +1,109 @@
+"""Runs the app of a service: on a thread of a kernel (`db.serve()`), or as a whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any, Self
+
+import uvicorn
+
+from livedb.errors import WorkspaceError
+from livedb.service.access import Access
+from livedb.service.app import ServiceSettings, make_app
+from livedb.workspace import Workspace
+
+START_S_MAX = 15.0
+"""Seconds a service may take until it listens."""
+
+FRAME_BYTES_MAX = 17 << 20
+"""Bytes of one message from a client: arguments take at most 16 MiB."""
+
+
+class ServiceThread:
+    """A service on a thread of this process. `close()` it; it is a context manager.
+
+    Raises:
+        WorkspaceError: the port is taken, or it cannot start.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        access: Access | None = None,
+        settings: ServiceSettings | None = None,
+    ) -> None:
+        self._socket = _listen(host, port)
+        self.host, self.port = self._socket.getsockname()[:2]
+        app = make_app(workspace, access or Access(), settings or ServiceSettings())
+        self._server = uvicorn.Server(uvicorn_config(app))
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="livedb-service", daemon=True)
+        self._thread.start()
+        deadline = threading.Event()
+        for _ in range(int(START_S_MAX * 100)):
+            if self._server.started or not self._thread.is_alive():
+                break
+            deadline.wait(0.01)
+        if not self._server.started:
+            self._server.should_exit = True
+            raise WorkspaceError(f"The service did not start: {self._error}")
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://{self.host}:{self.port}"
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+        except BaseException as error:  # noqa: BLE001  # told by whoever waits for the start
+            self._error = error
+
+    def close(self) -> None:
+        """Stop serving; connected clients are told to come again."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def uvicorn_config(app: Any) -> uvicorn.Config:
+    """How uvicorn runs a service's app."""
+    return uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=FRAME_BYTES_MAX,
+        ws_ping_interval=5.0,
+        ws_ping_timeout=120.0,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        lifespan="on",
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's algorithm off for its connections; without, a
+    # response and the transition behind it are 40 ms apart.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise WorkspaceError(f"Cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
