@@ -172,7 +172,7 @@ class LocalBackend:
         if self.workspace.registry.find(function.name) is not None:
             source = FunctionSource(runner, function.name, args)
         else:
-            source = InlineSource(runner, function)
+            source = InlineSource(runner, function, args)
         return LocalSubscription(self, source, on_change)
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> LocalSubscription:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from livedb.client.functions import frames_from
 from livedb.errors import ClosedError, InvalidValueError
-from livedb.functions.context import MutationContext, QueryContext
-from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.filters import expression_from
 from livedb.functions.index_range import IndexRangeBuilder
-from livedb.functions.query_builder import DocumentQuery
+from livedb.functions.pagination import page_options
+from livedb.functions.table_functions import Step, filter_step, index_step, table_function
 from livedb.interchange.frames import FrameMixin, fields_of
-from livedb.schema.annotations import signature_validators
 from livedb.schema.tables import TableDefinition
-from livedb.values import Document
+from livedb.values import Document, Missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,23 +24,6 @@ if TYPE_CHECKING:
     from livedb.client.database import Database
     from livedb.interchange.arrow import FieldType
     from livedb.notebook.handles import Handle
-
-R = TypeVar("R")
-
-Step = Callable[[DocumentQuery[Document]], DocumentQuery[Document]]
-
-
-def _any_arguments(ctx: Any, **arguments: Any) -> Any:
-    """Only for its signature: a one-step function checks its arguments itself."""
-
-
-_SIGNATURE = replace(signature_validators(_any_arguments), returns=None)
-
-
-def _one_step(name: str, kind: FunctionKind, handler: Callable[[Any], Any]) -> FunctionDefinition:
-    return FunctionDefinition(
-        name=name, kind=kind, visibility="internal", handler=handler, signature=_SIGNATURE
-    )
 
 
 class TableQuery:
@@ -63,48 +45,53 @@ class TableQuery:
         **equalities: Any,
     ) -> TableQuery:
         """Read by an index: see `DocumentQuery.with_index`."""
-        # Two ranges built by code cannot be compared, so each is a live query of its own.
-        shown = "" if range is None else f", <range {id(range)}>"
+        step = index_step(name, range, equalities)
+        built = step["range"][len(equalities) :]
+        bounds = "".join(f", {verb} {field!r} {value!r}" for verb, field, value in built)
         given = "".join(f", {key}={value!r}" for key, value in equalities.items())
-        return self._then(
-            lambda query: query.with_index(name, range, **equalities),
-            f".with_index({name!r}{shown}{given})",
-        )
+        return self._then(step, f".with_index({name!r}{given}{bounds})")
 
     def order(self, order: Literal["asc", "desc"]) -> TableQuery:
         """Read in index order or backwards."""
-        return self._then(lambda query: query.order(order), f".order({order!r})")
+        return self._then({"order": order}, f".order({order!r})")
 
     def filter(self, build: Callable[[Any], Any]) -> TableQuery:
         """Keep documents for which an expression holds: see `DocumentQuery.filter`."""
-        return self._then(lambda query: query.filter(build), f".filter(<{id(build)}>)")
+        step = filter_step(build)
+        return self._then(step, f".filter({expression_from(step['filter'])})")
 
     def collect(self) -> list[Document]:
         """All documents."""
-        return self._read("collect", lambda query: query.collect())
+        found: list[Document] = self._read("collect")
+        return found
 
     def take(self, count: int) -> list[Document]:
         """The first `count` documents."""
-        return self._read(f"take({count})", lambda query: query.take(count))
+        found: list[Document] = self._read("take", count)
+        return found
 
     def first(self) -> Document | None:
         """The first document, or None."""
-        return self._read("first", lambda query: query.first())
+        found: Document | None = self._read("first")
+        return found
 
     def unique(self) -> Document | None:
         """The only document, or None; an error when there are more."""
-        return self._read("unique", lambda query: query.unique())
+        found: Document | None = self._read("unique")
+        return found
 
     def paginate(self, options: Mapping[str, Any] | None = None, **given: Any) -> Document:
         """One page: see `DocumentQuery.paginate`."""
-        return self._read("paginate", lambda query: query.paginate(options, **given))
+        page: Document = self._read("paginate", page_options(options, **given))
+        return page
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self.collect())
 
     def live(self) -> Handle[list[Document]]:
         """A handle that follows these documents."""
-        return self._database.live_function(self._function("", lambda query: query.collect()), {})
+        function = table_function("read", f"{self.name}{self._text}")
+        return self._database.live_function(function, self._arguments("collect"))
 
     def __repr__(self) -> str:
         return f"db[{self.name!r}]{self._text}"
@@ -112,29 +99,24 @@ class TableQuery:
     def _then(self, step: Step, text: str) -> TableQuery:
         return TableQuery(self._database, self.name, (*self._steps, step), self._text + text)
 
-    def _function(
-        self, verb: str, read: Callable[[DocumentQuery[Document]], Any]
-    ) -> FunctionDefinition:
-        steps, table = self._steps, self.name
+    def _arguments(self, verb: str, *options: Any) -> dict[str, Any]:
+        return {
+            "table": self.name,
+            "steps": list(self._steps),
+            "verb": verb,
+            "options": list(options),
+        }
 
-        def handler(ctx: QueryContext) -> Any:
-            query: DocumentQuery[Document] = ctx.db.query(table)
-            for step in steps:
-                query = step(query)
-            return read(query)
+    def _read(self, verb: str, *options: Any) -> Any:
+        shown = ", ".join(map(repr, options)) if verb == "take" else ""
+        function = table_function("read", f"{self.name}{self._text}.{verb}({shown})")
+        return self._run(function, self._arguments(verb, *options))
 
-        suffix = f".{verb}" if verb else ""
-        return _one_step(f"{table}{self._text}{suffix}", "query", handler)
-
-    def _read(self, verb: str, read: Callable[[DocumentQuery[Document]], R]) -> R:
-        found: R = self._run(self._function(verb, read))
-        return found
-
-    def _run(self, step: FunctionDefinition) -> Any:
+    def _run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         try:
-            return self._database.backend.run(step, {})
+            return self._database.backend.run(function, args)
         except Exception as error:
-            error.__traceback__ = frames_from(step, error.__traceback__)
+            error.__traceback__ = frames_from(function, error.__traceback__)
             raise
 
 
@@ -157,43 +139,38 @@ class Table(TableQuery, FrameMixin):
     def insert(self, document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Any:
         """Insert one document, or several in one transaction; returns its id, or their ids."""
         if isinstance(document, Mapping):
-            return self._write("insert", lambda ctx: ctx.db.insert(self.name, document))
+            return self._do("insert", document=document)
         documents = _documents(self.name, document)
-        return self._write("insert", lambda ctx: _insert_each(ctx, self.name, documents))
+        return self._do("insert_all", shown="insert", documents=documents)
 
     def patch(self, document_id: str, changes: Mapping[str, Any]) -> None:
         """Change some fields; `livedb.UNSET` removes one."""
-        self._write("patch", lambda ctx: ctx.db.patch(self.name, document_id, changes))
+        removed = [name for name, value in changes.items() if isinstance(value, Missing)]
+        kept = {name: value for name, value in changes.items() if name not in removed}
+        self._do("patch", document_id=document_id, changes=kept, removed=removed)
 
     def replace(self, document_id: str, document: Mapping[str, Any]) -> None:
         """Replace a document but for `_id` and `_creationTime`."""
-        self._write("replace", lambda ctx: ctx.db.replace(self.name, document_id, document))
+        self._do("replace", document_id=document_id, document=document)
 
     def delete(self, document_id: str) -> None:
         """Delete a document."""
-        self._write("delete", lambda ctx: ctx.db.delete(self.name, document_id))
+        self._do("delete", document_id=document_id)
 
-    def _write(self, verb: str, handler: Callable[[MutationContext], Any]) -> Any:
-        step = _one_step(f"{self.name}:{verb}", "mutation", handler)
-        return self._run(step)
+    def _do(self, verb: str, *, shown: str | None = None, **args: Any) -> Any:
+        function = table_function(verb, f"{self.name}:{shown or verb}")
+        return self._run(function, {"table": self.name, **args})
 
     # -- reads ---------------------------------------------------------------------------------
 
     def get(self, document_id: str) -> Document | None:
         """The document with this id, or None."""
-        name = self.name
-        step = _one_step(f"{name}:get", "query", lambda ctx: ctx.db.get(name, document_id))
-        found: Document | None = self._run(step)
+        found: Document | None = self._do("get", document_id=document_id)
         return found
 
     def count(self) -> int:
         """How many documents there are. Cost: does not grow with the table."""
-        name = self.name
-
-        def handler(ctx: QueryContext) -> int:
-            return ctx.db.count(name)
-
-        counted: int = self._run(_one_step(f"{name}:count", "query", handler))
+        counted: int = self._do("count")
         return counted
 
     def live(self) -> Handle[Any]:
@@ -262,20 +239,6 @@ def _documents(name: str, given: Any) -> list[Any]:
             f"not {type(given).__name__}. For files and frames there is db[{name!r}].load(...)."
         )
     return list(given)
-
-
-def _insert_each(
-    ctx: MutationContext, name: str, documents: Sequence[Mapping[str, Any]]
-) -> list[Any]:
-    ids = []
-    at = 0
-    try:
-        for at, document in enumerate(documents):  # noqa: B007  # the error says which it was
-            ids.append(ctx.db.insert(name, document))
-    except InvalidValueError as error:
-        error.put_at(f"[{at}]")
-        raise
-    return ids
 
 
 def _hidden_message(name: str, hidden: Sequence[str]) -> str:

@@ -46,6 +46,8 @@ class FunctionDefinition:
         handler: the user's function; its first parameter is the context.
         signature: validators of its arguments and result, and the wire's names.
         version: raised by each redefinition under the same name.
+        takes_raw: its arguments are as the caller's Python has them: it converts, checks and bounds
+            them itself.
     """
 
     name: str
@@ -54,6 +56,7 @@ class FunctionDefinition:
     handler: Callable[..., Any]
     signature: FunctionSignature
     version: int = 0
+    takes_raw: bool = False
 
     def bind(
         self,

@@ -37,12 +37,14 @@ _TYPE_NAMES = {
 class Expression:
     """A node of a filter; make them with the methods of `FilterBuilder`."""
 
-    __slots__ = ("evaluate", "text")
+    __slots__ = ("evaluate", "text", "tree")
 
-    def __init__(self, evaluate: Evaluate, text: str) -> None:
+    def __init__(self, evaluate: Evaluate, text: str, tree: list[Value]) -> None:
         self.evaluate = evaluate
         self.text = text
         """A stable rendering, part of a pagination cursor's fingerprint."""
+        self.tree = tree
+        """The same as data, which `expression_from` reads: the method's name, then its operands."""
 
     def __repr__(self) -> str:
         return self.text
@@ -91,7 +93,8 @@ def _expression(value: Any) -> Expression:
     if isinstance(value, Expression):
         return value
     constant = UNSET if value is UNSET else canonical(value)
-    return Expression(lambda _: constant, repr(constant))
+    tree: list[Value] = ["absent"] if constant is UNSET else ["value", constant]
+    return Expression(lambda _: constant, repr(constant), tree)
 
 
 def _meant(name: str, left: Any, right: Any) -> str:
@@ -113,7 +116,7 @@ def _comparison(name: str, test: Callable[[bytes, bytes], bool]) -> Any:
         def evaluate(fields: Mapping[str, Value]) -> bool:
             return test(encode_key(left_of(fields)), encode_key(right_of(fields)))
 
-        return Expression(evaluate, f"{name}({a.text}, {b.text})")
+        return Expression(evaluate, f"{name}({a.text}, {b.text})", [name, a.tree, b.tree])
 
     build.__name__ = name
     build.__doc__ = f"`left {name} right` in the total order of all values."
@@ -127,7 +130,7 @@ def _arithmetic(name: str, verb: str, compute: Callable[[Any, Any], Any]) -> Any
         def evaluate(fields: Mapping[str, Value]) -> Value:
             return _compute(verb, compute, a.evaluate(fields), b.evaluate(fields))
 
-        return Expression(evaluate, f"{name}({a.text}, {b.text})")
+        return Expression(evaluate, f"{name}({a.text}, {b.text})", [name, a.tree, b.tree])
 
     build.__name__ = name
     build.__doc__ = f"{verb.capitalize()} two numbers, or two int64."
@@ -215,8 +218,12 @@ class FilterBuilder:
         names = split_path(path)
         if len(names) == 1:
             name = names[0]
-            return Expression(lambda fields: fields.get(name, UNSET), f"field({path!r})")
-        return Expression(lambda fields: value_at(fields, names), f"field({path!r})")
+            return Expression(
+                lambda fields: fields.get(name, UNSET), f"field({path!r})", ["field", path]
+            )
+        return Expression(
+            lambda fields: value_at(fields, names), f"field({path!r})", ["field", path]
+        )
 
     eq = _comparison("eq", lambda a, b: a == b)
     neq = _comparison("neq", lambda a, b: a != b)
@@ -242,14 +249,16 @@ class FilterBuilder:
                 return _compute("negate", lambda x, y: y - x, found, Int64(0))
             raise FilterError(f"Cannot negate {found!r} (type {_type_name(found)})")
 
-        return Expression(evaluate, f"neg({a.text})")
+        return Expression(evaluate, f"neg({a.text})", ["neg", a.tree])
 
     def and_(self, *conditions: Any) -> Expression:
         """Whether all hold, left to right; of nothing, true."""
         parts = [_expression(condition) for condition in conditions]
         text = f"and({', '.join(part.text for part in parts)})"
         return Expression(
-            lambda fields: all(_truth(part.evaluate(fields), "and") for part in parts), text
+            lambda fields: all(_truth(part.evaluate(fields), "and") for part in parts),
+            text,
+            ["and_", *[part.tree for part in parts]],
         )
 
     def or_(self, *conditions: Any) -> Expression:
@@ -257,14 +266,18 @@ class FilterBuilder:
         parts = [_expression(condition) for condition in conditions]
         text = f"or({', '.join(part.text for part in parts)})"
         return Expression(
-            lambda fields: any(_truth(part.evaluate(fields), "or") for part in parts), text
+            lambda fields: any(_truth(part.evaluate(fields), "or") for part in parts),
+            text,
+            ["or_", *[part.tree for part in parts]],
         )
 
     def not_(self, condition: Any) -> Expression:
         """Whether `condition` does not hold."""
         part = _expression(condition)
         return Expression(
-            lambda fields: not _truth(part.evaluate(fields), "not"), f"not({part.text})"
+            lambda fields: not _truth(part.evaluate(fields), "not"),
+            f"not({part.text})",
+            ["not_", part.tree],
         )
 
 
@@ -277,6 +290,40 @@ def build_filter(build: Callable[[FilterBuilder], Any]) -> Expression:
             f'q.eq(q.field("done"), False), not {built!r}'
         )
     return built
+
+
+def expression_from(tree: Any) -> Expression:
+    """The expression of `Expression.tree`, which may have come from anywhere.
+
+    Raises:
+        FilterError: it is no such tree.
+    """
+    try:
+        return _from_tree(tree, EXPRESSION_NESTING_MAX)
+    except (TypeError, ValueError, AttributeError, LookupError):
+        raise FilterError(f"This is no filter expression: {tree!r:.200}") from None
+
+
+def _from_tree(tree: Any, nesting_left: int) -> Expression:
+    name, *operands = tree
+    if nesting_left <= 0:
+        raise FilterError(f"A filter expression has at most {EXPRESSION_NESTING_MAX} levels")
+    if name == "value":
+        return _expression(operands[0])
+    if name == "absent":
+        return _expression(UNSET)
+    if name not in _METHODS:
+        raise FilterError(f"A filter expression has no {name!r}")
+    if name != "field":
+        operands = [_from_tree(operand, nesting_left - 1) for operand in operands]
+    built: Expression = getattr(FilterBuilder(), name)(*operands)
+    return built
+
+
+EXPRESSION_NESTING_MAX = 64
+_METHODS = frozenset(
+    {"field", "eq", "neq", "lt", "lte", "gt", "gte", "add", "sub", "mul", "div", "mod", "neg"}
+) | {"and_", "or_", "not_"}
 
 
 def passes(expression: Expression, fields: Mapping[str, Value]) -> bool:

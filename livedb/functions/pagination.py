@@ -53,16 +53,9 @@ class PageOptions:
         return self.documents_read_max is not None or self.bytes_read_max is not None
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> PageOptions:
-        """From the wire's `paginationOpts` and/or keyword arguments."""
-        if options is not None and not isinstance(options, Mapping):
-            raise PaginationError(
-                "paginate() takes options in a dict, such as {'numItems': 10, 'cursor': None}, or "
-                f"num_items= and cursor= by name, not {options!r}",
-                code="InvalidPaginationLimit",
-            )
-        merged = dict(options or {}) | {k: v for k, v in given.items() if v is not None}
-        count = _whole("numItems", merged.get("numItems"))
+    def parse(cls, options: Mapping[str, Any]) -> PageOptions:
+        """From the wire's `paginationOpts`."""
+        count = _whole("numItems", options.get("numItems"))
         if count < 1:
             raise PaginationError(
                 "A page must have at least one document", code="NoDocumentsForPagination"
@@ -74,11 +67,36 @@ class PageOptions:
             )
         return cls(
             page_documents=count,
-            cursor=merged.get("cursor"),
-            end_cursor=merged.get("endCursor"),
-            documents_read_max=_limit("maximumRowsRead", merged),
-            bytes_read_max=_limit("maximumBytesRead", merged),
+            cursor=options.get("cursor"),
+            end_cursor=options.get("endCursor"),
+            documents_read_max=_limit("maximumRowsRead", options),
+            bytes_read_max=_limit("maximumBytesRead", options),
         )
+
+
+def page_options(
+    options: Mapping[str, Any] | None = None,
+    *,
+    num_items: int | None = None,
+    cursor: str | None = None,
+    end_cursor: str | None = None,
+) -> dict[str, Any]:
+    """The wire's `paginationOpts` of options in a dict, by name, or both.
+
+    Raises:
+        PaginationError: they are no dict.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise PaginationError(
+            "paginate() takes options in a dict, such as {'numItems': 10, 'cursor': None}, or "
+            f"num_items= and cursor= by name, not {options!r}",
+            code="InvalidPaginationLimit",
+        )
+    given = {"numItems": num_items, "cursor": cursor, "endCursor": end_cursor}
+    return {
+        **(options or {}),
+        **{name: value for name, value in given.items() if value is not None},
+    }
 
 
 def _whole(name: str, value: Any) -> int:

@@ -27,6 +27,7 @@ from livedb.functions.pagination import (
     decode_cursor,
     encode_cursor,
     fingerprint,
+    page_options,
 )
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
@@ -185,8 +186,8 @@ class DocumentQuery(Generic[T_co]):
         Raises:
             PaginationError: a page size or cursor that cannot be used.
         """
-        given = {"numItems": num_items, "cursor": cursor, "endCursor": end_cursor}
-        return self._page(PageOptions.parse(options, given))
+        merged = page_options(options, num_items=num_items, cursor=cursor, end_cursor=end_cursor)
+        return self._page(PageOptions.parse(merged))
 
     def _page(self, options: PageOptions) -> Document:
         """One page; the first one of a live query ends where its earlier runs ended it.

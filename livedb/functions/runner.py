@@ -505,7 +505,8 @@ class Runner:
             run.depth -= 1
 
     def _call(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
-        if not is_surely_within(args, self._limits.args_bytes_max // 2):
+        is_small = function.takes_raw or is_surely_within(args, self._limits.args_bytes_max // 2)
+        if not is_small:
             self._check_size(function, args)
         before = _current_run.get()
         try:

@@ -184,10 +184,13 @@ class InlineSource:
     uses_sql = False
     journal = None
 
-    def __init__(self, runner: Runner, function: FunctionDefinition) -> None:
+    def __init__(
+        self, runner: Runner, function: FunctionDefinition, args: Mapping[str, Value]
+    ) -> None:
         self._runner = runner
         self._function = function
-        self.key: Hashable = ("inline", function.name)
+        self._args = args
+        self.key: Hashable = ("inline", function.name, encode_value(canonical(dict(args))))
         self.title = function.name
 
     @property
@@ -195,5 +198,5 @@ class InlineSource:
         return self._function
 
     def compute(self, number: int) -> Computed:
-        run = self._runner.run_query(self._function, {}, at=number)
+        run = self._runner.run_query(self._function, self._args, at=number)
         return _computed(self._runner, run, self._function)

@@ -1,0 +1,207 @@
+"""The functions behind `db["tasks"]`: one read or write of a table, with arguments that are data.
+
+They stand in no registry: whoever has `db` has them, in this process or across a network, where the
+verb and its arguments travel. In the log their name is the table's, such as `tasks:insert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from livedb.errors import FunctionNotFoundError, InvalidValueError
+from livedb.functions.context import MutationContext, QueryContext
+from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.filters import build_filter, expression_from
+from livedb.functions.index_range import IndexRangeBuilder
+from livedb.functions.query_builder import DocumentQuery
+from livedb.schema.annotations import signature_validators
+from livedb.values import UNSET, Document, Missing
+
+Step = Mapping[str, Any]
+"""One narrowing of a read: `{"index", "range"}`, `{"order"}` or `{"filter"}`."""
+
+
+# -- reads -----------------------------------------------------------------------------------------
+
+
+def read(
+    ctx: QueryContext,
+    table: str,
+    steps: Sequence[Step],
+    verb: str,
+    options: Sequence[Any] = (),
+) -> Any:
+    """The documents of a table, narrowed step by step, as `verb` takes them."""
+    query: DocumentQuery[Document] = ctx.db.query(table)
+    for step in steps:
+        query = _narrowed(query, step)
+    if verb not in READ_VERBS:
+        raise FunctionNotFoundError(f"A table is not read by {verb!r}")
+    return getattr(query, verb)(*options)
+
+
+READ_VERBS = frozenset({"collect", "take", "first", "unique", "paginate"})
+
+
+def _narrowed(query: DocumentQuery[Document], step: Step) -> DocumentQuery[Document]:
+    if "index" in step:
+        bounds = step["range"]
+        return query.with_index(step["index"], lambda q: _apply_bounds(q, bounds))
+    if "order" in step:
+        return query.order(step["order"])
+    expression = expression_from(step["filter"])
+    return query.filter(lambda _: expression)
+
+
+def index_step(
+    name: str,
+    build: Callable[[IndexRangeBuilder], IndexRangeBuilder] | None,
+    equalities: Mapping[str, Any],
+) -> Step:
+    """The step of `.with_index(name, build, **equalities)`."""
+    builder = IndexRangeBuilder()
+    for field, value in equalities.items():
+        builder.eq(field, value)
+    built = builder if build is None else build(builder)
+    if built is not builder:
+        raise InvalidValueError(
+            "The function given to .with_index() must return the range it builds, as in "
+            'lambda q: q.eq("user", me).gt("due", now)'
+        )
+    bounds = [["eq", field, _packed(value)] for field, value in builder.equalities.items()]
+    for bound, exclusive, inclusive in (
+        (builder.lower, "gt", "gte"),
+        (builder.upper, "lt", "lte"),
+    ):
+        if bound is not None:
+            field, value, is_inclusive = bound
+            bounds.append([inclusive if is_inclusive else exclusive, field, _packed(value)])
+    return {"index": name, "range": bounds}
+
+
+def _apply_bounds(builder: IndexRangeBuilder, bounds: Sequence[Sequence[Any]]) -> IndexRangeBuilder:
+    for verb, field, packed in bounds:
+        if verb not in ("eq", "gt", "gte", "lt", "lte"):
+            raise InvalidValueError(f"{verb!r} is no bound of an index range")
+        getattr(builder, verb)(field, packed[0] if packed else UNSET)
+    return builder
+
+
+def _packed(value: Any) -> list[Any]:
+    """A value in a list, and absence as an empty one: absence is no value and does not travel."""
+    return [] if isinstance(value, Missing) else [value]
+
+
+def filter_step(build: Callable[[Any], Any]) -> Step:
+    """The step of `.filter(build)`."""
+    return {"filter": build_filter(build).tree}
+
+
+def get(ctx: QueryContext, table: str, document_id: str) -> Document | None:
+    """One document."""
+    found: Document | None = ctx.db.get(table, document_id)
+    return found
+
+
+def count(ctx: QueryContext, table: str) -> int:
+    """How many documents there are."""
+    return ctx.db.count(table)
+
+
+# -- writes ----------------------------------------------------------------------------------------
+
+
+def insert(ctx: MutationContext, table: str, document: Mapping[str, Any]) -> Any:
+    """Insert one document."""
+    return ctx.db.insert(table, document)
+
+
+def insert_all(
+    ctx: MutationContext, table: str, documents: Sequence[Mapping[str, Any]]
+) -> list[Any]:
+    """Insert several documents, or none."""
+    ids = []
+    at = 0
+    try:
+        for at, document in enumerate(documents):  # noqa: B007  # the error says which it was
+            ids.append(ctx.db.insert(table, document))
+    except InvalidValueError as error:
+        error.put_at(f"[{at}]")
+        raise
+    return ids
+
+
+def patch(
+    ctx: MutationContext,
+    table: str,
+    document_id: str,
+    changes: Mapping[str, Any],
+    removed: Sequence[str] = (),
+) -> None:
+    """Change some fields and remove others."""
+    ctx.db.patch(table, document_id, {**changes, **dict.fromkeys(removed, UNSET)})
+
+
+def replace_document(
+    ctx: MutationContext, table: str, document_id: str, document: Mapping[str, Any]
+) -> None:
+    """Replace a document but for its system fields."""
+    ctx.db.replace(table, document_id, document)
+
+
+def delete(ctx: MutationContext, table: str, document_id: str) -> None:
+    """Delete a document."""
+    ctx.db.delete(table, document_id)
+
+
+# -- definitions -----------------------------------------------------------------------------------
+
+
+def _any_arguments(ctx: Any, **arguments: Any) -> Any:
+    """Only for its signature: these functions check their arguments themselves."""
+
+
+_SIGNATURE = replace(signature_validators(_any_arguments), returns=None)
+
+
+def _definition(handler: Callable[..., Any], kind: FunctionKind) -> FunctionDefinition:
+    return FunctionDefinition(
+        name=handler.__name__,
+        kind=kind,
+        visibility="internal",
+        handler=handler,
+        signature=_SIGNATURE,
+        takes_raw=True,
+    )
+
+
+_FUNCTIONS = {
+    "read": _definition(read, "query"),
+    "get": _definition(get, "query"),
+    "count": _definition(count, "query"),
+    "insert": _definition(insert, "mutation"),
+    "insert_all": _definition(insert_all, "mutation"),
+    "patch": _definition(patch, "mutation"),
+    "replace": _definition(replace_document, "mutation"),
+    "delete": _definition(delete, "mutation"),
+}
+_VERBS = {definition.handler: verb for verb, definition in _FUNCTIONS.items()}
+
+
+def table_function(verb: str, name: str) -> FunctionDefinition:
+    """The function of a verb, under the name that the log is to show.
+
+    Raises:
+        FunctionNotFoundError: there is no such verb.
+    """
+    found = _FUNCTIONS.get(verb)
+    if found is None:
+        raise FunctionNotFoundError(f"A table has no function {verb!r}")
+    return replace(found, name=name)
+
+
+def verb_of(definition: FunctionDefinition) -> str | None:
+    """The verb of one of these functions; None for any other."""
+    return _VERBS.get(definition.handler)
