@@ -2,6 +2,8 @@
 
     LivedbError
     ├── ApplicationError            the user's own, raised inside a function; travels whole
+    ├── RemoteError                 what a function on a service raised
+    ├── DisconnectedError           a service that cannot be reached
     ├── InvalidValueError           a value that cannot be stored
     │   └── ValidationError         a value that a validator refuses
     │       ├── ArgumentValidationError
@@ -86,6 +88,23 @@ class ApplicationError(LivedbError):
 
     def __reduce__(self) -> tuple[type[ApplicationError], tuple[Any]]:
         return (type(self), (self.data,))
+
+
+class RemoteError(LivedbError):
+    """What a function on a service raised that is no class of livedb's; `kind` is its class."""
+
+    code = "RemoteError"
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class DisconnectedError(LivedbError):
+    """A service cannot be reached; what was asked may or may not have happened there."""
+
+    code = "Disconnected"
+    status = 503
 
 
 class InvalidValueError(LivedbError):

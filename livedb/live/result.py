@@ -110,7 +110,7 @@ class TableResult:
         if self.table.equals(other.table):
             return True
         # Arrow says that NaN differs from NaN; rows that hold one are compared by their bytes.
-        return _ipc_bytes(self.table) == _ipc_bytes(other.table)
+        return ipc_bytes(self.table) == ipc_bytes(other.table)
 
     def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
         return None
@@ -119,7 +119,8 @@ class TableResult:
         return self.table
 
 
-def _ipc_bytes(table: pa.Table) -> bytes:
+def ipc_bytes(table: pa.Table) -> bytes:
+    """The table as an Arrow IPC stream."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()

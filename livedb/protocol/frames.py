@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from livedb.protocol.codecs import PACK, Frame
 from livedb.protocol.messages import ServerMessage, Transition, TransitionChunk, encode_message
 
 CHUNK_BYTES_MAX = 5_000_000
@@ -28,10 +29,13 @@ class ClientKind(Enum):
     NPM = "npm"
     NPM_CHUNKS = "npm, chunks"
     NATIVE = "python, rust"
+    LIVEDB = "livedb"
 
     @classmethod
     def of(cls, version: str | None, header: str | None) -> ClientKind:
         """By the version in the URL, or the header `Convex-Client` of native ones."""
+        if version == "livedb":
+            return cls.LIVEDB
         if header is not None and not header.startswith("npm"):
             return cls.NATIVE
         found = _VERSION.match(version or (header or "").removeprefix("npm-"))
@@ -40,8 +44,10 @@ class ClientKind(Enum):
         return cls.NPM_CHUNKS if (int(found[1]), int(found[2])) >= (1, 28) else cls.NPM
 
 
-def frames_of(message: ServerMessage, client: ClientKind) -> list[str]:
-    """The texts to send, in order."""
+def frames_of(message: ServerMessage, client: ClientKind) -> list[Frame]:
+    """What to send, in order."""
+    if client is ClientKind.LIVEDB:
+        return [PACK.encode(message)]
     text = encode_message(message)
     if client is not ClientKind.NPM_CHUNKS or len(text) <= CHUNK_BYTES_MAX:
         return [text.decode()]
@@ -50,7 +56,7 @@ def frames_of(message: ServerMessage, client: ClientKind) -> list[str]:
     return _chunks(text.decode(), message.end_version.ts)
 
 
-def _chunks(text: str, transition_id: str) -> list[str]:
+def _chunks(text: str, transition_id: str) -> list[Frame]:
     # By characters: one takes at most 4 bytes, so no chunk is longer than the bound.
     size = CHUNK_BYTES_MAX // 4 if not text.isascii() else CHUNK_BYTES_MAX
     parts = [text[start : start + size] for start in range(0, len(text), size)]

@@ -26,7 +26,8 @@ Path = Annotated[str, Meta(max_length=PATH_CHARACTERS_MAX)]
 Args = list[Raw]
 """An array with one object; what is in it is looked at when the function runs."""
 
-NO_ARGS = Raw(b"{}")
+NO_ARGS = Raw(b"")
+"""Stands for no argument."""
 
 
 class ProtocolError(LivedbError):
@@ -166,6 +167,8 @@ class Transition(_Message, frozen=True, tag=True):
     modifications: list[StateModification]
     client_clock_skew: int | UnsetType = UNSET
     server_ts: int | UnsetType = UNSET
+    number: int | UnsetType = UNSET
+    """Of the commit; for livedb's own client only."""
 
 
 class TransitionChunk(_Message, frozen=True, tag=True):

@@ -27,6 +27,7 @@ from typing import Any
 from msgspec import UNSET, Raw, UnsetType
 
 from livedb.errors import InvalidValueError
+from livedb.protocol.codecs import Codec
 from livedb.protocol.messages import (
     NO_ARGS,
     Action,
@@ -50,7 +51,6 @@ from livedb.protocol.messages import (
     StateModification,
     Transition,
     Version,
-    encode_json,
 )
 from livedb.protocol.timestamps import decode_ts, encode_ts
 
@@ -206,22 +206,20 @@ class _Update:
     removed: tuple[int, ...]
 
 
-_NEVER = object()
-"""The key of what was never sent."""
-
-
 class ServerConnection:
     """One connection's state. Not thread-safe: the shell calls it from one thread."""
 
-    def __init__(self, *, newest_ts: int, now_s: float, identity: Any = None) -> None:
+    def __init__(self, codec: Codec, *, newest_ts: int, now_s: float, identity: Any = None) -> None:
         """Start a connection.
 
         Args:
+            codec: how values stand in its messages.
             newest_ts: the newest committed timestamp when the connection came.
             now_s: the monotonic time.
             identity: who the client is before it authenticates.
         """
         self._phase = _Phase.NEW
+        self._codec = codec
         self._newest_ts = newest_ts
         self._last_sent_s = now_s
         self.identity = identity
@@ -467,7 +465,7 @@ class ServerConnection:
             response = MutationResponse(
                 request_id=request_id,
                 success=False,
-                result=encode_json(outcome.message),
+                result=self._codec.write(outcome.message),
                 ts=None,
                 log_lines=list(outcome.log_lines),
                 error_data=outcome.data,
@@ -484,13 +482,17 @@ class ServerConnection:
             return []
         self._running_actions.discard(request_id)
         self._is_wanted = True
-        is_success = isinstance(outcome, Success)
+        if isinstance(outcome, Success):
+            result: Raw = outcome.value
+            data: Raw | UnsetType = UNSET
+        else:
+            result, data = self._codec.write(outcome.message), outcome.data
         response = ActionResponse(
             request_id=request_id,
-            success=is_success,
-            result=outcome.value if isinstance(outcome, Success) else encode_json(outcome.message),
+            success=isinstance(outcome, Success),
+            result=result,
             log_lines=list(outcome.log_lines),
-            error_data=UNSET if isinstance(outcome, Success) else outcome.data,
+            error_data=data,
         )
         return [Send(response), *self._update()]
 
@@ -515,18 +517,24 @@ class ServerConnection:
         self._is_wanted = False
         added, removed = tuple(self._added.values()), tuple(self._removed)
         self._added, self._removed = {}, []
-        self._sent_keys.update((query.query_id, _NEVER) for query in added)
+        self._sent_keys.update((query.query_id, None) for query in added)
         self._computing = _Update(self._query_set, self._identity_version, removed)
         is_identity_new, self._is_identity_new = self._is_identity_new, False
         return [Compute(added, removed, self.identity, is_identity_new)]
 
     def computed(
-        self, ts: int, states: Mapping[int, QueryState], *, is_own_commit_near: bool
+        self,
+        ts: int,
+        states: Mapping[int, QueryState],
+        *,
+        is_own_commit_near: bool,
+        number: int | UnsetType = UNSET,
     ) -> list[Effect]:
         """The query set at timestamp `ts`.
 
         Args:
             states: of queries that may have changed; those of others may be left out.
+            number: the commit, for a client that wants it.
             is_own_commit_near: the running mutation may have committed at or before `ts`: the
                 transition waits for its response.
         """
@@ -548,7 +556,10 @@ class ServerConnection:
             query_set=update.query_set, identity=update.identity, ts=encode_ts(self._sent_ts)
         )
         transition = Transition(
-            start_version=self._sent, end_version=end, modifications=modifications
+            start_version=self._sent,
+            end_version=end,
+            modifications=modifications,
+            number=number,
         )
         self._sent = end
         if is_own_commit_near and self._running is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from livedb.errors import AuthenticationError, FunctionNotFoundError
+from livedb.errors import AuthenticationError, FunctionNotFoundError, PermissionDeniedError
 from livedb.functions.definition import FunctionDefinition
 from livedb.identity import Identity
 from livedb.protocol.messages import Authenticate
@@ -46,6 +46,13 @@ class Access:
     def is_admin(self, caller: Any) -> bool:
         """Whether a caller sees internal functions."""
         return isinstance(caller, Caller) and caller.is_admin
+
+    def require_admin(self, caller: Any) -> None:
+        """Refuse what only owners and editors may do."""
+        if not self.is_admin(caller):
+            raise PermissionDeniedError(
+                "Only owners and editors may use SQL, tables and definitions on this service"
+            )
 
     def require_call(self, caller: Any, function: FunctionDefinition) -> None:
         """Refuse a call that the caller may not make."""

@@ -5,12 +5,8 @@ Source: spec sync-protocol.md 3.
 
 from __future__ import annotations
 
-from msgspec import Raw
-
 from livedb.errors import FunctionNotFoundError, InvalidValueError
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
-from livedb.protocol.convex_json import from_wire
-from livedb.protocol.messages import decode_json
 from livedb.protocol.paths import canonical_path
 from livedb.values import Value
 
@@ -51,13 +47,12 @@ def find_function(
     return found
 
 
-def read_arguments(args: Raw) -> dict[str, Value]:
-    """Arguments by wire name, in canonical types; not yet validated.
+def read_object(value: Value) -> dict[str, Value]:
+    """Arguments by wire name; not yet validated.
 
     Raises:
-        InvalidValueError: they are no object of livedb values.
+        InvalidValueError: they are no object.
     """
-    value = from_wire(decode_json(args))
     if not isinstance(value, dict):
         raise InvalidValueError(f"Arguments are one object, not {type(value).__name__}")
     return value

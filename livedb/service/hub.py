@@ -14,10 +14,13 @@ from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.live.live_queries import Change
 from livedb.live.live_query import LiveQuery
-from livedb.protocol.server import Compute, Failure, QueryState, Success
-from livedb.service.functions import find_function, read_arguments
-from livedb.service.outcomes import Outcomes
-from livedb.service.query_set import WireStates
+from livedb.protocol.frames import ClientKind
+from livedb.protocol.messages import Action, Mutation
+from livedb.protocol.server import Compute, Failure, Success
+from livedb.service.functions import find_function, read_object
+from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
+from livedb.service.query_set import LIVEDB, Update
+from livedb.service.workspace_calls import WorkspaceCalls
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,8 +44,9 @@ class Hub:
         self.workspace = workspace
         self.access = access
         self.clock = workspace.clock
-        self.outcomes = Outcomes(self.clock, shows_details=shows_details)
-        self.states = WireStates(self.outcomes)
+        self._convex = ConvexDialect(self.clock, shows_details=shows_details)
+        self._own = OwnDialect()
+        self.workspace_calls = WorkspaceCalls(workspace)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
@@ -65,19 +69,21 @@ class Hub:
         committer = self.workspace.committer
         return committer.ts_of(committer.published)
 
+    def dialect_of(self, client: ClientKind) -> Dialect:
+        """How outcomes look to a kind of client."""
+        return self._own if client is ClientKind.LIVEDB else self._convex
+
     def anonymous(self) -> Any:
         """Who a client is before it authenticates."""
         return self.access.anonymous
 
     # -- live queries --------------------------------------------------------------------------
 
-    def update(
-        self, connection: SyncConnection, order: Compute
-    ) -> tuple[int, dict[int, QueryState]]:
+    def update(self, connection: SyncConnection, order: Compute) -> Update:
         """Bring a connection's query set to the newest commit; blocking."""
         query_set = connection.query_set
         before = set(query_set.queries())
-        found = query_set.update(order, sees_internal=self.access.is_admin(order.identity))
+        found = query_set.update(order, is_admin=self.access.is_admin(order.identity))
         after = set(query_set.queries())
         if before != after:
             with self._followers_lock:
@@ -114,7 +120,8 @@ class Hub:
 
     async def run_path(
         self,
-        path: str,
+        dialect: Dialect,
+        request: Mutation | Action,
         args: Raw,
         *,
         kind: FunctionKind | None,
@@ -127,33 +134,47 @@ class Hub:
             TransientError, ClosedError: the same call may succeed when made again.
         """
         return await self._loop.run_in_executor(
-            self._calls, self._run_path, path, args, kind, call, caller
+            self._calls, self._run_path, dialect, request, args, kind, call, caller
         )
 
     def _run_path(
         self,
-        path: str,
+        dialect: Dialect,
+        request: Mutation | Action,
         args: Raw,
         kind: FunctionKind | None,
         call: Call,
         caller: Any,
     ) -> Success | Failure:
-        workspace = self.workspace
-        workspace.require_open()
-        function = find_function(
-            workspace.registry, path, kind=kind, sees_internal=self.access.is_admin(caller)
-        )
-        self.access.require_call(caller, function)
-        committer = workspace.committer
-        tables = committer.catalog_at(committer.published)
-        arguments = function.check_arguments(read_arguments(args), tables=tables)
+        self.workspace.require_open()
         try:
-            value, ts = self._run(function, arguments, call)
-            return Success(self.outcomes.value(value), tuple(call.log_lines), ts)
+            if request.component_path == LIVEDB:
+                self.access.require_admin(caller)
+                return self.workspace_calls.run(request, args, call)
+            value, ts = self._run_named(dialect, request.udf_path, args, kind, call, caller)
+            return Success(dialect.value(value), tuple(call.log_lines), ts)
         except Exception as error:
             if getattr(error, "is_transient", False):
                 raise
-            return self.outcomes.failure(error, tuple(call.log_lines))
+            return dialect.failure(error, tuple(call.log_lines))
+
+    def _run_named(
+        self,
+        dialect: Dialect,
+        path: str,
+        args: Raw,
+        kind: FunctionKind | None,
+        call: Call,
+        caller: Any,
+    ) -> tuple[Any, int | None]:
+        function = find_function(
+            self.workspace.registry, path, kind=kind, sees_internal=self.access.is_admin(caller)
+        )
+        self.access.require_call(caller, function)
+        committer = self.workspace.committer
+        tables = committer.catalog_at(committer.published)
+        given = read_object(dialect.codec.read(args))
+        return self._run(function, function.check_arguments(given, tables=tables), call)
 
     def _run(self, function: Any, arguments: Any, call: Call) -> tuple[Any, int | None]:
         runner = self.workspace.runner

@@ -1,4 +1,7 @@
-"""What a call came to, as it goes to a client: JSON of values, texts of errors.
+"""What a call came to, as it goes to a client: values, states of live queries, errors.
+
+Two dialects: official clients read JSON and texts of errors; livedb's own client reads exact
+values, changes of rows, Arrow, and errors that it raises again as what they were.
 
 Source: spec sync-protocol.md 6.5: the message names the request, and the details when they may be
 shown; an application's own error travels as data.
@@ -7,48 +10,78 @@ shown; an application's own error travels as data.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
 from livedb.clock import Clock
 from livedb.errors import ApplicationError, FunctionNotFoundError, LivedbError, PaginationError
-from livedb.live.result import Result
-from livedb.protocol.convex_json import to_wire
-from livedb.protocol.messages import encode_json
-from livedb.protocol.server import Failure
+from livedb.live.live_query import LiveState
+from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult, ipc_bytes
+from livedb.protocol.codecs import JSON, PACK, Codec
+from livedb.protocol.errors import error_value
+from livedb.protocol.results import Rows, write_rows, write_table, write_value
+from livedb.protocol.server import Failure, Success
 
 logger = logging.getLogger("livedb.service")
 
-_INVALID_CURSOR = encode_json({"isConvexSystemError": True, "paginationError": "InvalidCursor"})
+_INVALID_CURSOR = JSON.write({"isConvexSystemError": True, "paginationError": "InvalidCursor"})
 
 
-class Outcomes:
-    """Turns results and errors into what clients read.
+class Dialect(Protocol):
+    """How outcomes look to one kind of client."""
+
+    codec: Codec
+
+    def value(self, value: Any) -> Raw:
+        """A function's result."""
+
+    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
+        """An error."""
+
+    def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:
+        """A live query's state, for a client that has the state `sent`, if any."""
+
+
+class ConvexDialect:
+    """For the official clients.
 
     Args:
         shows_details: whether clients may read the messages of errors that are not the
             application's own.
     """
 
+    codec: Codec = JSON
+
     def __init__(self, clock: Clock, *, shows_details: bool = True) -> None:
         self._clock = clock
         self._shows_details = shows_details
+        self._known: WeakKeyDictionary[LiveState, Success | Failure] = WeakKeyDictionary()
+        """Made once for each state, however many follow."""
 
-    def value(self, value: object) -> Raw:
-        """The JSON of a function's result."""
-        return encode_json(to_wire(canonical(value)))
+    def value(self, value: Any) -> Raw:
+        return JSON.write(canonical(value))
 
-    def result(self, result: Result) -> Raw:
-        """The JSON of a live query's result."""
-        return encode_json(to_wire(result.value()))
+    def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:  # noqa: ARG002  # always whole
+        found = self._known.get(state)
+        if found is None:
+            found = self._known[state] = self._state(state)
+        return found
 
-    def failure(self, error: Exception, log_lines: tuple[str, ...] = ()) -> Failure:
-        """What a client reads of an error."""
+    def _state(self, state: LiveState) -> Success | Failure:
+        if state.error is not None:
+            return self.failure(state.error, state.log_lines)
+        assert state.result is not None, "a state without error has a result"
+        return Success(self.value(state.result.value()), state.log_lines)
+
+    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
         request = self._clock.random_bytes(8).hex()
         head = f"[Request ID: {request}] Server Error"
         if isinstance(error, ApplicationError):
-            data = encode_json(to_wire(canonical(error.data)))
+            data = JSON.write(canonical(error.data))
             return Failure(f"{head}\nUncaught ConvexError: {error}", data, log_lines)
         if isinstance(error, PaginationError) and error.code == "InvalidCursor":
             return Failure(f"{head}\nInvalidCursor: {error.message}", _INVALID_CURSOR, log_lines)
@@ -65,3 +98,36 @@ def _detail(error: Exception) -> str:
     if isinstance(error, LivedbError):
         return f"Uncaught {error.code}: {error.message}"
     return f"Uncaught {type(error).__name__}: {error}"
+
+
+class OwnDialect:
+    """For livedb's own client: nothing is lost on the way."""
+
+    codec: Codec = PACK
+
+    def value(self, value: Any) -> Raw:
+        return PACK.write(canonical(value))
+
+    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
+        return Failure(str(error), PACK.write(error_value(error)), log_lines)
+
+    def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:
+        if state.error is not None:
+            value = {**error_value(state.error), "commit": state.number}
+            return Failure(str(state.error), PACK.write(value), state.log_lines)
+        assert state.result is not None, "a state without error has a result"
+        old = sent.result if sent is not None and sent.error is None else None
+        return Success(_result(state.result, old, state.number), state.log_lines)
+
+
+def _result(new: Result, old: Result | None, number: int) -> Raw:
+    match new:
+        case DocumentsResult(ids, texts):
+            before = Rows(old.ids, old.texts) if isinstance(old, DocumentsResult) else None
+            return write_rows(Rows(ids, texts), before, number)
+        case ValueResult(text):
+            return write_value(text, number)
+        case TableResult(table):
+            return write_table(ipc_bytes(table), number)
+        case _:
+            raise AssertionError(f"a result of an unknown kind: {new!r}")

@@ -13,13 +13,14 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from livedb.errors import AuthenticationError, ClosedError, LivedbError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.frames import ClientKind, frames_of
-from livedb.protocol.messages import Action, ProtocolError, ServerMessage, decode_client_message
+from livedb.protocol.messages import Action, ProtocolError, ServerMessage
 from livedb.protocol.server import (
     CLOSE_INTERNAL,
     CLOSE_OVERLOADED,
@@ -54,7 +55,9 @@ class SyncConnection:
         self._hub = hub
         self._websocket = websocket
         self._client = client
+        self._dialect = hub.dialect_of(client)
         self._core = ServerConnection(
+            self._dialect.codec,
             newest_ts=hub.newest_ts(), now_s=hub.clock.monotonic_s(), identity=hub.anonymous()
         )
         self._outgoing: asyncio.Queue[ServerMessage | Close] = asyncio.Queue()
@@ -62,7 +65,7 @@ class SyncConnection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Call | None = None
         """The call of the mutation that runs now."""
-        self.query_set = QuerySet(hub.workspace, hub.states, hub.outcomes)
+        self.query_set = QuerySet(hub.workspace, self._dialect)
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -89,15 +92,11 @@ class SyncConnection:
                 if message["type"] == "websocket.disconnect":
                     return
                 text = message.get("text")
-                self._take(message.get("bytes") if text is None else text)
+                self._take(message.get("bytes", b"") if text is None else text)
 
-    def _take(self, text: str | bytes | None) -> None:
-        if not isinstance(text, str):
-            error = ProtocolError("Messages of the sync protocol are text, not bytes")
-            self._perform(self._core.violated(error))
-            return
+    def _take(self, frame: str | bytes) -> None:
         try:
-            message = decode_client_message(text)
+            message = self._dialect.codec.decode_client(frame)
         except ProtocolError as error:
             self._perform(self._core.violated(error))
             return
@@ -127,7 +126,7 @@ class SyncConnection:
 
     async def _compute(self, order: Compute) -> None:
         try:
-            ts, states = await self._hub.in_thread(self._hub.update, self, order)
+            update = await self._hub.in_thread(self._hub.update, self, order)
         except ClosedError:
             self.drop(1001, "the service is going away")
             return
@@ -136,7 +135,10 @@ class SyncConnection:
             self.drop(CLOSE_INTERNAL, "InternalServerError")
             return
         near = self._running is not None and self._running.is_committing
-        self._perform(self._core.computed(ts, states, is_own_commit_near=near))
+        number = update.number if self._client is ClientKind.LIVEDB else UNSET
+        self._perform(
+            self._core.computed(update.ts, update.states, number=number, is_own_commit_near=near)
+        )
 
     async def _run(self, order: Run) -> None:
         request = order.request
@@ -149,7 +151,7 @@ class SyncConnection:
         outcome: Success | Failure
         try:
             outcome = await self._hub.run_path(
-                request.udf_path, order.args, kind=kind, call=call, caller=order.identity
+                self._dialect, request, order.args, kind=kind, call=call, caller=order.identity
             )
         except ClosedError:
             self.drop(1001, "the service is going away")
@@ -158,7 +160,7 @@ class SyncConnection:
             if error.is_transient:  # the same request may succeed when the client sends it again
                 self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
                 return
-            outcome = self._hub.outcomes.failure(error, tuple(call.log_lines))
+            outcome = self._dialect.failure(error, tuple(call.log_lines))
         if kind == "mutation":
             self._running = None
             self._perform(self._core.mutation_done(request.request_id, outcome))
@@ -197,7 +199,10 @@ class SyncConnection:
                     await self._close(item)
                     return
                 for frame in frames_of(item, self._client):
-                    await self._websocket.send_text(frame)
+                    if isinstance(frame, bytes):
+                        await self._websocket.send_bytes(frame)
+                    else:
+                        await self._websocket.send_text(frame)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the reader learns of it, and ends the connection
             self._perform(self._core.sent(item, now_s=self._hub.clock.monotonic_s()))

@@ -1,0 +1,51 @@
+"""Errors on the wire of livedb's own client: they arrive as the class that was raised.
+
+Official clients read a text; ours gets what the class needs to be made again, by name from the
+tree in `livedb.errors` only. Anything else arrives as a `RemoteError` that says what it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import livedb.errors
+from livedb.canonical import canonical
+from livedb.errors import ApplicationError, LivedbError, RemoteError
+from livedb.values import Value
+
+_PLAIN = ("code", "path", "kind", "index", "existing_id", "table", "number")
+"""Attributes that carry over, where a class has them."""
+
+
+def error_value(error: Exception) -> dict[str, Value]:
+    """What is sent of an error."""
+    if isinstance(error, ApplicationError):
+        return {"class": "ApplicationError", "message": str(error), "data": canonical(error.data)}
+    if not isinstance(error, LivedbError):
+        return {"class": type(error).__name__, "message": str(error)}
+    attributes = {name: getattr(error, name) for name in _PLAIN if hasattr(error, name)}
+    kept = {
+        name: value
+        for name, value in attributes.items()
+        if value is None or isinstance(value, str | int)
+    }
+    return {"class": type(error).__name__, "message": error.message, "attributes": kept}
+
+
+def error_from(value: Any) -> LivedbError:
+    """The error that was sent."""
+    if not isinstance(value, dict):
+        return RemoteError(f"The service failed: {value!r}")
+    name, message = str(value.get("class")), str(value.get("message"))
+    if name == "ApplicationError":
+        return ApplicationError(value.get("data"))
+    found = getattr(livedb.errors, name, None)
+    if not (isinstance(found, type) and issubclass(found, LivedbError)):
+        return RemoteError(f"{name}: {message}", kind=name)
+    error = found.__new__(found)
+    Exception.__init__(error, message)
+    error.message = message
+    for attribute, held in dict(value.get("attributes") or {}).items():
+        if attribute in _PLAIN:
+            setattr(error, attribute, held)
+    return error
