@@ -20,6 +20,7 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── TravelError                 a function that cannot travel to a shared workspace
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -242,6 +243,18 @@ class FunctionTypeError(LivedbError):
     """A query called as a mutation, a mutation inside a query, and the like."""
 
     code = "FunctionPathWrongType"
+    status = 400
+
+
+class TravelError(LivedbError):
+    """A function of a cell that cannot travel to a shared workspace, or not be rebuilt there.
+
+    The message names what cannot travel and the line that uses it. `code` "ModuleMissing" says that
+    the service lacks a module, "TravelTooLarge" that a bound is passed, "BadParcel" that what came
+    was no function.
+    """
+
+    code = "CannotTravel"
     status = 400
 
 
