@@ -24,6 +24,7 @@
     ├── FunctionTypeError           a function used in a place meant for another kind
     ├── AuthenticationError         a token or key that proves nothing
     ├── PermissionDeniedError       a known caller who may not do this
+    ├── TravelError                 a function that cannot travel to a shared workspace
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -283,6 +284,18 @@ class PermissionDeniedError(LivedbError):
 
     code = "Forbidden"
     status = 403
+
+
+class TravelError(LivedbError):
+    """A function of a cell that cannot travel to a shared workspace, or not be rebuilt there.
+
+    The message names what cannot travel and the line that uses it. `code` "ModuleMissing" says that
+    the service lacks a module, "TravelTooLarge" that a bound is passed, "BadParcel" that what came
+    was no function.
+    """
+
+    code = "CannotTravel"
+    status = 400
 
 
 class LimitError(LivedbError):

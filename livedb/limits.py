@@ -63,6 +63,19 @@ READ_BLOCK_KEYS = 256
 SECONDS_MAX = 1e9
 """The largest number for a setting of seconds, 31 years; a wait for longer overflows in Python."""
 
+TRAVEL_SOURCE_BYTES_MAX = 256 << 10
+"""Bytes of source, helpers included, that a function may take along to a shared workspace; more is
+a TravelError, as beyond the three bounds below."""
+
+TRAVEL_VALUE_BYTES_MAX = 1 << 20
+"""Bytes of text of the values that a function may take along."""
+
+TRAVEL_HELPERS_MAX = 200
+"""Helper functions and classes that a function may take along."""
+
+TRAVEL_THINGS_MAX = 10_000
+"""Everything together that a function may take along, each import and each value counted."""
+
 _MAY_BE_ZERO = frozenset(
     {
         "cache_entries_max",

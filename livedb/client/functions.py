@@ -65,6 +65,20 @@ class _Function(Generic[P, R]):
         )
 
 
+def names_of_functions(database: Database) -> Callable[[object], str | None]:
+    """Tells the name of a query or mutation of one workspace; None for everything else.
+
+    For `livedb.travel.capture`: a function that calls another one takes only its name along.
+    """
+
+    def name_of(value: object) -> str | None:
+        if isinstance(value, _Function) and value._database is database:  # noqa: SLF001
+            return value.name
+        return None
+
+    return name_of
+
+
 def frames_from(function: FunctionDefinition, frames: TracebackType | None) -> TracebackType | None:
     """The frames from the function called on, without those by which livedb got there.
 

@@ -148,7 +148,7 @@ def define(
         SchemaDefinitionError: it is no plain function, or its parameters contradict the rules.
     """
     handler = inspect.unwrap(function)
-    _require_plain(handler, kind)
+    require_plain(handler, kind)
     signature = signature_validators(handler, namespace=namespace, alias=alias)
     if args is not None or returns is not None:
         signature = replace(
@@ -165,7 +165,7 @@ def define(
     )
 
 
-def _require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
+def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
     """Refuse what a call would only prepare: its body would never run inside the transaction."""
     if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
         found, advice = "`async def`", "await outside of it, and pass what came as an argument"
