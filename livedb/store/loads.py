@@ -14,6 +14,7 @@ are made by a DuckDB of our own, in memory and apart from the workspace's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from math import nextafter
 from pathlib import Path
@@ -108,7 +109,8 @@ def stage_load(
         next_time=max(start_ms, clock.now_ns() / 1e6),
     )
     try:
-        with StagedFile(folder, clock, group_rows=SLAB_ROWS) as file, stager:
+        with closing(StagedFile(folder, clock, group_rows=SLAB_ROWS)) as file, stager:
+            file.open()
             for slab in _iter_slabs(source):
                 file.write(stager.staged(slab))
                 if progress is not None:

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -17,6 +17,8 @@ from livedb.clock import Clock
 
 class StagedFile:
     """A Parquet file under a temporary name, hashed while it is written, published by renaming.
+
+    `open()` it where `close()` is sure to follow, however far `open` came.
 
     Args:
         group_rows: rows of a row group at most.
@@ -31,15 +33,16 @@ class StagedFile:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livedb-load")
         self._pending: Future[None] | None = None
 
-    def __enter__(self) -> Self:
-        # Started before there is work: a Ctrl-C while the executor starts its thread makes it
-        # forget the thread, and then the file would be closed under a write.
+    def open(self) -> None:
+        """Make the file, in the folder, which is made if absent."""
+        # The thread is started before there is work: a Ctrl-C while the executor starts it makes
+        # the executor forget it, and then the file would be closed under a write.
         self._thread.submit(_nothing).result()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingSink(self._path)
-        return self
+        # And it opens the file: a Ctrl-C, which strikes the main thread, cannot lose it.
+        self._thread.submit(self._open).result()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of everything; a file that was not published is removed."""
         self._thread.shutdown(wait=True)
         with suppress(OSError, pa.ArrowException):
             # After a failure: the writer must let go of the sink before the sink is closed.
@@ -69,6 +72,10 @@ class StagedFile:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingSink(self._path)
 
     def _write(self, rows: pa.Table) -> None:
         if self._writer is None:
