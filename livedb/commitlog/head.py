@@ -61,7 +61,7 @@ class HeadFile:
             slots = [_read_slot(self._descriptor, offset) for offset in _SLOT_OFFSETS]
             self._mark, newest = _newest(slots, self.path)
             os.fsync(self._descriptor)  # Its last writer may have been killed before a sync.
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             self.close()
             raise
         self._slot = 1 - newest

@@ -76,7 +76,7 @@ class SqliteCommitLog:
         self._head_file = _open_head(self.path)
         try:
             self._connection, contents = _open_checked(self.path, self._head_file)
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             self._head_file.close()
             raise
         self._anchor, self._head = contents
@@ -222,7 +222,7 @@ class SqliteCommitLog:
                 self._is_failed = True
                 raise _unknown_outcome(self.path) from error
             raise translated(error, self.path, "write") from error
-        except BaseException:
+        except BaseException:  # a Ctrl-C too must roll back
             self._roll_back()
             raise
 
@@ -371,7 +371,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> Contents:
     try:
         sqlite_file.create_schema(connection, EMPTY_HEAD)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else could close it
         connection.close()
         raise
     return Contents(EMPTY_HEAD, EMPTY_HEAD)

@@ -132,7 +132,7 @@ def connect(path: Path) -> sqlite3.Connection:
         if sys.platform == "darwin":  # Elsewhere fsync reaches the disk by itself.
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else could close it
         connection.close()
         raise
     return connection

@@ -332,7 +332,7 @@ class TableStore:
                 f"the tables in {str(self._path)!r} cannot be read ({first_line(str(error))}); "
                 "livedb.repair(path) says what is left"
             ) from error
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             connection.close()
             raise
         with self._readers_lock:
@@ -402,7 +402,7 @@ class TableStore:
                 "update meta.state set folded_number = ?, folded_chain = ?", [until, chain]
             )
             connection.commit()
-        except BaseException as error:
+        except BaseException as error:  # a Ctrl-C too must roll back
             self._roll_back(connection, error)
             if isinstance(error, (duckdb.Error, OSError)):
                 raise fold_error(error) from error
