@@ -9,6 +9,7 @@ pandas and polars are imported when a frame is asked for, so that a handle costs
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,9 +99,11 @@ class FrameMixin:
     table when it knows them.
     """
 
+    # No `ABC`: its metaclass and that of traitlets exclude each other. mypy sees to it that no
+    # instance is made of a class that lacks this.
+    @abstractmethod
     def _to_arrow(self) -> pa.Table:
         """The current value as a table."""
-        raise NotImplementedError
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         """The schema types of the columns; None when there is no schema."""
