@@ -22,6 +22,7 @@ from typing import NamedTuple, Self
 
 from livedb.commitlog.chain import CHAIN_BYTES, EMPTY_CHAIN
 from livedb.commitlog.lock import locked_error, try_lock, unlock
+from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FormatError
 
 _MAGIC = b"livedbhd"
@@ -131,17 +132,6 @@ def read_mark(path: Path | str) -> HeadMark | None:
     finally:
         os.close(descriptor)
     return max((slot for slot in slots if slot is not None), default=None)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can (not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _encode_slot(number: int, chain: bytes) -> bytes:

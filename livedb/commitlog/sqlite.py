@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from livedb.commitlog import sqlite_file
 from livedb.commitlog.contract import Commit, Head
-from livedb.commitlog.head import HeadFile, sync_folder
+from livedb.commitlog.head import HeadFile
 from livedb.commitlog.sqlite_file import (
     EMPTY_HEAD,
     Contents,
@@ -31,6 +31,7 @@ from livedb.commitlog.sqlite_file import (
     repaired_path,
     translated,
 )
+from livedb.durable import sync_file, sync_folder
 from livedb.errors import (
     ClosedError,
     DuplicateMutationError,
@@ -179,7 +180,7 @@ class SqliteCommitLog:
                 self._check_usable()
                 self._connection.execute("VACUUM INTO ?", (path,))
                 head = self._head
-            sqlite_file.sync_file(target)
+            sync_file(target)
             HeadFile.create(head_path(target), head.number, head.chain).close()
         except (sqlite3.Error, OSError) as error:
             target.unlink(missing_ok=True)
@@ -335,7 +336,7 @@ def create_log(path: Path, anchor: Head, commits: Iterator[Commit]) -> Head:
         connection.execute("COMMIT")
     finally:
         connection.close()
-    sqlite_file.sync_file(path)
+    sync_file(path)
     return head
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from livedb.clock import Clock
+from livedb.durable import sync_folder
 
 
 class StagedFile:
@@ -65,7 +66,7 @@ class StagedFile:
         self._writer.close()  # closing again is harmless
         digest = self._sink.sync()
         self._path.replace(self._folder / file_name(digest))
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         return digest
 
     def _wait(self) -> None:
@@ -130,11 +131,3 @@ class _HashingSink:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
