@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 import random
 import time
+from abc import ABC, abstractmethod
 
 
-class Clock:
+class Clock(ABC):
     """What livedb needs of the outside world: two clocks and a source of randomness."""
 
+    @abstractmethod
     def now_ns(self) -> int:
         """Nanoseconds since the Unix epoch; may jump when the machine's clock is set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def monotonic_s(self) -> float:
         """Seconds since some fixed moment; never goes back. For deadlines and durations."""
-        raise NotImplementedError
 
+    @abstractmethod
     def random_bytes(self, count: int) -> bytes:
         """`count` bytes nobody can guess: for ids and tokens."""
-        raise NotImplementedError
 
     def random(self, seed: int | None = None) -> random.Random:
         """A generator of its own, seeded by `seed`, or freshly when None."""

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import Head
-from livedb.commitlog.head import HeadFile, read_mark, sync_folder
+from livedb.commitlog.head import HeadFile, read_mark
 from livedb.commitlog.lock import WorkspaceLock
 from livedb.commitlog.payload import LoadPart, decode_payload
 from livedb.commitlog.repair import LogReport, repair_log
 from livedb.commitlog.sqlite import SqliteCommitLog, create_log
 from livedb.commitlog.sqlite_file import check_kind, head_path, wal_path
+from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
 from livedb.limits import Limits
 from livedb.store.connection import NOT_A_DATABASE

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads
-from livedb.changes.exclusive import ExclusiveTurns
+from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
 from livedb.clock import Clock, SystemClock
@@ -182,26 +182,18 @@ class Workspace:
         self._delete_unnamed_loads()
 
     def _build_changes(self, turn: Turn) -> None:
-        turns = ExclusiveTurns(turn=turn, committer=self.committer, runner=self.runner)
-        self.schema_changes = SchemaChanges(
-            turns=turns,
+        parts = Parts(
+            turn=turn,
             committer=self.committer,
             runner=self.runner,
             folder=self.folder,
             rows=self.rows,
-            registry=self.registry,
         )
+        self.schema_changes = SchemaChanges(parts, registry=self.registry)
         self.bulk_loads = BulkLoads(
-            turns=turns,
-            committer=self.committer,
-            runner=self.runner,
-            folder=self.folder,
-            rows=self.rows,
-            clock=self.clock,
-            ids=self.ids,
-            loads_folder=self.files.loads,
+            parts, clock=self.clock, ids=self.ids, loads_folder=self.files.loads
         )
-        self.pushed_functions = PushedFunctions(committer=self.committer, runner=self.runner)
+        self.pushed_functions = PushedFunctions(parts)
 
     def _open_log(self) -> CommitLog:
         if self.path is None:

@@ -10,18 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livedb.changes.exclusive import ExclusiveTurns, judged
+from livedb.changes.exclusive import judged, run_exclusively
+from livedb.changes.parts import Parts
 from livedb.clock import Clock
 from livedb.commitlog.payload import LoadPart
 from livedb.errors import LivedbError, SchemaChangeError
-from livedb.functions.runner import Runner
 from livedb.ids import IdFactory
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
-from livedb.store.rows import RowStore
-from livedb.transactions.committer import CommitRequest, Committer
-from livedb.transactions.folder import Folder
+from livedb.transactions.committer import CommitRequest
 from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 
@@ -43,21 +41,13 @@ class BulkLoads:
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        turns: ExclusiveTurns,
-        committer: Committer,
-        runner: Runner,
-        folder: Folder,
-        rows: RowStore,
         clock: Clock,
         ids: IdFactory,
         loads_folder: Path,
     ) -> None:
-        self._turns = turns
-        self._committer = committer
-        self._runner = runner
-        self._folder = folder
-        self._rows = rows
+        self._parts = parts
         self._clock = clock
         self._ids = ids
         self._loads_folder = loads_folder
@@ -104,16 +94,16 @@ class BulkLoads:
                 source.reader(),
                 table.definition,
                 table.number,
-                catalog=self._committer.catalog,
+                catalog=self._parts.committer.catalog,
                 clock=self._clock,
                 ids=self._ids,
                 folder=self._loads_folder,
-                start_ms=max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6,
+                start_ms=max(self._parts.committer.last_ts + 1, self._clock.now_ns()) / 1e6,
                 keep_ids=keep_ids,
                 progress=progress,
             )
         if not keep_ids:
-            self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
+            self._parts.committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
         is_asked_for = False
 
         def commit(holder: TurnHolder) -> int:
@@ -121,22 +111,22 @@ class BulkLoads:
             is_asked_for = False
             request = self._request(table, staged, holder)
             is_asked_for = True
-            return self._runner.commit(request)
+            return self._parts.runner.commit(request)
 
         try:
-            return staged.rows, self._turns.run(commit)
-        except BaseException as error:
+            return staged.rows, run_exclusively(self._parts, commit)
+        except BaseException as error:  # a Ctrl-C too: it must not leave an unnamed file
             # No commit names the file if none was asked for, or it was refused. After an interrupt,
             # or when it is unknown what the log kept, one may: the next open sees.
             is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
-            is_named = self._folder.names_load(staged.file)
+            is_named = self._parts.folder.names_load(staged.file)
             if (is_refused or not is_asked_for) and not is_named:
                 (self._loads_folder / staged.file).unlink(missing_ok=True)
             raise
 
     def _table(self, name: str) -> CatalogTable:
         """The table of that name, or the one that the load's own commit will make."""
-        catalog = self._committer.catalog
+        catalog = self._parts.committer.catalog
         known = catalog.get(name)
         if known is not None:
             return known
@@ -150,7 +140,7 @@ class BulkLoads:
         """The commit of a staged load. Raises: what refuses it."""
         from livedb.store.check_rows import load_clashes
 
-        begin, epoch, before = self._committer.begin()
+        begin, epoch, before = self._parts.committer.begin()
         name = table.definition.name
         now = before.get(name)
         is_new = now is None and before.next_table_number() == table.number
@@ -161,14 +151,14 @@ class BulkLoads:
                 ids=(),
                 count=0,
             )
-        with CtrlC(), self._folder.snapshot() as snapshot:
+        with CtrlC(), self._parts.folder.snapshot() as snapshot:
             load_clashes(snapshot, table, self._loads_folder / staged.file, staged)
         part = LoadPart(table.number, staged.file, staged.rows, staged.sha256)
 
         def before_visible(number: int) -> None:
             # Not before it is published: were it refused, another commit would have its number.
-            self._folder.expect(number, (part,))
-            self._rows.reset(table.number, number)
+            self._parts.folder.expect(number, (part,))
+            self._parts.rows.reset(table.number, number)
 
         return CommitRequest(
             begin=begin,

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from livedb.changes.parts import Parts
 from livedb.errors import ConflictError
-from livedb.functions.runner import Runner
-from livedb.transactions.committer import CommitRequest, Committer
+from livedb.transactions.committer import CommitRequest
 from livedb.transactions.reads import ReadSet
-from livedb.transactions.turn import Turn, TurnHolder
+from livedb.transactions.turn import TurnHolder
 
 R = TypeVar("R")
 
@@ -23,38 +23,31 @@ TRIES_MAX = 16
 """Runs of one step; each conflict is with a mutation that began before the turn was taken."""
 
 
-class ExclusiveTurns:
-    """Runs exclusive steps of one workspace."""
+def run_exclusively(parts: Parts, step: Callable[[TurnHolder], R]) -> R:
+    """What `step` gives, run in the turn; its commit gives the turn back.
 
-    def __init__(self, *, turn: Turn, committer: Committer, runner: Runner) -> None:
-        self._turn = turn
-        self._committer = committer
-        self._runner = runner
+    Raises: what `step` raises; ConflictError when it conflicted on every try.
+    """
+    for attempt in range(TRIES_MAX):
+        holder = TurnHolder(is_exclusive=True)
+        with holder.running:
+            try:
+                parts.turn.take(holder)
+                _drain(parts)
+                return step(holder)
+            except ConflictError:
+                if attempt == TRIES_MAX - 1:
+                    raise
+            finally:
+                parts.turn.give(holder)
+    raise AssertionError("the loop returns or raises")
 
-    def run(self, step: Callable[[TurnHolder], R]) -> R:
-        """What `step` gives, run in the turn; its commit gives the turn back.
 
-        Raises: what `step` raises; ConflictError when it conflicted on every try.
-        """
-        for attempt in range(TRIES_MAX):
-            holder = TurnHolder(is_exclusive=True)
-            with holder.running:
-                try:
-                    self._turn.take(holder)
-                    self._drain()
-                    return step(holder)
-                except ConflictError:
-                    if attempt == TRIES_MAX - 1:
-                        raise
-                finally:
-                    self._turn.give(holder)
-        raise AssertionError("the loop returns or raises")
-
-    def _drain(self) -> None:
-        """Wait until everything applied is published."""
-        begin, epoch, _ = self._committer.begin()
-        if begin > self._committer.published:
-            self._runner.commit(CommitRequest.empty(begin=begin, epoch=epoch))
+def _drain(parts: Parts) -> None:
+    """Wait until everything applied is published."""
+    begin, epoch, _ = parts.committer.begin()
+    if begin > parts.committer.published:
+        parts.runner.commit(CommitRequest.empty(begin=begin, epoch=epoch))
 
 
 def judged(*tables: int) -> ReadSet:

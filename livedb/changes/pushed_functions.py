@@ -11,19 +11,18 @@ import inspect
 from collections.abc import Sequence
 from contextlib import suppress
 
+from livedb.changes.parts import Parts
 from livedb.commitlog.payload import PushedFunction, functions_part
 from livedb.functions.definition import FunctionDefinition
-from livedb.functions.runner import Runner
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.committer import CommitDetails, CommitRequest
 from livedb.transactions.reads import ReadSet, WriteSet
 
 
 class PushedFunctions:
     """Logs the functions pushed to one workspace, when they changed since the last push."""
 
-    def __init__(self, *, committer: Committer, runner: Runner) -> None:
-        self._committer = committer
-        self._runner = runner
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._known: dict[str, PushedFunction] = {}
         """As last logged by this process; a first push after an open is logged again."""
 
@@ -36,8 +35,8 @@ class PushedFunctions:
         ]
         if not changed:
             return
-        begin, epoch, _ = self._committer.begin()
-        self._runner.commit(
+        begin, epoch, _ = self._parts.committer.begin()
+        self._parts.runner.commit(
             CommitRequest(
                 begin=begin,
                 epoch=epoch,

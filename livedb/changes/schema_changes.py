@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from livedb.changes.exclusive import ExclusiveTurns, judged
+from livedb.changes.exclusive import judged, run_exclusively
+from livedb.changes.parts import Parts
 from livedb.commitlog.payload import FillPart
 from livedb.errors import SchemaChangeError, SchemaDefinitionError
 from livedb.functions.definition import Registry
-from livedb.functions.runner import Runner
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.filling import Filling
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import ObjectValidator
 from livedb.store.connection import CtrlC
-from livedb.store.rows import RowStore
 from livedb.text import encode_value
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
-from livedb.transactions.folder import Folder
+from livedb.transactions.committer import CommitDetails, CommitRequest
 from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 
@@ -25,21 +23,8 @@ from livedb.transactions.turn import TurnHolder
 class SchemaChanges:
     """Changes the tables of one workspace."""
 
-    def __init__(
-        self,
-        *,
-        turns: ExclusiveTurns,
-        committer: Committer,
-        runner: Runner,
-        folder: Folder,
-        rows: RowStore,
-        registry: Registry,
-    ) -> None:
-        self._turns = turns
-        self._committer = committer
-        self._runner = runner
-        self._folder = folder
-        self._rows = rows
+    def __init__(self, parts: Parts, *, registry: Registry) -> None:
+        self._parts = parts
         self._registry = registry
 
     def apply(self, definitions: Sequence[TableDefinition], *, author: str | None = None) -> int:
@@ -52,15 +37,17 @@ class SchemaChanges:
             SchemaChangeError: existing documents do not fit; nothing was changed.
             SchemaDefinitionError: a definition contradicts itself or another table.
         """
-        catalog = self._committer.catalog_at(self._committer.published)
+        catalog = self._parts.committer.catalog_at(self._parts.committer.published)
         if all(_is_defined_so(catalog, definition) for definition in definitions):
-            return self._committer.published
-        return self._turns.run(lambda holder: self._apply_in_turn(definitions, holder, author))
+            return self._parts.committer.published
+        return run_exclusively(
+            self._parts, lambda holder: self._apply_in_turn(definitions, holder, author)
+        )
 
     def _apply_in_turn(
         self, definitions: Sequence[TableDefinition], holder: TurnHolder, author: str | None
     ) -> int:
-        begin, epoch, before = self._committer.begin()
+        begin, epoch, before = self._parts.committer.begin()
         catalog = before
         changed: list[tuple[CatalogTable, CatalogTable]] = []
         for definition in definitions:
@@ -83,11 +70,11 @@ class SchemaChanges:
 
         def before_visible(number: int) -> None:
             for table in reindexed:
-                self._rows.reset(table, number, load_from=0)
+                self._parts.rows.reset(table, number, load_from=0)
             for table in filled:
-                self._rows.reset(table, number)
+                self._parts.rows.reset(table, number)
             if fills:
-                self._folder.expect(number, fills)
+                self._parts.folder.expect(number, fills)
             for old, new in changed:
                 if old.definition.document not in (None, new.definition.document):
                     self._registry.follow_table(
@@ -105,7 +92,7 @@ class SchemaChanges:
             holder=holder,
             on_publish=before_visible,
         )
-        return self._runner.commit(request)
+        return self._parts.runner.commit(request)
 
     def _fills(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> list[FillPart]:
         """The defaults that existing documents get with this change, table by table."""
@@ -116,7 +103,7 @@ class SchemaChanges:
             filling = Filling(new.definition)
             if not filling.defaults or _accepts_subset(old, new):
                 continue
-            with CtrlC(), self._folder.snapshot() as snapshot:
+            with CtrlC(), self._parts.folder.snapshot() as snapshot:
                 needed = needed_defaults(snapshot, old, filling)
                 large = outgrown(snapshot, old, filling, needed) if needed else None
             if large is not None and large.count:
@@ -140,7 +127,7 @@ class SchemaChanges:
 
         for old, new in changed:
             if new.definition.document is not None and not _accepts_subset(old, new):
-                with CtrlC(), self._folder.snapshot() as snapshot:
+                with CtrlC(), self._parts.folder.snapshot() as snapshot:
                     found = misfits(snapshot, old, new.definition, catalog=catalog)
                 if found.count:
                     raise SchemaChangeError(
@@ -154,7 +141,7 @@ class SchemaChanges:
             known = set(old.definition.indexes)
             added = [i for i in new.definition.indexes if i.is_unique and i not in known]
             for index in added:
-                with CtrlC(), self._folder.snapshot() as snapshot:
+                with CtrlC(), self._parts.folder.snapshot() as snapshot:
                     clash = unique_clashes(snapshot, old, index, filling=Filling(new.definition))
                 if clash.count:
                     raise SchemaChangeError(
@@ -168,10 +155,10 @@ class SchemaChanges:
 
     def drop(self, name: str) -> int:
         """Drop a table with all its documents; returns the commit number."""
-        return self._turns.run(lambda holder: self._drop_in_turn(name, holder))
+        return run_exclusively(self._parts, lambda holder: self._drop_in_turn(name, holder))
 
     def _drop_in_turn(self, name: str, holder: TurnHolder) -> int:
-        begin, epoch, before = self._committer.begin()
+        begin, epoch, before = self._parts.committer.begin()
         table = before.get(name)
         if table is None:
             raise SchemaDefinitionError(f"There is no table {name!r} to drop")
@@ -183,7 +170,7 @@ class SchemaChanges:
             catalog=before.without(begin + 1, name),
             holder=holder,
         )
-        return self._runner.commit(request)
+        return self._parts.runner.commit(request)
 
 
 def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:

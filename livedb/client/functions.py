@@ -39,7 +39,7 @@ class _Function(Generic[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             result: R = self._database.backend.call(self.name, args, kwargs)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it loses livedb's own frames
             error.__traceback__ = frames_from(self.definition, error.__traceback__)
             raise
         return result

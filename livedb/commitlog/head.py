@@ -22,6 +22,7 @@ from typing import NamedTuple, Self
 
 from livedb.commitlog.chain import CHAIN_BYTES, EMPTY_CHAIN
 from livedb.commitlog.lock import locked_error, try_lock, unlock
+from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FormatError
 
 _MAGIC = b"livedbhd"
@@ -61,7 +62,7 @@ class HeadFile:
             slots = [_read_slot(self._descriptor, offset) for offset in _SLOT_OFFSETS]
             self._mark, newest = _newest(slots, self.path)
             os.fsync(self._descriptor)  # Its last writer may have been killed before a sync.
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             self.close()
             raise
         self._slot = 1 - newest
@@ -131,17 +132,6 @@ def read_mark(path: Path | str) -> HeadMark | None:
     finally:
         os.close(descriptor)
     return max((slot for slot in slots if slot is not None), default=None)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can (not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _encode_slot(number: int, chain: bytes) -> bytes:

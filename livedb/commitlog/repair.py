@@ -18,10 +18,11 @@ from pathlib import Path
 
 from livedb.commitlog import sqlite_file
 from livedb.commitlog.contract import Commit, Head
-from livedb.commitlog.head import HeadFile, HeadMark, read_mark, sync_folder
+from livedb.commitlog.head import HeadFile, HeadMark, read_mark
 from livedb.commitlog.lock import locked_error, try_lock
 from livedb.commitlog.sqlite import create_log
 from livedb.commitlog.sqlite_file import EMPTY_HEAD, head_path, repaired_path, wal_path
+from livedb.durable import sync_file, sync_folder
 from livedb.errors import DamagedError, FormatError
 
 
@@ -211,7 +212,7 @@ def _back_up(path: Path) -> Path:
     for part in (path, wal_path(path), head_path(path)):
         if part.is_file():
             copy = shutil.copy2(part, folder / part.name)
-            sqlite_file.sync_file(Path(copy))
+            sync_file(Path(copy))
     sync_folder(folder)
     sync_folder(path.parent)
     return folder

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from livedb.commitlog import sqlite_file
 from livedb.commitlog.contract import Commit, Head
-from livedb.commitlog.head import HeadFile, sync_folder
+from livedb.commitlog.head import HeadFile
 from livedb.commitlog.sqlite_file import (
     EMPTY_HEAD,
     Contents,
@@ -31,6 +31,7 @@ from livedb.commitlog.sqlite_file import (
     repaired_path,
     translated,
 )
+from livedb.durable import sync_file, sync_folder
 from livedb.errors import (
     ClosedError,
     DuplicateMutationError,
@@ -76,7 +77,7 @@ class SqliteCommitLog:
         self._head_file = _open_head(self.path)
         try:
             self._connection, contents = _open_checked(self.path, self._head_file)
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             self._head_file.close()
             raise
         self._anchor, self._head = contents
@@ -179,7 +180,7 @@ class SqliteCommitLog:
                 self._check_usable()
                 self._connection.execute("VACUUM INTO ?", (path,))
                 head = self._head
-            sqlite_file.sync_file(target)
+            sync_file(target)
             HeadFile.create(head_path(target), head.number, head.chain).close()
         except (sqlite3.Error, OSError) as error:
             target.unlink(missing_ok=True)
@@ -222,7 +223,7 @@ class SqliteCommitLog:
                 self._is_failed = True
                 raise _unknown_outcome(self.path) from error
             raise translated(error, self.path, "write") from error
-        except BaseException:
+        except BaseException:  # a Ctrl-C too must roll back
             self._roll_back()
             raise
 
@@ -335,7 +336,7 @@ def create_log(path: Path, anchor: Head, commits: Iterator[Commit]) -> Head:
         connection.execute("COMMIT")
     finally:
         connection.close()
-    sqlite_file.sync_file(path)
+    sync_file(path)
     return head
 
 
@@ -371,7 +372,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> Contents:
     try:
         sqlite_file.create_schema(connection, EMPTY_HEAD)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else could close it
         connection.close()
         raise
     return Contents(EMPTY_HEAD, EMPTY_HEAD)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import sqlite3
 import sys
@@ -132,7 +131,7 @@ def connect(path: Path) -> sqlite3.Connection:
         if sys.platform == "darwin":  # Elsewhere fsync reaches the disk by itself.
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else could close it
         connection.close()
         raise
     return connection
@@ -400,15 +399,6 @@ def primary_code(error: Exception) -> int | None:
     """SQLite's primary result code; None for errors raised by the Python module itself."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
-
-
-def sync_file(path: Path) -> None:
-    """Bring a file that nobody has open to the disk."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def last_to_truncate(connection: sqlite3.Connection, until: int, before_ts: int) -> Head | None:

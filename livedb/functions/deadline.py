@@ -115,7 +115,7 @@ class Watchdog:
                 result = function()
             finally:
                 guard.leave()
-        except BaseException as error:
+        except BaseException as error:  # the time limit strikes as one, and may be wrapped
             guard.leave()  # once more: the exception may have struck inside the first `leave`
             if guard.has_expired and not isinstance(error, KeyboardInterrupt):
                 raise _timeout(name, limit_s) from None

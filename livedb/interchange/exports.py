@@ -29,6 +29,7 @@ import pyarrow.parquet
 from livedb import text
 from livedb.errors import LoadError
 from livedb.interchange.arrow import json_field
+from livedb.store.arrow_types import is_bytes
 from livedb.store.connection import quote_text, scratch_connection
 from livedb.store.marks import has_mark
 from livedb.store.packed import packed_texts
@@ -213,25 +214,15 @@ def _json_value(field: pa.Field[Any]) -> str:
         return f"{field.name}::JSON"
     if pa.types.is_floating(field.type):
         return _JSON_FLOAT.format(field.name)
-    if pa.types.is_temporal(field.type) or _is_bytes(field.type):
+    if pa.types.is_temporal(field.type) or is_bytes(field.type):
         return _plain_text(field)
     return field.name
 
 
 def _plain_text(field: pa.Field[Any]) -> str:
     """The SQL of a value's text."""
-    if _is_bytes(field.type):
+    if is_bytes(field.type):
         return f"base64({field.name}::BLOB)"
     if pa.types.is_timestamp(field.type):
         return _MOMENT.format(field.name, "" if field.type.tz is None else "Z")
     return f"{field.name}::VARCHAR"
-
-
-def _is_bytes(arrow: pa.DataType) -> bool:
-    is_ = pa.types
-    return bool(
-        is_.is_binary(arrow)
-        or is_.is_large_binary(arrow)
-        or is_.is_binary_view(arrow)
-        or is_.is_fixed_size_binary(arrow)
-    )

@@ -9,6 +9,7 @@ pandas and polars are imported when a frame is asked for, so that a handle costs
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +76,8 @@ def pandas_dtype(arrow: pa.DataType) -> Any:
     import pandas as pd
     import pyarrow as pa
 
+    from livedb.store.arrow_types import is_text
+
     is_ = pa.types
     if is_.is_integer(arrow):
         return pd.UInt64Dtype() if arrow == pa.uint64() else pd.Int64Dtype()
@@ -82,7 +85,7 @@ def pandas_dtype(arrow: pa.DataType) -> Any:
         return pd.BooleanDtype()
     if is_.is_floating(arrow):
         return pd.Float64Dtype()
-    if _is_text(arrow) or (is_.is_dictionary(arrow) and _is_text(arrow.value_type)):
+    if is_text(arrow) or (is_.is_dictionary(arrow) and is_text(arrow.value_type)):
         return pd.StringDtype(na_value=float("nan"))
     if is_.is_timestamp(arrow):
         return "datetime64[us]" if arrow.tz is None else pd.DatetimeTZDtype("us", "UTC")
@@ -98,9 +101,11 @@ class FrameMixin:
     table when it knows them.
     """
 
+    # No `ABC`: its metaclass and that of traitlets exclude each other. mypy sees to it that no
+    # instance is made of a class that lacks this.
+    @abstractmethod
     def _to_arrow(self) -> pa.Table:
         """The current value as a table."""
-        raise NotImplementedError
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         """The schema types of the columns; None when there is no schema."""
@@ -199,10 +204,3 @@ def _floats(column: pa.ChunkedArray[Any]) -> Any:
     missing = values.is_null().to_numpy()
     filled = values.fill_null(pa.scalar(0.0)).to_numpy()
     return pd.arrays.FloatingArray(filled, missing)
-
-
-def _is_text(arrow: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    is_ = pa.types
-    return bool(is_.is_string(arrow) or is_.is_large_string(arrow) or is_.is_string_view(arrow))

@@ -1,6 +1,6 @@
 """SQL over the folded tables: at the newest commit, or at exactly one, with what it depends on.
 
-It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql` (`functions.runner.SqlReader`).
+It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
+from livedb.functions.runner import SqlReader
 from livedb.schema.catalog import Catalog
 from livedb.store.connection import CtrlC
 from livedb.text import decode_fields
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
 
 
-class FoldedSql:
+class FoldedSql(SqlReader):
     """Reads of one workspace's tables in DuckDB."""
 
     def __init__(self, *, folder: Folder, committer: Committer) -> None:
@@ -76,7 +77,6 @@ class FoldedSql:
         *,
         on_start: Callable[[Callable[[], None]], None],
     ) -> pa.Table:
-        """`ctx.db.sql` of a query: see `functions.runner.SqlReader`."""
         try:
             table, reads = self.sql_at(snapshot.number, text, params, on_start=on_start)
         except LivedbError:

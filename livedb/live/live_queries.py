@@ -101,7 +101,7 @@ class LiveQueries:
                 # One by one: those already followed must be known when the next one fails.
                 followed.extend(self._follow_locked(source) for source in sources)
             self.refresh()
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: who gets no query follows none
             for query in followed:
                 self.unfollow(query)
             raise
@@ -189,7 +189,7 @@ class LiveQueries:
         try:
             for request in batch:
                 touched |= self._index.touched(request.change)
-        except BaseException:
+        except BaseException:  # a bug of ours, say: better run too much than too little
             touched.update(list(self._by_key.values()))  # the batch is visible: any may be touched
             raise
         finally:
@@ -268,7 +268,7 @@ class LiveQueries:
                 runs.append((query, query.source.compute(number)))
                 query.runs += 1
             run_undisturbed(self._finish, (runs, number))
-        except BaseException:
+        except BaseException:  # a Ctrl-C too
             # Nobody has seen anything of it, so all of it is simply stale again. (After an
             # interrupt that came when it was finished, nothing is running any more.)
             with self._committer.publish_lock:

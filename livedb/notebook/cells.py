@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from livedb.store.arrow_types import is_bytes
+
 CELL_CHARACTERS_MAX = 1_000
 """Characters of a cell that travel to a page; the rest is replaced by an ellipsis."""
 
@@ -64,19 +66,9 @@ def _kind_of_type(data_type: pa.DataType) -> Kind:
         (is_.is_decimal, "number"),
         (is_.is_timestamp, "datetime"),
         (is_.is_nested, "json"),
-        (_is_binary, "bytes"),
+        (is_bytes, "bytes"),
     )
     return next((kind for test, kind in tests if test(data_type)), "text")
-
-
-def _is_binary(data_type: pa.DataType) -> bool:
-    is_ = pa.types
-    return bool(
-        is_.is_binary(data_type)
-        or is_.is_large_binary(data_type)
-        or is_.is_binary_view(data_type)
-        or is_.is_fixed_size_binary(data_type)
-    )
 
 
 def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:

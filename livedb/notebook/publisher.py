@@ -271,7 +271,7 @@ def _reported(what: str) -> Iterator[None]:
     """Log what a widget callback raised and go on: one broken table must not silence the others."""
     try:
         yield
-    except Exception:
+    except Exception:  # the widget callback: log it and go on
         logger.exception("livedb: a table's %s failed", what)
 
 

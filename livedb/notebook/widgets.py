@@ -160,7 +160,7 @@ class LiveTable(anywidget.AnyWidget):
             request = _Request(content)
             self._feed.hear(request.realm, now_s=self._clock.monotonic_s())
             self._handle(request)
-        except Exception as error:
+        except Exception as error:  # the widget callback: log it and tell the page
             logger.exception("livedb: a page's message to a table failed")
             if isinstance(content, dict) and "id" in content:
                 self.send({"kind": "reply", "id": content["id"], "failed": str(error)})

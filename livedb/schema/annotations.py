@@ -57,7 +57,7 @@ def table_from_class(
             _index_definitions(indexes, unique),
             _defaults_of(fields),
         )
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: the class keeps what it had
         if previous is None:
             del cls.__livedb_table__  # type: ignore[attr-defined]
         else:

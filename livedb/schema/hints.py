@@ -128,7 +128,7 @@ class HintReader:
                 f"{self.place}: the annotation {text!r} uses {error.name!r}, which is not defined "
                 f'here. Define it first; for the id of a table defined later, write Id["table"]'
             ) from error
-        except Exception as error:
+        except Exception as error:  # the user's annotation may raise anything
             raise SchemaDefinitionError(
                 f"{self.place}: the annotation {text!r} cannot be evaluated: {error}"
             ) from error

@@ -12,13 +12,7 @@ from livedb.errors import InvalidValueError, LivedbError
 from livedb.functions.table_functions import table_function
 from livedb.identity import Identity
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
-from livedb.live.sources import (
-    EVERYBODY,
-    FunctionSource,
-    IdentityWanted,
-    InlineSource,
-    SqlSource,
-)
+from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted, InlineSource, SqlSource
 from livedb.protocol.server import Compute, Failure, Followed, QueryState
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect

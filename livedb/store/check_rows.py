@@ -32,7 +32,8 @@ from livedb.store.columns import Columns, columns_from_json
 from livedb.store.connection import quote, quote_text
 from livedb.store.id_columns import decode_ids
 from livedb.store.key_columns import declared_keys
-from livedb.store.loads import SMALL_TEXT_BYTES, StagedLoad
+from livedb.store.load_text import SMALL_TEXT_BYTES
+from livedb.store.loads import StagedLoad
 from livedb.store.packed import packed_texts
 from livedb.store.snapshot import SqlSnapshot
 from livedb.store.verdict import Verdict, is_absent

@@ -62,7 +62,7 @@ def open_connection(
     try:
         for setting in _settings(path, limits, folders):
             connection.execute(setting)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else could close it
         connection.close()
         raise
     return connection
@@ -92,7 +92,7 @@ def registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table)
     connection.register(name, rows)
     try:
         yield
-    except BaseException:
+    except BaseException:  # a Ctrl-C too must not leave the name behind
         # In an aborted transaction this fails too, and must not hide why.
         with suppress(duckdb.Error):
             connection.unregister(name)

@@ -32,6 +32,7 @@ from livedb.schema.validators import (
     Validator,
 )
 from livedb.sizes import measure
+from livedb.store.arrow_types import is_bytes, is_text
 from livedb.store.id_columns import decode_ids
 from livedb.store.load_text import TextKind
 from livedb.store.marks import has_mark
@@ -149,7 +150,7 @@ def infer_plan(column: pa.Field[Any]) -> FieldPlan:
         kind: TextKind = "json"
     elif is_.is_null(arrow):
         kind = "null"
-    elif _is_string(arrow):
+    elif is_text(arrow):
         kind = "string"
     elif is_.is_boolean(arrow):
         kind = "boolean"
@@ -159,7 +160,7 @@ def infer_plan(column: pa.Field[Any]) -> FieldPlan:
         kind = "float"
     elif is_.is_timestamp(arrow) or is_.is_date(arrow):
         kind = "datetime"
-    elif _is_bytes(arrow):
+    elif is_bytes(arrow):
         kind = "bytes"
     else:
         raise LoadError(f"Column {column.name!r} is of type {arrow}, which livedb has none for.")
@@ -289,7 +290,7 @@ def _refuse_absent(plan: FieldPlan, row: int) -> NoReturn:
 
 
 def _to_string(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
-    if not _is_string(column.type):
+    if not is_text(column.type):
         return None
     values = column.cast(pa.large_string())
     if place.plan.literals is not None:
@@ -300,7 +301,7 @@ def _to_string(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
 
 
 def _to_id(column: pa.Array[Any], place: _Place) -> pa.Array[Any] | None:
-    if not _is_string(column.type):
+    if not is_text(column.type):
         return None
     numbers = decode_ids(column).table_numbers
     wanted = place.plan.id_table
@@ -384,7 +385,7 @@ _YEAR_9999 = 253_402_300_799_999_999
 
 
 def _to_bytes(column: pa.Array[Any], _place: _Place) -> pa.Array[Any] | None:
-    return column.cast(pa.large_binary()) if _is_bytes(column.type) else None
+    return column.cast(pa.large_binary()) if is_bytes(column.type) else None
 
 
 def _to_null(column: pa.Array[Any], _place: _Place) -> pa.Array[Any] | None:
@@ -416,21 +417,6 @@ def _refuse_unsafe(column: pa.Array[Any], place: _Place) -> None:
         value = column[position].as_py()
         why = f"{value} is beyond +-2^53; declare the field v.int64() to keep such numbers"
         place.refuse(position, value, why)
-
-
-def _is_string(arrow: pa.DataType) -> bool:
-    is_ = pa.types
-    return bool(is_.is_string(arrow) or is_.is_large_string(arrow) or is_.is_string_view(arrow))
-
-
-def _is_bytes(arrow: pa.DataType) -> bool:
-    is_ = pa.types
-    return bool(
-        is_.is_binary(arrow)
-        or is_.is_large_binary(arrow)
-        or is_.is_binary_view(arrow)
-        or is_.is_fixed_size_binary(arrow)
-    )
 
 
 # --- value by value -------------------------------------------------------------------------------

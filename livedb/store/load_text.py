@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from livedb.limits import DOCUMENT_BYTES_MAX
 from livedb.store.connection import quote_text
 from livedb.store.packed import packed_texts
 
@@ -27,6 +28,9 @@ TextKind: TypeAlias = Literal[
     "string", "id", "boolean", "int", "float", "int64", "datetime", "bytes", "json", "null"
 ]
 """How a column's values are written; "json" columns are text already."""
+
+SMALL_TEXT_BYTES = DOCUMENT_BYTES_MAX // 16
+"""A text below it cannot be a document that is too large: a byte of text counts at most nine."""
 
 _FLOAT = """CASE WHEN {0} = 0 OR (abs({0}) >= 1e-4 AND abs({0}) < 1e16) THEN {0}::VARCHAR
 WHEN isnan({0}) THEN '{{"$float":"nan"}}' -- DuckDB prints a sign that means nothing

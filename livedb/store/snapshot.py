@@ -77,7 +77,7 @@ class SqlSnapshot:
             self._begin_again()
         try:
             return sql.run(self._cursor, text, parameters)
-        except BaseException:
+        except BaseException:  # a Ctrl-C too aborts the transaction
             self._is_aborted = True
             raise
 
@@ -185,7 +185,7 @@ class SqlSnapshot:
         try:
             with self._reading:
                 yield
-        except BaseException as error:
+        except BaseException as error:  # the listener judges which it minds
             self._on_failure(error)  # it may end every reader, this one too
             raise
 

@@ -12,7 +12,6 @@ One connection writes, under a lock; every reader has a cursor of its own and a 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from livedb.clock import Clock
+from livedb.durable import sync_file, sync_folder
 from livedb.errors import ClosedError, DamagedError, FoldError, LivedbError
 from livedb.limits import Limits
 from livedb.store import history, layout, sql
@@ -282,9 +282,9 @@ class TableStore:
         try:
             with self._lock:
                 _copy_database(self._require_open(), staged)
-            _sync(staged)
+            sync_file(staged)
             shutil.move(staged, path)
-            _sync(path.absolute().parent)
+            sync_folder(path.absolute().parent)
         except (duckdb.Error, OSError) as error:
             self._after_failure(error)
             raise fold_error(error) from error
@@ -332,7 +332,7 @@ class TableStore:
                 f"the tables in {str(self._path)!r} cannot be read ({first_line(str(error))}); "
                 "livedb.repair(path) says what is left"
             ) from error
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else could close it
             connection.close()
             raise
         with self._readers_lock:
@@ -402,7 +402,7 @@ class TableStore:
                 "update meta.state set folded_number = ?, folded_chain = ?", [until, chain]
             )
             connection.commit()
-        except BaseException as error:
+        except BaseException as error:  # a Ctrl-C too must roll back
             self._roll_back(connection, error)
             if isinstance(error, (duckdb.Error, OSError)):
                 raise fold_error(error) from error
@@ -502,12 +502,3 @@ def _copy_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute(f"copy from database {quote(current)} to livedb_backup")
     finally:
         connection.execute("detach livedb_backup")
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or a folder's list of names, durable. Never the live database."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

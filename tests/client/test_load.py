@@ -16,7 +16,7 @@ import pytest
 import livedb
 from livedb.errors import LivedbError, LoadError, SchemaChangeError
 from livedb.interchange.sources import Source, open_source
-from livedb.store import loads
+from livedb.store import loads, staged_file
 
 
 def leftovers(db: livedb.Database) -> list[str]:
@@ -222,6 +222,22 @@ def test_ctrl_c_while_the_writing_thread_starts_closes_nothing_under_it(
         for _ in range(20):
             with pytest.raises(KeyboardInterrupt):
                 db.load("t", [{"a": "x" * 100} for _ in range(5_000)])
+    assert leftovers(db) == []
+    assert db.load("t", [{"a": 1}]).rows == 1
+
+
+def test_ctrl_c_as_the_staged_file_is_opened_leaves_no_file(
+    db: livedb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sink(staged_file._HashingSink):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staged_file, "_HashingSink", Sink)
+        with pytest.raises(KeyboardInterrupt):
+            db.load("t", [{"a": 1}])
     assert leftovers(db) == []
     assert db.load("t", [{"a": 1}]).rows == 1
 

@@ -45,12 +45,13 @@ STEPS = (*LOAD_STEPS, "folding", "folded")
 
 def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
     """Kill this process when it comes to `step` for the nth time."""
-    from livedb.store import loads, tables
+    from livedb.store import tables
+    from livedb.store.staged_file import StagedFile
 
     workspace = db.backend.workspace
     owner, name = {
-        "writing": (loads._StagedFile, "_write"),
-        "staged": (loads._StagedFile, "publish"),
+        "writing": (StagedFile, "_write"),
+        "staged": (StagedFile, "publish"),
         "in-turn": (workspace.bulk_loads, "_request"),
         "appended": (workspace.log, "append"),
         "folding": (workspace.tables, "_fold_table"),

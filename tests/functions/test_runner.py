@@ -1,11 +1,10 @@
-"""Runs: nesting, own writes, conflicts and reruns, mutation ids, limits, time."""
+"""Runs: nesting, own writes, conflicts and reruns, arguments and results."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,15 +15,12 @@ from livedb.errors import (
     ArgumentValidationError,
     ConflictError,
     FunctionNotFoundError,
-    FunctionTimeoutError,
     FunctionTypeError,
-    InvalidValueError,
     LimitError,
     ReadOnlyError,
     ReturnsValidationError,
     SnapshotTooOldError,
 )
-from livedb.functions.call import Call
 
 
 def values(db, table="a", field="n"):
@@ -378,221 +374,6 @@ def test_increments_from_many_threads_all_count(db):
         for done in [pool.submit(increment) for _ in range(80)]:
             done.result()
     assert db["a"].get(row).n == 80
-
-
-# -- mutation ids ----------------------------------------------------------------------------------
-
-
-def identified(db, function, mutation_id, **arguments):
-    definition = function.definition
-    return db.backend.workspace.runner.run_mutation(
-        definition, definition.bind((), arguments), Call(mutation_id=mutation_id)
-    )
-
-
-@pytest.fixture
-def add(db):
-    @db.mutation
-    def add(ctx, n: int):
-        ctx.db.insert("a", {"n": n})
-        return {"n": n, "at": ctx.random.random()}
-
-    return add
-
-
-def test_a_mutation_id_happens_once(db, add):
-    first = identified(db, add, "s:1", n=1)
-    assert identified(db, add, "s:1", n=1) == first
-    identified(db, add, "s:2", n=1)
-    assert values(db) == [1, 1]
-
-
-def test_a_mutation_id_with_other_arguments_is_refused(db, add):
-    identified(db, add, "s:1", n=1)
-    with pytest.raises(InvalidValueError) as caught:
-        identified(db, add, "s:1", n=2)
-    assert caught.value.code == "MutationIdReused"
-    assert values(db) == [1]
-
-
-def test_concurrent_calls_with_one_mutation_id_happen_once(db, add):
-    db["a"].insert({"n": 0})
-    for number in range(10):
-        with ThreadPoolExecutor(6) as pool:
-            calls = [pool.submit(identified, db, add, f"s:{number}", n=number) for _ in range(6)]
-            results = {call.result()["at"] for call in calls}
-        assert len(results) == 1
-    assert sorted(values(db)) == [0, *range(10)]
-
-
-def test_an_identified_mutation_that_writes_nothing_is_remembered(db):
-    @db.mutation
-    def draw(ctx):
-        return ctx.random.random()
-
-    assert identified(db, draw, "s:1") == identified(db, draw, "s:1")
-
-
-def test_an_identified_mutation_that_failed_may_be_tried_again(db):
-    runs = []
-
-    @db.mutation
-    def flaky(ctx):
-        runs.append(1)
-        if len(runs) == 1:
-            raise ValueError("once")
-        return len(runs)
-
-    with pytest.raises(ValueError, match="once"):
-        identified(db, flaky, "s:1")
-    assert identified(db, flaky, "s:1") == 2
-
-
-def test_a_mutation_id_is_remembered_across_reopening(tmp_path):
-    import livedb
-
-    def opened():
-        db = livedb.open(tmp_path / "w")
-
-        @db.mutation
-        def add(ctx, n: int):
-            ctx.db.insert("a", {"n": n})
-            return ctx.random.random()
-
-        return db, add
-
-    db, add = opened()
-    with db:
-        first = identified(db, add, "s:1", n=1)
-    db, add = opened()
-    with db:
-        assert identified(db, add, "s:1", n=1) == first
-        assert values(db) == [1]
-
-
-# -- limits ----------------------------------------------------------------------------------------
-
-
-def test_too_many_writes_undo_everything(limited):
-    db = limited(documents_written_max=10)
-
-    @db.mutation
-    def fill(ctx, count: int):
-        for n in range(count):
-            ctx.db.insert("a", {"n": n})
-
-    fill(count=10)
-    with pytest.raises(LimitError, match=r"Too many writes .* \(limit: 10\)") as caught:
-        fill(count=11)
-    assert caught.value.code == "TooManyWrites"
-    assert db["a"].count() == 10
-
-
-def test_too_many_bytes_written(limited):
-    db = limited(bytes_written_max=10_000)
-    with pytest.raises(LimitError, match="Too many bytes written") as caught:
-        db["a"].insert([{"text": "x" * 3000} for _ in range(4)])
-    assert caught.value.code == "TooManyBytesWritten"
-    assert db["a"].count() == 0
-
-
-def test_nested_functions_share_the_callers_limits(limited):
-    db = limited(documents_written_max=10)
-
-    @db.mutation
-    def six(ctx):
-        for n in range(6):
-            ctx.db.insert("a", {"n": n})
-
-    @db.mutation
-    def twelve(ctx):
-        six()
-        six()
-
-    with pytest.raises(LimitError):
-        twelve()
-    assert db["a"].count() == 0
-
-
-def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
-    db = limited(documents_written_max=10, documents_read_max=10)
-
-    @db.mutation
-    def fill(ctx, count: int):
-        for n in range(count):
-            ctx.db.insert("a", {"n": n})
-
-    with caplog.at_level(logging.WARNING, logger="livedb"):
-        fill(count=7)
-        assert caplog.messages == []
-        fill(count=8)
-        assert caplog.messages == ["fill used 8 of at most 10 documents written"]
-        caplog.clear()
-        db["a"].take(8)
-        assert caplog.messages == ["a.take(8) used 8 of at most 10 documents read"]
-
-
-def test_a_limit_that_is_passed_is_not_warned_of_as_well(limited, caplog):
-    db = limited(documents_read_max=10)
-    db["a"].insert([{} for _ in range(11)])
-    with caplog.at_level(logging.WARNING, logger="livedb"), pytest.raises(LimitError):
-        db["a"].collect()
-    assert caplog.messages == []
-
-
-def test_a_limit_of_nothing_is_warned_of_only_when_it_is_used(limited, caplog):
-    db = limited(documents_written_max=0, bytes_written_max=0)
-    with caplog.at_level(logging.WARNING, logger="livedb"):
-        assert db["a"].collect() == []
-    assert caplog.messages == []
-
-
-def test_arguments_that_are_too_large_are_refused(limited):
-    db = limited(args_bytes_max=1000, result_bytes_max=1000)
-
-    @db.query
-    def echo(ctx, text: str, times: int = 1):
-        return text * times
-
-    assert echo(text="x" * 900)
-    with pytest.raises(LimitError, match="Arguments for echo are too large") as caught:
-        echo(text="x" * 1000)
-    assert caught.value.code == "ArgsTooLarge"
-
-
-# -- time ------------------------------------------------------------------------------------------
-
-
-def test_a_runaway_function_is_stopped_and_undone(limited):
-    db = limited(function_s_max=0.1)
-
-    @db.mutation
-    def runaway(ctx):
-        ctx.db.insert("a", {"n": 1})
-        while True:
-            pass
-
-    with pytest.raises(FunctionTimeoutError, match="timed out") as caught:
-        runaway()
-    assert caught.value.code == "FunctionTimeout"
-    assert "a" not in db
-    db["a"].insert({"n": 2})
-    assert values(db) == [2]
-
-
-def test_a_function_cannot_catch_its_time_limit(limited):
-    db = limited(function_s_max=0.1)
-
-    @db.query
-    def stubborn(ctx):
-        while True:
-            try:
-                time.sleep(0.001)
-            except Exception:  # noqa: BLE001
-                continue
-
-    with pytest.raises(FunctionTimeoutError):
-        stubborn()
 
 
 # -- arguments and results -------------------------------------------------------------------------
