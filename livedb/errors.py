@@ -20,6 +20,8 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── AuthenticationError         a token or key that proves nothing
+    ├── PermissionDeniedError       a known caller who may not do this
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -29,6 +31,7 @@
     ├── TransientError              the same call may succeed later
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
+    │   ├── IdentityProviderError   an issuer's keys could not be fetched just now
     │   ├── LogError                the commit log could not be written
     │   └── FoldError               DuckDB could not take what the commit log holds
     └── WorkspaceError              the workspace itself
@@ -245,6 +248,25 @@ class FunctionTypeError(LivedbError):
     status = 400
 
 
+class AuthenticationError(LivedbError):
+    """A token or key that proves nothing (`code` says why); its text is never in the message.
+
+    Codes, as Convex has them: InvalidAuthHeader (no token at all), Unauthenticated (one that does
+    not verify), IdTokenExpired, NoAuthProvider, AuthProviderDiscoveryFailed (its issuer's keys
+    cannot be had).
+    """
+
+    code = "Unauthenticated"
+    status = 401
+
+
+class PermissionDeniedError(LivedbError):
+    """A known caller whose role does not allow what was asked; nothing was done."""
+
+    code = "Forbidden"
+    status = 403
+
+
 class LimitError(LivedbError):
     """A limit was reached (`code` says which); see `livedb.Limits` to raise it."""
 
@@ -316,6 +338,15 @@ class SnapshotTooOldError(TransientError):
     """The commit asked for is no longer kept in memory."""
 
     code = "SnapshotTooOld"
+
+
+class IdentityProviderError(TransientError):
+    """An issuer's keys could not be fetched just now, so its tokens cannot be told true or false.
+
+    The caller is neither known nor refused: let it come again, with the same token.
+    """
+
+    code = "AuthProviderUnavailable"
 
 
 class LogError(TransientError):
