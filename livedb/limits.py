@@ -95,6 +95,15 @@ KEY_SET_REDIRECTS_MAX = 2
 ACCESS_TOKENS_MAX = 10_000
 """Access tokens of one workspace, revoked and expired ones included; more is a LimitError."""
 
+AUTH_FAILURES_MAX = 20
+"""Wrong tokens in a row from one address; then it is held off until some are forgiven."""
+
+AUTH_FAILURES_FORGIVEN_PER_S = 1.0
+"""How many of them a second makes good."""
+
+AUTH_ADDRESSES_MAX = 10_000
+"""Addresses whose wrong tokens are counted; then the one longest quiet is forgotten."""
+
 SECONDS_MAX = 1e9
 """The largest number for a setting of seconds, 31 years; a wait for longer overflows in Python."""
 

@@ -92,7 +92,6 @@ class _Fetch:
             raise _final(f"{url} is not JSON") from error
 
     def _get(self, url: str) -> bytes:
-        origin = _origin(url)
         for _ in range(KEY_SET_REDIRECTS_MAX + 1):
             try:
                 with self._client.stream("GET", url, timeout=self._time_left(url)) as response:
@@ -101,9 +100,7 @@ class _Fetch:
                     target = self._redirect_of(response)
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 raise _transient(f"{url} cannot be reached ({type(error).__name__})") from error
-            url = urljoin(url, target)
-            if _origin(url) != origin:
-                raise _final(f"it redirects to another place, {url[:200]!r}")
+            url = _redirected(url, target)
         raise _final(f"{url} redirects more than {KEY_SET_REDIRECTS_MAX} times")
 
     def _redirect_of(self, response: httpx.Response) -> str:
@@ -138,12 +135,16 @@ def _is_local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
-def _origin(url: str) -> tuple[str, str] | None:
+def _redirected(url: str, target: str) -> str:
+    """Where a redirect leads, which is on the same server."""
     try:
-        parts = urlsplit(url)
+        joined = urljoin(url, target)
+        is_same_server = urlsplit(joined)[:2] == urlsplit(url)[:2]
     except ValueError:
-        return None
-    return parts.scheme, parts.netloc
+        is_same_server = False
+    if not is_same_server:
+        raise _final(f"{url} redirects to another place, {target[:200]!r}")
+    return joined
 
 
 def _transient(reason: str) -> FetchError:

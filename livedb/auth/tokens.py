@@ -37,7 +37,7 @@ class VerifiedToken:
 
     identity: Identity
     expires_s: float
-    """Seconds since the Unix epoch; from then on the identity is nobody's."""
+    """Seconds since the Unix epoch, leeway included; from then on the identity is nobody's."""
 
 
 class Verifier:
@@ -95,7 +95,8 @@ class Verifier:
         expires_s = _moment(claims, "exp")
         if expires_s is None:
             raise _refusal("it never expires ('exp')", code="InvalidAuthHeader")
-        if expires_s + TOKEN_LEEWAY_S <= now_s:
+        expires_s += TOKEN_LEEWAY_S
+        if expires_s <= now_s:
             raise _refusal("it has expired", code="IdTokenExpired")
         for name in ("nbf", "iat"):
             begins_s = _moment(claims, name)
