@@ -34,6 +34,7 @@
     ├── TransientError              the same call may succeed later
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
+    │   ├── IdentityProviderError   an issuer's keys could not be fetched just now
     │   ├── LogError                the commit log could not be written
     │   └── FoldError               DuckDB could not take what the commit log holds
     └── WorkspaceError              the workspace itself
@@ -369,6 +370,15 @@ class SnapshotTooOldError(TransientError):
     """The commit asked for is no longer kept in memory."""
 
     code = "SnapshotTooOld"
+
+
+class IdentityProviderError(TransientError):
+    """An issuer's keys could not be fetched just now, so its tokens cannot be told true or false.
+
+    The caller is neither known nor refused: let it come again, with the same token.
+    """
+
+    code = "AuthProviderUnavailable"
 
 
 class LogError(TransientError):

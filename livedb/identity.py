@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from livedb.errors import InvalidValueError
+
+_OWN_FIELDS = ("tokenIdentifier", "subject", "issuer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -22,4 +26,62 @@ class Identity:
     issuer: str
     """Who vouches for the user."""
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False)
-    """Every other claim of the token, such as `name` or `email`, under its own name."""
+    """Every other field that a function sees: standard claims under Convex's names, such as
+    `givenName` or `emailVerified`, and all others of the token under their own."""
+
+    def to_document(self) -> dict[str, Any]:
+        """The fields that `ctx.auth.get_user_identity()` gives, a dict of the caller's own."""
+        return {
+            **_copied(self.claims),
+            # Last, so that no claim passes for one of them.
+            "tokenIdentifier": self.token_identifier,
+            "subject": self.subject,
+            "issuer": self.issuer,
+        }
+
+    @classmethod
+    def from_document(cls, document: object) -> Identity:
+        """The identity that an administrator names to act as: the inverse of `to_document`.
+
+        `tokenIdentifier` may be left out where `issuer` and `subject` are given, and the other way
+        round. It proves nothing: whoever calls this has checked that the caller may name anybody.
+
+        Raises:
+            InvalidValueError: no object, or one that names nobody.
+        """
+        if not isinstance(document, Mapping):
+            raise InvalidValueError("the identity to act as must be an object", code=_BAD_IDENTITY)
+        given = {name: document[name] for name in _OWN_FIELDS if name in document}
+        for name, value in given.items():
+            if not isinstance(value, str) or not value:
+                raise InvalidValueError(
+                    f"{name!r} of the identity to act as must be text", code=_BAD_IDENTITY
+                )
+        issuer, bar, subject = given.get("tokenIdentifier", "").partition("|")
+        issuer, subject = given.get("issuer", issuer), given.get("subject", subject if bar else "")
+        if not issuer or not subject:
+            raise InvalidValueError(
+                "the identity to act as needs 'tokenIdentifier' (issuer|subject), or 'issuer' and "
+                "'subject'",
+                code=_BAD_IDENTITY,
+            )
+        return cls(
+            token_identifier=given.get("tokenIdentifier", f"{issuer}|{subject}"),
+            subject=subject,
+            issuer=issuer,
+            claims=MappingProxyType(
+                {name: value for name, value in document.items() if name not in _OWN_FIELDS}
+            ),
+        )
+
+
+_BAD_IDENTITY = "InvalidIdentity"
+
+
+def _copied(value: Any) -> Any:
+    """A copy of JSON that its receiver may change."""
+    if isinstance(value, Mapping):
+        return {name: _copied(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value

@@ -60,6 +60,50 @@ was stopped there could take for ever: then a WorkspaceLockedError that names no
 READ_BLOCK_KEYS = 256
 """Index keys taken under the latch at once; bounds how long a reader holds it."""
 
+AUTHORIZATION_BYTES_MAX = 32 << 10
+"""Bytes of an Authorization header; a longer one is an AuthenticationError before it is parsed."""
+
+TOKEN_BYTES_MAX = 16 << 10
+"""Bytes of a JWT; a longer one is an AuthenticationError before it is parsed. Issuers stay below 8
+KiB, as servers refuse longer headers."""
+
+TOKEN_LEEWAY_S = 10
+"""Seconds that an issuer's clock may differ from ours (Convex: 5)."""
+
+KEY_SET_BYTES_MAX = 256 << 10
+"""Bytes of an issuer's key set or discovery document; a longer one is refused where it passes."""
+
+KEY_SET_KEYS_MAX = 100
+"""Keys of one issuer; a set of more is refused whole."""
+
+KEY_SET_FRESH_S = 600.0
+"""Seconds that fetched keys are used before they are fetched again, behind the callers' backs."""
+
+KEY_SET_STALE_S = 24 * 3600.0
+"""Seconds that fetched keys are used while the issuer cannot be reached; then its tokens are an
+IdentityProviderError."""
+
+KEY_SET_FETCH_S = 5.0
+"""Seconds that one fetch may take, discovery included."""
+
+KEY_SET_PAUSE_S = 10.0
+"""Seconds between two fetches of one issuer's keys, whatever unknown `kid`s arrive meanwhile."""
+
+KEY_SET_REDIRECTS_MAX = 2
+"""Redirects followed in one fetch, within one origin only."""
+
+ACCESS_TOKENS_MAX = 10_000
+"""Access tokens of one workspace, revoked and expired ones included; more is a LimitError."""
+
+AUTH_FAILURES_MAX = 20
+"""Wrong tokens in a row from one address; then it is held off until some are forgiven."""
+
+AUTH_FAILURES_FORGIVEN_PER_S = 1.0
+"""How many of them a second makes good."""
+
+AUTH_ADDRESSES_MAX = 10_000
+"""Addresses whose wrong tokens are counted; then the one longest quiet is forgotten."""
+
 SECONDS_MAX = 1e9
 """The largest number for a setting of seconds, 31 years; a wait for longer overflows in Python."""
 
