@@ -123,7 +123,7 @@ class TableQuery:
             return read(query)
 
         suffix = f".{verb}" if verb else ""
-        return _one_step(f"{table}{self._text}{suffix}", "query", handler)
+        return replace(_one_step(f"{table}{self._text}{suffix}", "query", handler), table=table)
 
     def _read(self, verb: str, read: Callable[[DocumentQuery[Document]], R]) -> R:
         found: R = self._database.backend.run(self._function(verb, read), {})

@@ -45,6 +45,7 @@ class FunctionDefinition:
         handler: the user's function; its first parameter is the context.
         signature: validators of its arguments and result, and the wire's names.
         version: raised by each redefinition under the same name.
+        table: the table whose documents it gives, where livedb itself made it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class FunctionDefinition:
     handler: Callable[..., Any]
     signature: FunctionSignature
     version: int = 0
+    table: str | None = None
 
     def bind(
         self,
