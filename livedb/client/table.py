@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from livedb.client.functions import frames_from
@@ -91,7 +92,8 @@ class TableQuery:
     def live(self) -> Handle[list[Document]]:
         """A handle that follows these documents."""
         function = table_function("read", f"{self.name}{self._text}")
-        return self._database.live_function(function, self._arguments("collect"))
+        documents = replace(function, table=self.name)
+        return self._database.live_function(documents, self._arguments("collect"))
 
     def __repr__(self) -> str:
         return f"db[{self.name!r}]{self._text}"

@@ -48,6 +48,7 @@ class FunctionDefinition:
         version: raised by each redefinition under the same name.
         takes_raw: its arguments are as the caller's Python has them: it converts, checks and bounds
             them itself.
+        table: the table whose documents it gives, where livedb itself made it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class FunctionDefinition:
     signature: FunctionSignature
     version: int = 0
     takes_raw: bool = False
+    table: str | None = None
 
     def bind(
         self,

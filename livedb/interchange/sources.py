@@ -377,6 +377,13 @@ def _expand(path: str | PathLike[str]) -> list[Path]:
 
 
 def _open_paths(paths: list[Path], rules: _Rules) -> Source:
+    for path in paths:
+        if not path.is_file():
+            # Opening a pipe would wait for a writer, and a device may have no end.
+            raise LoadError(
+                f"{str(path)!r} is no regular file, and a source is read more than once; write "
+                f"what it gives to a file first."
+            )
     formats = {rules.format or _format_of(path) for path in paths}
     if formats != {"csv"}:
         _refuse_null_values(rules)

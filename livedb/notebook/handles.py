@@ -89,9 +89,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     Attributes:
         value: the newest result, a private copy for this handle.
-        version: the commit number that `value` is exact at.
-        error: what the newest run raised; `value` is then the last good result, and a frame or a
-            file of it warns once.
+        version: the commit number that `value` is exact at, or `error` when there is one.
+        error: what the newest run raised; `value` is then the last good result, None if there is
+            none, and a frame or a file of it warns once.
     """
 
     if TYPE_CHECKING:
@@ -401,8 +401,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             return mark_int64(state.result.table, fields or {})
         value = state.result.value()
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            value = [value if isinstance(value, dict) else {"value": value}]
-            return documents_to_arrow(value, None)
+            if not isinstance(value, dict):
+                return documents_to_arrow([{"value": value}], None)
+            value = [value]
         return documents_to_arrow(value, self._frame_fields())
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
@@ -411,20 +412,22 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             entry = None if self._table is None else self._backend.catalog().get(self._table)
             return None if entry is None else fields_of(entry.definition)
         returns = definition.signature.returns
-        return self._fields_of_table() if returns is None else fields_of(returns)
+        return self._fields_of_table(definition.table) if returns is None else fields_of(returns)
 
-    def _fields_of_table(self) -> Mapping[str, FieldType] | None:
+    def _fields_of_table(self, table: str | None) -> Mapping[str, FieldType] | None:
         """The fields of the table whose documents these are: no annotation says it.
 
-        Only of whole documents, as their table's schema has them; others may be anything. None
-        when they are not, and when there are none.
+        Only of whole documents, as their table's schema has them; others may be anything. Where
+        there are none, `table` is the one they would be of, if that is known. None when neither is.
         """
         state = self._shown
         known = self._known_fields
         if known is None or known[0] is not state:
             known = self._known_fields = (
                 state,
-                _fields_of_documents(self._backend.catalog(), state.result if state else None),
+                _fields_of_documents(
+                    self._backend.catalog(), state.result if state else None, table
+                ),
             )
         return known[1]
 
@@ -432,8 +435,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._pull()
         self._warn_of_error()
         with self._lock:
-            state, number = self._shown, self._shown_number
-        return self._arrow_of(state), number
+            state, number, rows_number = self._shown, self._shown_number, self._rows_number
+        is_stale = state is not None and state.error is not None
+        return self._arrow_of(state), rows_number if is_stale else number
 
     def _warn_of_error(self) -> None:
         """Say once of each error that the rows are older than it."""
@@ -651,9 +655,14 @@ def _states_at_once(
     return number, {handle: states[handle._subscription] for handle in known}
 
 
-def _fields_of_documents(catalog: Catalog, result: Result | None) -> Mapping[str, FieldType] | None:
-    if not isinstance(result, DocumentsResult) or not result.ids:
+def _fields_of_documents(
+    catalog: Catalog, result: Result | None, of_none: str | None
+) -> Mapping[str, FieldType] | None:
+    if not isinstance(result, DocumentsResult):
         return None
+    if not result.ids:
+        entry = None if of_none is None else catalog.get(of_none)
+        return None if entry is None else fields_of(entry.definition)
     try:
         numbers = set(map(table_number_of, result.ids))
     except InvalidIdError:

@@ -58,7 +58,9 @@ class SyncConnection:
         self._dialect = hub.dialect_of(client)
         self._core = ServerConnection(
             self._dialect.codec,
-            newest_ts=hub.newest_ts(), now_s=hub.clock.monotonic_s(), identity=hub.anonymous()
+            newest_ts=hub.newest_ts(),
+            now_s=hub.clock.monotonic_s(),
+            identity=hub.anonymous(),
         )
         self._outgoing: asyncio.Queue[ServerMessage | Close] = asyncio.Queue()
         self._unsent_bytes = 0

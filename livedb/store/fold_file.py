@@ -2,14 +2,15 @@
 
 The file's typed columns are taken as they are where the table's column has their type. Where it has
 not, the value is NULL and the field's JSON goes to `<field>__json`, taken from `_doc`: the same
-rule as `store.columns`, set-wise.
+rule as `store.columns`, set-wise. A column of JSON that holds nothing but numbers, as ints beside
+floats and decimals are staged, becomes one of DOUBLE.
 """
 
 # ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -50,7 +51,8 @@ def insert_file(
     """Add every row of a staged file to a table, as written by commit `number`."""
     source = f"read_parquet({quote_text(str(path))})"
     types = _file_types(connection, source)
-    after, values = _plan(before, types)
+    numbers = _fields_of_numbers(connection, source, before, types)
+    after, values = _plan(before, types | dict.fromkeys(numbers, "double"), numbers)
     if _has_hidden(connection, path):
         after = replace(after, has_hidden=True)
     layout.change_table(connection, before, after)
@@ -72,6 +74,43 @@ def _file_types(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str,
     }
 
 
+def _fields_of_numbers(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    before: Layout,
+    types: Mapping[str, ColumnType],
+) -> frozenset[str]:
+    """The fields that no schema types and whose JSON is nothing but numbers.
+
+    Staging knows a column's Arrow type, and JSON text is what keeps `3` and `3.0` apart in one; as
+    inserts of the same values would, they become a column that SQL can add up.
+    """
+    declared = {column.field for column in before.columns if column.is_declared}
+    asked = [name for name, kind in types.items() if kind == "json" and name not in declared]
+    return frozenset(name for name in asked if _is_numbers(connection, source, name))
+
+
+def _is_numbers(connection: duckdb.DuckDBPyConnection, source: str, field: str) -> bool:
+    """Whether a column of JSON has values and all are numbers; ends at the first that is none."""
+
+    def has(condition: str) -> bool:
+        found = connection.execute(f"select 1 from {source} where {condition} limit 1")
+        return found.fetchone() is not None
+
+    is_value = f"{quote(field)} is not null"
+    return not has(f"{is_value} and {_number_of(field)} is null") and has(is_value)
+
+
+def _number_of(field: str) -> str:
+    """A staged JSON value as DOUBLE; NULL when it is no number. Tags say what JSON has none for."""
+    name = quote(field)
+    return (
+        f"case json_type({name}) when 'OBJECT' "
+        f"""then try_cast(json_extract_string({name}, '$."$float"') as double) """
+        f"when 'VARCHAR' then null else try_cast({name}::varchar as double) end"
+    )
+
+
 def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     [(key, value)] = HIDDEN_MARK.items()
     marks = f"parquet_kv_metadata({quote_text(str(path))})"
@@ -79,7 +118,9 @@ def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     return connection.execute(found, {"key": key, "value": value}).fetchone() is not None
 
 
-def _plan(before: Layout, types: Mapping[str, ColumnType]) -> tuple[Layout, dict[str, str]]:
+def _plan(
+    before: Layout, types: Mapping[str, ColumnType], numbers: Collection[str]
+) -> tuple[Layout, dict[str, str]]:
     """The table's shape with the file's fields in it, and each column's value in SQL."""
     columns = list(before.columns)
     at = {column.field: index for index, column in enumerate(columns) if not column.is_spill}
@@ -97,6 +138,8 @@ def _plan(before: Layout, types: Mapping[str, ColumnType]) -> tuple[Layout, dict
         column = columns[at[field]] = _typed(columns[at[field]], file_type)
         if column.type == "json":
             values[column.name] = json_of(field)
+        elif field in numbers and column.type == "double":
+            values[column.name] = _number_of(field)
         elif file_type in (column.type, "null") or (file_type, column.type) == ("bigint", "double"):
             values[column.name] = f"try_cast({quote(field)} as {SQL_TYPES[column.type]})"
         elif field in spills or namer.take(f"{field}__json", is_spill=True):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import livedb
@@ -304,3 +308,43 @@ def test_rows_of_one_table_can_be_loaded_into_another(memory, tmp_path, kind):
     assert memory.load("g", source, ids="new").rows == 2
     assert [row["x"] for row in memory["g"]] == [1, 2]
     assert not {row["_id"] for row in memory["f"]} & {row["_id"] for row in memory["g"]}
+
+
+@pytest.mark.parametrize("before", [None, 1, 2.5])
+@pytest.mark.parametrize("kind", ["documents", "jsonl", "objects", "decimals"])
+def test_numbers_of_an_undeclared_field_are_a_column_that_sql_adds_up(
+    db: livedb.Database, tmp_path: Path, kind: str, before: float | None
+) -> None:
+    if before is not None:
+        db["t"].insert({"x": before})
+    numbers = [1, 2.5, None, -3]
+    documents = [{"x": each} for each in numbers]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in documents))
+    exact = [None if each is None else Decimal(str(each)) for each in numbers]
+    source: Any = {
+        "documents": documents,
+        "jsonl": path,
+        "objects": pd.DataFrame({"x": pd.Series(numbers, dtype=object)}),
+        "decimals": pa.table({"x": pa.array(exact, pa.decimal128(9, 2))}),
+    }[kind]
+    db.load("t", source)
+    [column] = db.sql("describe t").to_arrow().filter(pc.field("column_name") == "x").to_pylist()
+    assert column["column_type"] == "DOUBLE"
+    assert db.sql("select sum(x) s from t").to_arrow().to_pylist() == [{"s": 0.5 + (before or 0)}]
+    assert str(db["t"].df.dtypes["x"]) == "Float64"
+
+
+def test_odd_floats_beside_ints_are_in_their_column_too(db: livedb.Database) -> None:
+    odd = [1, math.nan, math.inf, -math.inf, -0.0, None, 2**53, 1e300]
+    db.load("t", [{"x": each} for each in odd])
+    read = db.sql("select x from t order by _creationTime").to_arrow()["x"].to_pylist()
+    assert repr(read) == repr([each if each is None else float(each) for each in odd])
+    assert repr([each["x"] for each in db["t"]]) == repr(odd)
+
+
+@pytest.mark.parametrize("other", ["7", True, livedb.Int64(7), [7], {"float": "inf"}])
+def test_numbers_beside_anything_else_stay_json(db: livedb.Database, other: Any) -> None:
+    db.load("t", [{"x": 1}, {"x": other}])
+    assert db.sql("select typeof(x) t from t").to_arrow()["t"].to_pylist() == ["JSON", "JSON"]
+    assert [each["x"] for each in db["t"]] == [1, other]

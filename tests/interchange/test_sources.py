@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -397,3 +398,12 @@ def test_a_folder_without_parquet_says_so(tmp_path: Path) -> None:
 def test_a_zone_that_does_not_exist_is_refused_used_or_not(tz: Any) -> None:
     with pytest.raises(LoadError, match="is no time zone"):
         open_source(TABLE, tz=tz)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, kind: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder.csv").mkdir()
+    for path in (tmp_path / "pipe", Path("/dev/zero"), f"{tmp_path}/*.csv"):
+        with pytest.raises(LoadError, match="is no regular file"):
+            open_source(path, format=kind)

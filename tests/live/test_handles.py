@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from datetime import datetime
 
 import pytest
 
@@ -606,6 +607,44 @@ def test_the_frame_of_a_query_without_annotations_has_the_tables_types(shop):
     assert shop["items"].with_index("by_kind", kind="a").live().to_arrow().schema.names
 
 
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        lambda table: table.with_index("by_day", day=7),
+        lambda table: table.filter(lambda q: q.eq(q.field("day"), 7)),
+        lambda table: table.order("desc").filter(lambda q: q.eq(q.field("day"), 7)),
+    ],
+)
+def test_a_narrowed_table_has_the_same_frame_with_documents_and_without(memory, narrowed):
+    @memory.table("visits", indexes={"by_day": ["day"]})
+    class Visit:
+        day: int
+        left: datetime | None
+        tags: list[int]
+
+    empty = narrowed(memory["visits"]).live()
+    before = empty.df
+    memory["visits"].insert({"day": 7, "left": None, "tags": []})
+    assert len(before) == 0
+    assert empty.df.dtypes.equals(before.dtypes)
+    assert before.dtypes.equals(memory["visits"].df.dtypes)
+
+
+def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory):
+    @memory.table("visits")
+    class Visit:
+        day: int | None
+        left: datetime | None
+        tags: list[int]
+
+    @memory.query
+    def newest(ctx) -> Visit | None:
+        return ctx.db.query("visits").order("desc").first()
+
+    memory["visits"].insert({"day": None, "left": None, "tags": []})
+    assert newest.live().df.dtypes.equals(memory["visits"].df.dtypes)
+
+
 def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
     shop["items"].insert({"kind": "a", "price": 1})
 
@@ -623,7 +662,7 @@ def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(sh
     assert said[0].filename == __file__
     assert len(handle.df) == 1
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
-        file.to_parquet(tmp_path / "x.parquet")
+        assert file.to_parquet(tmp_path / "x.parquet").number == good
     with pytest.warns(UserWarning, match=f"of a commit before {shop.number}"):
         inverse.live().to_arrow()
 
