@@ -123,6 +123,23 @@ def open_source(
         raise LoadError(f"The source cannot be read: {error}") from error
 
 
+def source_of_stream(data: bytes) -> Source:
+    """The rows that `stream_of` wrote, at the other end of a network.
+
+    Raises:
+        LoadError: it is no Arrow stream, or one that is cut.
+    """
+
+    def reader() -> pa.RecordBatchReader:
+        return pa.ipc.open_stream(pa.BufferReader(data))
+
+    try:
+        schema = reader().schema
+    except pa.ArrowException as error:
+        raise LoadError(f"The rows that arrived cannot be read: {error}") from error
+    return Source(schema=schema, reader=reader, rows=None)
+
+
 def without_system_fields(source: Source) -> Source:
     """`source` without its `_id` and `_creationTime`, if it has them."""
     kept = [

@@ -1,60 +1,104 @@
-"""Who may do what on a service: turns tokens into callers, and asks whether they may."""
+"""Who may do what on a service: what a connection brings becomes a caller, and is asked about."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from livedb.errors import AuthenticationError, FunctionNotFoundError, PermissionDeniedError
+from livedb.auth.access import Caller, Permission, Role, require
+from livedb.auth.access_tokens import AccessTokens
+from livedb.auth.authenticator import Authenticator
+from livedb.auth.authorization import Credentials, NoCredentials, parse_admin_key, parse_user_token
+from livedb.auth.keysets import KeySets
+from livedb.auth.providers import Provider
+from livedb.auth.tokens import Verifier
+from livedb.clock import Clock
+from livedb.errors import AuthenticationError, InvalidValueError
 from livedb.functions.definition import FunctionDefinition
-from livedb.identity import Identity
-from livedb.protocol.messages import Authenticate
+from livedb.protocol.messages import Authenticate, ProtocolError, decode_json
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whoever sends a request."""
-
-    identity: Identity | None = None
-    is_admin: bool = False
-    may_call: bool = True
+_PERMISSIONS = {
+    "query": Permission.QUERY,
+    "mutation": Permission.CALL,
+    "action": Permission.CALL,
+}
 
 
 class Access:
-    """The doors of one service."""
+    """The doors of one service.
+
+    Args:
+        providers: who may vouch for users.
+        tokens: the workspace's access tokens, admin keys included.
+        anonymous: the role of who brings nothing; None lets nobody in without something.
+    """
 
     def __init__(
-        self, *, admin_keys: Sequence[str] = (), is_anonymous_allowed: bool = True
+        self,
+        clock: Clock,
+        *,
+        providers: Sequence[Provider] = (),
+        tokens: AccessTokens | None = None,
+        anonymous: Role | None = Role.MEMBER,
     ) -> None:
-        self._admin_keys = tuple(admin_keys)
-        self.anonymous = Caller(may_call=is_anonymous_allowed)
+        self.tokens = tokens or AccessTokens(clock)
+        self.authenticator = Authenticator(
+            Verifier(providers, KeySets(clock), clock), self.tokens, clock, anonymous=anonymous
+        )
+        self.anonymous: Caller | None = None
+        if anonymous is not None:
+            self.anonymous = self.authenticator.authenticate(NoCredentials())
 
-    def authenticate(self, request: Authenticate) -> Caller:
-        """Who sends an Authenticate message."""
-        if request.token_type == "None":  # noqa: S105  # a word of the protocol
+    def authenticate(self, request: Authenticate) -> Caller | None:
+        """Who sends an Authenticate message; None is somebody who may do nothing.
+
+        Raises:
+            AuthenticationError: what it brings proves nothing.
+        """
+        credentials = _credentials(request)
+        if isinstance(credentials, NoCredentials):
             return self.anonymous
-        is_admin = request.token_type == "Admin"  # noqa: S105  # a word of the protocol
-        if is_admin and self._is_admin_key(request.value or ""):
-            return Caller(is_admin=True)
-        raise AuthenticationError("The token is not one that this service knows")
+        return self.authenticator.authenticate(credentials)
 
-    def _is_admin_key(self, key: str) -> bool:
-        return any(hmac.compare_digest(key.encode(), each.encode()) for each in self._admin_keys)
+    def holds(self, caller: Caller | None) -> bool:
+        """Whether a caller may still act: not expired, not revoked meanwhile."""
+        return caller is None or self.authenticator.holds(caller)
 
-    def is_admin(self, caller: Any) -> bool:
-        """Whether a caller sees internal functions."""
-        return isinstance(caller, Caller) and caller.is_admin
+    @staticmethod
+    def is_admin(caller: Caller | None) -> bool:
+        """Whether a caller sees internal functions, SQL and tables."""
+        return caller is not None and caller.is_admin
 
-    def require_admin(self, caller: Any) -> None:
-        """Refuse what only owners and editors may do."""
-        if not self.is_admin(caller):
-            raise PermissionDeniedError(
-                "Only owners and editors may use SQL, tables and definitions on this service"
+    @staticmethod
+    def require(caller: Caller | None, permission: Permission) -> None:
+        """Let a caller go on only if it has a permission.
+
+        Raises:
+            AuthenticationError: it brought nothing, and something is needed.
+            PermissionDeniedError: its role does not allow it.
+        """
+        if caller is None:
+            raise AuthenticationError(
+                "This workspace lets nobody in without a token. Bring one, or serve it with "
+                "--anonymous."
             )
+        require(caller, permission)
 
-    def require_call(self, caller: Any, function: FunctionDefinition) -> None:
-        """Refuse a call that the caller may not make."""
-        if not caller.may_call:
-            raise FunctionNotFoundError(f"Sign in to call {function.name!r}")
+    def require_call(self, caller: Caller | None, function: FunctionDefinition) -> None:
+        """Refuse a call that a caller's role does not allow."""
+        self.require(caller, _PERMISSIONS[function.kind])
+
+
+def _credentials(request: Authenticate) -> Credentials:
+    if request.token_type == "None":  # noqa: S105  # a word of the protocol
+        return NoCredentials()
+    value = request.value or ""
+    if request.token_type == "User":  # noqa: S105  # a word of the protocol
+        return parse_user_token(value)
+    if request.token_type != "Admin":  # noqa: S105  # a word of the protocol
+        raise AuthenticationError(f"There are no tokens of type {request.token_type[:40]!r}")
+    named = request.impersonating or request.acting_as
+    try:
+        acting_as = None if named is None else decode_json(named)
+    except (ProtocolError, InvalidValueError):
+        raise AuthenticationError("The identity to act as is no JSON object") from None
+    return parse_admin_key(value, acting_as)

@@ -46,7 +46,7 @@ class Hub:
         self.clock = workspace.clock
         self._convex = ConvexDialect(self.clock, shows_details=shows_details)
         self._own = OwnDialect()
-        self.workspace_calls = WorkspaceCalls(workspace)
+        self.workspace_calls = WorkspaceCalls(workspace, access)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
@@ -149,8 +149,7 @@ class Hub:
         self.workspace.require_open()
         try:
             if request.component_path == LIVEDB:
-                self.access.require_admin(caller)
-                return self.workspace_calls.run(request, args, call)
+                return self.workspace_calls.run(request.udf_path, args, call, caller)
             value, ts = self._run_named(dialect, request.udf_path, args, kind, call, caller)
             return Success(dialect.value(value), tuple(call.log_lines), ts)
         except Exception as error:

@@ -39,7 +39,8 @@ class ServiceThread:
     ) -> None:
         self._socket = _listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        app = make_app(workspace, access or Access(), settings or ServiceSettings())
+        doors = access or Access(workspace.clock)
+        app = make_app(workspace, doors, settings or ServiceSettings())
         self._server = uvicorn.Server(uvicorn_config(app))
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="livedb-service", daemon=True)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from livedb.errors import TravelError
+from livedb.functions.definition import FunctionKind
 from livedb.limits import (
     TRAVEL_HELPERS_MAX,
     TRAVEL_SOURCE_BYTES_MAX,
@@ -24,7 +25,6 @@ from livedb.limits import (
     TRAVEL_VALUE_BYTES_MAX,
 )
 
-FunctionKind = Literal["query", "mutation"]
 Visibility = Literal["public", "internal"]
 SourceForm = Literal["function", "lambda", "class", "assignment"]
 

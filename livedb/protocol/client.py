@@ -1,0 +1,331 @@
+"""The client's end of a sync session, without I/O.
+
+A session outlives its connections: what was asked and not answered is asked again on the next one,
+mutations under the ids they had, so that each happens once. Feed it what arrives and what is
+wanted; it answers with messages to send and events to tell.
+
+What it promises: mutations are sent in the order they were made; a mutation that succeeded is told
+only with the transition that shows its effect, so whoever made it reads its own write; transitions
+join end to start, and anything else ends the connection instead of showing a wrong state.
+
+Source: spec sync-protocol.md 5-11.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec import UNSET, Raw
+
+from livedb.protocol.codecs import Codec
+from livedb.protocol.messages import (
+    Action,
+    ActionResponse,
+    Add,
+    Authenticate,
+    AuthError,
+    ClientMessage,
+    Connect,
+    FatalError,
+    ModifyQuerySet,
+    Mutation,
+    MutationResponse,
+    Ping,
+    ProtocolError,
+    QueryFailed,
+    QueryRemoved,
+    QueryUpdated,
+    Remove,
+    ServerMessage,
+    Transition,
+    TransitionChunk,
+    Version,
+)
+from livedb.protocol.timestamps import decode_ts, encode_ts
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call has ended. `error_data` is UNSET or what came of an error that carries data."""
+
+    request_id: int
+    response: MutationResponse | ActionResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An action that was sent will not be answered; it may or may not have happened."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Everything followed is at one commit now; `changes` are what differs there."""
+
+    ts: int
+    number: int | None
+    changes: tuple[QueryUpdated | QueryFailed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFailed:
+    """The service does not, or no longer, accept the token."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service says that this client breaks the protocol; trying again is no use."""
+
+    error: str
+
+
+ClientEvent = Answered | Lost | Moved | AuthFailed | Refused
+
+
+@dataclass(slots=True)
+class _Call:
+    request: Mutation | Action
+    is_sent: bool = False
+    is_repeatable: bool = True
+    response: MutationResponse | None = None
+    """Of a mutation that succeeded and is not shown yet."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    add: Add
+    journal: str | None = None
+
+
+@dataclass(slots=True)
+class _Link:
+    """What starts anew with each connection."""
+
+    query_set: int = 0
+    identity: int = 0
+    version: Version = field(default_factory=Version)
+
+
+class ClientSession:
+    """One session's state. Not thread-safe: the shell calls it from one thread."""
+
+    def __init__(self, codec: Codec, *, session_id: str) -> None:
+        self._codec = codec
+        self._session_id = session_id
+        self._connection_count = 0
+        self._close_reason = "InitialConnect"
+        self._observed_ts: int | None = None
+        self._requests = 0
+        self._query_ids = 0
+        self._calls: dict[int, _Call] = {}
+        self._queries: dict[int, _Followed] = {}
+        self._auth: Authenticate | None = None
+        self._link: _Link | None = None
+        """None while there is no connection."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def connected(self) -> list[ClientMessage]:
+        """A connection is there: what to send first, everything unfinished included."""
+        self._link = link = _Link()
+        messages: list[ClientMessage] = [
+            Connect(
+                session_id=self._session_id,
+                connection_count=self._connection_count,
+                last_close_reason=self._close_reason,
+                max_observed_timestamp=(
+                    None if self._observed_ts is None else encode_ts(self._observed_ts)
+                ),
+            )
+        ]
+        self._connection_count += 1
+        if self._auth is not None:
+            messages.append(self._authenticate(link, self._auth))
+        adds = [self._add_again(each) for each in self._queries.values()]
+        messages.append(ModifyQuerySet(base_version=0, new_version=1, modifications=list(adds)))
+        link.query_set = 1
+        for call in self._calls.values():
+            call.is_sent, call.response = True, None
+            messages.append(call.request)
+        return messages
+
+    def _add_again(self, followed: _Followed) -> Add:
+        add = followed.add
+        return Add(
+            query_id=add.query_id,
+            udf_path=add.udf_path,
+            args=add.args,
+            journal=followed.journal,
+            component_path=add.component_path,
+        )
+
+    def disconnected(self, reason: str) -> list[ClientEvent]:
+        """The connection is gone; the next one takes up what is unfinished."""
+        if self._link is None:
+            return []
+        self._link = None
+        self._close_reason = reason[:200]
+        lost = [
+            request_id
+            for request_id, call in self._calls.items()
+            if call.is_sent and not call.is_repeatable
+        ]
+        for request_id in lost:
+            del self._calls[request_id]
+        return [Lost(request_id) for request_id in lost]
+
+    # -- what is wanted ------------------------------------------------------------------------
+
+    def authenticate(self, token_type: str, value: str | None = None) -> list[ClientMessage]:
+        """Act as somebody else from here on."""
+        auth = Authenticate(base_version=0, token_type=token_type, value=value)
+        self._auth = auth if value is not None else None
+        return [] if self._link is None else [self._authenticate(self._link, auth)]
+
+    def _authenticate(self, link: _Link, auth: Authenticate) -> Authenticate:
+        message = Authenticate(
+            base_version=link.identity, token_type=auth.token_type, value=auth.value
+        )
+        link.identity += 1
+        return message
+
+    def follow(
+        self, path: str, args: Raw, *, component: str | None = None
+    ) -> tuple[int, list[ClientMessage]]:
+        """Follow a query; returns its id."""
+        query_id = self._query_ids
+        self._query_ids += 1
+        add = Add(query_id=query_id, udf_path=path, args=[args], component_path=component)
+        self._queries[query_id] = _Followed(add)
+        return query_id, self._modify(add)
+
+    def unfollow(self, query_id: int) -> list[ClientMessage]:
+        """Follow it no longer; twice is harmless."""
+        if self._queries.pop(query_id, None) is None:
+            return []
+        return self._modify(Remove(query_id=query_id))
+
+    def _modify(self, modification: Add | Remove) -> list[ClientMessage]:
+        link = self._link
+        if link is None:
+            return []
+        base = link.query_set
+        link.query_set += 1
+        return [
+            ModifyQuerySet(base_version=base, new_version=base + 1, modifications=[modification])
+        ]
+
+    def mutate(
+        self, path: str, args: Raw, *, component: str | None = None
+    ) -> tuple[int, list[ClientMessage]]:
+        """Run a mutation, once; returns its request id."""
+        request_id = self._requests
+        request = Mutation(
+            request_id=request_id, udf_path=path, args=[args], component_path=component
+        )
+        return request_id, self._send(_Call(request))
+
+    def act(
+        self, path: str, args: Raw, *, component: str | None = None, is_repeatable: bool = False
+    ) -> tuple[int, list[ClientMessage]]:
+        """Run an action; returns its request id.
+
+        Args:
+            is_repeatable: it does no harm twice, so it is sent again when a connection is lost.
+        """
+        request_id = self._requests
+        request = Action(
+            request_id=request_id, udf_path=path, args=[args], component_path=component
+        )
+        return request_id, self._send(_Call(request, is_repeatable=is_repeatable))
+
+    def _send(self, call: _Call) -> list[ClientMessage]:
+        self._calls[self._requests] = call
+        self._requests += 1
+        if self._link is None:
+            return []
+        call.is_sent = True
+        return [call.request]
+
+    def forget(self, request_id: int) -> None:
+        """Nobody waits for this call any more: it is not sent again."""
+        self._calls.pop(request_id, None)
+
+    # -- what arrives --------------------------------------------------------------------------
+
+    def receive(self, message: ServerMessage) -> list[ClientEvent]:
+        """Take a message.
+
+        Raises:
+            ProtocolError: it does not continue what came before; drop the connection.
+        """
+        match message:
+            case Transition():
+                return self._move(message)
+            case MutationResponse():
+                return self._answer_mutation(message)
+            case ActionResponse():
+                return self._answer(message)
+            case AuthError():
+                return [AuthFailed(message.error)]
+            case FatalError():
+                return [Refused(message.error)]
+            case Ping():
+                return []
+            case TransitionChunk():
+                raise ProtocolError("A part of a transition came; this client takes them whole")
+
+    def _answer_mutation(self, message: MutationResponse) -> list[ClientEvent]:
+        call = self._calls.get(message.request_id)
+        if call is None:
+            return []  # an answer that nobody waits for any more
+        if message.success and message.ts is not None:
+            self._observe(decode_ts(message.ts))
+            call.response = message
+            return []
+        return self._answer(message)
+
+    def _answer(self, message: MutationResponse | ActionResponse) -> list[ClientEvent]:
+        if self._calls.pop(message.request_id, None) is None:
+            return []
+        return [Answered(message.request_id, message)]
+
+    def _move(self, message: Transition) -> list[ClientEvent]:
+        link = self._link
+        if link is None or message.start_version != link.version:
+            raise ProtocolError(
+                "A transition came that does not continue the last one", code="OutOfOrder"
+            )
+        link.version = message.end_version
+        ts = decode_ts(message.end_version.ts)
+        self._observe(ts)
+        changes = []
+        for each in message.modifications:
+            if isinstance(each, QueryRemoved) or each.query_id not in self._queries:
+                continue
+            self._queries[each.query_id].journal = each.journal
+            changes.append(each)
+        number = None if message.number is UNSET else message.number
+        events: list[ClientEvent] = [Moved(ts, number, tuple(changes))]
+        shown = [
+            call.response
+            for call in self._calls.values()
+            if call.response is not None and decode_ts(call.response.ts) <= ts
+        ]
+        for response in shown:
+            events += self._answer(response)
+        return events
+
+    def _observe(self, ts: int) -> None:
+        if self._observed_ts is None or ts > self._observed_ts:
+            self._observed_ts = ts
