@@ -18,6 +18,7 @@ from livedb.errors import (
     ClosedError,
     ConflictError,
     DamagedError,
+    DisconnectedError,
     DuplicateMutationError,
     FilterError,
     FoldError,
@@ -41,6 +42,7 @@ from livedb.errors import (
     PaginationError,
     PermissionDeniedError,
     ReadOnlyError,
+    RemoteError,
     ReturnsValidationError,
     SchemaChangeError,
     SchemaDefinitionError,
@@ -132,6 +134,27 @@ def open(  # noqa: A001  # livedb.open is the name users expect
     return known
 
 
+def connect(url: str, *, token: str | None = None) -> Database:
+    """Connect to a workspace on a service; what is given is used as that of `open`.
+
+    Args:
+        url: where it is, such as `http://127.0.0.1:3210`.
+        token: an access token, or a user's; it is never shown.
+
+    Raises:
+        DisconnectedError: nothing answers there.
+        AuthenticationError: the service does not accept the token.
+    """
+    from livedb.client.database import Database
+    from livedb.client.remote import RemoteBackend
+    from livedb.notebook.handles import NotebookFaces
+
+    backend, faces = RemoteBackend(url, token=token), NotebookFaces()
+    connected = Database(backend, faces)
+    faces.attach(backend)
+    return connected
+
+
 def repair(path: str | os.PathLike[str]) -> RepairReport:
     """Make a damaged workspace open again, after a backup; returns what was lost."""
     from livedb.repairing import repair_workspace
@@ -148,6 +171,7 @@ __all__ = [
     "ConflictError",
     "DamagedError",
     "Database",
+    "DisconnectedError",
     "Document",
     "DuplicateMutationError",
     "FilterError",
@@ -181,6 +205,7 @@ __all__ = [
     "Query",
     "QueryContext",
     "ReadOnlyError",
+    "RemoteError",
     "ReturnsValidationError",
     "SchemaChangeError",
     "SchemaDefinitionError",
@@ -195,6 +220,7 @@ __all__ = [
     "ValidationError",
     "WorkspaceError",
     "WorkspaceLockedError",
+    "connect",
     "define_schema",
     "define_table",
     "internal_mutation",

@@ -6,6 +6,7 @@ A handle cannot tell which: the contract suite runs over every backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.functions.definition import FunctionDefinition
@@ -13,6 +14,7 @@ from livedb.live.live_query import LiveState
 from livedb.live.result import Result, RowDiff
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
+from livedb.schema.validators import Validator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,22 @@ class Subscription(Protocol):
         """Stop following; twice is harmless, from any thread."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a decorator was given of a function, for a backend that sends it away.
+
+    Attributes:
+        namespace: the names its annotations may use.
+        reference: tells the functions of the same workspace, which travel as their names.
+    """
+
+    args: Mapping[str, Validator] | None
+    returns: Validator | None
+    alias: Mapping[str, str] | None
+    namespace: Mapping[str, Any]
+    reference: Callable[[object], str | None]
+
+
 class Backend(Protocol):
     """A workspace as `db` uses it."""
 
@@ -95,7 +113,9 @@ class Backend(Protocol):
 
     def catalog(self) -> Catalog: ...
 
-    def define(self, definition: FunctionDefinition) -> FunctionDefinition: ...
+    def define(
+        self, definition: FunctionDefinition, origin: Origin | None = None
+    ) -> FunctionDefinition: ...
 
     def push(self, functions: Sequence[FunctionDefinition]) -> None:
         """Define functions, and log those that changed."""

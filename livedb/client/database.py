@@ -20,8 +20,8 @@ from typing import (
     overload,
 )
 
-from livedb.client.backend import Backend, Params
-from livedb.client.functions import Mutation, Query
+from livedb.client.backend import Backend, Origin, Params
+from livedb.client.functions import Mutation, Query, names_of_functions
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError
 from livedb.functions.context import MutationContext, QueryContext, table_name
@@ -266,7 +266,14 @@ class Database:
                 namespace=namespace,
             )
             warn_of_impurity(definition, self._warned)
-            return face(self, self.backend.define(definition))
+            origin = Origin(
+                args=options.args,
+                returns=options.returns,
+                alias=options.alias,
+                namespace=namespace,
+                reference=names_of_functions(self),
+            )
+            return face(self, self.backend.define(definition, origin))
 
         return decorate if function is None else decorate(function)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, OnChange, Params, Subscription
+from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Subscription
 from livedb.errors import ClosedError, FunctionTypeError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -104,7 +104,11 @@ class LocalBackend:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def define(self, definition: FunctionDefinition) -> FunctionDefinition:
+    def define(
+        self,
+        definition: FunctionDefinition,
+        origin: Origin | None = None,  # noqa: ARG002  # it stays in this process
+    ) -> FunctionDefinition:
         return self.workspace.define(definition)
 
     def push(self, functions: Sequence[FunctionDefinition]) -> None:

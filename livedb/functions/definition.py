@@ -82,10 +82,18 @@ class FunctionDefinition:
         return signature.check_arguments(canonical_arguments(kwargs), tables=tables)
 
     def check_arguments(
-        self, given: Mapping[str, Value], *, tables: TableNumbers | None = None
+        self,
+        given: Mapping[str, Value],
+        *,
+        tables: TableNumbers | None = None,
+        from_wire: bool = False,
     ) -> dict[str, Value]:
-        """Arguments by wire name, validated and converted; defaults are left to Python."""
-        return self.signature.check_arguments(given, tables=tables)
+        """Arguments by wire name, validated and converted; defaults are left to Python.
+
+        Args:
+            from_wire: they came as Convex's JSON, where every number is a float.
+        """
+        return self.signature.check_arguments(given, tables=tables, from_wire=from_wire)
 
     def call(self, context: Any, args: Mapping[str, Value]) -> Any:
         """Run the handler on checked arguments; its result checked when it declares one.

@@ -40,6 +40,7 @@ class FunctionSource:
         *,
         identity: Identity | object | None = None,
         is_public_only: bool = False,
+        is_from_wire: bool = False,
         keeps_page: bool = False,
         journal: str | None = None,
     ) -> None:
@@ -49,6 +50,7 @@ class FunctionSource:
             identity: as whom it runs; EVERYBODY shares the run with all others who follow as
                 EVERYBODY, and a function that asks who calls then fails with `IdentityWanted`.
             is_public_only: an internal function is as one that is not there.
+            is_from_wire: its arguments came as JSON, where every number is a float.
             keeps_page: a page keeps the end that its first run gave it, and grows and shrinks with
                 what lies between, so that a client's pages neither gap nor overlap. Without it
                 every run is a fresh one.
@@ -61,13 +63,14 @@ class FunctionSource:
         self.journal = journal
         self._keeps_page = keeps_page
         self._is_public_only = is_public_only
+        self._is_from_wire = is_from_wire
         ordered = [[key, self.args[key]] for key in sorted(self.args)]
         known = None
         if isinstance(identity, Identity):
             known = (identity.token_identifier, repr(sorted(identity.claims.items())))
         whose = "everybody" if identity is EVERYBODY else known
         self.key: Hashable = (
-            "function", name, encode_value(ordered), whose, is_public_only,
+            "function", name, encode_value(ordered), whose, is_public_only, is_from_wire,
             keeps_page, journal,
         )  # fmt: skip
         self.uses_sql = False
@@ -92,7 +95,7 @@ class FunctionSource:
                 raise FunctionTypeError(  # one way out for every error
                     f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"
                 )
-            args = function.check_arguments(self.args)
+            args = function.check_arguments(self.args, from_wire=self._is_from_wire)
         except LivedbError as error:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
         is_known = self.identity is not EVERYBODY

@@ -209,6 +209,33 @@ class FunctionSignature:
                 kind=error.kind,
             ) from None
 
+    def to_json(self) -> Json:
+        """All of it but the defaults' values, for a client that is to call the function."""
+        return {
+            "name": self.name,
+            "args": self.args.to_json(),
+            "extra": None if self.extra is None else self.extra.to_json(),
+            "returns": self.returns_json(),
+            "wireNames": dict(self.wire_names),
+            "positional": list(self.positional),
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> FunctionSignature:
+        """The signature that `to_json` wrote; the defaults stay where the function is."""
+        args = Validator.from_json(data["args"])
+        assert isinstance(args, ObjectValidator), "arguments are an object"
+        extra, returns = data["extra"], data["returns"]
+        return cls(
+            name=data["name"],
+            args=args,
+            extra=None if extra is None else Validator.from_json(extra),
+            returns=None if returns is None else Validator.from_json(returns),
+            defaults={},
+            wire_names=data["wireNames"],
+            positional=tuple(data["positional"]),
+        )
+
     def args_json(self) -> Json:
         """The arguments as Convex's validator JSON; any, when further ones are allowed."""
         return v.any().to_json() if self.has_kwargs else self.args.to_json()

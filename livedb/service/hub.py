@@ -173,7 +173,8 @@ class Hub:
         committer = self.workspace.committer
         tables = committer.catalog_at(committer.published)
         given = read_object(dialect.codec.read(args))
-        return self._run(function, function.check_arguments(given, tables=tables), call)
+        arguments = function.check_arguments(given, tables=tables, from_wire=not dialect.is_exact)
+        return self._run(function, arguments, call)
 
     def _run(self, function: Any, arguments: Any, call: Call) -> tuple[Any, int | None]:
         runner = self.workspace.runner

@@ -35,6 +35,8 @@ class Dialect(Protocol):
     """How outcomes look to one kind of client."""
 
     codec: Codec
+    is_exact: bool
+    """Whether an int arrives as an int; in JSON every number is a float."""
 
     def value(self, value: Any) -> Raw:
         """A function's result."""
@@ -55,6 +57,7 @@ class ConvexDialect:
     """
 
     codec: Codec = JSON
+    is_exact = False
 
     def __init__(self, clock: Clock, *, shows_details: bool = True) -> None:
         self._clock = clock
@@ -104,6 +107,7 @@ class OwnDialect:
     """For livedb's own client: nothing is lost on the way."""
 
     codec: Codec = PACK
+    is_exact = True
 
     def value(self, value: Any) -> Raw:
         return PACK.write(canonical(value))

@@ -118,7 +118,8 @@ class QuerySet:
             args,
             identity=identity,
             is_public_only=not is_admin,
-            keeps_page=True,
+            is_from_wire=not self._dialect.is_exact,
+            keeps_page=not self._dialect.is_exact,
             journal=query.journal,
         )
 

@@ -66,6 +66,8 @@ class WorkspaceCalls:
             "hidden": (Permission.SQL, self._hidden),
             "upload": (Permission.LOAD, self._upload),
             "load": (Permission.LOAD, self._load),
+            "sync": (Permission.QUERY, self._sync),
+            "refresh": (Permission.QUERY, self._refresh),
             "statistics": (Permission.QUERY, self._statistics),
         }
 
@@ -147,8 +149,7 @@ class WorkspaceCalls:
                 "name": name,
                 "kind": each.kind,
                 "visibility": each.visibility,
-                "args": each.signature.args.to_json(),
-                "returns": each.signature.returns and each.signature.returns.to_json(),
+                "signature": each.signature.to_json(),
                 "version": each.version,
             }
             for name in registry.names()
@@ -202,6 +203,16 @@ class WorkspaceCalls:
         source = source_of_stream(b"".join(parts))
         rows, number = self._workspace.load(given["table"], source, keep_ids=given["keep_ids"])
         return Answer([rows, number])
+
+    def _sync(self, *_: Any) -> Answer:
+        """The timestamp of the newest commit; the transition that follows is at it or later."""
+        committer = self._workspace.committer
+        return Answer(str(committer.ts_of(committer.published)))  # an int of 64 bits is no number
+
+    def _refresh(self, given: Any, *_: Any) -> Answer:
+        """Run the live queries of a function again although no data they read has changed."""
+        self._workspace.invalidate_function(given["name"])
+        return Answer()
 
     def _statistics(self, *_: Any) -> Answer:
         found = self._workspace.statistics()
