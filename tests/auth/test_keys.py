@@ -25,6 +25,13 @@ def test_a_key_of_each_kind_is_taken_for_its_algorithm(signers):
     assert [key.algorithm for key in keys] == list(signers)
 
 
+def test_a_key_is_found_for_its_own_algorithm_only(elliptic):
+    keys = parse_key_set({"keys": [elliptic.public()]})
+    assert keys.find("ES256-1", "ES256") is keys.find(None, "ES256") is keys.keys[0]
+    assert keys.find("ES256-1", "RS256") is keys.find(None, "RS256") is None
+    assert keys.find("another", "ES256") is None
+
+
 def test_what_issuers_write_beside_a_key_is_left_alone(elliptic):
     more = {"use": "sig", "x5c": "broken", "x5t": 7, "issuer": "https://x", "key_ops": ["verify"]}
     assert taken(elliptic.public(**more)) == ["ES256-1"]

@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
+from livedb.auth.fetching import FetchError, fetch_keys
 from livedb.auth.keysets import KeySets
 from livedb.auth.providers import parse_providers
+from livedb.clock import SystemClock
 from livedb.errors import AuthenticationError, ClosedError, IdentityProviderError
 from livedb.limits import (
     KEY_SET_BYTES_MAX,
@@ -54,6 +56,29 @@ def settle():
     for thread in threading.enumerate():
         if thread.name == "livedb-keys":
             thread.join()
+
+
+def hang_at(issuer, path) -> threading.Event:
+    """Let `path` answer nothing until the end of the test; what is given says who has asked."""
+    arrived = threading.Event()
+
+    def hang(handler):
+        arrived.set()
+        issuer.released.wait(10)
+
+    issuer.route(path, hang)
+    return arrived
+
+
+def dribble(issuer, head: bytes):
+    """An answer that begins with `head` and goes on, a byte at a time, until the test ends."""
+
+    def answer(handler):
+        handler.wfile.write(head)
+        while not issuer.released.wait(0.02):
+            handler.wfile.write(b" ")
+
+    return answer
 
 
 def reason_of(error_class, key_sets, provider) -> str:
@@ -144,18 +169,16 @@ def test_one_fetch_serves_all_who_wait_for_it(issuer, domain, key_sets, signer):
     assert issuer.asked == [DISCOVERY, "/keys"]
 
 
-def test_a_fetch_for_one_issuer_delays_no_other(issuer, domain, hasty, custom):
-    (other,) = parse_providers(
-        {
-            "providers": [
-                {"domain": issuer.url.replace("127.0.0.1", "localhost"), "applicationID": "x"}
-            ]
-        }
+def test_a_fetch_for_one_issuer_delays_no_other(issuer, domain, custom, key_sets):
+    arrived = hang_at(issuer, DISCOVERY)
+    waiting = threading.Thread(
+        target=reason_of, args=(IdentityProviderError, key_sets, domain), daemon=True
     )
-    issuer.route(DISCOVERY, lambda handler: issuer.released.wait(10))
-    waiting = threading.Thread(target=reason_of, args=(IdentityProviderError, hasty, other))
     waiting.start()
-    assert hasty.key(custom, "first", "EdDSA").kid == "first"
+    arrived.wait(10)
+    assert key_sets.key(custom, "first", "EdDSA").kid == "first"
+    assert waiting.is_alive()
+    issuer.released.set()
     waiting.join()
 
 
@@ -208,27 +231,29 @@ def test_known_keys_outlive_an_outage_of_a_day_and_no_longer(issuer, domain, key
 
 
 def test_an_issuer_that_does_not_answer_is_waited_for_so_long(issuer, domain, hasty):
-    issuer.route(DISCOVERY, lambda handler: issuer.released.wait(10))
+    hang_at(issuer, DISCOVERY)
     assert "cannot be had" in reason_of(IdentityProviderError, hasty, domain)
 
 
-def test_an_issuer_that_dribbles_its_answer_is_waited_for_so_long(issuer, domain, hasty):
-    def dribble(handler, *, head: bytes):
-        handler.wfile.write(head)
-        while not issuer.released.wait(0.05):
-            handler.wfile.write(b" ")
-
-    for head in (b"HTTP/1.0 200 OK\r\n\r\n{", b"HTTP/1.0 200 OK\r\nX-Slow: "):
-        issuer.route(DISCOVERY, lambda handler, head=head: dribble(handler, head=head))
-        assert "cannot be had" in reason_of(IdentityProviderError, hasty, domain)
+@pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\n\r\n{", b"HTTP/1.0 200 OK\r\nX-Slow: "])
+def test_an_issuer_that_dribbles_its_answer_is_waited_for_so_long(issuer, domain, head):
+    issuer.route(DISCOVERY, dribble(issuer, head))
+    with KeySets(SystemClock(), timeout_s=0.3) as key_sets:
+        assert "cannot be had" in reason_of(IdentityProviderError, key_sets, domain)
 
 
-def test_a_fetch_that_hangs_is_not_joined_by_another(issuer, domain, hasty, clock):
-    issuer.route(DISCOVERY, lambda handler: issuer.released.wait(10))
+def test_a_fetch_of_a_body_that_dribbles_ends_by_itself(issuer, domain):
+    issuer.route(DISCOVERY, dribble(issuer, b"HTTP/1.0 200 OK\r\n\r\n{"))
+    with pytest.raises(FetchError):
+        fetch_keys(domain, SystemClock(), 0.3)
+
+
+def test_a_fetch_that_never_ends_is_not_joined_by_another(issuer, domain, hasty, clock):
+    issuer.route(DISCOVERY, dribble(issuer, b"HTTP/1.0 200 OK\r\nX-Slow: "))
     for _ in range(3):
         reason_of(IdentityProviderError, hasty, domain)
-        clock.advance(0.1)  # far within the pause, and past the deadline after the third
-    assert issuer.asked == [DISCOVERY]
+        clock.advance(KEY_SET_PAUSE_S)
+    assert issuer.asked_for(DISCOVERY) <= 1
 
 
 @pytest.mark.parametrize("path", [DISCOVERY, "/keys"])
@@ -324,13 +349,7 @@ def test_closed_key_sets_fetch_nothing(issuer, domain, key_sets):
 
 
 def test_closing_wakes_who_waits_for_a_key(issuer, domain, key_sets):
-    arrived = threading.Event()
-
-    def hang(handler):
-        arrived.set()
-        issuer.released.wait(10)
-
-    issuer.route(DISCOVERY, hang)
+    arrived = hang_at(issuer, DISCOVERY)
     waiting = threading.Thread(target=reason_of, args=(ClosedError, key_sets, domain))
     waiting.start()
     arrived.wait(10)
