@@ -322,10 +322,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 loop.call_soon_threadsafe(event.set)
 
         self._wakes = (*self._wakes, wake)
+        given: LiveState | None = None
         try:
             while True:
                 event.clear()
-                yield self.value
+                self._pull()
+                # Reading pulls, so it may be ahead of what wakes.
+                if given is None or self._shown is not given:
+                    given = self._shown
+                    yield self.value
                 if self._ended.is_set():
                     return
                 await event.wait()

@@ -676,3 +676,32 @@ def test_a_closed_handle_says_so_when_asked_to_follow(shop):
             ask()
     assert prices(handle) == [1]
     assert len(handle.df) == 1
+
+
+def test_an_async_reader_is_not_given_a_value_twice(shop):
+    handle = shop.of_kind.live(kind="a")
+    woken = threading.Semaphore(0)
+
+    async def read():
+        values = handle.aio()
+        given = [prices_of(await anext(values))]
+        first = asyncio.ensure_future(anext(values))
+        await asyncio.sleep(0)
+        handle._wakes = (*handle._wakes, woken.release)  # after the reader's own
+        shop["items"].insert({"kind": "a", "price": 1})
+        assert woken.acquire(timeout=10)  # the loop stands still, and the reader with it
+        shop["items"].insert({"kind": "a", "price": 2})  # the reader sees it before it is woken
+        given.append(prices_of(await first))
+        assert woken.acquire(timeout=10)
+        second = asyncio.ensure_future(anext(values))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not second.done()
+        shop["items"].insert({"kind": "a", "price": 3})
+        return [*given, prices_of(await asyncio.wait_for(second, 10))]
+
+    assert asyncio.run(read()) == [[], [1, 2], [1, 2, 3]]
+
+
+def prices_of(rows):
+    return [row.price for row in rows]
