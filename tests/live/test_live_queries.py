@@ -11,7 +11,7 @@ import pytest
 import livedb
 from livedb import Database, QueryContext
 from livedb.client.backend import ChangeNotice
-from livedb.errors import ClosedError
+from livedb.errors import ArgumentValidationError, ClosedError
 
 
 @pytest.fixture
@@ -45,6 +45,41 @@ def test_a_query_whose_sql_failed_runs_again_when_its_table_comes(db: Database) 
     assert handle.error is not None
     db["tasks"].insert({"title": "a"})
     assert handle.value == 1
+
+
+def test_what_a_run_does_to_its_arguments_no_later_run_sees(db: Database) -> None:
+    @db.query
+    def count_with_one_more(ctx: QueryContext, ids: list[int]) -> int:
+        ids.append(ctx.db.count("tasks"))
+        return len(ids)
+
+    handle = count_with_one_more.live(ids=[1, 2])
+    assert handle.value == 3
+    db["tasks"].insert({"title": "a"})
+    assert handle.value == count_with_one_more(ids=[1, 2]) == 3
+
+
+def test_arguments_that_a_redefinition_no_longer_takes_are_refused_until_the_next(
+    db: Database,
+) -> None:
+    @db.query
+    def twice(ctx: QueryContext, n: int) -> float:
+        return 2 * n
+
+    handle = twice.live(n=2)
+
+    @db.query(name="twice")  # type: ignore[no-redef]
+    def twice(ctx: QueryContext, m: int) -> float:
+        return 2 * m
+
+    assert isinstance(handle.error, ArgumentValidationError)
+
+    @db.query(name="twice")  # type: ignore[no-redef]
+    def twice(ctx: QueryContext, n: float) -> float:
+        return n / 2
+
+    assert handle.error is None
+    assert handle.value == 1.0
 
 
 def test_where_it_cannot_be_told_what_a_commit_touches_every_handle_follows_it(
