@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -80,6 +81,34 @@ def test_arguments_that_a_redefinition_no_longer_takes_are_refused_until_the_nex
 
     assert handle.error is None
     assert handle.value == 1.0
+
+
+def test_observers_are_called_on_one_thread_that_waits_for_no_mutation_to_return(
+    db: Database,
+) -> None:
+    @db.query
+    def count_tasks(ctx: QueryContext) -> int:
+        return ctx.db.count("tasks")
+
+    handle = count_tasks.live()
+    lock = threading.Lock()
+    told: SimpleQueue[tuple[int, int]] = SimpleQueue()
+
+    def tell(changed: Any) -> None:
+        with lock:
+            told.put((changed.value, threading.get_ident()))
+
+    handle.observe(tell)
+    with lock:  # the observer wants it, and the mutation must not wait for the observer
+        db["tasks"].insert({"title": "a"})
+    count, first = told.get(timeout=30)
+    other = threading.Thread(target=db["tasks"].insert, args=({"title": "b"},))
+    other.start()
+    other.join()
+    while count < 2:
+        count, second = told.get(timeout=30)
+    assert first == second
+    assert first not in (threading.get_ident(), other.ident)
 
 
 def test_where_it_cannot_be_told_what_a_commit_touches_every_handle_follows_it(
