@@ -1,14 +1,12 @@
 """What a user's function receives: `ctx`, with the database, the time and randomness of its run.
 
-The time and the random numbers of a run are frozen or seeded, so that a run depends on nothing but
-its arguments and its reads; using them marks the run, and its result is not kept.
+It hands out what the run has (`functions.run`) and keeps nothing itself.
 """
 
 from __future__ import annotations
 
-import random as random_module
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from livedb.canonical import prepare_fields
@@ -22,6 +20,7 @@ from livedb.errors import (
 )
 from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
+from livedb.functions.run import Run
 from livedb.identity import Identity
 from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
@@ -35,12 +34,12 @@ from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.values import UNSET, Document, Value
 
 if TYPE_CHECKING:
+    import random
+
     import pyarrow as pa
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SURELY_SMALL_BYTES = DOCUMENT_BYTES_MAX // 8
 """A document whose text is shorter is within its size: `1,` is the dearest text, 2 for 9 bytes."""
@@ -91,33 +90,6 @@ class Auth:
         A live query whose function asks is run for each caller by itself.
         """
         return self._caller.ask_identity()
-
-
-class RunClock:
-    """The frozen time and seeded randomness of one run, and whether it looked."""
-
-    __slots__ = ("_now", "_now_ns", "_random", "_seed", "is_observed")
-
-    def __init__(self, now_ns: int, seed: Callable[[], random_module.Random]) -> None:
-        self._now_ns = now_ns
-        self._seed = seed
-        self._now: datetime | None = None
-        self._random: random_module.Random | None = None
-        self.is_observed = False
-
-    @property
-    def now(self) -> datetime:
-        self.is_observed = True
-        if self._now is None:
-            self._now = EPOCH + timedelta(microseconds=self._now_ns // 1000)
-        return self._now
-
-    @property
-    def random(self) -> random_module.Random:
-        self.is_observed = True
-        if self._random is None:
-            self._random = self._seed()
-        return self._random
 
 
 class SystemReader:
@@ -449,9 +421,10 @@ def _check_size(size: int, document_id: str) -> None:
 class _Context:
     """What queries and mutations share."""
 
-    def __init__(self, caller: Caller, clock: RunClock) -> None:
+    def __init__(self, db: DatabaseReader, caller: Caller, run: Run) -> None:
+        self.db = db
         self._caller = caller
-        self._clock = clock
+        self._run = run
 
     @property
     def auth(self) -> Auth:
@@ -461,12 +434,12 @@ class _Context:
     @property
     def now(self) -> datetime:
         """When this run began, in UTC; the same on every read of it."""
-        return self._clock.now
+        return self._run.now
 
     @property
-    def random(self) -> random_module.Random:
+    def random(self) -> random.Random:
         """Random numbers of this run."""
-        return self._clock.random
+        return self._run.random
 
     def run_query(
         self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any
@@ -487,9 +460,7 @@ class QueryContext(_Context):
         db: the documents at this query's commit.
     """
 
-    def __init__(self, db: DatabaseReader, caller: Caller, clock: RunClock) -> None:
-        super().__init__(caller, clock)
-        self.db = db
+    db: DatabaseReader
 
     def run_mutation(self, *_: Any, **__: Any) -> Any:
         """Refused: a query only reads."""
@@ -505,9 +476,7 @@ class MutationContext(_Context):
         db: the documents, with this mutation's own writes.
     """
 
-    def __init__(self, db: DatabaseWriter, caller: Caller, clock: RunClock) -> None:
-        super().__init__(caller, clock)
-        self.db = db
+    db: DatabaseWriter
 
     def run_mutation(
         self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any

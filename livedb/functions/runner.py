@@ -28,13 +28,7 @@ from livedb.errors import (
     SnapshotTooOldError,
 )
 from livedb.functions.call import Call, IdentityWantedError
-from livedb.functions.context import (
-    DatabaseReader,
-    DatabaseWriter,
-    MutationContext,
-    QueryContext,
-    RunClock,
-)
+from livedb.functions.context import DatabaseReader, DatabaseWriter, MutationContext, QueryContext
 from livedb.functions.deadline import Watchdog
 from livedb.functions.definition import (
     MARK,
@@ -44,6 +38,7 @@ from livedb.functions.definition import (
     Registry,
     pushed_name,
 )
+from livedb.functions.run import Run
 from livedb.identity import Identity
 from livedb.ids import IdFactory
 from livedb.limits import CALL_DEPTH_MAX, Limits
@@ -61,6 +56,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger("livedb")
+
+_new_tuple = tuple.__new__
+"""Makes a named tuple three times as fast as its class does."""
 
 FREE_RUNS = 2
 """Runs of a mutation before it takes the turn: beside others they seldom conflict twice."""
@@ -109,50 +107,6 @@ class QueryRun(NamedTuple):
     is_volatile: bool
 
 
-class Run:
-    """One transaction in progress on one thread; nested calls join it.
-
-    Attributes:
-        kind: of the innermost function running.
-        call: for whom it runs; None for nobody in particular.
-        interrupt_sql: ends the SQL statement that it waits for, from another thread.
-    """
-
-    __slots__ = ("call", "clock", "depth", "interrupt_sql", "kind", "snapshot")
-
-    def __init__(
-        self, kind: FunctionKind, snapshot: Snapshot, clock: RunClock, call: Call | None
-    ) -> None:
-        self.kind = kind
-        self.call = call
-        self.snapshot = snapshot
-        self.clock = clock
-        self.depth = 1
-        self.interrupt_sql: Callable[[], None] | None = None
-
-    def interrupt(self) -> None:
-        """End what the run waits for outside of Python."""
-        if self.interrupt_sql is not None:
-            self.interrupt_sql()
-
-    def watch(self, interrupt_sql: Callable[[], None]) -> None:
-        self.interrupt_sql = interrupt_sql
-
-
-class _Active:
-    """One run's claim that the versions at its number are kept.
-
-    Attributes:
-        is_expired: the claim was longer than `Limits.snapshot_s_max`, and no longer holds.
-    """
-
-    __slots__ = ("is_expired", "since_s")
-
-    def __init__(self, since_s: float) -> None:
-        self.since_s = since_s
-        self.is_expired = False
-
-
 _current_run: ContextVar[tuple[Runner, Run] | None] = ContextVar("livedb_run", default=None)
 
 
@@ -187,7 +141,8 @@ class Runner:
         self._sql = sql
         self._find_commit = find_commit
         self._watchdog = Watchdog(clock)
-        self._active: dict[_Active, int] = {}
+        self._active: dict[Run, int] = {}
+        """The runs in progress, each with the number whose versions must be kept for it."""
         self.runs: dict[str, int] = {}
         """How often each function's handler was called: work, for tests and statistics."""
 
@@ -208,32 +163,29 @@ class Runner:
         Interrupts (Ctrl-C) propagate; what the function raises is in the result.
         """
         for attempt in range(SNAPSHOT_RETRIES_MAX):
-            token = _Active(self._clock.monotonic_s())
-            self._active[token] = 0  # pins everything until the number is known
+            run = Run("query", self._clock.monotonic_s(), self._clock.random, call)
+            self._active[run] = 0  # pins everything until the number is known
             try:
                 number = self._committer.published if at is None else at
-                self._active[token] = number
-                return self._run_query_at(function, args, number, call)
+                self._active[run] = number
+                return self._run_query_at(function, args, number, run)
             except SnapshotTooOldError:
-                self._refuse_expired(function, token)
+                self._refuse_expired(function, run)
                 if at is not None or attempt == SNAPSHOT_RETRIES_MAX - 1:
                     raise
             finally:
-                self._active.pop(token, None)
+                self._active.pop(run, None)
         raise AssertionError("the loop returns or raises")
 
     def _run_query_at(
-        self,
-        function: FunctionDefinition,
-        args: Mapping[str, Value],
-        number: int,
-        call: Call | None,
+        self, function: FunctionDefinition, args: Mapping[str, Value], number: int, run: Run
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
-        snapshot = Snapshot(self._store, catalog, number, self._limits)
+        snapshot = run.snapshot = Snapshot(self._store, catalog, number, self._limits)
+        run.now_ns = self._clock.now_ns()
         reads = snapshot.reads
-        run = Run("query", snapshot, RunClock(self._clock.now_ns(), self._clock.random), call)
         value, error = None, None
+        call = run.call
         if call is not None:
             snapshot.page_end = call.journal
         try:
@@ -246,11 +198,11 @@ class Runner:
             error = raised
         finally:
             snapshot.end()
-        if error is None:
+        if error is None and snapshot.usage.is_near_a_limit():
             self._warn(function, snapshot)
-            if call is not None:
-                call.journal = snapshot.journal
-        return QueryRun(value, error, number, reads, run.clock.is_observed)
+        if error is None and call is not None:
+            call.journal = snapshot.journal
+        return _new_tuple(QueryRun, (value, error, number, reads, run.is_observed))
 
     # -- mutations -----------------------------------------------------------------------------
 
@@ -316,10 +268,10 @@ class Runner:
         holder: TurnHolder | None,
     ) -> Any:
         """One run; its commit gives the turn back as soon as it is applied."""
-        token = _Active(self._clock.monotonic_s())
+        run = Run("mutation", self._clock.monotonic_s(), self._clock.random, call)
         active, committer = self._active, self._committer
         try:
-            active[token] = 0
+            active[run] = 0
             looked_at: int | None = None
             if args_hash is not None:
                 assert call is not None, "only an identified call has a hash"
@@ -328,9 +280,9 @@ class Runner:
                     return known[0]
             number, epoch, catalog = committer.begin()
             # The committer keeps the mutation ids of what came after the look into the log.
-            active[token] = number if looked_at is None else looked_at
-            now_ns = self._clock.now_ns()
-            transaction = Transaction(
+            active[run] = number if looked_at is None else looked_at
+            now_ns = run.now_ns = self._clock.now_ns()
+            transaction = run.snapshot = Transaction(
                 self._store,
                 catalog,
                 number,
@@ -339,7 +291,6 @@ class Runner:
                 start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
             )
             reads = transaction.reads
-            run = Run("mutation", transaction, RunClock(now_ns, self._clock.random), call)
             try:
                 result = self._call(function, run, args)
             except Exception:
@@ -347,7 +298,8 @@ class Runner:
                 raise
             finally:
                 transaction.end()
-            self._warn(function, transaction)
+            if transaction.usage.is_near_a_limit():
+                self._warn(function, transaction)
             if call is not None:
                 call.is_committing = True
             if not transaction.has_written and args_hash is None:
@@ -368,13 +320,13 @@ class Runner:
             if call is not None:
                 call.ts = request.ts
         except SnapshotTooOldError:
-            self._refuse_expired(function, token)
+            self._refuse_expired(function, run)
             raise
         else:
             return result
         finally:
             # A signal may keep a call of Python's from being made, not one of C's.
-            active.pop(token, None)
+            active.pop(run, None)
 
     def commit(self, request: CommitRequest) -> int:
         """Submit a request and wait for its outcome; returns the commit number.
@@ -448,7 +400,8 @@ class Runner:
             kept = encode_value(canonical(result))
             self.check_result_size(function, len(kept))
         lines = encode_value(list(call.log_lines)) if call.log_lines else None
-        return CommitDetails(function.name, call.author, call.mutation_id, args_hash, kept, lines)
+        details = (function.name, call.author, call.mutation_id, args_hash, kept, lines)
+        return _new_tuple(CommitDetails, details)
 
     # -- calling -------------------------------------------------------------------------------
 
@@ -570,9 +523,9 @@ class Runner:
         context: QueryContext | MutationContext
         if function.kind == "mutation":
             assert isinstance(run.snapshot, Transaction)
-            context = MutationContext(DatabaseWriter(run.snapshot, self), self, run.clock)
+            context = MutationContext(DatabaseWriter(run.snapshot, self), self, run)
         else:
-            context = QueryContext(DatabaseReader(run.snapshot, self), self, run.clock)
+            context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
         return function.call(context, args)
 
     def read_sql(
@@ -609,16 +562,16 @@ class Runner:
         """
         began_s = self._clock.monotonic_s() - self._limits.snapshot_s_max
         oldest: int | None = None
-        for token, number in list(self._active.items()):
-            if token.since_s < began_s:
-                token.is_expired = True
+        for run, number in list(self._active.items()):
+            if run.since_s < began_s:
+                run.is_expired = True
             elif oldest is None or number < oldest:
                 oldest = number
         return oldest
 
-    def _refuse_expired(self, function: FunctionDefinition, token: _Active) -> None:
+    def _refuse_expired(self, function: FunctionDefinition, run: Run) -> None:
         """Say that a run took too long, instead of running it again for as long."""
-        if token.is_expired:
+        if run.is_expired:
             raise SnapshotTooOldError(
                 f"{function.name} read the same snapshot for longer than Limits.snapshot_s_max "
                 f"({self._limits.snapshot_s_max:g} s), and what it was is no longer kept. Do the "
@@ -630,8 +583,6 @@ class Runner:
         self._watchdog.close()
 
     def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
-        if not snapshot.usage.is_near_a_limit():
-            return
         for line in snapshot.usage.warnings():
             logger.warning("%s used %s", function.name, line)
 

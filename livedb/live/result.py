@@ -45,9 +45,12 @@ class Result(Protocol):
         """A private copy of the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class DocumentsResult:
-    """A list of documents: one text each, so that unchanged ones are neither sent nor decoded."""
+    """A list of documents: one text each, so that unchanged ones are neither sent nor decoded.
+
+    Never changed. Not frozen, which would make each three times as dear, one for every run.
+    """
 
     ids: tuple[str, ...] | None
     """The documents' `_id`s when all have one and they differ; else None."""
@@ -77,9 +80,9 @@ class DocumentsResult:
         return [_as_document(decode_value(text)) for text in self.texts]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ValueResult:
-    """Any other value."""
+    """Any other value; never changed, and not frozen for the reason `DocumentsResult` gives."""
 
     text: bytes
 

@@ -345,7 +345,7 @@ class Committer:
             self._move_to(number)
         request.number = number
         if self._is_volatile:
-            self._append_now([request], [request] if request.is_write else [])
+            self._append_now([request])
         elif not self._is_next_in_log(request):
             self._unlogged.put(request)
 
@@ -409,7 +409,7 @@ class Committer:
     def _log_loop(self) -> None:
         while (request := self._unlogged.get()) is not None:
             with self._append_lock:
-                self._append(self._batch_from(request))
+                self._append(self._not_undone(self._batch_from(request)))
 
     def _batch_from(self, request: CommitRequest) -> list[CommitRequest]:
         """`request` and what was handed over behind it."""
@@ -432,45 +432,48 @@ class Committer:
                 self._answer(request, self._stopped())
             return
         try:
-            self._append_valid(batch)
+            self._append_now(batch)
         except BaseException as fault:  # noqa: BLE001  # told to everybody who commits
             self._stop_writing(fault)
             self._answer_unknown(batch)
 
-    def _append_valid(self, batch: list[CommitRequest]) -> None:
+    def _not_undone(self, batch: list[CommitRequest]) -> list[CommitRequest]:
+        """`batch` without what was queued behind one that failed; that is answered."""
         epoch = self.epoch
         for request in batch:
-            if request.epoch != epoch:  # queued behind a batch that failed: it is undone already
+            if request.epoch != epoch:
                 self._answer(request, ConflictError("Undone: the commit log failed before it"))
-        batch = [request for request in batch if request.epoch == epoch]
-        self._append_now(batch, [request for request in batch if request.is_write])
+        return [request for request in batch if request.epoch == epoch]
 
-    def _append_now(self, batch: list[CommitRequest], writes: list[CommitRequest]) -> None:
-        if writes:
-            try:
-                self._log.append(self._rows(writes))
-            except LivedbError as error:
-                self._undo(batch, error)
-                return
-            last = writes[-1].number
-            self.durable = last
-            self._make_visible(writes, last)
+    def _append_now(self, batch: list[CommitRequest]) -> None:
+        try:
+            rows = self._rows(batch)
+            if rows:
+                self._log.append(rows)
+        except LivedbError as error:
+            self._undo(batch, error)
+            return
+        if rows:
+            self.durable = rows[-1].number
+            self._make_visible(batch)
         _wake(batch)
 
-    def _make_visible(self, writes: list[CommitRequest], last: int) -> None:
+    def _make_visible(self, batch: list[CommitRequest]) -> None:
         with self.publish_lock:
-            for request in writes:
+            for request in batch:
                 if request.on_publish is not None:
                     request.on_publish(request.number)
-            self._ts_of_published[last] = writes[-1].ts
-            self.published = last
-            self._publish(writes)
+            self._ts_of_published[self.durable] = self._last_ts
+            self.published = self.durable
+            self._publish(batch)
 
-    def _rows(self, writes: list[CommitRequest]) -> list[Commit]:
-        """The log's rows of a batch, their timestamps given now."""
+    def _rows(self, batch: list[CommitRequest]) -> list[Commit]:
+        """The log's rows of what wrote in a batch, their timestamps given now."""
         ts = max(self._last_ts + 1, self._clock.now_ns())
         rows: list[Commit] = []
-        for request in writes:
+        for request in batch:
+            if not request.is_write:
+                continue
             request.ts = ts
             payload = encode_payload(_parts(request.change, request.catalog, request.extra_parts))
             function, author, mutation_id, args_hash, result, log_lines = request.details
@@ -480,7 +483,8 @@ class Committer:
             )  # fmt: skip
             rows.append(_new_tuple(Commit, row))
             ts += 1
-        self._last_ts = max(self._last_ts, ts - 1)
+        if rows:
+            self._last_ts = max(self._last_ts, ts - 1)
         return rows
 
     def _undo(self, batch: list[CommitRequest], error: LivedbError) -> None:

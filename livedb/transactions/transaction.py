@@ -589,12 +589,10 @@ class Transaction(Snapshot):
                         number, document_id, old, new, pending.indexes.names, old_keys, new_keys,
                     )  # fmt: skip
                     writes.append(_new_tuple(Write, write))
-        return WriteSet(tuple(writes), self._changed_names(), _NO_TABLES)
-
-    def _changed_names(self) -> frozenset[str]:
-        if self.catalog is self._base_catalog:
-            return _NO_NAMES
-        return self.catalog.changed_names(self._base_catalog)
+        names = _NO_NAMES
+        if self.catalog is not self._base_catalog:
+            names = self.catalog.changed_names(self._base_catalog)
+        return _new_tuple(WriteSet, (tuple(writes), names, _NO_TABLES))
 
 
 def _key_at(keys: tuple[bytes, ...] | None, at: int, document_id: str) -> bytes:

@@ -45,8 +45,16 @@ class Usage:
         self.index_ranges += 1
         if self.index_ranges > self.limits.index_ranges_max:
             self._refuse_ranges(table)
-        if stored is not None:
-            self.count_read(1, len(stored.text), table)
+        if stored is None:
+            return
+        # What `count_read` does, written out: this is on the path of every point read.
+        self.documents_read += 1
+        self.bytes_read += len(stored.text)
+        if (
+            self.documents_read > self.limits.documents_read_max
+            or self.bytes_read > self.limits.bytes_read_max
+        ):
+            self._refuse_read(table)
 
     def count_read(self, documents: int, size_bytes: int, table: str) -> None:
         self.documents_read += documents

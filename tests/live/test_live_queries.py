@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import livedb
 from livedb import Database, QueryContext
 from livedb.client.backend import ChangeNotice
-from livedb.errors import ClosedError
+from livedb.errors import ArgumentValidationError, ClosedError
 
 
 @pytest.fixture
@@ -45,6 +46,69 @@ def test_a_query_whose_sql_failed_runs_again_when_its_table_comes(db: Database) 
     assert handle.error is not None
     db["tasks"].insert({"title": "a"})
     assert handle.value == 1
+
+
+def test_what_a_run_does_to_its_arguments_no_later_run_sees(db: Database) -> None:
+    @db.query
+    def count_with_one_more(ctx: QueryContext, ids: list[int]) -> int:
+        ids.append(ctx.db.count("tasks"))
+        return len(ids)
+
+    handle = count_with_one_more.live(ids=[1, 2])
+    assert handle.value == 3
+    db["tasks"].insert({"title": "a"})
+    assert handle.value == count_with_one_more(ids=[1, 2]) == 3
+
+
+def test_arguments_that_a_redefinition_no_longer_takes_are_refused_until_the_next(
+    db: Database,
+) -> None:
+    @db.query
+    def twice(ctx: QueryContext, n: int) -> float:
+        return 2 * n
+
+    handle = twice.live(n=2)
+
+    @db.query(name="twice")  # type: ignore[no-redef]
+    def twice(ctx: QueryContext, m: int) -> float:
+        return 2 * m
+
+    assert isinstance(handle.error, ArgumentValidationError)
+
+    @db.query(name="twice")  # type: ignore[no-redef]
+    def twice(ctx: QueryContext, n: float) -> float:
+        return n / 2
+
+    assert handle.error is None
+    assert handle.value == 1.0
+
+
+def test_observers_are_called_on_one_thread_that_waits_for_no_mutation_to_return(
+    db: Database,
+) -> None:
+    @db.query
+    def count_tasks(ctx: QueryContext) -> int:
+        return ctx.db.count("tasks")
+
+    handle = count_tasks.live()
+    lock = threading.Lock()
+    told: SimpleQueue[tuple[int, int]] = SimpleQueue()
+
+    def tell(changed: Any) -> None:
+        with lock:
+            told.put((changed.value, threading.get_ident()))
+
+    handle.observe(tell)
+    with lock:  # the observer wants it, and the mutation must not wait for the observer
+        db["tasks"].insert({"title": "a"})
+    count, first = told.get(timeout=30)
+    other = threading.Thread(target=db["tasks"].insert, args=({"title": "b"},))
+    other.start()
+    other.join()
+    while count < 2:
+        count, second = told.get(timeout=30)
+    assert first == second
+    assert first not in (threading.get_ident(), other.ident)
 
 
 def test_where_it_cannot_be_told_what_a_commit_touches_every_handle_follows_it(

@@ -146,5 +146,5 @@ def test_a_snapshot_does_not_move(memory):
         thread.join()
         return before, [row.n for row in ctx.db.query("a")]
 
-    assert twice() == ([1], [1])
+    assert twice() == [[1], [1]]
     assert memory["a"].count() == 2
