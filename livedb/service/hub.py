@@ -148,22 +148,12 @@ class Hub:
         tables = committer.catalog_at(committer.published)
         arguments = function.check_arguments(read_arguments(args), tables=tables)
         try:
-            value, ts = self._run(function, arguments, call)
-            return Success(self.outcomes.value(value), tuple(call.log_lines), ts)
+            value = workspace.runner.run_alone(function, arguments, call)
+            return Success(self.outcomes.value(value), tuple(call.log_lines), call.ts)
         except Exception as error:
             if getattr(error, "is_transient", False):
                 raise
             return self.outcomes.failure(error, tuple(call.log_lines))
-
-    def _run(self, function: Any, arguments: Any, call: Call) -> tuple[Any, int | None]:
-        runner = self.workspace.runner
-        if function.kind == "mutation":
-            value = runner.run_mutation(function, arguments, call)
-            return value, call.ts
-        run = runner.run_query(function, arguments, call=call)
-        if run.error is not None:
-            raise run.error
-        return run.value, None
 
     # -- life ----------------------------------------------------------------------------------
 
