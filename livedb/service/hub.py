@@ -6,22 +6,25 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from msgspec import Raw
 
+from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.live.live_queries import Change
 from livedb.live.live_query import LiveQuery
+from livedb.protocol.convex_json import to_wire
 from livedb.protocol.server import Compute, Failure, QueryState, Success
+from livedb.service.console import console
 from livedb.service.functions import find_function, read_arguments
-from livedb.service.outcomes import Outcomes
+from livedb.service.outcomes import Outcomes, ToJson
 from livedb.service.query_set import WireStates
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
-    from livedb.service.access import Access
+    from livedb.service.access import Access, Caller
     from livedb.service.websocket import SyncConnection
 
 P = ParamSpec("P")
@@ -50,6 +53,7 @@ class Hub:
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         self._stop_listening = workspace.live.listen(self._tell)
+        console.begin()
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -65,7 +69,7 @@ class Hub:
         committer = self.workspace.committer
         return committer.ts_of(committer.published)
 
-    def anonymous(self) -> Any:
+    def anonymous(self) -> Caller:
         """Who a client is before it authenticates."""
         return self.access.anonymous
 
@@ -119,16 +123,30 @@ class Hub:
         *,
         kind: FunctionKind | None,
         call: Call,
-        caller: Any,
+        caller: Caller,
+        to_json: ToJson = to_wire,
+        at: int | None = None,
     ) -> Success | Failure:
-        """Run the function of a path; what it raises is an outcome.
+        """Run the function of a path, on a thread; what it raises is an outcome.
+
+        Args:
+            at: the commit to read, for a query.
 
         Raises:
             TransientError, ClosedError: the same call may succeed when made again.
+            AuthenticationError, PermissionDeniedError: nothing was looked at.
         """
-        return await self._loop.run_in_executor(
-            self._calls, self._run_path, path, args, kind, call, caller
-        )
+
+        def run() -> Success | Failure:
+            self.workspace.require_open()
+            try:
+                return self._run_path(path, args, kind, call, caller, to_json, at)
+            except Exception as error:
+                if _is_not_the_functions(error):
+                    raise
+                return self.outcomes.failure(error, tuple(call.log_lines), to_json)
+
+        return await self._loop.run_in_executor(self._calls, run)
 
     def _run_path(
         self,
@@ -136,30 +154,32 @@ class Hub:
         args: Raw,
         kind: FunctionKind | None,
         call: Call,
-        caller: Any,
-    ) -> Success | Failure:
+        caller: Caller,
+        to_json: ToJson,
+        at: int | None,
+    ) -> Success:
         workspace = self.workspace
-        workspace.require_open()
-        function = find_function(
-            workspace.registry, path, kind=kind, sees_internal=self.access.is_admin(caller)
-        )
-        self.access.require_call(caller, function)
+        sees_internal = self.access.is_admin(caller)
+        function = find_function(workspace.registry, path, kind=kind, sees_internal=sees_internal)
+        self.access.require(caller, function.kind)
         committer = workspace.committer
         tables = committer.catalog_at(committer.published)
         arguments = function.check_arguments(read_arguments(args), tables=tables)
-        try:
+        if at is None:
             value = workspace.runner.run_alone(function, arguments, call)
-            return Success(self.outcomes.value(value), tuple(call.log_lines), call.ts)
-        except Exception as error:
-            if getattr(error, "is_transient", False):
-                raise
-            return self.outcomes.failure(error, tuple(call.log_lines))
+        else:
+            run = workspace.runner.run_query(function, arguments, at=at, call=call)
+            if run.error is not None:
+                raise run.error
+            value = run.value
+        return Success(self.outcomes.value(value, to_json), tuple(call.log_lines), call.ts)
 
     # -- life ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
+        console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")
         for _ in range(100):
@@ -173,3 +193,10 @@ class Hub:
 def _touch(connections: Sequence[SyncConnection], number: int) -> None:
     for connection in connections:
         connection.touched(number)
+
+
+def _is_not_the_functions(error: Exception) -> bool:
+    """Whether an error says nothing of what was called: it is the edge's to answer."""
+    if isinstance(error, AuthenticationError | PermissionDeniedError | ClosedError):
+        return True
+    return isinstance(error, LivedbError) and error.is_transient

@@ -7,16 +7,22 @@ shown; an application's own error travels as data.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
 from livedb.clock import Clock
 from livedb.errors import ApplicationError, FunctionNotFoundError, LivedbError, PaginationError
+from livedb.functions.definition import canonical_result
 from livedb.live.result import Result
-from livedb.protocol.convex_json import to_wire
+from livedb.protocol.convex_json import Json, to_wire
 from livedb.protocol.messages import encode_json
 from livedb.protocol.server import Failure
+from livedb.values import Value
+
+ToJson = Callable[[Value], Json]
+"""`to_wire`, or `to_lossy_json`."""
 
 logger = logging.getLogger("livedb.service")
 
@@ -35,20 +41,22 @@ class Outcomes:
         self._clock = clock
         self._shows_details = shows_details
 
-    def value(self, value: object) -> Raw:
+    def value(self, value: object, to_json: ToJson = to_wire) -> Raw:
         """The JSON of a function's result."""
-        return encode_json(to_wire(canonical(value)))
+        return encode_json(to_json(canonical_result(value)))
 
     def result(self, result: Result) -> Raw:
         """The JSON of a live query's result."""
         return encode_json(to_wire(result.value()))
 
-    def failure(self, error: Exception, log_lines: tuple[str, ...] = ()) -> Failure:
+    def failure(
+        self, error: Exception, log_lines: tuple[str, ...] = (), to_json: ToJson = to_wire
+    ) -> Failure:
         """What a client reads of an error."""
         request = self._clock.random_bytes(8).hex()
         head = f"[Request ID: {request}] Server Error"
         if isinstance(error, ApplicationError):
-            data = encode_json(to_wire(canonical(error.data)))
+            data = encode_json(to_json(canonical(error.data)))
             return Failure(f"{head}\nUncaught ConvexError: {error}", data, log_lines)
         if isinstance(error, PaginationError) and error.code == "InvalidCursor":
             return Failure(f"{head}\nInvalidCursor: {error.message}", _INVALID_CURSOR, log_lines)

@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 from msgspec import Raw
 
 from livedb.errors import LivedbError
-from livedb.identity import Identity
 from livedb.live.live_query import LiveQuery, LiveState
 from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted
 from livedb.protocol.server import Compute, Failure, Followed, QueryState, Success
@@ -75,7 +74,7 @@ class QuerySet:
         """
         for query_id in order.removed:
             self._drop(query_id)
-        identity = _identity_of(order.identity)
+        identity = order.identity.identity
         wanted = {each.query_id: EVERYBODY for each in order.added}
         if order.is_identity_new:
             wanted |= dict.fromkeys(self._personal(), identity)
@@ -161,8 +160,3 @@ class QuerySet:
         """Follow nothing any more."""
         for query_id in list(self._members):
             self._drop(query_id)
-
-
-def _identity_of(caller: Any) -> Identity | None:
-    identity: Identity | None = getattr(caller, "identity", None)
-    return identity

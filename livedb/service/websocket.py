@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from livedb.errors import AuthenticationError, ClosedError, LivedbError
+from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.frames import ClientKind, frames_of
@@ -26,11 +26,9 @@ from livedb.protocol.server import (
     Close,
     Compute,
     Effect,
-    Failure,
     Run,
     Send,
     ServerConnection,
-    Success,
     Verify,
 )
 from livedb.service.query_set import QuerySet
@@ -108,6 +106,9 @@ class SyncConnection:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
+            if isinstance(effect, Run | Compute) and not self._hub.access.holds(effect.identity):
+                self._perform(self._core.expired("The identity's time is over"))
+                return
             match effect:
                 case Send(message):
                     self._outgoing.put_nowait(message)
@@ -141,12 +142,9 @@ class SyncConnection:
     async def _run(self, order: Run) -> None:
         request = order.request
         kind: FunctionKind = "action" if isinstance(request, Action) else "mutation"
-        call = Call(
-            mutation_id=order.mutation_id, identity=getattr(order.identity, "identity", None)
-        )
+        call = Call(mutation_id=order.mutation_id, identity=order.identity.identity)
         if kind == "mutation":
             self._running = call
-        outcome: Success | Failure
         try:
             outcome = await self._hub.run_path(
                 request.udf_path, order.args, kind=kind, call=call, caller=order.identity
@@ -154,11 +152,11 @@ class SyncConnection:
         except ClosedError:
             self.drop(1001, "the service is going away")
             return
-        except LivedbError as error:
-            if error.is_transient:  # the same request may succeed when the client sends it again
-                self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
-                return
-            outcome = self._hub.outcomes.failure(error, tuple(call.log_lines))
+        except (AuthenticationError, PermissionDeniedError) as error:
+            outcome = self._hub.outcomes.failure(error)
+        except LivedbError as error:  # the same request may succeed when the client sends it again
+            self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
+            return
         if kind == "mutation":
             self._running = None
             self._perform(self._core.mutation_done(request.request_id, outcome))
@@ -177,10 +175,6 @@ class SyncConnection:
         """A transition of live queries to commit `number` changed one of this connection's."""
         if number > self.query_set.number:
             self._perform(self._core.touched())
-
-    def expire(self, error: str) -> None:
-        """The identity's time is over."""
-        self._perform(self._core.expired(error))
 
     # -- out -----------------------------------------------------------------------------------
 
