@@ -81,13 +81,17 @@ class FunctionSource:
     def definition(self) -> FunctionDefinition:
         return self._runner.registry.get(self.name)
 
+    def _visible_definition(self) -> FunctionDefinition:
+        if not self._is_public_only:
+            return self.definition
+        found = self._runner.registry.find(self.name)
+        if found is None or found.visibility != "public":  # which others there are is not said
+            raise FunctionNotFoundError(f"Could not find public function for '{self.name}'.")
+        return found
+
     def compute(self, number: int) -> Computed:
         try:
-            function = self.definition
-            if self._is_public_only and function.visibility != "public":
-                raise FunctionNotFoundError(  # one way out for every error
-                    f"Could not find public function for '{self.name}'."
-                )
+            function = self._visible_definition()
             if function.kind != "query":
                 raise FunctionTypeError(  # one way out for every error
                     f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"

@@ -159,6 +159,7 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
     outcome = await hub.run_path(
         _path(body),
         _args(body),
+        component=body.component_path,
         kind=kind,
         call=Call(identity=caller.identity),
         caller=caller,
@@ -174,8 +175,6 @@ async def _caller(request: Request, hub: Hub) -> Caller:
 def _path(body: _Body) -> str:
     if not body.path:
         raise RequestError('The body names no function: {"path": "module:function", ...}')
-    if body.component_path:
-        raise RequestError(f"There is no component {body.component_path!r}", code="NoComponent")
     return body.path
 
 
@@ -254,6 +253,7 @@ async def _queries(
             await hub.run_path(
                 _path(body),
                 _args(body),
+                component=body.component_path,
                 kind="query",
                 call=Call(identity=caller.identity),
                 caller=caller,

@@ -81,7 +81,7 @@ class Hub:
         """Bring a connection's query set to the newest commit; blocking."""
         query_set = connection.query_set
         before = set(query_set.queries())
-        found = query_set.update(order, sees_internal=self.access.is_admin(order.identity))
+        found = query_set.update(order)
         after = set(query_set.queries())
         if before != after:
             with self._followers_lock:
@@ -89,6 +89,9 @@ class Hub:
                     self._leave(query, connection)
                 for query in after - before:
                     self._followers.setdefault(query, {})[connection] = None
+            if any(not query_set.knows(query, query.state) for query in after - before):
+                # It changed after it was read and before it was known whom to tell.
+                self._loop.call_soon_threadsafe(_touch, [connection])
         return found
 
     def forget(self, connection: SyncConnection) -> None:
@@ -105,14 +108,17 @@ class Hub:
             if not followers:
                 del self._followers[query]
 
-    def _tell(self, number: int, changes: Sequence[Change]) -> None:
+    def _tell(self, _: int, changes: Sequence[Change]) -> None:
         """On the refresher's thread: tell the loop which connections a transition touched."""
         touched: dict[SyncConnection, None] = {}
         with self._followers_lock:
-            for query, _, _ in changes:
-                touched.update(self._followers.get(query, {}))
+            for change in changes:
+                for connection in self._followers.get(change.query, ()):
+                    # The update behind a response has often read it already.
+                    if not connection.query_set.knows(change.query, change.new):
+                        touched[connection] = None
         if touched:
-            self._loop.call_soon_threadsafe(_touch, list(touched), number)
+            self._loop.call_soon_threadsafe(_touch, list(touched))
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -121,6 +127,7 @@ class Hub:
         path: str,
         args: Raw,
         *,
+        component: str | None = None,
         kind: FunctionKind | None,
         call: Call,
         caller: Caller,
@@ -140,7 +147,7 @@ class Hub:
         def run() -> Success | Failure:
             self.workspace.require_open()
             try:
-                return self._run_path(path, args, kind, call, caller, to_json, at)
+                return self._run_path((path, component), args, kind, call, caller, to_json, at)
             except Exception as error:
                 if _is_not_the_functions(error):
                     raise
@@ -150,7 +157,7 @@ class Hub:
 
     def _run_path(
         self,
-        path: str,
+        where: tuple[str, str | None],
         args: Raw,
         kind: FunctionKind | None,
         call: Call,
@@ -160,7 +167,7 @@ class Hub:
     ) -> Success:
         workspace = self.workspace
         sees_internal = self.access.is_admin(caller)
-        function = find_function(workspace.registry, path, kind=kind, sees_internal=sees_internal)
+        function = find_function(workspace.registry, *where, kind=kind, sees_internal=sees_internal)
         self.access.require(caller, function.kind)
         committer = workspace.committer
         tables = committer.catalog_at(committer.published)
@@ -190,9 +197,9 @@ class Hub:
         self._updates.shutdown(wait=False, cancel_futures=True)
 
 
-def _touch(connections: Sequence[SyncConnection], number: int) -> None:
+def _touch(connections: Sequence[SyncConnection]) -> None:
     for connection in connections:
-        connection.touched(number)
+        connection.touched()
 
 
 def _is_not_the_functions(error: Exception) -> bool:

@@ -11,10 +11,11 @@ from weakref import WeakKeyDictionary
 
 from msgspec import Raw
 
-from livedb.errors import LivedbError
+from livedb.errors import AuthenticationError, LivedbError, PermissionDeniedError
 from livedb.live.live_query import LiveQuery, LiveState
 from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted
 from livedb.protocol.server import Compute, Failure, Followed, QueryState, Success
+from livedb.service.access import Access, Caller
 from livedb.service.functions import read_arguments, registered_name
 from livedb.service.outcomes import Outcomes
 from livedb.workspace import Workspace
@@ -44,85 +45,117 @@ class WireStates:
 
 @dataclass(slots=True)
 class _Member:
-    """One query of the set: its live query, or why it can have none."""
+    """One query of the set.
+
+    Attributes:
+        query: its live query, unless there can be none.
+        failure: why there can be none.
+        shown: what of it was handed out last.
+    """
 
     followed: Followed
     query: LiveQuery | None = None
     failure: Failure | None = None
+    shown: LiveState | Failure | None = None
 
 
 class QuerySet:
     """What one connection follows."""
 
-    def __init__(self, workspace: Workspace, states: WireStates, outcomes: Outcomes) -> None:
+    def __init__(
+        self, workspace: Workspace, access: Access, states: WireStates, outcomes: Outcomes
+    ) -> None:
         self._workspace = workspace
+        self._access = access
         self._states = states
         self._outcomes = outcomes
         self._members: dict[int, _Member] = {}
-        self.number = -1
-        """The commit of the last update."""
+        self._rights: tuple[bool, str | None] = (False, None)
+        """Whether internal functions are seen, and why no query may be run: as of the last update.
+        """
+        self._read_states: dict[LiveQuery, LiveState] = {}
+        """As of the last update; replaced as a whole."""
 
     def queries(self) -> list[LiveQuery]:
         """The live queries now followed."""
         return [each.query for each in list(self._members.values()) if each.query is not None]
 
-    def update(self, order: Compute, *, sees_internal: bool) -> tuple[int, dict[int, QueryState]]:
-        """Follow and drop what the order says; returns a timestamp and every query's state there.
+    def knows(self, query: LiveQuery, state: LiveState | None) -> bool:
+        """Whether the last update read this state; from any thread."""
+        return self._read_states.get(query) is state
+
+    def update(self, order: Compute) -> tuple[int, dict[int, QueryState]]:
+        """Follow and drop what the order says; returns a timestamp and what changed until there.
 
         Raises:
             ClosedError: the workspace is closed.
         """
         for query_id in order.removed:
             self._drop(query_id)
-        identity = order.identity.identity
+        caller: Caller = order.identity
         wanted = {each.query_id: EVERYBODY for each in order.added}
-        if order.is_identity_new:
-            wanted |= dict.fromkeys(self._personal(), identity)
         for each in order.added:
             self._members[each.query_id] = _Member(each)
+        rights = self._rights_of(caller)
+        if rights != self._rights:
+            # What others share with the caller may be another's business now.
+            self._rights = rights
+            wanted = dict.fromkeys(self._members, EVERYBODY)
+        elif order.is_identity_new:
+            wanted |= dict.fromkeys(self._personal(), caller.identity)
         while wanted:
-            self._follow(wanted, sees_internal=sees_internal)
+            self._follow(wanted)
             number, states = self._read()
             wanted = {
-                query_id: identity
+                query_id: caller.identity
                 for query_id, state in states.items()
                 if isinstance(state.error, IdentityWanted)
             }
         number, states = self._read()
-        return self._workspace.committer.ts_of(number), self._as_sent(states)
+        return self._workspace.committer.ts_of(number), self._changed(states)
+
+    def _rights_of(self, caller: Caller) -> tuple[bool, str | None]:
+        try:
+            self._access.require(caller, "query")
+        except (AuthenticationError, PermissionDeniedError) as error:
+            return False, error.message
+        return self._access.is_admin(caller), None
 
     def _personal(self) -> list[int]:
-        """Queries that are run as the caller, and those that may not even be there for another."""
+        """Queries that are run as the caller."""
         return [
             query_id
             for query_id, member in self._members.items()
-            if member.query is None
-            or getattr(member.query.source, "identity", None) is not EVERYBODY
+            if member.query is not None
+            and getattr(member.query.source, "identity", None) is not EVERYBODY
         ]
 
-    def _follow(self, wanted: dict[int, Any], *, sees_internal: bool) -> None:
+    def _follow(self, wanted: dict[int, Any]) -> None:
         """Follow, or follow as somebody else, what `wanted` names."""
         sources: dict[int, FunctionSource] = {}
         for query_id, identity in wanted.items():
             member = self._members[query_id]
             try:
-                sources[query_id] = self._source(
-                    member.followed, identity, sees_internal=sees_internal
-                )
+                sources[query_id] = self._source(member.followed, identity)
+                member.failure = None
             except LivedbError as error:
                 member.failure = self._outcomes.failure(error)
         queries = self._workspace.live.follow_all(list(sources.values()))
-        for query_id, query in zip(sources, queries, strict=True):
+        followed = dict(zip(sources, queries, strict=True))
+        for query_id in wanted:
             member = self._members[query_id]
             if member.query is not None:
                 self._workspace.live.unfollow(member.query)
-            member.query, member.failure = query, None
+            member.query = followed.get(query_id)
 
-    def _source(self, query: Followed, identity: Any, *, sees_internal: bool) -> FunctionSource:
+    def _source(self, query: Followed, identity: Any) -> FunctionSource:
+        sees_internal, refusal = self._rights
+        if refusal is not None:
+            raise PermissionDeniedError(refusal)
         runner = self._workspace.runner
         return FunctionSource(
             runner,
-            registered_name(runner.registry, query.path),
+            registered_name(runner.registry, query.path, query.component),
             read_arguments(query.args),
             identity=identity,
             is_public_only=not sees_internal,
@@ -132,24 +165,30 @@ class QuerySet:
 
     def _read(self) -> tuple[int, dict[int, LiveState]]:
         """Every live query's state, all at one commit."""
-        states: dict[int, LiveState] = {}
+        queries = self.queries()
         with self._workspace.live.held() as number:
-            for query_id, member in self._members.items():
-                if member.query is not None and member.query.state is not None:
-                    states[query_id] = member.query.state
-        self.number = number
-        return number, states
+            read = {query: query.state for query in queries if query.state is not None}
+        self._read_states = read
+        return number, {
+            query_id: read[member.query]
+            for query_id, member in self._members.items()
+            if member.query is not None
+        }
 
-    def _as_sent(self, states: dict[int, LiveState]) -> dict[int, QueryState]:
-        sent = {}
+    def _changed(self, states: dict[int, LiveState]) -> dict[int, QueryState]:
+        """What was not handed out before."""
+        changed = {}
         for query_id, member in self._members.items():
-            if member.failure is not None:
-                sent[query_id] = QueryState(member.failure.message, member.failure)
+            newest = member.failure or states[query_id]
+            if newest is member.shown:
+                continue
+            member.shown = newest
+            if isinstance(newest, Failure):
+                changed[query_id] = QueryState(newest.message, newest)
             else:
-                state = states[query_id]
                 journal = None if member.query is None else member.query.source.journal
-                sent[query_id] = QueryState(state, self._states.of(state), journal)
-        return sent
+                changed[query_id] = QueryState(newest, self._states.of(newest), journal)
+        return changed
 
     def _drop(self, query_id: int) -> None:
         query = self._members.pop(query_id).query

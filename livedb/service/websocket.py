@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -32,6 +33,7 @@ from livedb.protocol.server import (
     Verify,
 )
 from livedb.service.query_set import QuerySet
+from livedb.service.transport import ABORT
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -41,8 +43,20 @@ logger = logging.getLogger("livedb.service")
 UNSENT_BYTES_MAX = 64 << 20
 """Bytes that wait for a client who does not read; beyond, it is dropped and may resume."""
 
+REASON_BYTES_MAX = 123
+"""Bytes of the reason in a close frame (RFC 6455)."""
+
 TICK_S = 5.0
 """Between two looks at whether a Ping is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message on its way, as the texts of its frames."""
+
+    message: ServerMessage
+    texts: Sequence[str]
+    size: int
 
 
 class SyncConnection:
@@ -55,12 +69,12 @@ class SyncConnection:
         self._core = ServerConnection(
             newest_ts=hub.newest_ts(), now_s=hub.clock.monotonic_s(), identity=hub.anonymous()
         )
-        self._outgoing: asyncio.Queue[ServerMessage | Close] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Call | None = None
         """The call of the mutation that runs now."""
-        self.query_set = QuerySet(hub.workspace, hub.states, hub.outcomes)
+        self.query_set = QuerySet(hub.workspace, hub.access, hub.states, hub.outcomes)
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -72,11 +86,11 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
-            self._hub.connections.discard(self)
             for task in (writer, ticker, *self._tasks):
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
             await self._hub.in_thread(self._hub.forget, self)
+            self._hub.connections.discard(self)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -111,7 +125,7 @@ class SyncConnection:
                 return
             match effect:
                 case Send(message):
-                    self._outgoing.put_nowait(message)
+                    self._send(message)
                 case Close():
                     self._outgoing.put_nowait(effect)
                 case Compute():
@@ -120,6 +134,17 @@ class SyncConnection:
                     self._spawn(self._run(effect))
                 case Verify():
                     self._spawn(self._verify(effect))
+
+    def _send(self, message: ServerMessage) -> None:
+        texts = frames_of(message, self._client)
+        size = sum(map(len, texts))
+        # One message may be larger than the bound, if nothing else waits.
+        if self._unsent_bytes and self._unsent_bytes + size > UNSENT_BYTES_MAX:
+            self.drop(CLOSE_OVERLOADED, "TooManyConcurrentRequests: the client does not read")
+            self._abort()
+            return
+        self._unsent_bytes += size
+        self._outgoing.put_nowait(_Outgoing(message, texts, size))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -147,7 +172,12 @@ class SyncConnection:
             self._running = call
         try:
             outcome = await self._hub.run_path(
-                request.udf_path, order.args, kind=kind, call=call, caller=order.identity
+                request.udf_path,
+                order.args,
+                component=request.component_path,
+                kind=kind,
+                call=call,
+                caller=order.identity,
             )
         except ClosedError:
             self.drop(1001, "the service is going away")
@@ -171,10 +201,9 @@ class SyncConnection:
             return
         self._perform(self._core.verified(caller))
 
-    def touched(self, number: int) -> None:
-        """A transition of live queries to commit `number` changed one of this connection's."""
-        if number > self.query_set.number:
-            self._perform(self._core.touched())
+    def touched(self) -> None:
+        """A live query of this connection has changed."""
+        self._perform(self._core.touched())
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -183,6 +212,12 @@ class SyncConnection:
         self._core.close()
         self._outgoing.put_nowait(Close(code, reason))
 
+    def _abort(self) -> None:
+        """End the connection without waiting for a peer who does not read."""
+        extension = self._websocket.scope.get("extensions", {}).get(ABORT)
+        if extension is not None:
+            extension["abort"]()
+
     async def _write(self) -> None:
         while True:
             item = await self._outgoing.get()
@@ -190,20 +225,19 @@ class SyncConnection:
                 if isinstance(item, Close):
                     await self._close(item)
                     return
-                for frame in frames_of(item, self._client):
-                    await self._websocket.send_text(frame)
+                for text in item.texts:
+                    await self._websocket.send_text(text)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the reader learns of it, and ends the connection
-            self._perform(self._core.sent(item, now_s=self._hub.clock.monotonic_s()))
+            self._unsent_bytes -= item.size
+            self._perform(self._core.sent(item.message, now_s=self._hub.clock.monotonic_s()))
 
     async def _close(self, close: Close) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:
-            await self._websocket.close(close.code, close.reason[:120])
+            reason = close.reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+            await self._websocket.close(close.code, reason)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_s = self._hub.clock.monotonic_s()
-            self._perform(self._core.tick(now_s=now_s))
-            if self._outgoing.qsize() > 4096:
-                self.drop(CLOSE_OVERLOADED, "TooManyConcurrentRequests: the client does not read")
+            self._perform(self._core.tick(now_s=self._hub.clock.monotonic_s()))

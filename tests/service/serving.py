@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import websockets.sync.client as wire
+from websockets.exceptions import ConnectionClosed
 
 from livedb.errors import AuthenticationError
 from livedb.identity import Identity
+from livedb.protocol.timestamps import decode_ts
 from livedb.service.access import Access, Caller
 from livedb.service.app import ServiceSettings
 from livedb.service.server import ServiceThread
@@ -51,6 +54,10 @@ class Served:
         self.thread = thread
         self.url = thread.url
         self.port = thread.port
+
+    def hub_is_idle(self):
+        """Whether no connection is left."""
+        return not self.thread._server.server_state.connections
 
     def npm(self, scenario, *args, **options):
         """The report of a scenario of `tests/interop/scenarios.mjs`."""
@@ -105,3 +112,93 @@ def token(subject, expires_s, issued_s=0):
 
     claims = {"sub": subject, "iat": issued_s, "exp": expires_s}
     return f"{part({'alg': 'none'})}.{part(claims)}.x"
+
+
+class Wire:
+    """A client that says exactly what a test tells it to."""
+
+    def __init__(self, served, path="/api/1.48.0/sync", *, headers=None, session="s", **connect):
+        url = f"ws://127.0.0.1:{served.port}{path}"
+        self._way = wire.connect(
+            url, additional_headers=headers, max_size=None, compression=None, close_timeout=1
+        )
+        self.socket = self._way.__enter__()
+        self.query_set = 0
+        self.identity = 0
+        self.version = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
+        self.values = {}
+        self.say("Connect", sessionId=session, connectionCount=0, lastCloseReason=None, **connect)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._way.__exit__(None, None, None)
+
+    def say(self, kind, **fields):
+        self.socket.send(json.dumps({"type": kind, **fields}))
+
+    def modify(self, *modifications):
+        base, self.query_set = self.query_set, self.query_set + 1
+        self.say(
+            "ModifyQuerySet", baseVersion=base, newVersion=self.query_set,
+            modifications=list(modifications),
+        )  # fmt: skip
+
+    def add(self, query_id, path, args=None, **more):
+        self.modify(
+            {"type": "Add", "queryId": query_id, "udfPath": path, "args": [args or {}], **more}
+        )
+
+    def remove(self, query_id):
+        self.modify({"type": "Remove", "queryId": query_id})
+
+    def authenticate(self, kind, value=None):
+        base, self.identity = self.identity, self.identity + 1
+        self.say("Authenticate", baseVersion=base, tokenType=kind, value=value)
+
+    def mutate(self, request_id, path, args=None):
+        self.say("Mutation", requestId=request_id, udfPath=path, args=[args or {}])
+
+    def act(self, request_id, path, args=None):
+        self.say("Action", requestId=request_id, udfPath=path, args=[args or {}])
+
+    def hear(self, timeout_s=20):
+        """The next message; a transition must join the last one."""
+        message = json.loads(self.socket.recv(timeout=timeout_s))
+        if message["type"] == "Transition":
+            assert message["startVersion"] == self.version
+            end = message["endVersion"]
+            for field in ("querySet", "identity"):
+                assert end[field] >= self.version[field]
+            assert decode_ts(end["ts"]) >= decode_ts(self.version["ts"])
+            self.version = end
+            for each in message["modifications"]:
+                self.values[each["queryId"]] = each.get("value", each.get("errorMessage"))
+        return message
+
+    def hear_all(self, until):
+        """Messages up to the first one for which `until` holds, that one included."""
+        heard = [self.hear()]
+        while not until(heard[-1]):
+            heard.append(self.hear())
+        return heard
+
+    def transition(self):
+        """The next transition, with whatever came before it."""
+        return self.hear_all(lambda message: message["type"] == "Transition")
+
+    def settle(self):
+        """Hear on until the query set and the identity are those that were sent."""
+        wanted = {"querySet": self.query_set, "identity": self.identity}
+        self.hear_all(lambda _: wanted.items() <= self.version.items())
+
+    def closed(self):
+        """What is heard until the end, and the code and reason of the end."""
+        heard = []
+        try:
+            while True:
+                heard.append(self.hear())
+        except ConnectionClosed as end:
+            received = end.rcvd
+            return heard, received and received.code, received and received.reason

@@ -116,5 +116,9 @@ def define(db):
         return await ctx.run_query("tasks:titles", user=user)
 
     @action
+    def big_action(ctx, kilobytes: int):
+        return [BIG] * kilobytes
+
+    @action
     def fail_action(ctx):
         raise livedb.ApplicationError({"why": "an action"})

@@ -101,7 +101,6 @@ def test_an_error_of_the_function_is_a_result_and_its_data_travels(http):
         (b"[]", 400, "BadRequest"),
         (b"{}", 400, "BadRequest"),
         (b'{"path": "tasks", "args": {}, "format": "xml"}', 400, "BadRequest"),
-        (b'{"path": "tasks", "componentPath": "part"}', 400, "NoComponent"),
         (b" " * ((16 << 20) + 1), 413, "TooLarge"),
     ],
 )
