@@ -141,7 +141,7 @@ def big(url, kilobytes):
     """Results larger than one frame of the client's, subscribed and called."""
     client = ConvexClient(url)
     return [
-        len(client.query("tasks:big", {"kilobytes": float(kilobytes)})),
+        len(client.action("tasks:big_action", {"kilobytes": float(kilobytes)})),
         client.query("tasks"),
     ]
 
@@ -149,7 +149,7 @@ def big(url, kilobytes):
 def too_big(url, kilobytes):
     client = ConvexClient(url)
     return [
-        raised(client.query, "tasks:big", {"kilobytes": float(kilobytes)}),
+        raised(client.action, "tasks:big_action", {"kilobytes": float(kilobytes)}),
         client.query("tasks"),
     ]
 

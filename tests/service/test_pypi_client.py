@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.service.serving import ADMIN_KEY, token
 
 FAR = 4e9
@@ -62,3 +64,16 @@ def test_the_older_client_sends_its_token_and_reads_a_refusal(served):
 
 def test_an_admin_key_reaches_internal_functions(served):
     assert served.pypi("admin", ADMIN_KEY) == "internal"
+
+
+@pytest.mark.parametrize("megabytes", [20, 60])
+def test_a_long_answer_arrives_in_fragments(served, megabytes):
+    assert served.pypi("big", megabytes * 1000) == [megabytes * 1000, "the default function"]
+
+
+def test_an_answer_that_it_cannot_take_is_an_error_and_not_asked_for_again(served):
+    (kind, text, _), after = served.pypi("too_big", 70_000)
+    assert kind == "Exception"
+    assert "ResultTooLarge" in text
+    assert after == "the default function"
+    assert served.db.statistics().runs["tasks:big_action"] == 1
