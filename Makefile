@@ -23,7 +23,7 @@ help:
 	@echo 'make check    linter, format, types, layers'
 	@echo 'make widgets  the widget bundles alone'
 
-setup: .venv/.ready $(BUNDLES)
+setup: .venv/.ready $(BUNDLES) tests/interop/node_modules/.ready
 
 # A Python without `ensurepip` (Debian's) makes the environment empty and its own pip fills it.
 .venv/.ready: pyproject.toml constraints.txt
@@ -36,6 +36,11 @@ setup: .venv/.ready $(BUNDLES)
 
 widgets/node_modules/.ready: widgets/package-lock.json | .venv/.ready
 	cd widgets && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Convex's own JavaScript client and React, peers in tests and never in the product.
+tests/interop/node_modules/.ready: tests/interop/package-lock.json | .venv/.ready
+	cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 livedb/notebook/static/%.js: widgets/src/entry/%.ts $(SOURCES) widgets/node_modules/.ready

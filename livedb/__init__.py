@@ -64,10 +64,18 @@ if TYPE_CHECKING:
     import os
 
     from livedb.client.database import Database
-    from livedb.client.functions import Mutation, Query
+    from livedb.client.functions import Action, Mutation, Query
     from livedb.client.table import Table
+    from livedb.functions.actions import ActionContext, AsyncActionContext
     from livedb.functions.context import MutationContext, QueryContext
-    from livedb.functions.definition import internal_mutation, internal_query, mutation, query
+    from livedb.functions.definition import (
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+    )
     from livedb.notebook.handles import Handle, SqlResult
     from livedb.repairing import RepairReport
     from livedb.schema.namespace import v
@@ -76,6 +84,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Action": "livedb.client.functions",
+    "ActionContext": "livedb.functions.actions",
+    "AsyncActionContext": "livedb.functions.actions",
     "Database": "livedb.client.database",
     "Handle": "livedb.notebook.handles",
     "Mutation": "livedb.client.functions",
@@ -86,6 +97,8 @@ _LAZY = {
     "Table": "livedb.client.table",
     "define_schema": "livedb.schema.tables",
     "define_table": "livedb.schema.tables",
+    "action": "livedb.functions.definition",
+    "internal_action": "livedb.functions.definition",
     "internal_mutation": "livedb.functions.definition",
     "internal_query": "livedb.functions.definition",
     "mutation": "livedb.functions.definition",
@@ -164,8 +177,11 @@ def repair(path: str | os.PathLike[str]) -> RepairReport:
 
 __all__ = [
     "UNSET",
+    "Action",
+    "ActionContext",
     "ApplicationError",
     "ArgumentValidationError",
+    "AsyncActionContext",
     "AuthenticationError",
     "ClosedError",
     "ConflictError",
@@ -220,9 +236,11 @@ __all__ = [
     "ValidationError",
     "WorkspaceError",
     "WorkspaceLockedError",
+    "action",
     "connect",
     "define_schema",
     "define_table",
+    "internal_action",
     "internal_mutation",
     "internal_query",
     "mutation",

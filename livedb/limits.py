@@ -165,7 +165,10 @@ class Limits:
     """Bytes of text of a function's result that is kept or sent: a live query's, and that of a
     mutation with an id. A plain call hands its result over as it is; SQL has its memory limit."""
     function_s_max: float | None = None
-    """Seconds a run may take; None is no limit."""
+    """Seconds a run of a query or mutation may take; None is no limit."""
+    action_s_max: float | None = None
+    """Seconds an action may take; None is no limit. A plain `def` that is at work is refused at its
+    next step, an `async def` is cancelled where it waits; what they committed stays."""
     turn_ms_max: float = 50.0
     """Milliseconds a mutation keeps the others waiting before they go on beside it."""
     conflict_retries_max: int = 4

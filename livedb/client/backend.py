@@ -132,7 +132,7 @@ class Backend(Protocol):
         """Run the function of that name on the arguments of a Python call; see `run`."""
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
-        """Run a query or mutation, inside the run in progress if there is one."""
+        """Run a function, inside the run in progress if there is one."""
 
     async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any: ...
 

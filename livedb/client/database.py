@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +21,10 @@ from typing import (
 )
 
 from livedb.client.backend import Backend, Origin, Params
-from livedb.client.functions import Mutation, Query, names_of_functions
+from livedb.client.functions import Action, Mutation, Query, names_of_functions
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError
+from livedb.functions.actions import ActionContext, AsyncActionContext
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
     MARK,
@@ -248,6 +249,45 @@ class Database:
         options = _Options(name, args, returns, alias, "internal" if internal else "public")
         return self._decorate("mutation", Mutation, function, options)
 
+    @overload
+    def action(
+        self, function: Callable[Concatenate[AsyncActionContext, P], Coroutine[Any, Any, R]], /
+    ) -> Action[P, R]: ...
+    @overload
+    def action(self, function: Callable[Concatenate[ActionContext, P], R], /) -> Action[P, R]: ...
+    @overload
+    def action(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
+        internal: bool = False,
+    ) -> Callable[[Callable[..., Any]], Action[..., Any]]: ...
+
+    def action(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Validator] | None = None,
+        returns: Validator | None = None,
+        alias: Mapping[str, str] | None = None,
+        internal: bool = False,
+    ) -> Any:
+        """Define an action: a function that may do anything, and is no transaction.
+
+        It reads and writes through `ctx.run_query` and `ctx.run_mutation`, each a transaction of
+        its own. An `async def` awaits them.
+
+        Args: as `query`.
+        """
+        options = _Options(name, args, returns, alias, "internal" if internal else "public")
+        return self._decorate("action", Action, function, options)
+
     def _decorate(
         self, kind: FunctionKind, face: type[Any], function: Any, options: _Options
     ) -> Any:
@@ -265,7 +305,8 @@ class Database:
                 alias=options.alias,
                 namespace=namespace,
             )
-            warn_of_impurity(definition, self._warned)
+            if kind != "action":
+                warn_of_impurity(definition, self._warned)
             origin = Origin(
                 args=options.args,
                 returns=options.returns,
@@ -307,7 +348,7 @@ class Database:
             raise FunctionTypeError(
                 f"Module {source.__name__!r} has nothing to push: it makes no schema with "
                 "livedb.define_schema, and no function of its own is decorated with "
-                "@livedb.query, @livedb.mutation or their internal_ forms"
+                "@livedb.query, @livedb.mutation, @livedb.action or their internal_ forms"
             )
         for schema in schemas:
             self.backend.apply_tables(list(schema))
@@ -319,16 +360,17 @@ class Database:
         """The names of the functions."""
         return self.backend.function_names()
 
-    def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any]:
-        """The query or mutation of that name, to call or follow.
+    def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any] | Action[..., Any]:
+        """The function of that name, to call, or to follow if it is a query.
 
         Raises:
             FunctionNotFoundError: there is none.
         """
         definition = self.backend.definition(name)
-        if definition.kind == "query":
-            return Query(self, definition)
-        return Mutation(self, definition)
+        faces = {"query": Query, "mutation": Mutation, "action": Action}
+        face: type[Any] = faces[definition.kind]
+        found: Query[..., Any] | Mutation[..., Any] | Action[..., Any] = face(self, definition)
+        return found
 
     # -- SQL and live results ------------------------------------------------------------------
 

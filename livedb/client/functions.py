@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class _Function(Generic[P, R]):
-    """A query or mutation of one workspace, by name: redefining it redefines this."""
+    """A function of one workspace, by name: redefining it redefines this."""
 
     def __init__(self, database: Database, definition: FunctionDefinition) -> None:
         self._database = database
@@ -144,4 +144,12 @@ class Mutation(_Function[P, R]):
 
     It may run more than once, when others change meanwhile what it read; all of a run that does
     not commit is undone.
+    """
+
+
+class Action(_Function[P, R]):
+    """An action: may do anything, runs once, and reaches the database through other functions.
+
+    One that is `async def` is called like any other: the call returns when it is done. In
+    asyncio, `await action.aio(...)`.
     """

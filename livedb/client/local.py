@@ -130,7 +130,7 @@ class LocalBackend:
             return self.run(function, function.bind(args, kwargs, tables=self.catalog()))
         committer = workspace.committer
         tables = committer.catalog_at(committer.published)
-        return self._run_alone(function, function.bind(args, kwargs, tables=tables))
+        return workspace.runner.run_alone(function, function.bind(args, kwargs, tables=tables))
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         self.workspace.require_open()
@@ -138,21 +138,12 @@ class LocalBackend:
         joined = runner.nested_run()
         if joined is not None:
             return runner.join(joined, function, args)
-        if function.kind == "mutation" and is_running():
+        if function.kind != "query" and is_running():
             raise FunctionTypeError(
-                f"The mutation {function.name!r} of another workspace cannot run inside a "
+                f"The {function.kind} {function.name!r} of another workspace cannot run inside a "
                 "query or mutation: it would not be undone with it"
             )
-        return self._run_alone(function, args)
-
-    def _run_alone(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
-        runner = self.workspace.runner
-        if function.kind == "mutation":
-            return runner.run_mutation(function, args)
-        run = runner.run_query(function, args)
-        if run.error is not None:
-            raise run.error
-        return run.value
+        return runner.run_alone(function, args)
 
     async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         if is_running():

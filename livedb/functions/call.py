@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from livedb.identity import Identity
 
+LOG_LINES_MAX = 256
+"""Lines of one call that are kept (Convex); a last one says that there were more."""
+
+LOG_LINE_CHARACTERS_MAX = 32_768
+"""Of one line (Convex); what is longer is cut."""
+
 
 class Call:
     """One call.
@@ -20,7 +26,9 @@ class Call:
             `asks_identity` says so: the same run serves everybody else.
         journal: where the page of a paginated query ends: what an earlier run left, and after a
             run what this one did.
-        log_lines: what the function printed.
+        log_lines: what the function printed and logged, each as `[LEVEL] text`.
+        parent: the call of the action that makes this one, whose log lines these become.
+        unfinished: what was printed without a line's end.
         asks_identity: the function looked at who calls.
         is_committing: the user's function is done and its commit is on its way, so it may be seen
             before the caller hears of it.
@@ -36,7 +44,9 @@ class Call:
         "journal",
         "log_lines",
         "mutation_id",
+        "parent",
         "ts",
+        "unfinished",
     )
 
     def __init__(
@@ -47,16 +57,54 @@ class Call:
         identity: Identity | None = None,
         is_identity_known: bool = True,
         journal: str | None = None,
+        parent: Call | None = None,
     ) -> None:
         self.mutation_id = mutation_id
         self.author = author
         self.identity = identity
         self.is_identity_known = is_identity_known
         self.journal = journal
+        self.parent = parent
         self.log_lines: list[str] = []
+        self.unfinished = ""
         self.asks_identity = False
         self.is_committing = False
         self.ts: int | None = None
+
+    def nested(self) -> Call:
+        """A call by an action that runs for this one, as the same caller."""
+        return Call(author=self.author, identity=self.identity, parent=self)
+
+    # -- log lines -----------------------------------------------------------------------------
+
+    def print(self, text: str) -> None:
+        """Keep what was printed; lines end where `text` ends them."""
+        *lines, self.unfinished = f"{self.unfinished}{text}".split("\n")
+        for line in lines:
+            self.log("LOG", line)
+        self.unfinished = self.unfinished[:LOG_LINE_CHARACTERS_MAX]
+
+    def log(self, level: str, text: str) -> None:
+        """Keep a line of one of the levels LOG, DEBUG, INFO, WARN, ERROR."""
+        if len(self.log_lines) < LOG_LINES_MAX:
+            self.log_lines.append(f"[{level}] {text[:LOG_LINE_CHARACTERS_MAX]}")
+        elif len(self.log_lines) == LOG_LINES_MAX:
+            self.log_lines.append(f"[WARN] More than {LOG_LINES_MAX} lines; the rest is left out")
+
+    def begin_run(self) -> None:
+        """Forget the lines of a run that is made again."""
+        self.log_lines = []
+        self.unfinished = ""
+
+    def end_run(self) -> None:
+        """End the last line, and hand the lines to the action that made this call."""
+        if self.unfinished:
+            self.log("LOG", self.unfinished)
+            self.unfinished = ""
+        if self.parent is not None:
+            self.parent.log_lines += self.log_lines[: LOG_LINES_MAX - len(self.parent.log_lines)]
+
+    # -- identity ------------------------------------------------------------------------------
 
     def ask_identity(self) -> Identity | None:
         """Who calls, as a function asks it.

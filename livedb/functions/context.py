@@ -64,7 +64,13 @@ def table_name(table: str | type[Any]) -> str:
     return name
 
 
-class Caller(Protocol):
+class IdentityAsker(Protocol):
+    """Knows who calls."""
+
+    def ask_identity(self) -> Identity | None: ...
+
+
+class Caller(IdentityAsker, Protocol):
     """How a context calls other functions; the runner implements it."""
 
     def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any: ...
@@ -73,15 +79,13 @@ class Caller(Protocol):
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table: ...
 
-    def ask_identity(self) -> Identity | None: ...
-
 
 class Auth:
     """`ctx.auth`: who calls."""
 
     __slots__ = ("_caller",)
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: IdentityAsker) -> None:
         self._caller = caller
 
     def get_user_identity(self) -> Identity | None:
@@ -450,7 +454,7 @@ class _Context:
             function: a function of this workspace, or its name.
             arguments: by name, in one dict, as in Convex; or give each by its keyword.
         """
-        return self._caller.call_nested("query", function, _arguments(arguments, args))
+        return self._caller.call_nested("query", function, run_arguments(arguments, args))
 
 
 class QueryContext(_Context):
@@ -485,10 +489,10 @@ class MutationContext(_Context):
 
         Args: as `run_query`.
         """
-        return self._caller.call_nested("mutation", function, _arguments(arguments, args))
+        return self._caller.call_nested("mutation", function, run_arguments(arguments, args))
 
 
-def _arguments(given: Mapping[str, Any], named: dict[str, Any]) -> Mapping[str, Any]:
+def run_arguments(given: Mapping[str, Any], named: dict[str, Any]) -> Mapping[str, Any]:
     """The arguments of a nested call, given in one dict, by keyword, or both.
 
     Raises:

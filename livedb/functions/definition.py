@@ -39,7 +39,7 @@ MARK = "__livedb_function__"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FunctionDefinition:
-    """One query or mutation.
+    """One query, mutation or action.
 
     Attributes:
         name: how it is called: `f` from a cell, `folder/module:f` from a module.
@@ -101,11 +101,16 @@ class FunctionDefinition:
         Raises: whatever the handler raises; ReturnsValidationError; InvalidValueError when the
             result is no livedb value.
         """
-        signature = self.signature
-        result = self.handler(context, **signature.python_arguments(args))
-        if signature.returns is None:
+        return self._checked(self.handler(context, **self.signature.python_arguments(args)))
+
+    async def call_async(self, context: Any, args: Mapping[str, Value]) -> Any:
+        """The same for a handler that is `async def`."""
+        return self._checked(await self.handler(context, **self.signature.python_arguments(args)))
+
+    def _checked(self, result: Any) -> Any:
+        if self.signature.returns is None:
             return settled(result)
-        return as_documents(signature.check_result(canonical_result(result)))
+        return as_documents(self.signature.check_result(canonical_result(result)))
 
 
 def settled(result: Any) -> Value:
@@ -177,6 +182,8 @@ def define(
 
 def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
     """Refuse what a call would only prepare: its body would never run inside the transaction."""
+    if inspect.iscoroutinefunction(handler) and kind == "action":
+        return
     if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
         found, advice = "`async def`", "await outside of it, and pass what came as an argument"
     elif inspect.isgeneratorfunction(handler):
@@ -184,8 +191,14 @@ def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
     else:
         return
     raise SchemaDefinitionError(
-        f"function {handler.__name__}: a {kind} is a plain `def`, and this is {found}; {advice}"
+        f"function {handler.__name__}: {a_kind(kind)} is a plain `def`, and this is {found}; "
+        f"{advice}"
     )
+
+
+def a_kind(kind: FunctionKind) -> str:
+    """`a query`, `an action`."""
+    return f"an {kind}" if kind == "action" else f"a {kind}"
 
 
 def pushed_name(function: Callable[..., Any]) -> str:
@@ -239,17 +252,21 @@ def _marker(kind: FunctionKind, visibility: Visibility) -> Marker:
         setattr(function, MARK, FunctionMark(kind, visibility, args, returns, alias))
         return function
 
+    article = "a" if visibility == "public" else "an"
     decorate.__name__ = kind if visibility == "public" else f"internal_{kind}"
     decorate.__doc__ = (
-        f"Mark a function of a module as a {visibility} {kind}; `db.push(module)` defines it."
+        f"Mark a function of a module as {article} {visibility} {kind}; `db.push(module)` defines "
+        "it."
     )
     return decorate
 
 
 query = _marker("query", "public")
 mutation = _marker("mutation", "public")
+action = _marker("action", "public")
 internal_query = _marker("query", "internal")
 internal_mutation = _marker("mutation", "internal")
+internal_action = _marker("action", "internal")
 
 
 class Registry:

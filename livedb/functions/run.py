@@ -18,7 +18,7 @@ from livedb.transactions.transaction import Snapshot
 if TYPE_CHECKING:
     import random
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Run:
@@ -83,7 +83,7 @@ class Run:
         """When it began, in UTC."""
         self.is_observed = True
         if self._now is None:
-            self._now = _EPOCH + timedelta(microseconds=self.now_ns // 1000)
+            self._now = EPOCH + timedelta(microseconds=self.now_ns // 1000)
         return self._now
 
     @property

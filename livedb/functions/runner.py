@@ -27,6 +27,7 @@ from livedb.errors import (
     ReadOnlyError,
     SnapshotTooOldError,
 )
+from livedb.functions.actions import action_call, nested_call, run_action
 from livedb.functions.call import Call, IdentityWantedError
 from livedb.functions.context import DatabaseReader, DatabaseWriter, MutationContext, QueryContext
 from livedb.functions.deadline import Watchdog
@@ -36,6 +37,7 @@ from livedb.functions.definition import (
     FunctionKind,
     FunctionMark,
     Registry,
+    a_kind,
     pushed_name,
 )
 from livedb.functions.run import Run
@@ -115,6 +117,12 @@ def is_running() -> bool:
     return _current_run.get() is not None
 
 
+def current_call() -> Call | None:
+    """The call for which a function runs in this context, if somebody in particular called."""
+    current = _current_run.get()
+    return action_call() if current is None else current[1].call
+
+
 class Runner:
     """Runs functions of one workspace."""
 
@@ -187,6 +195,7 @@ class Runner:
         value, error = None, None
         call = run.call
         if call is not None:
+            call.begin_run()
             snapshot.page_end = call.journal
         try:
             value = self._call(function, run, args)
@@ -198,6 +207,8 @@ class Runner:
             error = raised
         finally:
             snapshot.end()
+            if call is not None:
+                call.end_run()
         if error is None and snapshot.usage.is_near_a_limit():
             self._warn(function, snapshot)
         if error is None and call is not None:
@@ -291,6 +302,8 @@ class Runner:
                 start_ms=max(committer.last_ts + 1, now_ns) / 1e6,
             )
             reads = transaction.reads
+            if call is not None:
+                call.begin_run()
             try:
                 result = self._call(function, run, args)
             except Exception:
@@ -298,6 +311,8 @@ class Runner:
                 raise
             finally:
                 transaction.end()
+                if call is not None:
+                    call.end_run()
             if transaction.usage.is_near_a_limit():
                 self._warn(function, transaction)
             if call is not None:
@@ -403,6 +418,52 @@ class Runner:
         details = (function.name, call.author, call.mutation_id, args_hash, kept, lines)
         return _new_tuple(CommitDetails, details)
 
+    # -- actions -------------------------------------------------------------------------------
+
+    def run_action(
+        self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None
+    ) -> Any:
+        """Run an action, once; what its functions committed stays when it raises.
+
+        Raises: as `actions.run_action`, and FunctionTypeError inside a query or mutation.
+        """
+        if is_running():
+            raise _no_action_in_transaction(function)
+        if not is_surely_within(args, self._limits.args_bytes_max // 2):
+            self._check_size(function, args)
+        self.runs[function.name] = self.runs.get(function.name, 0) + 1
+        call = Call() if call is None else call
+        try:
+            return run_action(
+                self, function, args, call=call, clock=self._clock, limits=self._limits
+            )
+        finally:
+            call.end_run()
+
+    def run_alone(
+        self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None
+    ) -> Any:
+        """Run a function of any kind on its own; its result, or what it raises.
+
+        Without a `call` it is the action's in progress, if there is one.
+        """
+        call = nested_call() if call is None else call
+        if function.kind == "mutation":
+            return self.run_mutation(function, args, call)
+        if function.kind == "action":
+            return self.run_action(function, args, call)
+        run = self.run_query(function, args, call=call)
+        if run.error is not None:
+            raise run.error
+        return run.value
+
+    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
+        """Run a function for the action in progress, as a transaction or action of its own."""
+        definition = self._of_kind(kind, name_of(function))
+        committer = self._committer
+        tables = committer.catalog_at(committer.published)
+        return self.run_alone(definition, definition.bind((), args, tables=tables))
+
     # -- calling -------------------------------------------------------------------------------
 
     def nested_run(self) -> Run | None:
@@ -420,17 +481,23 @@ class Runner:
         name = name_of(function)
         # Before it is looked up: one that is missing now may be defined later.
         run.snapshot.reads.names.add(function_key(name))
-        definition = self.registry.get(name)
-        if definition.kind != kind:
-            raise FunctionTypeError(
-                f"{definition.name!r} is a {definition.kind}: call it with "
-                f"ctx.run_{definition.kind}, not ctx.run_{kind}"
-            )
+        definition = self._of_kind(kind, name)
         bound = definition.bind((), args, tables=run.snapshot.catalog)
         return self.join(run, definition, bound)
 
+    def _of_kind(self, kind: FunctionKind, name: str) -> FunctionDefinition:
+        definition = self.registry.get(name)
+        if definition.kind != kind:
+            raise FunctionTypeError(
+                f"{definition.name!r} is {a_kind(definition.kind)}: call it with "
+                f"ctx.run_{definition.kind}, not ctx.run_{kind}"
+            )
+        return definition
+
     def join(self, run: Run, function: FunctionDefinition, args: Mapping[str, Value]) -> Any:
         """Run `function` in the transaction of `run`; its writes are undone when it raises."""
+        if function.kind == "action":
+            raise _no_action_in_transaction(function)
         if function.kind == "mutation" and run.kind == "query":
             raise FunctionTypeError(
                 f"A query cannot run the mutation {function.name!r}; queries only read"
@@ -585,6 +652,13 @@ class Runner:
     def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
         for line in snapshot.usage.warnings():
             logger.warning("%s used %s", function.name, line)
+
+
+def _no_action_in_transaction(function: FunctionDefinition) -> FunctionTypeError:
+    return FunctionTypeError(
+        f"A query or mutation cannot run the action {function.name!r}, of which nothing can be "
+        "undone. Run the action itself, and let it run queries and mutations."
+    )
 
 
 def name_of(function: Any) -> str:

@@ -109,6 +109,9 @@ class LiveQueries:
 
     def _follow_locked(self, source: LiveSource) -> LiveQuery:
         query = self._by_key.get(source.key)
+        if query is not None and not query.is_shared_with(source):
+            self._set_aside(query)
+            query = None
         if query is None:
             query = self._by_key[source.key] = LiveQuery(source)
         query.followers += 1
@@ -117,6 +120,15 @@ class LiveQueries:
             with self._committer.publish_lock:
                 self._stale.add(query)
         return query
+
+    def _set_aside(self, query: LiveQuery) -> None:
+        """Keep a live query for those who follow it, under a key that nobody asks for."""
+        del self._by_key[query.key]
+        is_idle = self._idle.pop(query.key, None) is not None
+        query.key = (query.key, id(query))
+        self._by_key[query.key] = query
+        if is_idle:
+            self._forget(query)
 
     def unfollow(self, query: LiveQuery) -> None:
         """Stop following; a live query that nobody follows is kept a while, until it is touched.
@@ -136,7 +148,7 @@ class LiveQueries:
             if query.state is None or query.state.error is not None or query.is_volatile:
                 self._forget(query)
                 continue
-            self._idle[query.source.key] = query
+            self._idle[query.key] = query
             while len(self._idle) > self._cache_entries_max:
                 self._forget(next(iter(self._idle.values())))
 
@@ -144,7 +156,7 @@ class LiveQueries:
         run_undisturbed(self._forget_undisturbed, query)
 
     def _forget_undisturbed(self, query: LiveQuery) -> None:
-        key = query.source.key
+        key = query.key
         self._idle.pop(key, None)
         if self._by_key.get(key) is query:
             del self._by_key[key]

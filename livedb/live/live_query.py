@@ -78,10 +78,12 @@ class LiveState:
 class LiveQuery:
     """One shared live query; belongs to `LiveQueries`, which guards it with its refresh lock."""
 
-    __slots__ = ("followers", "is_volatile", "runs", "source", "state")
+    __slots__ = ("followers", "is_volatile", "key", "runs", "source", "state")
 
     def __init__(self, source: LiveSource) -> None:
         self.source = source
+        self.key = source.key
+        """Under which it is shared."""
         self.state: LiveState | None = None
         self.followers = 0
         self.is_volatile = False
@@ -90,6 +92,14 @@ class LiveQuery:
 
     def __repr__(self) -> str:
         return f"<LiveQuery {self.source.title}>"
+
+    def is_shared_with(self, source: LiveSource) -> bool:
+        """Whether it may stand for `source`, whose key it has.
+
+        A page that has been run again keeps the end of its first run; whoever comes new begins
+        with a page of its own.
+        """
+        return self.runs <= 1 or self.source.journal == source.journal
 
     def absorb(self, computed: Computed) -> tuple[LiveState, bool]:
         """Take a run's outcome; returns the new state and whether followers must hear of it."""

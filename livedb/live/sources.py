@@ -89,9 +89,17 @@ class FunctionSource:
     def definition(self) -> FunctionDefinition:
         return self._runner.registry.get(self.name)
 
+    def _visible_definition(self) -> FunctionDefinition:
+        if not self._is_public_only:
+            return self.definition
+        found = self._runner.registry.find(self.name)
+        if found is None or found.visibility != "public":  # which others there are is not said
+            raise FunctionNotFoundError(f"Could not find public function for '{self.name}'.")
+        return found
+
     def compute(self, number: int) -> Computed:
         try:
-            function = self._runner.registry.get(self.name)
+            function = self._visible_definition()
             args = self._arguments_for(function)
         except LivedbError as error:
             return Computed(result=None, error=error, number=number, reads=ReadSet())
@@ -117,8 +125,6 @@ class FunctionSource:
         """
         checked = self._checked
         if checked is None or checked[0] is not function:
-            if self._is_public_only and function.visibility != "public":
-                raise FunctionNotFoundError(f"Could not find public function for '{self.name}'.")
             if function.kind != "query":
                 raise FunctionTypeError(
                     f"{self.name!r} was redefined as a {function.kind}, which cannot be followed"

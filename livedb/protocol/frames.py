@@ -11,14 +11,31 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from livedb.protocol.codecs import PACK, Frame
-from livedb.protocol.messages import ServerMessage, Transition, TransitionChunk, encode_message
+import msgspec
+from msgspec import UNSET
+
+from livedb.protocol.codecs import JSON, PACK, Frame
+from livedb.protocol.messages import (
+    ActionResponse,
+    MutationResponse,
+    QueryFailed,
+    QueryUpdated,
+    ServerMessage,
+    Transition,
+    TransitionChunk,
+    encode_message,
+)
 
 CHUNK_BYTES_MAX = 5_000_000
 """UTF-8 bytes of the text of a Transition beyond which npm clients get it in chunks."""
 
 MESSAGE_BYTES_MAX = 64 << 20
 """Bytes of one message that PyPI and Rust clients take."""
+
+_TOO_LARGE = (
+    "Server Error\nResultTooLarge: the result would make a message of more than "
+    f"{MESSAGE_BYTES_MAX:,} bytes, which this client cannot take. Return less, or paginate."
+)
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
@@ -49,11 +66,43 @@ def frames_of(message: ServerMessage, client: ClientKind) -> list[Frame]:
     if client is ClientKind.LIVEDB:
         return [PACK.encode(message)]
     text = encode_message(message)
+    if client is ClientKind.NATIVE and len(text) > MESSAGE_BYTES_MAX:
+        text = encode_message(_fitting(message, len(text)))
     if client is not ClientKind.NPM_CHUNKS or len(text) <= CHUNK_BYTES_MAX:
         return [text.decode()]
     if not isinstance(message, Transition):
         return [text.decode()]
     return _chunks(text.decode(), message.end_version.ts)
+
+
+def _fitting(message: ServerMessage, size: int) -> ServerMessage:
+    """The message with results left out until it can be delivered.
+
+    One that cannot be would be asked for again and again: such a client repeats what is not
+    answered, actions too.
+    """
+    if isinstance(message, Transition):
+        return _fitting_transition(message, size)
+    if isinstance(message, MutationResponse | ActionResponse):
+        return msgspec.structs.replace(
+            message, success=False, result=JSON.write(_TOO_LARGE), log_lines=[], error_data=UNSET
+        )
+    return message
+
+
+def _fitting_transition(transition: Transition, size: int) -> Transition:
+    modifications = list(transition.modifications)
+    sizes = [
+        len(bytes(each.value)) if isinstance(each, QueryUpdated) else 0 for each in modifications
+    ]
+    for place in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        if size <= MESSAGE_BYTES_MAX or not sizes[place]:
+            break
+        size -= sizes[place]
+        modifications[place] = QueryFailed(
+            query_id=modifications[place].query_id, error_message=_TOO_LARGE
+        )
+    return msgspec.structs.replace(transition, modifications=modifications)
 
 
 def _chunks(text: str, transition_id: str) -> list[Frame]:

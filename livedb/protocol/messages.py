@@ -29,6 +29,9 @@ Args = list[Raw]
 NO_ARGS = Raw(b"")
 """Stands for no argument."""
 
+NO_VALUE = Raw(b"null")
+"""What stands for an absent field of any JSON. (`Raw | None` would take nothing but null.)"""
+
 
 class ProtocolError(LivedbError):
     """What a peer sent breaks the protocol, so that repeating it cannot help.
@@ -106,15 +109,15 @@ class Authenticate(_Message, frozen=True, tag=True):
     base_version: U32
     token_type: str
     value: str | None = None
-    impersonating: Raw | None = None
-    acting_as: Raw | None = None
+    impersonating: Raw = NO_VALUE
+    acting_as: Raw = NO_VALUE
 
 
 class Event(_Message, frozen=True, tag=True):
     """Telemetry, ignored."""
 
     event_type: str = ""
-    event: Raw | None = None
+    event: Raw = NO_VALUE
 
 
 ClientMessage = Connect | ModifyQuerySet | Mutation | Action | Authenticate | Event

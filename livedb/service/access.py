@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from livedb.auth.access import Caller, Permission, Role, require
 from livedb.auth.access_tokens import AccessTokens
 from livedb.auth.authenticator import Authenticator
-from livedb.auth.authorization import Credentials, NoCredentials, parse_admin_key, parse_user_token
+from livedb.auth.authorization import (
+    Credentials,
+    NoCredentials,
+    parse_admin_key,
+    parse_authorization,
+    parse_user_token,
+)
 from livedb.auth.keysets import KeySets
 from livedb.auth.providers import Provider
 from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, InvalidValueError
-from livedb.functions.definition import FunctionDefinition
+from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import Authenticate, ProtocolError, decode_json
 
-_PERMISSIONS = {
+_PERMISSIONS: dict[FunctionKind, Permission] = {
     "query": Permission.QUERY,
     "mutation": Permission.CALL,
     "action": Permission.CALL,
@@ -24,11 +30,12 @@ _PERMISSIONS = {
 
 
 class Access:
-    """The doors of one service.
+    """The doors of one service; safe to use from every thread.
 
     Args:
         providers: who may vouch for users.
-        tokens: the workspace's access tokens, admin keys included.
+        tokens: the workspace's access tokens.
+        admin_keys: further keys that open everything, as an operator sets them.
         anonymous: the role of who brings nothing; None lets nobody in without something.
     """
 
@@ -38,23 +45,37 @@ class Access:
         *,
         providers: Sequence[Provider] = (),
         tokens: AccessTokens | None = None,
+        admin_keys: Sequence[str] = (),
         anonymous: Role | None = Role.MEMBER,
     ) -> None:
         self.tokens = tokens or AccessTokens(clock)
+        for key in admin_keys:
+            self.tokens.admit(key, Role.OWNER, "admin key")
         self.authenticator = Authenticator(
             Verifier(providers, KeySets(clock), clock), self.tokens, clock, anonymous=anonymous
         )
         self.anonymous: Caller | None = None
+        """Who a client is that brings nothing; None is somebody who may do nothing."""
         if anonymous is not None:
             self.anonymous = self.authenticator.authenticate(NoCredentials())
 
     def authenticate(self, request: Authenticate) -> Caller | None:
-        """Who sends an Authenticate message; None is somebody who may do nothing.
+        """Who sends an Authenticate message; may block.
 
         Raises:
             AuthenticationError: what it brings proves nothing.
+            IdentityProviderError: who issued it cannot be asked just now.
         """
-        credentials = _credentials(request)
+        return self._caller(_credentials(request))
+
+    def from_header(self, authorization: str | None) -> Caller | None:
+        """Who sends an HTTP request, by its `Authorization`; may block.
+
+        Raises: as `authenticate`.
+        """
+        return self._caller(parse_authorization(authorization))
+
+    def _caller(self, credentials: Credentials) -> Caller | None:
         if isinstance(credentials, NoCredentials):
             return self.anonymous
         return self.authenticator.authenticate(credentials)
@@ -79,13 +100,17 @@ class Access:
         if caller is None:
             raise AuthenticationError(
                 "This workspace lets nobody in without a token. Bring one, or serve it with "
-                "--anonymous."
+                "--anonymous.",
+                code="InvalidAuthHeader",
             )
         require(caller, permission)
 
-    def require_call(self, caller: Caller | None, function: FunctionDefinition) -> None:
-        """Refuse a call that a caller's role does not allow."""
-        self.require(caller, _PERMISSIONS[function.kind])
+    def require_kind(self, caller: Caller | None, kind: FunctionKind) -> None:
+        """Let a caller go on only if it may call functions of a kind.
+
+        Raises: as `require`.
+        """
+        self.require(caller, _PERMISSIONS[kind])
 
 
 def _credentials(request: Authenticate) -> Credentials:
@@ -96,9 +121,9 @@ def _credentials(request: Authenticate) -> Credentials:
         return parse_user_token(value)
     if request.token_type != "Admin":  # noqa: S105  # a word of the protocol
         raise AuthenticationError(f"There are no tokens of type {request.token_type[:40]!r}")
-    named = request.impersonating or request.acting_as
+    named = bytes(request.impersonating) or bytes(request.acting_as)
     try:
-        acting_as = None if named is None else decode_json(named)
+        acting_as: object = decode_json(named) if named else None
     except (ProtocolError, InvalidValueError):
         raise AuthenticationError("The identity to act as is no JSON object") from None
     return parse_admin_key(value, acting_as)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from livedb.protocol.frames import ClientKind
 from livedb.service.access import Access
+from livedb.service.doors import DoorKeeper, Doors
+from livedb.service.http_api import http_routes
 from livedb.service.hub import Hub
 from livedb.service.websocket import SyncConnection
 from livedb.workspace import Workspace
@@ -25,13 +25,11 @@ class ServiceSettings:
     """How a workspace is served.
 
     Attributes:
-        allowed_origins: web pages that may speak to it, `*` for all; pages of the same host always.
-        allowed_hosts: names in the Host header that it answers to, `*` for all.
+        doors: the hosts it answers to, and the web pages that may call it.
         shows_details: whether clients may read messages of errors that are not the application's.
     """
 
-    allowed_origins: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    doors: Doors = field(default_factory=Doors)
     shows_details: bool = True
 
 
@@ -50,7 +48,7 @@ class SinglePath:
         await self._app(scope, receive, send)
 
 
-def make_app(workspace: Workspace, access: Access, settings: ServiceSettings) -> SinglePath:
+def make_app(workspace: Workspace, access: Access, settings: ServiceSettings) -> ASGIApp:
     """The app that serves a workspace; whoever runs it closes the workspace afterwards."""
     holder: dict[str, Hub] = {}
 
@@ -67,17 +65,12 @@ def make_app(workspace: Workspace, access: Access, settings: ServiceSettings) ->
         client = ClientKind.of(version, websocket.headers.get("convex-client"))
         await SyncConnection(holder["hub"], websocket, client).run()
 
-    async def version(_: Request) -> Response:
-        return PlainTextResponse("livedb")
-
     app = Starlette(
         routes=[
             WebSocketRoute("/api/sync", sync),
             WebSocketRoute("/api/{version}/sync", sync),
-            Route("/version", version),
-            Route("/instance_version", version),
+            *http_routes(lambda: holder["hub"]),
         ],
         lifespan=lifespan,
     )
-    app.state.hubs = holder
-    return SinglePath(app)
+    return DoorKeeper(SinglePath(app), settings.doors)

@@ -14,8 +14,16 @@ CELLS = "cells"
 """The module under which clients reach functions that a cell defines: `cells:add_task`."""
 
 
-def registered_name(registry: Registry, path: str) -> str:
-    """The name under which the function of a path is, or would be, registered."""
+def registered_name(registry: Registry, path: str, component: str | None = None) -> str:
+    """The name under which the function of a path is, or would be, registered.
+
+    Raises:
+        FunctionNotFoundError: it is of a component, of which there are none here.
+    """
+    if component:
+        raise FunctionNotFoundError(
+            f"Could not find function for '{path}': there is no component {component!r}."
+        )
     canonical = canonical_path(path)
     module, _, function = canonical.rpartition(":")
     names = [canonical]
@@ -27,7 +35,12 @@ def registered_name(registry: Registry, path: str) -> str:
 
 
 def find_function(
-    registry: Registry, path: str, *, kind: FunctionKind | None, sees_internal: bool
+    registry: Registry,
+    path: str,
+    component: str | None = None,
+    *,
+    kind: FunctionKind | None,
+    sees_internal: bool,
 ) -> FunctionDefinition:
     """The function of a path.
 
@@ -35,7 +48,7 @@ def find_function(
         FunctionNotFoundError: there is none that the caller may see; the text is the one that the
             official clients know.
     """
-    found = registry.find(registered_name(registry, path))
+    found = registry.find(registered_name(registry, path, component))
     if found is None or (found.visibility != "public" and not sees_internal):
         word = "" if sees_internal else "public "
         raise FunctionNotFoundError(f"Could not find {word}function for '{path}'.")

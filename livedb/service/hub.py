@@ -6,17 +6,19 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from msgspec import Raw
 
+from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.live.live_queries import Change
 from livedb.live.live_query import LiveQuery
+from livedb.protocol.convex_json import to_lossy_json
 from livedb.protocol.frames import ClientKind
-from livedb.protocol.messages import Action, Mutation
 from livedb.protocol.server import Compute, Failure, Success
+from livedb.service.console import console
 from livedb.service.functions import find_function, read_object
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.query_set import LIVEDB, Update
@@ -24,6 +26,7 @@ from livedb.service.workspace_calls import WorkspaceCalls
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
+    from livedb.auth.access import Caller
     from livedb.service.access import Access
     from livedb.service.websocket import SyncConnection
 
@@ -44,9 +47,10 @@ class Hub:
         self.workspace = workspace
         self.access = access
         self.clock = workspace.clock
-        self._convex = ConvexDialect(self.clock, shows_details=shows_details)
+        self.convex = ConvexDialect(self.clock, shows_details=shows_details)
+        self.lossy = ConvexDialect(self.clock, to_json=to_lossy_json, shows_details=shows_details)
         self._own = OwnDialect()
-        self.workspace_calls = WorkspaceCalls(workspace, access)
+        self._workspace_calls = WorkspaceCalls(workspace, access)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
@@ -54,6 +58,7 @@ class Hub:
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         self._stop_listening = workspace.live.listen(self._tell)
+        console.begin()
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -71,9 +76,9 @@ class Hub:
 
     def dialect_of(self, client: ClientKind) -> Dialect:
         """How outcomes look to a kind of client."""
-        return self._own if client is ClientKind.LIVEDB else self._convex
+        return self._own if client is ClientKind.LIVEDB else self.convex
 
-    def anonymous(self) -> Any:
+    def anonymous(self) -> Caller | None:
         """Who a client is before it authenticates."""
         return self.access.anonymous
 
@@ -83,7 +88,7 @@ class Hub:
         """Bring a connection's query set to the newest commit; blocking."""
         query_set = connection.query_set
         before = set(query_set.queries())
-        found = query_set.update(order, is_admin=self.access.is_admin(order.identity))
+        found = query_set.update(order)
         after = set(query_set.queries())
         if before != after:
             with self._followers_lock:
@@ -91,6 +96,9 @@ class Hub:
                     self._leave(query, connection)
                 for query in after - before:
                     self._followers.setdefault(query, {})[connection] = None
+            if any(not query_set.knows(query, query.state) for query in after - before):
+                # It changed after it was read and before it was known whom to tell.
+                self._loop.call_soon_threadsafe(_touch, [connection])
         return found
 
     def forget(self, connection: SyncConnection) -> None:
@@ -107,90 +115,88 @@ class Hub:
             if not followers:
                 del self._followers[query]
 
-    def _tell(self, number: int, changes: Sequence[Change]) -> None:
+    def _tell(self, _: int, changes: Sequence[Change]) -> None:
         """On the refresher's thread: tell the loop which connections a transition touched."""
         touched: dict[SyncConnection, None] = {}
         with self._followers_lock:
-            for query, _, _ in changes:
-                touched.update(self._followers.get(query, {}))
+            for change in changes:
+                for connection in self._followers.get(change.query, ()):
+                    # The update behind a response has often read it already.
+                    if not connection.query_set.knows(change.query, change.new):
+                        touched[connection] = None
         if touched:
-            self._loop.call_soon_threadsafe(_touch, list(touched), number)
+            self._loop.call_soon_threadsafe(_touch, list(touched))
 
     # -- calls ---------------------------------------------------------------------------------
 
     async def run_path(
         self,
-        dialect: Dialect,
-        request: Mutation | Action,
+        path: str,
         args: Raw,
         *,
+        component: str | None = None,
         kind: FunctionKind | None,
         call: Call,
-        caller: Any,
+        caller: Caller | None,
+        dialect: Dialect,
+        at: int | None = None,
     ) -> Success | Failure:
-        """Run the function of a path; what it raises is an outcome.
+        """Run the function of a path, on a thread; what it raises is an outcome.
+
+        Args:
+            at: the commit to read, for a query.
 
         Raises:
             TransientError, ClosedError: the same call may succeed when made again.
+            AuthenticationError, PermissionDeniedError: nothing was looked at.
         """
-        return await self._loop.run_in_executor(
-            self._calls, self._run_path, dialect, request, args, kind, call, caller
-        )
+
+        def run() -> Success | Failure:
+            self.workspace.require_open()
+            try:
+                if component == LIVEDB and dialect.is_exact:
+                    return self._workspace_calls.run(path, args, call, caller)
+                return self._run_path((path, component), args, kind, call, caller, dialect, at)
+            except Exception as error:
+                if _is_not_the_functions(error):
+                    raise
+                return dialect.failure(error, tuple(call.log_lines))
+
+        return await self._loop.run_in_executor(self._calls, run)
 
     def _run_path(
         self,
-        dialect: Dialect,
-        request: Mutation | Action,
+        where: tuple[str, str | None],
         args: Raw,
         kind: FunctionKind | None,
         call: Call,
-        caller: Any,
-    ) -> Success | Failure:
-        self.workspace.require_open()
-        try:
-            if request.component_path == LIVEDB:
-                return self.workspace_calls.run(request.udf_path, args, call, caller)
-            value, ts = self._run_named(dialect, request.udf_path, args, kind, call, caller)
-            return Success(dialect.value(value), tuple(call.log_lines), ts)
-        except Exception as error:
-            if getattr(error, "is_transient", False):
-                raise
-            return dialect.failure(error, tuple(call.log_lines))
-
-    def _run_named(
-        self,
+        caller: Caller | None,
         dialect: Dialect,
-        path: str,
-        args: Raw,
-        kind: FunctionKind | None,
-        call: Call,
-        caller: Any,
-    ) -> tuple[Any, int | None]:
-        function = find_function(
-            self.workspace.registry, path, kind=kind, sees_internal=self.access.is_admin(caller)
-        )
-        self.access.require_call(caller, function)
-        committer = self.workspace.committer
+        at: int | None,
+    ) -> Success:
+        workspace = self.workspace
+        sees_internal = self.access.is_admin(caller)
+        function = find_function(workspace.registry, *where, kind=kind, sees_internal=sees_internal)
+        self.access.require_kind(caller, function.kind)
+        committer = workspace.committer
         tables = committer.catalog_at(committer.published)
         given = read_object(dialect.codec.read(args))
         arguments = function.check_arguments(given, tables=tables, from_wire=not dialect.is_exact)
-        return self._run(function, arguments, call)
-
-    def _run(self, function: Any, arguments: Any, call: Call) -> tuple[Any, int | None]:
-        runner = self.workspace.runner
-        if function.kind == "mutation":
-            value = runner.run_mutation(function, arguments, call)
-            return value, call.ts
-        run = runner.run_query(function, arguments, call=call)
-        if run.error is not None:
-            raise run.error
-        return run.value, None
+        if at is None:
+            value = workspace.runner.run_alone(function, arguments, call)
+        else:
+            run = workspace.runner.run_query(function, arguments, at=at, call=call)
+            if run.error is not None:
+                raise run.error
+            value = run.value
+        return Success(dialect.value(value), tuple(call.log_lines), call.ts)
 
     # -- life ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
+        console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")
         for _ in range(100):
@@ -201,6 +207,13 @@ class Hub:
         self._updates.shutdown(wait=False, cancel_futures=True)
 
 
-def _touch(connections: Sequence[SyncConnection], number: int) -> None:
+def _touch(connections: Sequence[SyncConnection]) -> None:
     for connection in connections:
-        connection.touched(number)
+        connection.touched()
+
+
+def _is_not_the_functions(error: Exception) -> bool:
+    """Whether an error says nothing of what was called: it is the edge's to answer."""
+    if isinstance(error, AuthenticationError | PermissionDeniedError | ClosedError):
+        return True
+    return isinstance(error, LivedbError) and error.is_transient

@@ -10,7 +10,7 @@ shown; an application's own error travels as data.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -19,12 +19,18 @@ from msgspec import UNSET, Raw
 from livedb.canonical import canonical
 from livedb.clock import Clock
 from livedb.errors import ApplicationError, FunctionNotFoundError, LivedbError, PaginationError
+from livedb.functions.definition import canonical_result
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult, ipc_bytes
 from livedb.protocol.codecs import JSON, PACK, Codec
+from livedb.protocol.convex_json import Json, to_wire
 from livedb.protocol.errors import error_value
+from livedb.protocol.messages import encode_json
 from livedb.protocol.results import Rows, write_rows, write_table, write_value
 from livedb.protocol.server import Failure, Success
+from livedb.values import Value
+
+ToJson = Callable[[Value], Json]
 
 logger = logging.getLogger("livedb.service")
 
@@ -49,9 +55,10 @@ class Dialect(Protocol):
 
 
 class ConvexDialect:
-    """For the official clients.
+    """For the official clients, and for plain HTTP.
 
     Args:
+        to_json: Convex's wire form, or the lossy one.
         shows_details: whether clients may read the messages of errors that are not the
             application's own.
     """
@@ -59,14 +66,17 @@ class ConvexDialect:
     codec: Codec = JSON
     is_exact = False
 
-    def __init__(self, clock: Clock, *, shows_details: bool = True) -> None:
+    def __init__(
+        self, clock: Clock, *, to_json: ToJson = to_wire, shows_details: bool = True
+    ) -> None:
         self._clock = clock
+        self._to_json = to_json
         self._shows_details = shows_details
         self._known: WeakKeyDictionary[LiveState, Success | Failure] = WeakKeyDictionary()
         """Made once for each state, however many follow."""
 
     def value(self, value: Any) -> Raw:
-        return JSON.write(canonical(value))
+        return encode_json(self._to_json(canonical_result(value)))
 
     def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:  # noqa: ARG002  # always whole
         found = self._known.get(state)
@@ -84,7 +94,7 @@ class ConvexDialect:
         request = self._clock.random_bytes(8).hex()
         head = f"[Request ID: {request}] Server Error"
         if isinstance(error, ApplicationError):
-            data = JSON.write(canonical(error.data))
+            data = encode_json(self._to_json(canonical(error.data)))
             return Failure(f"{head}\nUncaught ConvexError: {error}", data, log_lines)
         if isinstance(error, PaginationError) and error.code == "InvalidCursor":
             return Failure(f"{head}\nInvalidCursor: {error.message}", _INVALID_CURSOR, log_lines)
@@ -110,7 +120,7 @@ class OwnDialect:
     is_exact = True
 
     def value(self, value: Any) -> Raw:
-        return PACK.write(canonical(value))
+        return PACK.write(canonical_result(value))
 
     def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
         return Failure(str(error), PACK.write(error_value(error)), log_lines)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from livedb.errors import InvalidValueError, LivedbError
+from livedb.auth.access import Caller
+from livedb.errors import AuthenticationError, InvalidValueError, LivedbError, PermissionDeniedError
 from livedb.functions.table_functions import table_function
-from livedb.identity import Identity
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted, InlineSource, SqlSource
 from livedb.protocol.server import Compute, Failure, Followed, QueryState
+from livedb.service.access import Access
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect
 from livedb.workspace import Workspace
@@ -24,13 +25,18 @@ LIVEDB = "livedb"
 
 @dataclass(slots=True)
 class _Member:
-    """One query of the set: its live query, or why it can have none."""
+    """One query of the set.
+
+    Attributes:
+        query: its live query, unless there can be none.
+        failure: why there can be none.
+        shown: what of it was handed out last.
+    """
 
     followed: Followed
     query: LiveQuery | None = None
     failure: Failure | None = None
-    sent: LiveState | Failure | None = None
-    """What the client has of it."""
+    shown: LiveState | Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +51,26 @@ class Update:
 class QuerySet:
     """What one connection follows."""
 
-    def __init__(self, workspace: Workspace, dialect: Dialect) -> None:
+    def __init__(self, workspace: Workspace, access: Access, dialect: Dialect) -> None:
         self._workspace = workspace
+        self._access = access
         self._dialect = dialect
         self._members: dict[int, _Member] = {}
-        self.number = -1
-        """The commit of the last update."""
+        self._rights: tuple[bool, str | None] = (False, None)
+        """Whether internal functions are seen, and why no query may be run: as of the last update.
+        """
+        self._read_states: dict[LiveQuery, LiveState] = {}
+        """As of the last update; replaced as a whole."""
 
     def queries(self) -> list[LiveQuery]:
         """The live queries now followed."""
         return [each.query for each in list(self._members.values()) if each.query is not None]
 
-    def update(self, order: Compute, *, is_admin: bool) -> Update:
+    def knows(self, query: LiveQuery, state: LiveState | None) -> bool:
+        """Whether the last update read this state; from any thread."""
+        return self._read_states.get(query) is state
+
+    def update(self, order: Compute) -> Update:
         """Follow and drop what the order says, and go to the newest commit.
 
         Raises:
@@ -64,14 +78,20 @@ class QuerySet:
         """
         for query_id in order.removed:
             self._drop(query_id)
-        identity = _identity_of(order.identity)
+        caller: Caller | None = order.identity
+        identity = None if caller is None else caller.identity
         wanted: dict[int, Any] = {each.query_id: EVERYBODY for each in order.added}
-        if order.is_identity_new:
-            wanted |= dict.fromkeys(self._personal(), identity)
         for each in order.added:
             self._members[each.query_id] = _Member(each)
+        rights = self._rights_of(caller)
+        if rights != self._rights:
+            # What others share with the caller may be another's business now.
+            self._rights = rights
+            wanted = dict.fromkeys(self._members, EVERYBODY)
+        elif order.is_identity_new:
+            wanted |= dict.fromkeys(self._personal(), identity)
         while wanted:
-            self._follow(wanted, is_admin=is_admin)
+            self._follow(wanted)
             number, states = self._read()
             wanted = {
                 query_id: identity
@@ -79,84 +99,102 @@ class QuerySet:
                 if isinstance(state.error, IdentityWanted)
             }
         number, states = self._read()
-        self.number = number
         return Update(number, self._workspace.committer.ts_of(number), self._changed(states))
 
+    def _rights_of(self, caller: Caller | None) -> tuple[bool, str | None]:
+        try:
+            self._access.require_kind(caller, "query")
+        except (AuthenticationError, PermissionDeniedError) as error:
+            return False, error.message
+        return self._access.is_admin(caller), None
+
     def _personal(self) -> list[int]:
-        """Queries that are run as the caller, and those that may be there for another one."""
+        """Queries that are run as the caller."""
         return [
             query_id
             for query_id, member in self._members.items()
-            if member.query is None
-            or getattr(member.query.source, "identity", EVERYBODY) is not EVERYBODY
+            if member.query is not None
+            and getattr(member.query.source, "identity", EVERYBODY) is not EVERYBODY
         ]
 
-    def _follow(self, wanted: dict[int, Any], *, is_admin: bool) -> None:
+    def _follow(self, wanted: dict[int, Any]) -> None:
         """Follow, or follow as somebody else, what `wanted` names."""
         sources: dict[int, LiveSource] = {}
         for query_id, identity in wanted.items():
             member = self._members[query_id]
             try:
-                sources[query_id] = self._source(member.followed, identity, is_admin=is_admin)
+                sources[query_id] = self._source(member.followed, identity)
+                member.failure = None
             except LivedbError as error:
                 member.failure = self._dialect.failure(error)
         queries = self._workspace.live.follow_all(list(sources.values()))
-        for query_id, query in zip(sources, queries, strict=True):
+        followed = dict(zip(sources, queries, strict=True))
+        for query_id in wanted:
             member = self._members[query_id]
             if member.query is not None:
                 self._workspace.live.unfollow(member.query)
-            member.query, member.failure = query, None
+            member.query = followed.get(query_id)
 
-    def _source(self, query: Followed, identity: Any, *, is_admin: bool) -> LiveSource:
-        args = read_object(self._dialect.codec.read(query.args))
-        if query.component == LIVEDB:
-            return self._own_source(query.path, args, is_admin=is_admin)
-        runner = self._workspace.runner
+    def _source(self, query: Followed, identity: Any) -> LiveSource:
+        sees_internal, refusal = self._rights
+        if refusal is not None:
+            raise PermissionDeniedError(refusal)
+        dialect = self._dialect
+        args = read_object(dialect.codec.read(query.args))
+        if query.component == LIVEDB and dialect.is_exact:
+            return self._own_source(query.path, args)
+        registry = self._workspace.runner.registry
         return FunctionSource(
-            runner,
-            registered_name(runner.registry, query.path),
+            self._workspace.runner,
+            registered_name(registry, query.path, query.component),
             args,
             identity=identity,
-            is_public_only=not is_admin,
-            is_from_wire=not self._dialect.is_exact,
-            keeps_page=not self._dialect.is_exact,
+            is_public_only=not sees_internal,
+            is_from_wire=not dialect.is_exact,
+            keeps_page=not dialect.is_exact,
             journal=query.journal,
         )
 
-    def _own_source(self, path: str, args: dict[str, Any], *, is_admin: bool) -> LiveSource:
-        if not is_admin:
-            raise InvalidValueError("SQL and tables are followed by editors and owners only")
-        if path == "sql":
-            return SqlSource(self._workspace.folded_sql, args["text"], args["params"])
-        if path == "table":
-            function = table_function(args["verb"], args["name"])
-            return InlineSource(self._workspace.runner, function, args["args"])
+    def _own_source(self, path: str, args: dict[str, Any]) -> LiveSource:
+        """SQL, or a read of a table, for livedb's own client."""
+        if not self._rights[0]:
+            raise PermissionDeniedError("SQL and tables are followed by editors and owners only")
+        try:
+            if path == "sql":
+                return SqlSource(self._workspace.folded_sql, args["text"], args["params"])
+            if path == "table":
+                function = table_function(args["verb"], args["name"])
+                return InlineSource(self._workspace.runner, function, args["args"])
+        except (KeyError, TypeError) as error:
+            raise InvalidValueError(f"{path} cannot be followed: {error!r}") from error
         raise InvalidValueError(f"There is nothing to follow under {path!r}")
 
     def _read(self) -> tuple[int, dict[int, LiveState]]:
         """Every live query's state, all at one commit."""
-        states: dict[int, LiveState] = {}
+        queries = self.queries()
         with self._workspace.live.held() as number:
-            for query_id, member in self._members.items():
-                if member.query is not None and member.query.state is not None:
-                    states[query_id] = member.query.state
-        return number, states
+            read = {query: query.state for query in queries if query.state is not None}
+        self._read_states = read
+        return number, {
+            query_id: read[member.query]
+            for query_id, member in self._members.items()
+            if member.query is not None
+        }
 
     def _changed(self, states: dict[int, LiveState]) -> dict[int, QueryState]:
-        """What the client does not have yet."""
+        """What was not handed out before."""
         changed = {}
         for query_id, member in self._members.items():
-            state = member.failure or states[query_id]
-            if state is member.sent:
+            newest = member.failure or states[query_id]
+            if newest is member.shown:
                 continue
-            if isinstance(state, Failure):
-                changed[query_id] = QueryState(id(state), state)
+            if isinstance(newest, Failure):
+                changed[query_id] = QueryState(newest.message, newest)
             else:
-                known = member.sent if isinstance(member.sent, LiveState) else None
+                shown = member.shown if isinstance(member.shown, LiveState) else None
                 journal = None if member.query is None else member.query.source.journal
-                outcome = self._dialect.state(state, known)
-                changed[query_id] = QueryState(state, outcome, journal)
-            member.sent = state
+                changed[query_id] = QueryState(newest, self._dialect.state(newest, shown), journal)
+            member.shown = newest
         return changed
 
     def _drop(self, query_id: int) -> None:
@@ -168,8 +206,3 @@ class QuerySet:
         """Follow nothing any more."""
         for query_id in list(self._members):
             self._drop(query_id)
-
-
-def _identity_of(caller: Any) -> Identity | None:
-    identity: Identity | None = getattr(caller, "identity", None)
-    return identity

@@ -12,6 +12,7 @@ import uvicorn
 from livedb.errors import WorkspaceError
 from livedb.service.access import Access
 from livedb.service.app import ServiceSettings, make_app
+from livedb.service.transport import FragmentingProtocol
 from livedb.workspace import Workspace
 
 START_S_MAX = 15.0
@@ -82,7 +83,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
     """How uvicorn runs a service's app."""
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=FragmentingProtocol,
         ws_max_size=FRAME_BYTES_MAX,
         ws_ping_interval=5.0,
         ws_ping_timeout=120.0,

@@ -11,14 +11,16 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from livedb.errors import AuthenticationError, ClosedError, LivedbError
+from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
+from livedb.protocol.codecs import Frame
 from livedb.protocol.frames import ClientKind, frames_of
 from livedb.protocol.messages import Action, ProtocolError, ServerMessage
 from livedb.protocol.server import (
@@ -27,14 +29,13 @@ from livedb.protocol.server import (
     Close,
     Compute,
     Effect,
-    Failure,
     Run,
     Send,
     ServerConnection,
-    Success,
     Verify,
 )
 from livedb.service.query_set import QuerySet
+from livedb.service.transport import ABORT
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -44,8 +45,20 @@ logger = logging.getLogger("livedb.service")
 UNSENT_BYTES_MAX = 64 << 20
 """Bytes that wait for a client who does not read; beyond, it is dropped and may resume."""
 
+REASON_BYTES_MAX = 123
+"""Bytes of the reason in a close frame (RFC 6455)."""
+
 TICK_S = 5.0
 """Between two looks at whether a Ping is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message on its way, as its frames."""
+
+    message: ServerMessage
+    frames: Sequence[Frame]
+    size: int
 
 
 class SyncConnection:
@@ -62,12 +75,12 @@ class SyncConnection:
             now_s=hub.clock.monotonic_s(),
             identity=hub.anonymous(),
         )
-        self._outgoing: asyncio.Queue[ServerMessage | Close] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Call | None = None
         """The call of the mutation that runs now."""
-        self.query_set = QuerySet(hub.workspace, self._dialect)
+        self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -79,11 +92,11 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
-            self._hub.connections.discard(self)
             for task in (writer, ticker, *self._tasks):
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
             await self._hub.in_thread(self._hub.forget, self)
+            self._hub.connections.discard(self)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -94,9 +107,9 @@ class SyncConnection:
                 if message["type"] == "websocket.disconnect":
                     return
                 text = message.get("text")
-                self._take(message.get("bytes", b"") if text is None else text)
+                self._take(message.get("bytes") or b"" if text is None else text)
 
-    def _take(self, frame: str | bytes) -> None:
+    def _take(self, frame: Frame) -> None:
         try:
             message = self._dialect.codec.decode_client(frame)
         except ProtocolError as error:
@@ -109,9 +122,12 @@ class SyncConnection:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
+            if isinstance(effect, Run | Compute) and not self._hub.access.holds(effect.identity):
+                self._perform(self._core.expired("The identity's time is over"))
+                return
             match effect:
                 case Send(message):
-                    self._outgoing.put_nowait(message)
+                    self._send(message)
                 case Close():
                     self._outgoing.put_nowait(effect)
                 case Compute():
@@ -120,6 +136,17 @@ class SyncConnection:
                     self._spawn(self._run(effect))
                 case Verify():
                     self._spawn(self._verify(effect))
+
+    def _send(self, message: ServerMessage) -> None:
+        frames = frames_of(message, self._client)
+        size = sum(map(len, frames))
+        # One message may be larger than the bound, if nothing else waits.
+        if self._unsent_bytes and self._unsent_bytes + size > UNSENT_BYTES_MAX:
+            self.drop(CLOSE_OVERLOADED, "TooManyConcurrentRequests: the client does not read")
+            self._abort()
+            return
+        self._unsent_bytes += size
+        self._outgoing.put_nowait(_Outgoing(message, frames, size))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -137,7 +164,7 @@ class SyncConnection:
             self.drop(CLOSE_INTERNAL, "InternalServerError")
             return
         near = self._running is not None and self._running.is_committing
-        number = update.number if self._client is ClientKind.LIVEDB else UNSET
+        number = update.number if self._dialect.is_exact else UNSET
         self._perform(
             self._core.computed(update.ts, update.states, number=number, is_own_commit_near=near)
         )
@@ -145,24 +172,32 @@ class SyncConnection:
     async def _run(self, order: Run) -> None:
         request = order.request
         kind: FunctionKind = "action" if isinstance(request, Action) else "mutation"
+        caller = order.identity
         call = Call(
-            mutation_id=order.mutation_id, identity=getattr(order.identity, "identity", None)
+            mutation_id=order.mutation_id,
+            identity=None if caller is None else caller.identity,
+            author=None if caller is None else caller.name,
         )
         if kind == "mutation":
             self._running = call
-        outcome: Success | Failure
         try:
             outcome = await self._hub.run_path(
-                self._dialect, request, order.args, kind=kind, call=call, caller=order.identity
+                request.udf_path,
+                order.args,
+                component=request.component_path,
+                kind=kind,
+                call=call,
+                caller=caller,
+                dialect=self._dialect,
             )
         except ClosedError:
             self.drop(1001, "the service is going away")
             return
-        except LivedbError as error:
-            if error.is_transient:  # the same request may succeed when the client sends it again
-                self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
-                return
-            outcome = self._dialect.failure(error, tuple(call.log_lines))
+        except (AuthenticationError, PermissionDeniedError) as error:
+            outcome = self._dialect.failure(error)
+        except LivedbError as error:  # the same request may succeed when the client sends it again
+            self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
+            return
         if kind == "mutation":
             self._running = None
             self._perform(self._core.mutation_done(request.request_id, outcome))
@@ -172,19 +207,17 @@ class SyncConnection:
     async def _verify(self, order: Verify) -> None:
         try:
             caller = await self._hub.in_thread(self._hub.access.authenticate, order.request)
-        except AuthenticationError as error:
+        except (AuthenticationError, PermissionDeniedError) as error:
             self._perform(self._core.refused(error.message))
+            return
+        except LivedbError as error:  # who issued the token cannot be asked just now
+            self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
             return
         self._perform(self._core.verified(caller))
 
-    def touched(self, number: int) -> None:
-        """A transition of live queries to commit `number` changed one of this connection's."""
-        if number > self.query_set.number:
-            self._perform(self._core.touched())
-
-    def expire(self, error: str) -> None:
-        """The identity's time is over."""
-        self._perform(self._core.expired(error))
+    def touched(self) -> None:
+        """A live query of this connection has changed."""
+        self._perform(self._core.touched())
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -193,6 +226,12 @@ class SyncConnection:
         self._core.close()
         self._outgoing.put_nowait(Close(code, reason))
 
+    def _abort(self) -> None:
+        """End the connection without waiting for a peer who does not read."""
+        extension = self._websocket.scope.get("extensions", {}).get(ABORT)
+        if extension is not None:
+            extension["abort"]()
+
     async def _write(self) -> None:
         while True:
             item = await self._outgoing.get()
@@ -200,23 +239,22 @@ class SyncConnection:
                 if isinstance(item, Close):
                     await self._close(item)
                     return
-                for frame in frames_of(item, self._client):
+                for frame in item.frames:
                     if isinstance(frame, bytes):
                         await self._websocket.send_bytes(frame)
                     else:
                         await self._websocket.send_text(frame)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the reader learns of it, and ends the connection
-            self._perform(self._core.sent(item, now_s=self._hub.clock.monotonic_s()))
+            self._unsent_bytes -= item.size
+            self._perform(self._core.sent(item.message, now_s=self._hub.clock.monotonic_s()))
 
     async def _close(self, close: Close) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:
-            await self._websocket.close(close.code, close.reason[:120])
+            reason = close.reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+            await self._websocket.close(close.code, reason)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_s = self._hub.clock.monotonic_s()
-            self._perform(self._core.tick(now_s=now_s))
-            if self._outgoing.qsize() > 4096:
-                self.drop(CLOSE_OVERLOADED, "TooManyConcurrentRequests: the client does not read")
+            self._perform(self._core.tick(now_s=self._hub.clock.monotonic_s()))

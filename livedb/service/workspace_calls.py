@@ -98,7 +98,7 @@ class WorkspaceCalls:
         function = workspace.registry.get(given["name"])
         if function.visibility != "public":
             self._access.require(caller, Permission.CALL_INTERNAL)
-        self._access.require_call(caller, function)
+        self._access.require_kind(caller, function.kind)
         tables = workspace.committer.catalog_at(workspace.committer.published)
         return self._run(function, function.check_arguments(given["args"], tables=tables), call)
 
@@ -109,13 +109,7 @@ class WorkspaceCalls:
         return self._run(function, given["args"], call)
 
     def _run(self, function: FunctionDefinition, args: Any, call: Call) -> Answer:
-        runner = self._workspace.runner
-        if function.kind == "mutation":
-            return Answer(runner.run_mutation(function, args, call), ts=call.ts)
-        run = runner.run_query(function, args, call=call)
-        if run.error is not None:
-            raise run.error
-        return Answer(run.value)
+        return Answer(self._workspace.runner.run_alone(function, args, call), ts=call.ts)
 
     def _define(self, given: Any, parcels: list[bytes], _: Call, caller: Caller | None) -> Answer:
         """Define functions that travelled as source; logged when they are `pushed`."""

@@ -1,0 +1,248 @@
+"""Actions: functions that may do anything, and reach the database through other functions.
+
+An action is no transaction. It runs once, nothing of it is undone, and each query, mutation or
+action that it runs is a transaction of its own: between two of them others commit. So an action
+may wait for the network, and a query or mutation cannot run one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import random as random_module
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from livedb.clock import Clock
+from livedb.errors import FunctionTimeoutError, LimitError
+from livedb.functions.call import Call
+from livedb.functions.context import Auth, run_arguments
+from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.run import EPOCH
+from livedb.limits import CALL_DEPTH_MAX, Limits
+from livedb.values import Value
+
+_NONE: Mapping[str, Any] = {}
+"""Stands for no arguments by position."""
+
+
+class _Running(NamedTuple):
+    """One action in progress.
+
+    Attributes:
+        depth: how many actions run in one another.
+        require_time: refuses to go on when its time is over.
+    """
+
+    call: Call
+    depth: int
+    require_time: Callable[[], None]
+
+
+_running: ContextVar[_Running | None] = ContextVar("livedb_action", default=None)
+
+
+def action_call() -> Call | None:
+    """The call of the action in progress in this context."""
+    running = _running.get()
+    return None if running is None else running.call
+
+
+def nested_call() -> Call | None:
+    """A call as whoever called the action in progress; None outside of actions.
+
+    Raises:
+        FunctionTimeoutError: the action has no time left. Its own code cannot be ended from
+            outside, as it may be committing: it is refused at its next step instead.
+    """
+    running = _running.get()
+    if running is None:
+        return None
+    running.require_time()
+    return running.call.nested()
+
+
+class ActionCaller(Protocol):
+    """How an action runs other functions; the runner implements it."""
+
+    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
+        """Run a function as a transaction, or an action, of its own."""
+
+
+class ActionContext:
+    """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own."""
+
+    def __init__(self, caller: ActionCaller, clock: Clock, call: Call) -> None:
+        self._caller = caller
+        self._clock = clock
+        self._call = call
+        self._random: random_module.Random | None = None
+
+    @property
+    def auth(self) -> Auth:
+        """Who calls."""
+        return Auth(self._call)
+
+    @property
+    def now(self) -> datetime:
+        """The time now, in UTC; it goes on while the action runs."""
+        return EPOCH + timedelta(microseconds=self._clock.now_ns() // 1000)
+
+    @property
+    def random(self) -> random_module.Random:
+        """Random numbers of this run."""
+        if self._random is None:
+            self._random = self._clock.random()
+        return self._random
+
+    def run_query(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run a query on the newest commit.
+
+        Args:
+            function: a function of this workspace, or its name.
+            arguments: by name, in one dict, as in Convex; or give each by its keyword.
+        """
+        return self._caller.call_alone("query", function, run_arguments(arguments, args))
+
+    def run_mutation(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run a mutation; it is committed when this returns, and stays when the action fails.
+
+        Args: as `run_query`.
+        """
+        return self._caller.call_alone("mutation", function, run_arguments(arguments, args))
+
+    def run_action(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run another action.
+
+        Args: as `run_query`.
+        """
+        return self._caller.call_alone("action", function, run_arguments(arguments, args))
+
+
+class AsyncActionContext(ActionContext):
+    """`ctx` of an `async def` action: what runs other functions is awaited."""
+
+    async def run_query(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run a query on the newest commit; see `ActionContext`."""
+        return await asyncio.to_thread(super().run_query, function, arguments, **args)
+
+    async def run_mutation(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run a mutation; see `ActionContext`."""
+        return await asyncio.to_thread(super().run_mutation, function, arguments, **args)
+
+    async def run_action(
+        self,
+        function: Callable[..., Any] | str,
+        arguments: Mapping[str, Any] = _NONE,
+        /,
+        **args: Any,
+    ) -> Any:
+        """Run another action; see `ActionContext`."""
+        return await asyncio.to_thread(super().run_action, function, arguments, **args)
+
+
+def run_action(
+    caller: ActionCaller,
+    function: FunctionDefinition,
+    args: Mapping[str, Value],
+    *,
+    call: Call,
+    clock: Clock,
+    limits: Limits,
+) -> Any:
+    """Run an action to its end, on this thread or, if it is `async`, on a loop of its own.
+
+    Raises:
+        LimitError: actions run in one another too deep.
+        FunctionTimeoutError: it took longer than `Limits.action_s_max`.
+        whatever the action raises.
+    """
+    around = _running.get()
+    depth = 1 if around is None else around.depth + 1
+    if depth > CALL_DEPTH_MAX:
+        raise LimitError(
+            f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
+            code="MaximumCallDepthExceeded",
+        )
+    limit_s = limits.action_s_max
+    deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
+
+    def require_time() -> None:
+        if clock.monotonic_s() > deadline_s:
+            raise _timeout(function.name)
+
+    try:
+        _running.set(_Running(call, depth, require_time))
+        if inspect.iscoroutinefunction(function.handler):
+            context = AsyncActionContext(caller, clock, call)
+            return _run_async(function, context, args, limit_s)
+        result = function.call(ActionContext(caller, clock, call), args)
+        require_time()
+        return result
+    finally:
+        _running.set(around)
+
+
+def _timeout(name: str) -> FunctionTimeoutError:
+    return FunctionTimeoutError(
+        f"The action {name} took longer than Limits.action_s_max; what it committed stays"
+    )
+
+
+def _run_async(
+    function: FunctionDefinition,
+    context: ActionContext,
+    args: Mapping[str, Value],
+    limit_s: float | None,
+) -> Any:
+    async def run() -> Any:
+        timeout = asyncio.timeout(limit_s)
+        try:
+            async with timeout:
+                return await function.call_async(context, args)
+        except TimeoutError:
+            if timeout.expired():
+                raise _timeout(function.name) from None
+            raise
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    # A cell's thread has a loop, which stands still until the cell is done.
+    with ThreadPoolExecutor(1, thread_name_prefix="livedb-action") as thread:
+        return thread.submit(copy_context().run, asyncio.run, run()).result()

@@ -1,0 +1,61 @@
+"""uvicorn's WebSocket protocol, with long messages in fragments and an end to readers who stall.
+
+A message is one WebSocket message however long, in frames that every client takes (the PyPI one
+refuses frames above 16 MiB). Between two frames the writer waits until the socket takes more, so
+what is buffered for a slow reader stays at about one frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.http11 import Request
+
+FRAGMENT_BYTES_MAX = 4 << 20
+"""Bytes of one frame; a longer message is sent in several."""
+
+ABORT = "livedb.abort"
+"""The ASGI extension by which the app ends a connection whose peer does not read."""
+
+
+class FragmentingProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket connection."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        scope = getattr(self, "scope", None)
+        if scope is not None:
+            scope["extensions"][ABORT] = {"abort": self.abort}
+
+    def abort(self) -> None:
+        """End the connection at once; what is buffered is lost."""
+        self.transport.abort()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.abort()  # who answers no ping does not read either: closing politely takes for ever
+
+    async def send(self, message: Any) -> None:
+        text = message.get("text") if message["type"] == "websocket.send" else None
+        if text is None or len(text) <= FRAGMENT_BYTES_MAX // 4:  # at most 4 bytes a character
+            await super().send(message)
+            return
+        data = text.encode()
+        for start in range(0, len(data), FRAGMENT_BYTES_MAX):
+            part = data[start : start + FRAGMENT_BYTES_MAX]
+            is_last = start + FRAGMENT_BYTES_MAX >= len(data)
+            await self._send_fragment(part, is_first=start == 0, is_last=is_last)
+
+    async def _send_fragment(self, data: bytes, *, is_first: bool, is_last: bool) -> None:
+        await self.writable.wait()
+        if self.disconnected or self.close_sent:
+            raise ClientDisconnected
+        try:
+            send = self.conn.send_text if is_first else self.conn.send_continuation
+            send(data, fin=is_last)
+        except InvalidState:
+            raise ClientDisconnected from None
+        self.transport.write(b"".join(self.conn.data_to_send()))

@@ -1,0 +1,182 @@
+"""Actions: no transaction, each step its own; plain and async; from cells, loops and each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import livedb
+from livedb.clock import ManualClock
+from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError, SchemaDefinitionError
+from livedb.functions.call import LOG_LINES_MAX, Call
+from livedb.functions.runner import current_call
+from livedb.identity import Identity
+
+ADA = Identity(token_identifier="test|ada", subject="ada", issuer="test")
+
+
+@pytest.fixture
+def counted(memory):
+    """A workspace with a query and a mutation for actions to run."""
+
+    @memory.mutation
+    def add(ctx, n: int):
+        current = current_call()
+        if current is not None:
+            current.print(f"adding {n}\n")
+        ctx.db.insert("a", {"n": n})
+        if n < 0:
+            raise livedb.ApplicationError("negative")
+        return n
+
+    @memory.query
+    def total(ctx):
+        return sum(row.n for row in ctx.db.query("a"))
+
+    @memory.query
+    def who(ctx):
+        identity = ctx.auth.get_user_identity()
+        return None if identity is None else identity.subject
+
+    return memory
+
+
+def test_each_mutation_of_an_action_is_a_commit_that_stays_when_the_action_fails(counted):
+    @counted.action
+    def work(ctx):
+        ctx.run_mutation("add", n=1)
+        seen = ctx.run_query("total")
+        ctx.run_mutation("add", {"n": 2})
+        raise RuntimeError(seen)
+
+    before = counted.number
+    with pytest.raises(RuntimeError, match="1"):
+        work()
+    assert counted.number == before + 2
+    assert counted.function("total")() == 3
+
+
+def test_an_async_action_awaits_what_it_runs_and_a_cell_calls_it_like_any_function(counted):
+    @counted.action
+    async def work(ctx: livedb.AsyncActionContext, upto: int) -> float:
+        await asyncio.gather(*(ctx.run_mutation("add", n=n) for n in range(upto)))
+        return await ctx.run_query("total")
+
+    assert work(upto=4) == 6
+
+    async def cell():
+        return work(upto=4), await work.aio(upto=4)
+
+    assert asyncio.run(cell()) == (12, 18)
+
+
+def test_an_action_has_no_db_and_its_time_goes_on():
+    clock = ManualClock()
+    with livedb.open() as db:
+        db.backend.workspace.runner._clock = clock
+
+        @db.action
+        def work(ctx):
+            first = ctx.now
+            clock.advance(5)
+            return [(ctx.now - first).total_seconds(), hasattr(ctx, "db"), ctx.random.random() < 1]
+
+        assert work() == [5, False, True]
+
+
+def test_a_query_or_mutation_cannot_run_an_action(counted):
+    @counted.action
+    def work(ctx):
+        return 1
+
+    @counted.mutation
+    def outer(ctx):
+        return work()
+
+    with pytest.raises(FunctionTypeError, match="cannot run the action 'work'"):
+        outer()
+    with pytest.raises(FunctionTypeError, match="'work' is an action: call it with"):
+        counted.mutation(name="by_kind")(lambda ctx: ctx.run_mutation("work"))()
+
+
+def test_actions_run_each_other_to_a_depth(counted):
+    @counted.action
+    def down(ctx, n: int):
+        return n if n == 0 else ctx.run_action("down", n=n - 1)
+
+    assert down(7) == 0
+    with pytest.raises(LimitError, match="8 levels deep"):
+        down(8)
+
+
+def test_what_an_action_runs_is_for_the_same_caller_and_its_lines_are_the_actions(counted):
+    @counted.action
+    def work(ctx):
+        current_call().print("begin")
+        ctx.run_mutation("add", n=1)
+        return [ctx.auth.get_user_identity().subject, ctx.run_query("who"), db_who()]
+
+    db_who = counted.function("who")
+    call = Call(identity=ADA)
+    workspace = counted.backend.workspace
+    assert workspace.runner.run_alone(work.definition, {}, call) == ["ada", "ada", "ada"]
+    assert call.log_lines == ["[LOG] adding 1", "[LOG] begin"]
+    assert db_who() is None
+
+
+def test_a_run_made_again_does_not_say_its_lines_twice_and_their_number_is_bounded(counted):
+    call = Call()
+    call.print("x\n" * 1000)
+    assert len(call.log_lines) == LOG_LINES_MAX + 1
+    call.begin_run()
+    call.print("a\nb")
+    call.end_run()
+    assert call.log_lines == ["[LOG] a", "[LOG] b"]
+
+
+def test_an_action_over_its_time_is_refused_at_its_next_step_or_cancelled_where_it_waits():
+    with livedb.open(limits=livedb.Limits(action_s_max=0.05)) as db:
+        clock = ManualClock()
+        db.backend.workspace.runner._clock = clock
+
+        @db.mutation
+        def add(ctx):
+            ctx.db.insert("a", {})
+
+        @db.action
+        def slow(ctx):
+            ctx.run_mutation(add)
+            clock.advance(1)
+            ctx.run_mutation(add)
+
+        @db.action
+        async def stuck(ctx):
+            await asyncio.Event().wait()
+
+        @db.action
+        async def own(ctx):
+            raise TimeoutError("of its own")
+
+        with pytest.raises(FunctionTimeoutError, match="slow took longer"):
+            slow()
+        with pytest.raises(FunctionTimeoutError, match="stuck took longer"):
+            stuck()
+        with pytest.raises(TimeoutError, match="of its own"):
+            own()
+        assert db["a"].count() == 1
+
+
+def test_only_an_action_may_be_async(memory):
+    with pytest.raises(SchemaDefinitionError, match="a mutation is a plain `def`"):
+
+        @memory.mutation
+        async def work(ctx): ...
+
+    with pytest.raises(
+        SchemaDefinitionError, match="an action is a plain `def`, and this is a gen"
+    ):
+
+        @memory.action
+        def pieces(ctx):
+            yield 1

@@ -1,0 +1,86 @@
+"""Hosts and origins: who is let in before anything is looked at."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from livedb.service.doors import Doors
+from tests.service.serving import serving
+
+
+@pytest.mark.parametrize(
+    "host, origin, is_let_in",
+    [
+        ("localhost:3210", None, True),
+        ("127.0.0.1", None, True),
+        ("[::1]:3210", None, True),
+        ("evil.example:3210", None, False),
+        ("", None, False),
+        ("localhost:3210", "http://localhost:5173", True),
+        ("127.0.0.1:3210", "http://localhost:5173", True),
+        ("localhost:3210", "https://evil.example", False),
+        ("localhost:3210", "http://localhost.evil.example", False),
+        ("localhost:3210", "null", False),
+        ("localhost:3210", "", False),
+        ("localhost:3210", "https://shop.example", True),
+        ("shop.example", "https://shop.example:8443", True),
+        ("shop.example", "http://localhost:5173", False),
+    ],
+)
+def test_hosts_and_origins_are_let_in_by_name(host, origin, is_let_in):
+    doors = Doors(
+        allowed_hosts=("localhost", "127.0.0.1", "[::1]", "shop.example"),
+        allowed_origins=("https://shop.example",),
+    )
+    headers = {"host": host} if origin is None else {"host": host, "origin": origin}
+    assert (doors.refusal(Headers(headers)) is None) == is_let_in
+
+
+def test_a_page_of_elsewhere_is_refused_before_the_upgrade_and_before_a_call(served):
+    origin = {"origin": "https://evil.example"}
+    answer = httpx.post(f"{served.url}/api/query", json={"path": "tasks"}, headers=origin)
+    assert (answer.status_code, answer.json()["code"]) == (403, "OriginNotAllowed")
+    rebound = {"host": "evil.example"}
+    answer = httpx.post(f"{served.url}/api/query", json={"path": "tasks"}, headers=rebound)
+    assert (answer.status_code, answer.json()["code"]) == (403, "HostNotAllowed")
+    for name, headers in (("127.0.0.1", origin), ("evil.example", {})):
+        way = socket.create_connection(("127.0.0.1", served.port))
+        url = f"ws://{name}:{served.port}/api/sync"
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(url, sock=way, additional_headers=headers),
+        ):
+            pass
+        assert refused.value.response.status_code == 403
+
+
+def test_a_page_that_may_call_is_answered_as_browsers_ask_it(served):
+    headers = {
+        "origin": "http://localhost:5173",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,convex-client,x-own",
+    }
+    preflight = httpx.options(f"{served.url}/api/query", headers=headers)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "http://localhost:5173"
+    assert preflight.headers["access-control-allow-headers"] == "content-type,convex-client,x-own"
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    for body in ({"path": "tasks"}, {}):
+        answer = httpx.post(
+            f"{served.url}/api/query", json=body, headers={"origin": "http://localhost:5173"}
+        )
+        assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+        assert "Origin" in answer.headers["vary"]
+
+
+def test_stars_let_everybody_in(memory):
+    with serving(memory, doors=Doors(allowed_hosts=("*",), allowed_origins=("*",))) as served:
+        headers = {"host": "any.example", "origin": "https://other.example"}
+        answer = httpx.get(f"{served.url}/version", headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "https://other.example"
