@@ -409,7 +409,7 @@ class Committer:
     def _log_loop(self) -> None:
         while (request := self._unlogged.get()) is not None:
             with self._append_lock:
-                self._append(self._not_undone(self._batch_from(request)))
+                self._append(self._batch_from(request))
 
     def _batch_from(self, request: CommitRequest) -> list[CommitRequest]:
         """`request` and what was handed over behind it."""
@@ -432,7 +432,7 @@ class Committer:
                 self._answer(request, self._stopped())
             return
         try:
-            self._append_now(batch)
+            self._append_now(self._not_undone(batch))
         except BaseException as fault:  # noqa: BLE001  # told to everybody who commits
             self._stop_writing(fault)
             self._answer_unknown(batch)
