@@ -341,6 +341,20 @@ def test_too_many_keys_are_refused(issuer, domain, key_sets, signer):
     assert "keys; at most" in reason_of(AuthenticationError, key_sets, domain)
 
 
+def test_a_thread_that_cannot_be_started_is_not_waited_for_ever(
+    issuer, domain, key_sets, clock, monkeypatch
+):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            key_sets.key(domain, "first", "EdDSA")
+    clock.advance(KEY_SET_PAUSE_S)
+    assert key_sets.key(domain, "first", "EdDSA").kid == "first"
+
+
 def test_closed_key_sets_fetch_nothing(issuer, domain, key_sets):
     key_sets.close()
     with pytest.raises(ClosedError):
