@@ -99,7 +99,8 @@ class _Fetch:
                         return self._read(response)
                     target = self._redirect_of(response)
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-                raise _transient(f"{url} cannot be reached ({type(error).__name__})") from error
+                reason = f"{type(error).__name__}: {error}"
+                raise _transient(f"{url} cannot be reached ({reason})") from error
             url = _redirected(url, target)
         raise _final(f"{url} redirects more than {KEY_SET_REDIRECTS_MAX} times")
 

@@ -133,9 +133,12 @@ class KeySets:
             issuer.next_fetch_s is None or now_s >= issuer.next_fetch_s
         ):
             issuer.next_fetch_s = now_s + KEY_SET_PAUSE_S
-            issuer.fetching = _Fetching(deadline_s=now_s + self._timeout_s)
-            work = (issuer, issuer.fetching, provider)
+            fetching = _Fetching(deadline_s=now_s + self._timeout_s)
+            work = (issuer, fetching, provider)
             Thread(target=self._fetch, args=work, name="livedb-keys", daemon=True).start()
+            # Only now: a thread that could not be started must not be waited for. It cannot have
+            # ended before, since it needs the lock for that.
+            issuer.fetching = fetching
         return issuer.fetching
 
     def _fetch(self, issuer: _Issuer, fetching: _Fetching, provider: Provider) -> None:

@@ -47,6 +47,13 @@ def test_a_token_that_was_never_given_out_opens_nothing(tokens, token):
     assert not is_known(tokens, token)
 
 
+def test_a_token_whose_hash_only_begins_like_a_kept_one_opens_nothing(tokens, clock):
+    token, kept = tokens.issue(Role.OWNER, "Ana")
+    (entry,) = tokens.to_json()
+    entry["digest"] = kept.id + "0" * (64 - len(kept.id))
+    assert not is_known(AccessTokens.from_json([entry], clock), token)
+
+
 def test_a_refusal_does_not_repeat_the_token(tokens):
     with pytest.raises(AuthenticationError) as caught:
         tokens.find("ldb_o_secret")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from livedb.auth.claims import identity_of
-from livedb.values import canonical
+from livedb.canonical import canonical
 
 OWN = {"tokenIdentifier": "https://x|ana", "subject": "ana", "issuer": "https://x"}
 

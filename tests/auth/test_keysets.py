@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from livedb.auth.fetching import FetchError, fetch_keys
 from livedb.auth.keysets import KeySets
@@ -213,11 +221,43 @@ def test_nobody_at_the_address_is_a_passing_error(key_sets, unused_port):
 
 @pytest.fixture
 def unused_port():
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_an_issuer_whose_certificate_nobody_vouches_for_is_not_believed(
+    issuer, signer, key_sets, tmp_path
+):
+    issuer.show(signer)
+    issuer.socket = self_signed(tmp_path).wrap_socket(issuer.socket, server_side=True)
+    url = issuer.url.replace("http:", "https:")
+    (provider,) = parse_providers({"providers": [{"domain": url, "applicationID": "shop"}]})
+    assert "self-signed certificate" in reason_of(IdentityProviderError, key_sets, provider)
+    assert issuer.asked == []
+
+
+def self_signed(folder) -> ssl.SSLContext:
+    """What a server needs that says of itself that it is 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), serial_number=1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "server.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
 
 
 def test_known_keys_outlive_an_outage_of_a_day_and_no_longer(issuer, domain, key_sets, clock):
@@ -339,6 +379,20 @@ def test_a_missing_page_is_no_passing_error(issuer, domain, key_sets):
 def test_too_many_keys_are_refused(issuer, domain, key_sets, signer):
     issuer.route("/keys", {"keys": [signer.public()] * (KEY_SET_KEYS_MAX + 1)})
     assert "keys; at most" in reason_of(AuthenticationError, key_sets, domain)
+
+
+def test_a_thread_that_cannot_be_started_is_not_waited_for_ever(
+    issuer, domain, key_sets, clock, monkeypatch
+):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            key_sets.key(domain, "first", "EdDSA")
+    clock.advance(KEY_SET_PAUSE_S)
+    assert key_sets.key(domain, "first", "EdDSA").kid == "first"
 
 
 def test_closed_key_sets_fetch_nothing(issuer, domain, key_sets):
