@@ -242,6 +242,12 @@ class _Capture:
             source = source_of_class(cls, is_ours=lambda each: _is_table_decorator(each, names))
         except NoSourceError as error:
             raise self._refusal(task.place, cls, str(error)) from None
+        older = next(_older_bases(cls, names), None)
+        if older is not None:
+            raise self._failure(
+                task.place,
+                f", made from a {older!r} that was defined anew since. Run its cell again",
+            )
         found = self._names(source, names, is_root=False, own=cls)
         return ClassThing(
             source=source,
@@ -272,7 +278,9 @@ class _Capture:
             if name == source.name and own is not None and name not in names:
                 continue  # the class itself, by the name its scope gives it
             where = place._replace(line=use.line, use=f"uses {name!r}")
-            if is_root and name == source.name and self._is_itself(names.get(name)):
+            if is_root and name == source.name and names.get(name) is not self._handler:
+                # A decorator binds the name to the query only after this; it may still mean the
+                # one that an earlier run of the cell made.
                 found[name] = self._itself()
             elif name in names:
                 found[name] = self._thing(names[name], name, where)
@@ -283,10 +291,6 @@ class _Capture:
             elif not is_builtin(name, getattr(builtins, name)):
                 raise self._failure(where, ", which belongs to the notebook and to no service")
         return found
-
-    def _is_itself(self, meant: object) -> bool:
-        """Whether the function's own name will mean the query that it is about to become."""
-        return meant is None or self._reference(meant) is not None
 
     def _itself(self) -> int:
         if self._self_reference is None:
@@ -438,6 +442,14 @@ def _namespaces_of(cls: type) -> list[dict[str, Any]]:
     closures.pop("__class__", None)
     module = sys.modules.get(cls.__module__)
     return [closures, {} if module is None else vars(module)]
+
+
+def _older_bases(cls: type, names: Names) -> Iterator[str]:
+    """Bases whose name means another class by now: the source would make another class of it."""
+    for base in cls.__bases__:
+        now = names.get(base.__name__)
+        if isinstance(now, type) and now is not base and _full_name(now) == _full_name(base):
+            yield base.__name__
 
 
 def _is_table_decorator(decorator: ast.expr, names: Names) -> bool:

@@ -48,7 +48,12 @@ def _is_installed(package: str) -> bool:
     folders = tuple(_site_folders())
     if any(place.startswith(folders) for place in places):
         return True
-    return package in packages_distributions()  # a development install lies anywhere
+    return package in _distributed()  # a development install lies anywhere
+
+
+@cache
+def _distributed() -> frozenset[str]:
+    return frozenset(packages_distributions())
 
 
 @cache

@@ -7,6 +7,7 @@ What is taken is a value, or a list of things of which some are values and other
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import typing
 from collections import Counter, defaultdict
@@ -15,7 +16,6 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, ForwardRef, NamedTuple
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from livedb.values import Document
@@ -36,9 +36,13 @@ def _pairs(value: Mapping[Any, Any]) -> list[list[Any]]:
     return [list(item) for item in value.items()]
 
 
-def _moment(value: datetime | time) -> str | None:
-    """As text, unless its zone is one that the text does not name."""
-    return value.isoformat() if value.tzinfo is None or type(value.tzinfo) is timezone else None
+def _moment(value: datetime | time) -> list[Any]:
+    """What the clock says, which of two it means when the clock is set back, and the zone."""
+    return [value.replace(tzinfo=None).isoformat(), value.fold, value.tzinfo]
+
+
+def _made_moment(cls: Any) -> Callable[[Any], Any]:
+    return lambda parts: cls.fromisoformat(parts[0]).replace(fold=parts[1], tzinfo=parts[2])
 
 
 def _no_subscription(value: Any) -> Any:
@@ -62,14 +66,14 @@ _KINDS: dict[str, tuple[type, Kind]] = {
             lambda parts: defaultdict(parts[0], parts[1]),
         ),
     ),
-    "int": (int, Kind(str, int)),
+    "int": (int, Kind(hex, lambda text: int(text, 16))),  # of any length, unlike decimals
     "complex": (
         complex,
         Kind(lambda value: [value.real, value.imag], lambda parts: complex(*parts)),
     ),
     "date": (date, Kind(date.isoformat, date.fromisoformat)),
-    "time": (time, Kind(_moment, time.fromisoformat)),
-    "datetime": (datetime, Kind(_moment, datetime.fromisoformat)),
+    "time": (time, Kind(_moment, _made_moment(time))),
+    "datetime": (datetime, Kind(_moment, _made_moment(datetime))),
     "timedelta": (
         timedelta,
         Kind(
@@ -77,9 +81,13 @@ _KINDS: dict[str, tuple[type, Kind]] = {
             lambda parts: timedelta(*parts),
         ),
     ),
+    "timezone": (
+        timezone,
+        Kind(lambda value: list(value.__getinitargs__()), lambda parts: timezone(*parts)),
+    ),
     "ZoneInfo": (ZoneInfo, Kind(lambda value: value.key, ZoneInfo)),
     "Decimal": (Decimal, Kind(str, Decimal)),
-    "UUID": (UUID, Kind(str, UUID)),
+    "Logger": (logging.Logger, Kind(lambda value: value.name, logging.getLogger)),
     "Pattern": (
         re.Pattern,
         Kind(lambda value: [value.pattern, value.flags], lambda parts: re.compile(*parts)),

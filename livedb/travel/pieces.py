@@ -25,7 +25,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 TEXT_ANNOTATIONS = __future__.annotations.compiler_flag
 """The flag of code below `from __future__ import annotations`."""
 
-_LINES_MAX = 1_000_000
+_LINES_MAX = 100_000
 """Lines of a cell or file; a piece that claims to stand beyond is refused."""
 
 

@@ -19,7 +19,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from livedb.errors import LivedbError, TravelError
@@ -70,7 +70,7 @@ def rebuild(travelling: TravellingFunction, *, tables: Catalog, call: Call) -> F
         return _defined(travelling, rebuilding.run())
     except LivedbError:
         raise
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except Exception as error:  # code of the user's ran, and anything may have come
         raise TravelError(
             f"{travelling.name} cannot be rebuilt on the service: {type(error).__name__}: {error}",
             code="BadParcel",
@@ -132,6 +132,7 @@ class _Rebuilding:
         self._tables = tables
         self._call = call
         self._built: dict[int, Any] = {}
+        self._needed: dict[int, tuple[int, ...]] = {}
         self._open: set[int] = set()
         """Things that are being built, which nothing can use yet."""
         self._waiting: deque[_Waiting] = deque()
@@ -154,7 +155,7 @@ class _Rebuilding:
     def close(self) -> None:
         """Take the modules of the pieces away: nothing looks a class's module up from now on."""
         for name in self._modules:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
     # -- order ---------------------------------------------------------------------------------
 
@@ -197,7 +198,14 @@ class _Rebuilding:
         if index in self._built or index in seen:
             return False
         seen.add(index)
-        return any(self._is_blocked(each, seen) for each in _needed_first(self._things[index]))
+        return any(self._is_blocked(each, seen) for each in self._needed_first(index))
+
+    def _needed_first(self, index: int) -> tuple[int, ...]:
+        """What must be there before a thing can be made. Cost: a compilation of a class, once."""
+        found = self._needed.get(index)
+        if found is None:
+            found = self._needed[index] = tuple(_needed_first(self._things[index]))
+        return found
 
     # -- things --------------------------------------------------------------------------------
 
@@ -225,7 +233,7 @@ class _Rebuilding:
             case FunctionThing():
                 return self._function(index, thing)
             case ClassThing():
-                return self._class(thing)
+                return self._class(index, thing)
 
     def _module(self, name: str) -> ModuleType:
         try:
@@ -261,8 +269,8 @@ class _Rebuilding:
     # -- source --------------------------------------------------------------------------------
 
     def _function(self, index: int, thing: FunctionThing) -> FunctionType:
+        code = self._compiled(thing.source)
         scope = self._scope(thing.names)
-        code = compile_piece(thing.source, self._file(thing.source))
         if thing.source.form == "lambda":
             function = eval(code, scope)  # noqa: S307 - a user's lambda is made, not run
         else:
@@ -283,11 +291,11 @@ class _Rebuilding:
             }
         return made
 
-    def _class(self, thing: ClassThing) -> Any:
-        for name in _needed_first(thing):
-            self._thing(name)
+    def _class(self, index: int, thing: ClassThing) -> Any:
+        for needed in self._needed_first(index):
+            self._thing(needed)
+        code = self._compiled(thing.source)
         scope = self._scope(thing.names)
-        code = compile_piece(thing.source, self._file(thing.source))
         self._bind_names()
         try:
             exec(code, scope)  # noqa: S102 - the user's own class body
@@ -324,13 +332,14 @@ class _Rebuilding:
         self._waiting.extend(_Waiting(scope, name, each) for name, each in names.items())
         return scope
 
-    def _file(self, source: Source) -> str:
-        """A file name under which tracebacks find the lines of a piece."""
+    def _compiled(self, source: Source) -> CodeType:
+        """The code of a piece, under a file name by which tracebacks find its lines."""
         file = f"<{source.name.strip('<>')} of {source.place} #{next(_numbers)}>"
+        code = compile_piece(source, file)
         lines = ["\n"] * (source.line - 1) + source.text.splitlines(keepends=True)
         self._files.append(file)
         linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-        return file
+        return code
 
 
 _numbers = itertools.count(1)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 BEFORE = """\
@@ -20,7 +22,7 @@ ROWS = 'db["tasks"].insert([{"title": f"t{i}", "points": i, "done": i % 2 == 0} 
 
 class Case(NamedTuple):
     cells: tuple[str, ...]
-    arguments: dict[str, Any] = {}
+    arguments: Mapping[str, Any] = MappingProxyType({})
     also: tuple[str, ...] = ()
 
 
@@ -43,7 +45,8 @@ def f(ctx: QueryContext, least: int = 3) -> list[dict]:
         (
             """\
 A = None; B = True; C = 1.5; D = "é\\U0001f600"; E = b"\\x00\\xff"; F = Int64(5)
-G = [1, [2.0, {"a": None}]]; H = {"x": float("inf"), "y": -0.0}; I = datetime(2026, 1, 2, 3, tzinfo=UTC)
+G = [1, [2.0, {"a": None}]]; H = {"x": float("inf"), "y": -0.0}
+I = datetime(2026, 1, 2, 3, tzinfo=UTC)
 """,
             "@db.query\ndef f(ctx): return [A, B, C, D, E, F, G, H, I]",
         )
@@ -71,23 +74,26 @@ def f(ctx):
             """\
 import re
 from decimal import Decimal
-from uuid import UUID
+from datetime import timezone
 from zoneinfo import ZoneInfo
 WEEK = timedelta(days=7)
 DAY = date(2026, 1, 31)
 LOCAL = datetime(2026, 1, 31, 12)
+THERE = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
+EAST = timezone(timedelta(hours=5, minutes=30), "east")
 PRICE = Decimal("19.90")
 WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 STEPS = range(0, 10, 3)
-HUGE = 2**70
-KEY = UUID(int=5)
+HUGE = -(2**70)
+LONG = 7**9_000
 BERLIN = ZoneInfo("Europe/Berlin")
 """,
             """\
 @db.query
 def f(ctx):
-    return [str(DAY + WEEK), LOCAL.isoformat(), str(PRICE * 2), WORD.findall("Ab1 cd"), list(STEPS),
-            str(HUGE + 1), str(KEY), datetime(2026, 7, 1, tzinfo=BERLIN).utcoffset().seconds]
+    return [str(DAY + WEEK), LOCAL.isoformat(), THERE.isoformat(), str(EAST), str(PRICE * 2),
+            WORD.findall("Ab1 cd"), list(STEPS),
+            str(HUGE + 1), LONG % 1_000, datetime(2026, 7, 1, tzinfo=BERLIN).utcoffset().seconds]
 """,
         )
     ),
@@ -122,6 +128,12 @@ def f(ctx):
 """,
         )
     ),
+    "a logger": Case(
+        (
+            "import logging\nlog = logging.getLogger(__name__)",
+            "@db.query\ndef f(ctx):\n    log.debug('x')\n    return log.name",
+        )
+    ),
     "names from modules": Case(
         (
             """\
@@ -144,7 +156,10 @@ def f(ctx):
         )
     ),
     "a numpy scalar": Case(
-        ("import numpy as np\nMEAN = np.mean([1.0, 2.0])", "@db.query\ndef f(ctx): return MEAN + 1")
+        (
+            "import numpy as np\nMEAN = np.mean([1.0, 2.0])",
+            "@db.query\ndef f(ctx): return MEAN + 1",
+        )
     ),
     "a helper function": Case(
         (
@@ -164,7 +179,12 @@ def f(ctx):
     ),
     "helpers of helpers": Case(
         (
-            "BASE = 2\ndef a(x): return b(x) + BASE\ndef b(x): return c(x) * 2\ndef c(x): return x - 1",
+            """\
+BASE = 2
+def a(x): return b(x) + BASE
+def b(x): return c(x) * 2
+def c(x): return x - 1
+""",
             "@db.query\ndef f(ctx, x: int): return a(x)",
         ),
         {"x": 10},
@@ -230,7 +250,7 @@ def apply(x, step=lambda n: n + 1, *, times=2):
             """\
 from enum import Enum, IntEnum
 class Status(Enum):
-    TODO = "todo"
+    OPEN = "todo"
     DONE = "done"
 class Level(IntEnum):
     LOW = 1
@@ -238,7 +258,7 @@ class Level(IntEnum):
 """,
             """\
 @db.query
-def f(ctx, status: Status = Status.TODO, level: Literal["a"] | None = None):
+def f(ctx, status: Status = Status.OPEN, level: Literal["a"] | None = None):
     return [Status(status).name, Level.HIGH + 1, [s.value for s in Status]]
 """,
         ),
@@ -300,7 +320,10 @@ def f(ctx):
     "f-strings": Case(
         (
             "NAME = 'Ann'\nWIDTH = 6\ndef shout(s): return s.upper()",
-            "@db.query\ndef f(ctx): return f\"{shout(NAME)!r:>{WIDTH + 4}}|{NAME=}|{len(f'{WIDTH}')}\"",
+            """\
+@db.query
+def f(ctx): return f"{shout(NAME)!r:>{WIDTH + 4}}|{NAME=}|{len(f'{WIDTH}')}"
+""",
         )
     ),
     "a text of several lines in an indented function": Case(
@@ -319,7 +342,10 @@ def describe(*values, sep=", ", **named):
         case _:
             return "few"
 """,
-            "@db.query\ndef f(ctx): return [describe(1, 2, 3, z=1), describe(1), describe(1, 2, 3, sep='-')]",
+            """\
+@db.query
+def f(ctx): return [describe(1, 2, 3, z=1), describe(1), describe(1, 2, 3, sep='-')]
+""",
         )
     ),
     "a generator helper": Case(
@@ -437,12 +463,21 @@ class Price:
 ZERO = None
 """,
             "ZERO = Price.zero",
-            "@db.query\ndef f(ctx): return [Price(3).text, Price(1) < Price(2), ZERO().text, Price(1).tags]",
+            """\
+@db.query
+def f(ctx): return [Price(3).text, Price(1) < Price(2), ZERO().text, Price(1).tags]
+""",
         )
     ),
     "a dataclass without methods, with slots": Case(
         (
-            "from dataclasses import dataclass\n@dataclass(slots=True, kw_only=True)\nclass P:\n    x: int\n    y: int = 2",
+            """\
+from dataclasses import dataclass
+@dataclass(slots=True, kw_only=True)
+class P:
+    x: int
+    y: int = 2
+""",
             "@db.query\ndef f(ctx): return [P(x=1).y, repr(P(x=3))]",
         )
     ),
@@ -511,7 +546,10 @@ def f(ctx, names: Names, maybe: Maybe, either: Either, user: UserName, small: Sm
     ),
     "names on the wire": Case(
         (
-            "@db.query(alias={'user_id': 'userId'})\ndef f(ctx, from_: int, user_id: str): return [from_, user_id]",
+            """\
+@db.query(alias={'user_id': 'userId'})
+def f(ctx, from_: int, user_id: str): return [from_, user_id]
+""",
         ),
         {"from_": 1, "user_id": "u"},
     ),
@@ -533,7 +571,11 @@ def square(n):
     ),
     "a partial": Case(
         (
-            "from functools import partial\ndef power(x, n, *, sign=1): return sign * x ** n\ncube = partial(power, n=3, sign=-1)",
+            """\
+from functools import partial
+def power(x, n, *, sign=1): return sign * x ** n
+cube = partial(power, n=3, sign=-1)
+""",
             "@db.query\ndef f(ctx): return cube(2)",
         )
     ),
@@ -570,7 +612,14 @@ def bracketed(out):
     finally:
         out.append("]")
 """,
-            "@db.query\ndef f(ctx):\n    out = []\n    with bracketed(out) as o:\n        o.append('x')\n    return out",
+            """\
+@db.query
+def f(ctx):
+    out = []
+    with bracketed(out) as o:
+        o.append('x')
+    return out
+""",
         )
     ),
     "a class hierarchy": Case(
@@ -592,7 +641,10 @@ class Square(Shape):
 class Big(Square):
     def area(self): return super().area() * 100
 """,
-            "@db.query\ndef f(ctx): return [Big(2).scaled(), Square(3).copy().area(), sorted(Shape.registry)]",
+            """\
+@db.query
+def f(ctx): return [Big(2).scaled(), Square(3).copy().area(), sorted(Shape.registry)]
+""",
         )
     ),
     "a class decorated by the user's": Case(
@@ -611,18 +663,34 @@ class Version:
     def __eq__(self, other): return self.n == other.n
     def __lt__(self, other): return self.n < other.n
 """,
-            "@db.query\ndef f(ctx): return [Version.label, Version(2) >= Version(1), Version.parts]",
+            """\
+@db.query
+def f(ctx): return [Version.label, Version(2) >= Version(1), Version.parts]
+""",
         )
     ),
     "an inner class": Case(
         (
-            "class Outer:\n    class Inner:\n        x = 5\n    @classmethod\n    def make(cls): return cls.Inner\nInner = Outer.Inner\nmake = Outer.make",
+            """\
+class Outer:
+    class Inner:
+        x = 5
+    @classmethod
+    def make(cls): return cls.Inner
+Inner = Outer.Inner
+make = Outer.make
+""",
             "@db.query\ndef f(ctx): return [Inner.x, make().x]",
         )
     ),
     "a generic class": Case(
         (
-            "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass Box(Generic[T]):\n    def __init__(self, x: T): self.x = x",
+            """\
+from typing import Generic, TypeVar
+T = TypeVar('T')
+class Box(Generic[T]):
+    def __init__(self, x: T): self.x = x
+""",
             "@db.query\ndef f(ctx): return Box[int](3).x",
         )
     ),
@@ -689,12 +757,24 @@ def f(ctx, title: str):
     ),
     "imports within the function": Case(
         (
-            "@db.query\ndef f(ctx):\n    import math\n    from json import dumps\n    return dumps(math.floor(1.5))",
+            """\
+@db.query
+def f(ctx):
+    import math
+    from json import dumps
+    return dumps(math.floor(1.5))
+""",
         )
     ),
     "decorated twice": Case(
         (
-            "import functools\ndef noisy(fn):\n    @functools.wraps(fn)\n    def w(*a, **k): return fn(*a, **k)\n    return w",
+            """\
+import functools
+def noisy(fn):
+    @functools.wraps(fn)
+    def w(*a, **k): return fn(*a, **k)
+    return w
+""",
             "@db.query\n@noisy\ndef f(ctx, x: int): return x + 1",
         ),
         {"x": 1},

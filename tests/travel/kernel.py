@@ -8,7 +8,7 @@ from __future__ import annotations
 import linecache
 import sys
 import types
-from typing import Any
+from typing import Any, Self
 
 import livedb
 from livedb.client.functions import names_of_functions
@@ -29,7 +29,7 @@ class Kernel:
         self.history = [""]
         self.names["_ih"] = self.history
 
-    def __enter__(self) -> Kernel:
+    def __enter__(self) -> Self:
         self._before = sys.modules["__main__"]
         sys.modules["__main__"] = self.module
         return self
@@ -102,7 +102,7 @@ def outcome(function: Any, arguments: dict[str, Any]) -> str:
         result = function(**arguments)
     except livedb.LivedbError as error:
         return f"{type(error).__name__}: {error}"
-    except Exception as error:  # an error of the user's own is an outcome too
+    except Exception as error:  # noqa: BLE001 - an error of the user's own is an outcome too
         return f"{type(error).__name__}: {error} in line {_line_of(error)}"
     return encode_value(_without_ids(canonical_result(result))).decode()
 

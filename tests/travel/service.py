@@ -16,9 +16,10 @@ def main() -> None:
         order = json.loads(line)
         try:
             found = kernel.delivered(order["shipment"], order["arguments"])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is the answer
             found = f"{type(error).__name__}: {error}"
-        print(json.dumps(found), flush=True)
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
