@@ -52,8 +52,10 @@ def insert_file(
     source = f"read_parquet({quote_text(str(path))})"
     types = _file_types(connection, source)
     numbers = _fields_of_numbers(connection, source, before, types)
-    after, values = _plan(before, types | dict.fromkeys(numbers, "double"), numbers)
-    if _has_hidden(connection, path):
+    is_hiding = _has_hidden(connection, path)
+    unseen = _unseen_fields(connection, source, before, types) if is_hiding else ()
+    after, values = _plan(before, types | dict.fromkeys(numbers, "double"), numbers, unseen)
+    if is_hiding:
         after = replace(after, has_hidden=True)
     layout.change_table(connection, before, after)
     names = "".join(f", {quote(name)}" for name in values)
@@ -111,6 +113,26 @@ def _number_of(field: str) -> str:
     )
 
 
+def _unseen_fields(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    before: Layout,
+    types: Mapping[str, ColumnType],
+) -> list[str]:
+    """The fields with a column in the table and none in a file that could not show them all.
+
+    A file shows the first of two fields that SQL cannot tell apart, and the table may show the
+    other one.
+    """
+    asked = [each.field for each in before.columns if not each.is_spill and each.field not in types]
+    found = []
+    for field in asked:
+        query = f"select 1 from {source} where {json_of(field)} is not null limit 1"
+        if connection.execute(query).fetchone() is not None:
+            found.append(field)
+    return found
+
+
 def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     [(key, value)] = HIDDEN_MARK.items()
     marks = f"parquet_kv_metadata({quote_text(str(path))})"
@@ -119,15 +141,23 @@ def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
 
 
 def _plan(
-    before: Layout, types: Mapping[str, ColumnType], numbers: Collection[str]
+    before: Layout,
+    types: Mapping[str, ColumnType],
+    numbers: Collection[str],
+    unseen: Collection[str],
 ) -> tuple[Layout, dict[str, str]]:
-    """The table's shape with the file's fields in it, and each column's value in SQL."""
+    """The table's shape with the file's fields in it, and each column's value in SQL.
+
+    Args:
+        unseen: fields that the file holds in `_doc` alone; they are shown as JSON.
+    """
     columns = list(before.columns)
     at = {column.field: index for index, column in enumerate(columns) if not column.is_spill}
     spills = {column.field: column for column in columns if column.is_spill}
     namer = Namer(before.columns)
     values: dict[str, str] = {}
     has_hidden = before.has_hidden
+    shown_as_json = list(unseen)
     for field, file_type in types.items():
         if field not in at:
             if not namer.take(field):
@@ -142,7 +172,10 @@ def _plan(
             values[column.name] = _number_of(field)
         elif file_type in (column.type, "null") or (file_type, column.type) == ("bigint", "double"):
             values[column.name] = f"try_cast({quote(field)} as {SQL_TYPES[column.type]})"
-        elif field in spills or namer.take(f"{field}__json", is_spill=True):
+        else:
+            shown_as_json.append(field)
+    for field in shown_as_json:
+        if field in spills or namer.take(f"{field}__json", is_spill=True):
             spill = spills.get(field) or Column(field, f"{field}__json", "json", is_spill=True)
             if field not in spills:
                 columns.append(spill)

@@ -147,3 +147,16 @@ def test_sql_takes_every_stored_document_of_many_programs(
     workspace: livedb.Database, program: list[tuple[str, Any]]
 ) -> None:
     run(workspace, program)
+
+
+def test_a_field_that_the_table_shows_and_a_loaded_file_cannot_is_shown_as_json(
+    workspace: livedb.Database,
+) -> None:
+    # Of `a` and `A` SQL shows one: the table has the column `A`, and the file that of `a`.
+    program = [("insert", [{"A": True}]), ("load", [{"a": [1]}, {"A": False}])]
+    folded = Folded(workspace, "hostile")
+    for verb, what in program:
+        folded.do(verb, what)
+    shown = workspace.sql('select "A", "A__json" from hostile order by _creationTime').to_arrow()
+    workspace.drop_table("hostile")
+    assert shown.to_pydict() == {"A": [True, None, None], "A__json": [None, None, "false"]}
