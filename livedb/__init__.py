@@ -123,7 +123,7 @@ def __dir__() -> list[str]:
 def open(  # noqa: A001  # livedb.open is the name users expect
     path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
 ) -> Database:
-    """Open a workspace: a folder, made if absent, or memory without a path.
+    """Open a workspace: a folder, made if absent, or memory without a path (or ":memory:").
 
     Opening a path that this process has open already gives the same workspace, with its limits.
 

@@ -23,7 +23,7 @@ def open_workspace(
     path: str | os.PathLike[str] | None, *, limits: Limits | None, clock: Clock | None = None
 ) -> Workspace:
     """The workspace at `path`: the one this process has open already, or newly opened."""
-    if path is None:
+    if path is None or path == ":memory:":  # as users of DuckDB and SQLite write it
         return _new_workspace(None, limits, clock)
     if isinstance(path, str) and "\x00" in path:
         raise FormatError("A path cannot hold a NUL character")

@@ -426,3 +426,11 @@ def test_a_workspace_in_memory_that_nobody_closed_goes_quietly_and_whole_at_exit
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert not Path(done.stdout.strip()).parent.exists()
+
+
+def test_memory_may_be_asked_for_by_the_name_other_databases_have_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with livedb.open(":memory:") as db:
+        db["a"].insert({"n": 1})
+        assert db.backend.name == "in memory"
+    assert list(tmp_path.iterdir()) == []
