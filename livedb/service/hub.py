@@ -18,7 +18,8 @@ from livedb.live.live_query import LiveQuery
 from livedb.protocol.convex_json import to_wire
 from livedb.protocol.server import Compute, Failure, QueryState, Success
 from livedb.service.console import console
-from livedb.service.functions import find_function, read_arguments
+from livedb.service.function_logs import FunctionLogs
+from livedb.service.functions import find_function, read_arguments, registered_name
 from livedb.service.outcomes import Outcomes, ToJson
 from livedb.service.query_set import WireStates
 from livedb.workspace import Workspace
@@ -48,6 +49,7 @@ class Hub:
         self.states = WireStates(self.outcomes)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
+        self.logs = FunctionLogs(self.clock, self._loop)
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
@@ -146,14 +148,29 @@ class Hub:
 
         def run() -> Success | Failure:
             self.workspace.require_open()
+            began_s = self.clock.monotonic_s()
+            outcome: Success | Failure
             try:
-                return self._run_path((path, component), args, kind, call, caller, to_json, at)
+                outcome = self._run_path((path, component), args, kind, call, caller, to_json, at)
             except Exception as error:
                 if _is_not_the_functions(error):
                     raise
-                return self.outcomes.failure(error, tuple(call.log_lines), to_json)
+                outcome = self.outcomes.failure(error, tuple(call.log_lines), to_json)
+            self.logs.add(
+                identifier=path,
+                kind=kind or self._kind_of(path) or "any",
+                began_s=began_s,
+                log_lines=tuple(outcome.log_lines),
+                error=outcome.message if isinstance(outcome, Failure) else None,
+            )
+            return outcome
 
         return await self._loop.run_in_executor(self._calls, run)
+
+    def _kind_of(self, path: str) -> FunctionKind | None:
+        registry = self.workspace.registry
+        found = registry.find(registered_name(registry, path))
+        return None if found is None else found.kind
 
     def _run_path(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from dataclasses import replace
 from typing import Any, Self
 
 import uvicorn
 
 from livedb.errors import WorkspaceError
 from livedb.service.access import Access
-from livedb.service.app import ServiceSettings, make_app
+from livedb.service.app import ServiceApp, ServiceSettings
 from livedb.service.transport import FragmentingProtocol
 from livedb.workspace import Workspace
 
@@ -40,8 +41,11 @@ class ServiceThread:
     ) -> None:
         self._socket = _listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        app = make_app(workspace, access or Access(), settings or ServiceSettings())
-        self._server = uvicorn.Server(uvicorn_config(app))
+        settings = settings or ServiceSettings()
+        if not settings.public_url:
+            settings = replace(settings, public_url=self.url)
+        app = ServiceApp(workspace, access or Access(), settings)
+        self._server = ServiceServer(app)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="livedb-service", daemon=True)
         self._thread.start()
@@ -76,6 +80,19 @@ class ServiceThread:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class ServiceServer(uvicorn.Server):
+    """uvicorn, told how to run a service's app; `serve()` it."""
+
+    def __init__(self, app: ServiceApp) -> None:
+        super().__init__(uvicorn_config(app))
+        self._service = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer who waits, then end every connection."""
+        self._service.stop_waiting()
+        await super().shutdown(sockets)
 
 
 def uvicorn_config(app: Any) -> uvicorn.Config:
