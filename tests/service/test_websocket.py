@@ -82,8 +82,9 @@ def test_invalid_utf8_ends_the_connection(wire):
 def test_a_message_beyond_the_bound_ends_the_connection(wire):
     with contextlib.suppress(ConnectionClosed):  # it may be told while it is still sending
         wire.socket.send("x" * ((17 << 20) + 1))
-    _, code, _ = wire.closed()
-    assert code == 1009
+    heard, code, _ = wire.closed()
+    # The close frame is lost where the network resets a connection that was still being sent to.
+    assert (heard, code) in [([], 1009), ([], None)]
 
 
 def test_unknown_fields_and_telemetry_are_ignored(wire):
