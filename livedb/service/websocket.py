@@ -153,7 +153,10 @@ class SyncConnection:
 
     async def _compute(self, order: Compute) -> None:
         try:
-            ts, states = await self._hub.in_thread(self._hub.update, self, order)
+            # Mostly the refresher has been here before: no thread is needed to read what it left.
+            found = self.query_set.update_nowait(order)
+            if found is None:
+                found = await self._hub.in_thread(self._hub.update, self, order)
         except ClosedError:
             self.drop(1001, "the service is going away")
             return
@@ -162,7 +165,7 @@ class SyncConnection:
             self.drop(CLOSE_INTERNAL, "InternalServerError")
             return
         near = self._running is not None and self._running.is_committing
-        self._perform(self._core.computed(ts, states, is_own_commit_near=near))
+        self._perform(self._core.computed(*found, is_own_commit_near=near))
 
     async def _run(self, order: Run) -> None:
         request = order.request
