@@ -27,11 +27,12 @@ class FunctionLogs:
         self._clock = clock
         self._loop = loop
         self._lock = threading.Lock()
-        """Guards `_entries` and `_newest`."""
+        """Guards `_entries` and `_newest`. (`_watchers` counts on the loop alone.)"""
         self._entries: deque[tuple[int, dict[str, Any]]] = deque(maxlen=ENTRIES_MAX)
         self._newest = clock.now_ns() // 1_000_000
         self._changed = asyncio.Event()
         self._is_closed = False
+        self._watchers = 0
 
     def add(
         self,
@@ -62,7 +63,9 @@ class FunctionLogs:
             # A cursor is a time, so that one of before a restart is still before what follows.
             self._newest = max(self._newest + 1, now_ns // 1_000_000)
             self._entries.append((self._newest, entry))
-        self._loop.call_soon_threadsafe(self._tell)
+            is_waited_for = self._watchers > 0
+        if is_waited_for:  # to wake the loop costs more than all else here
+            self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
         self._changed.set()
@@ -82,9 +85,13 @@ class FunctionLogs:
     async def wait_since(self, cursor: float) -> tuple[list[dict[str, Any]], float]:
         """The same, once there is something, or after a while without."""
         changed = self._changed
-        found, newest = self.since(cursor)
-        if not found and cursor and not self._is_closed:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), POLL_S_MAX)
+        self._watchers += 1
+        try:
             found, newest = self.since(cursor)
+            if not found and cursor and not self._is_closed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), POLL_S_MAX)
+                found, newest = self.since(cursor)
+        finally:
+            self._watchers -= 1
         return found, newest
