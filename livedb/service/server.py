@@ -13,7 +13,7 @@ import uvicorn
 from livedb.errors import WorkspaceError
 from livedb.service.access import Access
 from livedb.service.app import ServiceApp, ServiceSettings
-from livedb.service.transport import FragmentingProtocol
+from livedb.service.transport import FragmentingProtocol, PromptHttpProtocol
 from livedb.workspace import Workspace
 
 START_S_MAX = 15.0
@@ -99,6 +99,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
     """How uvicorn runs a service's app."""
     return uvicorn.Config(
         app,
+        http=PromptHttpProtocol,
         ws=FragmentingProtocol,
         ws_max_size=FRAME_BYTES_MAX,
         ws_ping_interval=5.0,

@@ -217,6 +217,19 @@ def test_functions_of_cells_are_reached_by_their_names(served, wire):
     assert "no component 'part'" in wire.values[2]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["_system/cli/tables", "_system/cli/updateEnvironmentVariables", "../tasks:list", "t:\0", ""],
+)
+def test_what_is_not_for_everybody_is_not_there(wire, path):
+    wire.add(0, path)
+    wire.settle()
+    wire.mutate(0, path)
+    answer = wire.hear_all(lambda message: message["type"] == "MutationResponse")[-1]
+    for told in (wire.values[0], answer["result"]):
+        assert "Could not find public function" in told
+
+
 # -- exactly once ----------------------------------------------------------------------------------
 
 
