@@ -8,6 +8,7 @@ from livedb.protocol.messages import (
     ModifyQuerySet,
     Mutation,
     MutationResponse,
+    Ping,
     Raw,
     Transition,
     encode_json,
@@ -103,3 +104,35 @@ def test_what_was_computed_meanwhile_and_holds_the_commit_is_what_follows_the_re
     assert isinstance(response.message, MutationResponse)
     effects = connection.computed(3, {0: state(2)}, is_own_commit_near=False)
     assert [type(effect) for effect in effects] == [Send]
+
+
+def test_a_ping_follows_a_silence_and_not_while_something_waits_to_be_sent():
+    connection = connected()
+    follow(connection)
+    assert connection.tick(now_s=14.9) == []
+    [ping] = connection.tick(now_s=15.0)
+    assert isinstance(ping.message, Ping)
+    connection.sent(ping.message, now_s=15.0)
+    assert connection.tick(now_s=29.0) == []
+    connection.touched()
+    [transition] = connection.computed(3, {0: state(2)}, is_own_commit_near=False)
+    assert connection.tick(now_s=40.0) == []
+    connection.sent(transition.message, now_s=41.0)
+    assert connection.tick(now_s=55.0) == []
+    assert len(connection.tick(now_s=56.0)) == 1
+
+
+def test_two_transitions_wait_at_most_and_what_came_meanwhile_is_one_step():
+    connection = connected()
+    follow(connection)
+    waiting = []
+    for value in (2, 3):
+        connection.touched()
+        [effect] = connection.computed(value, {0: state(value)}, is_own_commit_near=False)
+        waiting.append(effect)
+    for _ in range(5):
+        assert connection.touched() == []
+    [order] = connection.sent(waiting[0].message, now_s=1.0)
+    assert isinstance(order, Compute)
+    [effect] = connection.computed(9, {0: state(9)}, is_own_commit_near=False)
+    assert effect.message.start_version == waiting[1].message.end_version
