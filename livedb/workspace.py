@@ -27,6 +27,7 @@ from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
+from livedb.functions.system_functions import define_system_functions
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
 from livedb.limits import Limits
@@ -34,7 +35,7 @@ from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
 from livedb.recovery import RecoveredCommit, recover
 from livedb.schema.catalog import Catalog
-from livedb.schema.tables import IndexDefinition, TableDefinition
+from livedb.schema.tables import IndexDefinition, TableDefinition, check_table_name
 from livedb.store.backlog import Backlog
 from livedb.store.connection import NOT_A_DATABASE, CtrlC, first_line
 from livedb.store.loaded import LoadedTable
@@ -159,6 +160,7 @@ class Workspace:
         undo.append(self.folder.close)
         self._fold_recovered(recovered)
         self.registry = Registry()
+        define_system_functions(self.registry)
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         undo.append(self.folded_sql.close)
@@ -309,6 +311,8 @@ class Workspace:
     ) -> int:
         """Define or redefine tables, all or none; returns the commit number they hold from."""
         self.require_open()
+        for definition in definitions:
+            check_table_name(definition.name)
         self._refuse_in_function("define a table")
         return self.schema_changes.apply(definitions, author=author)
 

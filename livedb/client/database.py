@@ -73,6 +73,17 @@ class Faces(Protocol):
     def table_rows(self, database: Database, name: str) -> dict[str, str]: ...
 
 
+class ActionDecorator(Protocol):
+    """What `@db.action(...)` with options is, for plain functions and `async def` ones."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[AsyncActionContext, P], Coroutine[Any, Any, R]], /
+    ) -> Action[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[ActionContext, P], R], /) -> Action[P, R]: ...
+
+
 class _Options(NamedTuple):
     """The options of `@db.query(...)`."""
 
@@ -265,7 +276,7 @@ class Database:
         returns: Validator | None = None,
         alias: Mapping[str, str] | None = None,
         internal: bool = False,
-    ) -> Callable[[Callable[..., Any]], Action[..., Any]]: ...
+    ) -> ActionDecorator: ...
 
     def action(
         self,

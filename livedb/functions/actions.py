@@ -23,6 +23,7 @@ from livedb.functions.call import Call
 from livedb.functions.context import Auth, run_arguments
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
+from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.values import Value
 
@@ -98,6 +99,12 @@ class ActionContext:
         if self._random is None:
             self._random = self._clock.random()
         return self._random
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment variables, as they are now."""
+        values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
+        return values
 
     def run_query(
         self,

@@ -5,7 +5,7 @@ It hands out what the run has (`functions.run`) and keeps nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -26,7 +26,7 @@ from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.check import check_document, check_patch
-from livedb.schema.tables import check_table_name
+from livedb.schema.tables import ENVIRONMENT_TABLE, check_table_name
 from livedb.sizes import measure, system_fields_size
 from livedb.store.contract import StoredDocument
 from livedb.text import PLAIN, decode_document, decode_fields, encode_fields
@@ -139,6 +139,9 @@ class SqlRow(Document):
 class DatabaseReader:
     """`ctx.db` in a query."""
 
+    _is_system = False
+    """Whether system tables are as others."""
+
     def __init__(self, snapshot: Snapshot, caller: Caller) -> None:
         self._snapshot = snapshot
         self._caller = caller
@@ -179,7 +182,7 @@ class DatabaseReader:
         A table that does not exist is empty, not an error.
         """
         name = table_name(table)
-        if name.startswith("_"):
+        if name.startswith("_") and not self._is_system:
             raise ReadOnlyError(
                 f"System tables can only be accessed with db.system: ctx.db.system.query({name!r})",
                 code="SystemTableError",
@@ -235,7 +238,7 @@ class DatabaseReader:
                 f'expected to be an Id<"{expected}">, got Id<"{name or "no table"}"> instead: '
                 f"{document_id}"
             )
-        if name is not None and name[0] == "_":
+        if name is not None and name[0] == "_" and not self._is_system:
             raise ReadOnlyError(
                 "System tables can only be accessed with db.system.", code="SystemTableError"
             )
@@ -277,7 +280,8 @@ class DatabaseWriter(DatabaseReader):
             UniqueError: a unique index already has its key.
         """
         name = table_name(table)
-        check_table_name(name)
+        if not self._is_system:
+            check_table_name(name)
         given = _mapping(document, "insert")
         transaction = self._snapshot
         before = transaction.catalog
@@ -361,6 +365,40 @@ class DatabaseWriter(DatabaseReader):
         if table is None or old is None:
             raise NonexistentDocumentError(f"{verb} on nonexistent document ID {document_id}")
         return table, document_id, old
+
+
+class SystemWriter(DatabaseWriter):
+    """`ctx.db` of livedb's own functions."""
+
+    _is_system = True
+
+    @classmethod
+    def of(cls, db: DatabaseWriter) -> SystemWriter:
+        """The same transaction, system tables included."""
+        return cls(db._snapshot, db._caller)  # noqa: SLF001  # two faces of one transaction
+
+
+class Environment(Mapping[str, str]):
+    """`ctx.env`: the environment variables, as `npx convex env` or an administrator set them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._values: dict[str, str] | None = None
+
+    def _read(self) -> dict[str, str]:
+        if self._values is None:
+            rows: DocumentQuery[Document] = DocumentQuery(self._snapshot, ENVIRONMENT_TABLE)
+            self._values = {row["name"]: row["value"] for row in rows.collect()}
+        return self._values
+
+    def __getitem__(self, name: str) -> str:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
@@ -466,6 +504,11 @@ class QueryContext(_Context):
 
     db: DatabaseReader
 
+    @property
+    def env(self) -> Environment:
+        """The environment variables."""
+        return Environment(self.db._snapshot)  # noqa: SLF001  # another face of the same snapshot
+
     def run_mutation(self, *_: Any, **__: Any) -> Any:
         """Refused: a query only reads."""
         raise FunctionTypeError(
@@ -481,6 +524,11 @@ class MutationContext(_Context):
     """
 
     db: DatabaseWriter
+
+    @property
+    def env(self) -> Environment:
+        """The environment variables."""
+        return Environment(self.db._snapshot)  # noqa: SLF001  # another face of the same snapshot
 
     def run_mutation(
         self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any

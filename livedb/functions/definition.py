@@ -295,7 +295,7 @@ class Registry:
         return found
 
     def _advice(self, name: str) -> str:
-        if not self._functions:
+        if not self.names():
             return "None is defined yet: decorate one with @db.query or @db.mutation."
         names = self.names()
         near = did_you_mean(name, names)
@@ -310,7 +310,8 @@ class Registry:
         return self._functions.get(name)
 
     def names(self) -> list[str]:
-        return sorted(self._functions)
+        """Of all functions but livedb's own, sorted."""
+        return sorted(name for name in self._functions if not name.startswith("_system/"))
 
     def follow_table(self, old: Validator, new: Validator) -> None:
         """A table's documents are `new` from now on: so are those that signatures speak of.

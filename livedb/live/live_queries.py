@@ -255,6 +255,21 @@ class LiveQueries:
         with self._refresh_lock:
             yield self._refresh_locked()
 
+    @contextmanager
+    def held_nowait(self) -> Iterator[int | None]:
+        """As `held`, or None when that would have to wait or to run anything."""
+        if not self._refresh_lock.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with self._committer.publish_lock:
+                is_current = not self._stale
+                if is_current:
+                    self.number = self._committer.published
+            yield self.number if is_current else None
+        finally:
+            self._refresh_lock.release()
+
     def _refresh_locked(self) -> int:
         self._take_leave()
         for _ in range(TRANSITION_TRIES_MAX):

@@ -83,11 +83,14 @@ def _fitting(message: ServerMessage, size: int) -> ServerMessage:
     """
     if isinstance(message, Transition):
         return _fitting_transition(message, size)
-    if isinstance(message, MutationResponse | ActionResponse):
-        return msgspec.structs.replace(
-            message, success=False, result=JSON.write(_TOO_LARGE), log_lines=[], error_data=UNSET
-        )
-    return message
+    if not isinstance(message, MutationResponse | ActionResponse):
+        return message
+    failed = msgspec.structs.replace(
+        message, success=False, result=JSON.write(_TOO_LARGE), log_lines=[], error_data=UNSET
+    )
+    return (
+        msgspec.structs.replace(failed, ts=None) if isinstance(failed, MutationResponse) else failed
+    )
 
 
 def _fitting_transition(transition: Transition, size: int) -> Transition:

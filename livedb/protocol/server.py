@@ -199,11 +199,16 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """An update in progress: the versions it leads to, and the queries it drops."""
+    """An update in progress: the versions it leads to, and the queries it drops.
+
+    Attributes:
+        is_owed: the client waits for a transition, though nothing may be in it.
+    """
 
     query_set: int
     identity: int
     removed: tuple[int, ...]
+    is_owed: bool
 
 
 class ServerConnection:
@@ -239,6 +244,10 @@ class ServerConnection:
         self._is_identity_new = False
         # Updates.
         self._is_wanted = False
+        self._is_owed = False
+        """A changed query set or identity is still to be confirmed."""
+        self._owed_ts: int | None = None
+        """A response went out, which a transition of at least this ts must follow."""
         self._computing: _Update | None = None
         self._held: Transition | None = None
         """Computed while a mutation of this connection committed: its response goes first."""
@@ -325,7 +334,7 @@ class ServerConnection:
             else:
                 self._remove(each.query_id)
         self._query_set = message.new_version
-        self._is_wanted = True
+        self._owe()
 
     def _add(self, query: Add) -> None:
         query_id = query.query_id
@@ -392,7 +401,7 @@ class ServerConnection:
         self.identity = identity
         self._identity_version += 1
         self._is_identity_new = True
-        self._is_wanted = True
+        self._owe()
         if self._verified:
             return [Verify(self._verified.popleft())]
         for waiting in (*self._mutations, *self._actions_waiting):
@@ -451,14 +460,15 @@ class ServerConnection:
             return []
         assert self._running == request_id, f"mutation {request_id} is not running"
         self._running = None
-        self._is_wanted = True
+        ts = 0
         if isinstance(outcome, Success):
             assert outcome.ts is not None, "a successful mutation has a ts"
+            ts = outcome.ts
             response = MutationResponse(
                 request_id=request_id,
                 success=True,
                 result=outcome.value,
-                ts=encode_ts(outcome.ts),
+                ts=encode_ts(ts),
                 log_lines=list(outcome.log_lines),
             )
         else:
@@ -470,6 +480,7 @@ class ServerConnection:
                 log_lines=list(outcome.log_lines),
                 error_data=outcome.data,
             )
+        self._owed_ts = max(self._owed_ts or 0, ts)
         effects: list[Effect] = [Send(response)]
         if self._held is not None:
             effects += self._send_transition(self._held)
@@ -481,7 +492,7 @@ class ServerConnection:
         if self._phase is not _Phase.OPEN:
             return []
         self._running_actions.discard(request_id)
-        self._is_wanted = True
+        self._owed_ts = self._owed_ts or 0
         if isinstance(outcome, Success):
             result: Raw = outcome.value
             data: Raw | UnsetType = UNSET
@@ -503,10 +514,14 @@ class ServerConnection:
         self._is_wanted = True
         return self._update()
 
+    def _owe(self) -> None:
+        """The next update confirms what the client changed, even with an empty transition."""
+        self._is_wanted = self._is_owed = True
+
     def _update(self) -> list[Effect]:
         """Order an update if one is wanted and nothing stands in its way."""
         if (
-            not self._is_wanted
+            not (self._is_wanted or self._owed_ts is not None)
             or self._phase is not _Phase.OPEN
             or self._computing is not None
             or self._held is not None
@@ -518,7 +533,8 @@ class ServerConnection:
         added, removed = tuple(self._added.values()), tuple(self._removed)
         self._added, self._removed = {}, []
         self._sent_keys.update((query.query_id, None) for query in added)
-        self._computing = _Update(self._query_set, self._identity_version, removed)
+        is_owed, self._is_owed = self._is_owed, False
+        self._computing = _Update(self._query_set, self._identity_version, removed, is_owed)
         is_identity_new, self._is_identity_new = self._is_identity_new, False
         return [Compute(added, removed, self.identity, is_identity_new)]
 
@@ -551,6 +567,9 @@ class ServerConnection:
             if query_id in self._ids and self._sent_keys[query_id] != state.key:
                 self._sent_keys[query_id] = state.key
                 modifications.append(_modification(query_id, state))
+        follows = self._owed_ts is not None and ts >= self._owed_ts
+        if not (modifications or update.is_owed or follows):
+            return self._update()  # nobody waits for it, and nothing that is shown changed
         self._sent_ts = max(self._sent_ts, ts)
         end = Version(
             query_set=update.query_set, identity=update.identity, ts=encode_ts(self._sent_ts)
@@ -569,6 +588,8 @@ class ServerConnection:
 
     def _send_transition(self, transition: Transition) -> list[Effect]:
         self._unsent += 1
+        if self._owed_ts is not None and self._sent_ts >= self._owed_ts:
+            self._owed_ts = None
         return [Send(transition)]
 
     def sent(self, message: ServerMessage, *, now_s: float) -> list[Effect]:

@@ -55,8 +55,8 @@ class Catalog:
         return None if table is None else table.definition.name
 
     def names(self) -> list[str]:
-        """The names of all tables, sorted."""
-        return sorted(self._by_name)
+        """The names of all tables but livedb's own, sorted."""
+        return sorted(name for name in self._by_name if name[0] != "_")
 
     def next_table_number(self) -> int:
         """The number that a new table gets."""

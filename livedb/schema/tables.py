@@ -82,7 +82,8 @@ class TableDefinition:
     defaults: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_table_name(self.name)
+        if self.name not in SYSTEM_TABLES:
+            check_table_name(self.name)
         if self.document is not None:
             stored = _stored_document(self.document, self.name)
             object.__setattr__(self, "document", stored)
@@ -320,6 +321,13 @@ def is_identifier(name: object) -> bool:
         and len(name) <= IDENTIFIER_LENGTH_MAX
         and _IDENTIFIER.fullmatch(name) is not None
     )
+
+
+ENVIRONMENT_TABLE = "_environment_variables"
+"""One document `{name, value}` for each; read as `ctx.env`, written by livedb's own functions."""
+
+SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE})
+"""Names of tables that are livedb's own, as no user's table can be named."""
 
 
 def check_table_name(name: str) -> None:

@@ -11,8 +11,10 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from livedb.functions.system_functions import define_url
 from livedb.protocol.frames import ClientKind
 from livedb.service.access import Access
+from livedb.service.admin_api import admin_routes
 from livedb.service.doors import DoorKeeper, Doors
 from livedb.service.http_api import http_routes
 from livedb.service.hub import Hub
@@ -26,10 +28,12 @@ class ServiceSettings:
 
     Attributes:
         doors: the hosts it answers to, and the web pages that may call it.
+        public_url: where clients find it, for those who ask; by default where it listens.
         shows_details: whether clients may read messages of errors that are not the application's.
     """
 
     doors: Doors = field(default_factory=Doors)
+    public_url: str = ""
     shows_details: bool = True
 
 
@@ -48,29 +52,48 @@ class SinglePath:
         await self._app(scope, receive, send)
 
 
-def make_app(workspace: Workspace, access: Access, settings: ServiceSettings) -> ASGIApp:
+class ServiceApp:
     """The app that serves a workspace; whoever runs it closes the workspace afterwards."""
-    holder: dict[str, Hub] = {}
+
+    def __init__(self, workspace: Workspace, access: Access, settings: ServiceSettings) -> None:
+        self._workspace = workspace
+        self._access = access
+        self._settings = settings
+        self._hub: Hub | None = None
+        app = Starlette(
+            routes=[
+                WebSocketRoute("/api/sync", self._sync),
+                WebSocketRoute("/api/{version}/sync", self._sync),
+                *http_routes(self.hub),
+                *admin_routes(self.hub),
+            ],
+            lifespan=self._lifespan,
+        )
+        self._app = DoorKeeper(SinglePath(app), settings.doors)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def hub(self) -> Hub:
+        """What the connections share, while the app runs."""
+        assert self._hub is not None, "the server runs no lifespan"
+        return self._hub
+
+    def stop_waiting(self) -> None:
+        """Answer those who wait for something to happen; on the loop's thread."""
+        if self._hub is not None:
+            self._hub.logs.close()
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        holder["hub"] = Hub(workspace, access, shows_details=settings.shows_details)
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._hub = Hub(self._workspace, self._access, shows_details=self._settings.shows_details)
+        define_url(self._workspace.registry, self._settings.public_url)
         try:
             yield
         finally:
-            await holder["hub"].close()
+            await self._hub.close()
 
-    async def sync(websocket: WebSocket) -> None:
+    async def _sync(self, websocket: WebSocket) -> None:
         version = websocket.path_params.get("version")
         client = ClientKind.of(version, websocket.headers.get("convex-client"))
-        await SyncConnection(holder["hub"], websocket, client).run()
-
-    app = Starlette(
-        routes=[
-            WebSocketRoute("/api/sync", sync),
-            WebSocketRoute("/api/{version}/sync", sync),
-            *http_routes(lambda: holder["hub"]),
-        ],
-        lifespan=lifespan,
-    )
-    return DoorKeeper(SinglePath(app), settings.doors)
+        await SyncConnection(self.hub(), websocket, client).run()

@@ -70,7 +70,12 @@ class DoorKeeper:
         headers = Headers(scope=scope)
         refusal = self._doors.refusal(headers)
         if refusal is not None:
-            await _refuse(refusal, scope, receive, send)
+            await _refuse(refusal, 403, scope, receive, send)
+            return
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy before us may have read it as two requests, or half of one.
+            ambiguous = "AmbiguousLength: a request has a Content-Length or a Transfer-Encoding"
+            await _refuse(ambiguous, 400, scope, receive, send)
             return
         origin = headers.get("origin")
         if origin is None or scope["type"] == "websocket":
@@ -81,13 +86,14 @@ class DoorKeeper:
             await self._app(scope, receive, _with_origin(send, origin))
 
 
-async def _refuse(refusal: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(refusal: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
     code, _, message = refusal.partition(": ")
     if scope["type"] == "websocket":
         # Before the upgrade: the server answers 403.
         await send({"type": "websocket.close", "code": 1008, "reason": code})
         return
-    await JSONResponse({"code": code, "message": message}, 403)(scope, receive, send)
+    answer = JSONResponse({"code": code, "message": message}, status, {"connection": "close"})
+    await answer(scope, receive, send)
 
 
 def _preflight(origin: str, headers: Headers) -> Response:

@@ -78,25 +78,26 @@ Handler = Callable[[Request, Hub], Awaitable[Response]]
 
 def http_routes(hub: Callable[[], Hub]) -> list[Route]:
     """The routes of the API."""
-
-    def route(path: str, handler: Handler, *methods: str) -> Route:
-        return Route(path, _answering(handler, hub), methods=list(methods or ("POST",)))
-
     return [
-        route("/api/query", _calling("query"), "GET", "POST"),
-        route("/api/mutation", _calling("mutation")),
-        route("/api/action", _calling("action")),
-        route("/api/function", _calling(None)),
-        route("/api/run/{path:path}", _run),
-        route("/api/query_ts", _query_ts),
-        route("/api/query_at_ts", _query_at_ts),
-        route("/api/query_batch", _query_batch),
-        route("/api/debug_event", _debug_event),
-        route("/instance_name", _text("livedb"), "GET"),
-        route("/instance_version", _text("livedb"), "GET"),
-        route("/version", _text("livedb"), "GET"),
-        route("/", _text("This livedb workspace is running."), "GET"),
+        route(hub, "/api/query", _calling("query"), "GET", "POST"),
+        route(hub, "/api/mutation", _calling("mutation"), "POST"),
+        route(hub, "/api/action", _calling("action"), "POST"),
+        route(hub, "/api/function", _calling(None), "POST"),
+        route(hub, "/api/run/{path:path}", _run, "POST"),
+        route(hub, "/api/query_ts", _query_ts, "POST"),
+        route(hub, "/api/query_at_ts", _query_at_ts, "POST"),
+        route(hub, "/api/query_batch", _query_batch, "POST"),
+        route(hub, "/api/debug_event", _debug_event, "POST"),
+        route(hub, "/instance_name", _text("livedb"), "GET"),
+        route(hub, "/instance_version", _text("livedb"), "GET"),
+        route(hub, "/version", _text("livedb"), "GET"),
+        route(hub, "/", _text("This livedb workspace is running."), "GET"),
     ]
+
+
+def route(hub: Callable[[], Hub], path: str, handler: Handler, *methods: str) -> Route:
+    """A route whose handler's errors become answers."""
+    return Route(path, _answering(handler, hub), methods=list(methods))
 
 
 def _answering(handler: Handler, hub: Callable[[], Hub]) -> Callable[[Request], Any]:
@@ -121,10 +122,11 @@ def _answering(handler: Handler, hub: Callable[[], Hub]) -> Callable[[Request], 
 
 
 def _refusal(error: LivedbError, status: int) -> Response:
-    return _json({"code": error.code, "message": error.message}, status)
+    return as_json({"code": error.code, "message": error.message}, status)
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any, status: int = 200) -> Response:
+    """An answer of JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
@@ -133,14 +135,14 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _calling(kind: FunctionKind | None) -> Handler:
     async def handle(request: Request, hub: Hub) -> Response:
-        body = _from_query(request) if request.method == "GET" else await _read(request, _Body)
+        body = _from_query(request) if request.method == "GET" else await read_body(request, _Body)
         return await _call(request, hub, body, kind=kind)
 
     return handle
 
 
 async def _run(request: Request, hub: Hub) -> Response:
-    body = await _read(request, _Body)
+    body = await read_body(request, _Body)
     module, slash, function = request.path_params["path"].rpartition("/")
     body.path = f"{module}:{function}" if slash else function
     body.format = body.format or "json"
@@ -148,7 +150,7 @@ async def _run(request: Request, hub: Hub) -> Response:
 
 
 async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind | None) -> Response:
-    caller = await _caller(request, hub)
+    caller = await caller_of(request, hub)
     outcome = await hub.run_path(
         _path(body),
         _args(body),
@@ -158,10 +160,15 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
         caller=caller,
         dialect=_dialect(request, hub, body),
     )
-    return _json(_answer(outcome))
+    return as_json(_answer(outcome))
 
 
-async def _caller(request: Request, hub: Hub) -> Caller | None:
+async def caller_of(request: Request, hub: Hub) -> Caller | None:
+    """Who sends a request; None may do nothing.
+
+    Raises:
+        AuthenticationError: its header proves nothing.
+    """
     return await hub.in_thread(hub.access.from_header, request.headers.get("authorization"))
 
 
@@ -207,27 +214,27 @@ def _answer(outcome: Success | Failure) -> _Answer:
 
 
 async def _query_ts(request: Request, hub: Hub) -> Response:
-    await _caller(request, hub)
-    return _json({"ts": encode_ts(hub.newest_ts())})
+    await caller_of(request, hub)
+    return as_json({"ts": encode_ts(hub.newest_ts())})
 
 
 async def _query_at_ts(request: Request, hub: Hub) -> Response:
-    caller = await _caller(request, hub)
-    body = await _read(request, _Body)
+    caller = await caller_of(request, hub)
+    body = await read_body(request, _Body)
     ts = _ts(body)
     if ts > hub.newest_ts():
         raise RequestError("The timestamp lies in the future", code="TimestampInFuture")
     [answer] = await _queries(request, hub, caller, [body], ts)
-    return _json(answer)
+    return as_json(answer)
 
 
 async def _query_batch(request: Request, hub: Hub) -> Response:
-    caller = await _caller(request, hub)
-    batch = await _read(request, _Batch)
+    caller = await caller_of(request, hub)
+    batch = await read_body(request, _Batch)
     if len(batch.queries) > BATCH_QUERIES_MAX:
         raise RequestError(f"A batch has at most {BATCH_QUERIES_MAX} queries")
     results = await _queries(request, hub, caller, batch.queries, hub.newest_ts())
-    return _json({"results": results})
+    return as_json({"results": results})
 
 
 def _ts(body: _Body) -> int:
@@ -286,7 +293,12 @@ def _from_query(request: Request) -> _Body:
     )
 
 
-async def _read(request: Request, kind: type[T]) -> T:
+async def read_body(request: Request, kind: type[T]) -> T:
+    """The body as JSON of a kind.
+
+    Raises:
+        RequestError: it is none, or too long.
+    """
     body = await _bytes_of(request)
     try:
         return msgspec.json.decode(body or b"{}", type=kind)

@@ -19,7 +19,8 @@ from livedb.protocol.convex_json import to_lossy_json
 from livedb.protocol.frames import ClientKind
 from livedb.protocol.server import Compute, Failure, Success
 from livedb.service.console import console
-from livedb.service.functions import find_function, read_object
+from livedb.service.function_logs import FunctionLogs
+from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.query_set import LIVEDB, Update
 from livedb.service.workspace_calls import WorkspaceCalls
@@ -53,6 +54,7 @@ class Hub:
         self._workspace_calls = WorkspaceCalls(workspace, access)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
+        self.logs = FunctionLogs(self.clock, self._loop)
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
@@ -153,16 +155,31 @@ class Hub:
 
         def run() -> Success | Failure:
             self.workspace.require_open()
+            began_s = self.clock.monotonic_s()
+            outcome: Success | Failure
             try:
                 if component == LIVEDB and dialect.is_exact:
                     return self._workspace_calls.run(path, args, call, caller)
-                return self._run_path((path, component), args, kind, call, caller, dialect, at)
+                outcome = self._run_path((path, component), args, kind, call, caller, dialect, at)
             except Exception as error:
                 if _is_not_the_functions(error):
                     raise
-                return dialect.failure(error, tuple(call.log_lines))
+                outcome = dialect.failure(error, tuple(call.log_lines))
+            self.logs.add(
+                identifier=path,
+                kind=kind or self._kind_of(path) or "any",
+                began_s=began_s,
+                log_lines=tuple(outcome.log_lines),
+                error=outcome.message if isinstance(outcome, Failure) else None,
+            )
+            return outcome
 
         return await self._loop.run_in_executor(self._calls, run)
+
+    def _kind_of(self, path: str) -> FunctionKind | None:
+        registry = self.workspace.registry
+        found = registry.find(registered_name(registry, path))
+        return None if found is None else found.kind
 
     def _run_path(
         self,

@@ -5,6 +5,7 @@ Blocking: called on worker threads, one call at a time for each connection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,17 @@ class QuerySet:
         number, states = self._read()
         return Update(number, self._workspace.committer.ts_of(number), self._changed(states))
 
+    def update_nowait(self, order: Compute) -> Update | None:
+        """As `update`, when nothing has to be waited for or run; None when it does."""
+        if order.added or order.removed or order.is_identity_new:
+            return None
+        queries = self.queries()
+        with self._workspace.live.held_nowait() as number:
+            if number is None:
+                return None
+            states = self._states_of(queries)
+        return Update(number, self._workspace.committer.ts_of(number), self._changed(states))
+
     def _rights_of(self, caller: Caller | None) -> tuple[bool, str | None]:
         try:
             self._access.require_kind(caller, "query")
@@ -173,9 +185,12 @@ class QuerySet:
         """Every live query's state, all at one commit."""
         queries = self.queries()
         with self._workspace.live.held() as number:
-            read = {query: query.state for query in queries if query.state is not None}
+            return number, self._states_of(queries)
+
+    def _states_of(self, queries: Sequence[LiveQuery]) -> dict[int, LiveState]:
+        read = {query: query.state for query in queries if query.state is not None}
         self._read_states = read
-        return number, {
+        return {
             query_id: read[member.query]
             for query_id, member in self._members.items()
             if member.query is not None

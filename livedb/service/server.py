@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from dataclasses import replace
 from typing import Any, Self
 
 import uvicorn
 
 from livedb.errors import WorkspaceError
 from livedb.service.access import Access
-from livedb.service.app import ServiceSettings, make_app
-from livedb.service.transport import FragmentingProtocol
+from livedb.service.app import ServiceApp, ServiceSettings
+from livedb.service.transport import FragmentingProtocol, PromptHttpProtocol
 from livedb.workspace import Workspace
 
 START_S_MAX = 15.0
@@ -40,9 +41,11 @@ class ServiceThread:
     ) -> None:
         self._socket = _listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        doors = access or Access(workspace.clock)
-        app = make_app(workspace, doors, settings or ServiceSettings())
-        self._server = uvicorn.Server(uvicorn_config(app))
+        settings = settings or ServiceSettings()
+        if not settings.public_url:
+            settings = replace(settings, public_url=self.url)
+        app = ServiceApp(workspace, access or Access(workspace.clock), settings)
+        self._server = ServiceServer(app)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="livedb-service", daemon=True)
         self._thread.start()
@@ -79,10 +82,24 @@ class ServiceThread:
         self.close()
 
 
+class ServiceServer(uvicorn.Server):
+    """uvicorn, told how to run a service's app; `serve()` it."""
+
+    def __init__(self, app: ServiceApp) -> None:
+        super().__init__(uvicorn_config(app))
+        self._service = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer who waits, then end every connection."""
+        self._service.stop_waiting()
+        await super().shutdown(sockets)
+
+
 def uvicorn_config(app: Any) -> uvicorn.Config:
     """How uvicorn runs a service's app."""
     return uvicorn.Config(
         app,
+        http=PromptHttpProtocol,
         ws=FragmentingProtocol,
         ws_max_size=FRAME_BYTES_MAX,
         ws_ping_interval=5.0,

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, with long messages in fragments and an end to readers who stall.
+"""uvicorn's protocols, with long messages in fragments and an end to peers who stall.
 
 A message is one WebSocket message however long, in frames that every client takes (the PyPI one
 refuses frames above 16 MiB). Between two frames the writer waits until the socket takes more, so
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
@@ -19,6 +20,31 @@ FRAGMENT_BYTES_MAX = 4 << 20
 
 ABORT = "livedb.abort"
 """The ASGI extension by which the app ends a connection whose peer does not read."""
+
+
+HEAD_S_MAX = 10.0
+"""Seconds a connection may take to say what it wants; then it is ended."""
+
+
+class PromptHttpProtocol(H11Protocol):
+    """One HTTP connection, whose first request comes within HEAD_S_MAX."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S_MAX, transport.abort)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None:
+            self._head_timer.cancel()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        self._head_timer.cancel()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
 
 
 class FragmentingProtocol(WebSocketsSansIOProtocol):

@@ -155,7 +155,10 @@ class SyncConnection:
 
     async def _compute(self, order: Compute) -> None:
         try:
-            update = await self._hub.in_thread(self._hub.update, self, order)
+            # Mostly the refresher has been here before: no thread is needed to read what it left.
+            update = self.query_set.update_nowait(order)
+            if update is None:
+                update = await self._hub.in_thread(self._hub.update, self, order)
         except ClosedError:
             self.drop(1001, "the service is going away")
             return

@@ -228,3 +228,36 @@ def test_a_handle_closed_while_it_is_read_keeps_its_value(db: Database) -> None:
     assert len(handle.value) == 1
     handle._subscription.close()  # as another thread does between two steps of a read
     assert len(handle.value) == 1
+
+
+def test_who_comes_new_to_a_page_gets_a_fresh_one_and_the_others_keep_theirs(memory):
+    """A page keeps the end of its first run: shared for ever, it would grow or shrink for all."""
+    from livedb.live.sources import FunctionSource
+
+    @memory.query
+    def page(ctx):
+        return ctx.db.query("a").paginate({"numItems": 2, "cursor": None})
+
+    ids = memory["a"].insert([{"n": n} for n in range(4)])
+    workspace = memory.backend.workspace
+    live = workspace.live
+
+    def follow():
+        return live.follow(FunctionSource(workspace.runner, "page", {}, keeps_page=True))
+
+    def shown(query):
+        return [row["n"] for row in query.state.result.value()["page"]]
+
+    first, second = follow(), follow()
+    assert first is second
+    memory["a"].delete(ids[0])
+    live.refresh()
+    third = follow()
+    assert (shown(first), shown(third)) == ([1], [1, 2])
+    workspace.invalidate_function("page")
+    live.refresh()
+    assert (shown(first), shown(third)) == ([1], [1, 2])
+    for query in (first, second, third):
+        live.unfollow(query)
+    live.refresh()
+    assert live.statistics()["followed"] == 0

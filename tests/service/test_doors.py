@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import httpx
@@ -84,3 +85,44 @@ def test_stars_let_everybody_in(memory):
         headers = {"host": "any.example", "origin": "https://other.example"}
         answer = httpx.get(f"{served.url}/version", headers=headers)
         assert answer.headers["access-control-allow-origin"] == "https://other.example"
+
+
+def test_who_does_not_say_what_it_wants_is_ended_and_the_others_are_served(memory, monkeypatch):
+    monkeypatch.setattr("livedb.service.transport.HEAD_S_MAX", 0.3)
+    with serving(memory) as served:
+        slow = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(50)]
+        for each in slow:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        assert httpx.get(f"{served.url}/version").text == "livedb"
+        for each in slow:
+            each.settimeout(20)
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(100) == b""
+            each.close()
+
+
+TWO_LENGTHS = (
+    b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n{}"
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /version HTTP/1.1\r\n\r\n",
+        b"GET /version HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET /version HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 400_000 + b"\r\n\r\n",
+        TWO_LENGTHS,
+    ],
+    ids=["no host", "two hosts", "long head", "two lengths"],
+)
+def test_a_head_that_is_ambiguous_or_too_long_is_refused(served, head):
+    with socket.create_connection(("127.0.0.1", served.port)) as one:
+        one.settimeout(20)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            one.sendall(head)
+            while part := one.recv(1000):
+                answer += part
+    assert b" 200 " not in answer.partition(b"\r\n")[0]

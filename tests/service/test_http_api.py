@@ -10,6 +10,7 @@ import pytest
 from tests.service.serving import ADMIN_KEY, token
 
 FAR = 4e9
+BEARER = f"Bearer {token('ada', FAR)}"
 
 
 @pytest.fixture
@@ -183,3 +184,20 @@ def test_the_plain_texts_and_telemetry_answer(http):
 
 def test_a_doubled_slash_is_as_one(http, served):
     assert http.get(f"{served.url}//version").text == "livedb"
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [({}, 403), ({"authorization": "Convex wrong"}, 401), ({"authorization": BEARER}, 403)],
+    ids=["nobody", "a wrong key", "a user"],
+)
+def test_what_is_for_administrators_is_refused_to_others(http, headers, status):
+    changes = {"changes": [{"name": "A", "value": "1"}]}
+    update = http.post("/api/update_environment_variables", json=changes, headers=headers)
+    logs = http.get("/api/stream_function_logs", params={"cursor": 0}, headers=headers)
+    assert (update.status_code, logs.status_code) == (status, status)
+    admin = {"authorization": f"Convex {ADMIN_KEY}"}
+    assert (
+        value(call(http, "/api/function", "_system/cli/queryEnvironmentVariables", headers=admin))
+        == []
+    )

@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from typing import Any, Literal, assert_type
 
 import livedb
-from livedb import UNSET, Handle, Id, Int64, Missing, MutationContext, Query, QueryContext, v
+from livedb import (
+    UNSET,
+    ActionContext,
+    AsyncActionContext,
+    Handle,
+    Id,
+    Int64,
+    Missing,
+    MutationContext,
+    Query,
+    QueryContext,
+    v,
+)
 
 db = livedb.open()
 
@@ -60,6 +72,23 @@ def everyone(ctx: QueryContext) -> list[User]:
     return ctx.db.query(User).collect()
 
 
+@db.action
+def greet(ctx: ActionContext, name: str, times: int = 1) -> str:
+    ctx.run_mutation(remove, key=name)
+    return f"{name} {ctx.env['GREETING']} {times}"
+
+
+@db.action
+async def greet_later(ctx: AsyncActionContext, name: str) -> str:
+    found = await ctx.run_query("everyone")
+    return f"{name} {found}"
+
+
+@db.action(name="tasks:sweep", internal=True)
+def sweep(ctx: ActionContext, days: int) -> int:
+    return days + ctx.now.day
+
+
 schema = livedb.define_schema(
     {
         "notes": livedb.define_table(
@@ -85,6 +114,9 @@ def go(me: Id[User], task: Id[Task]) -> None:
     rows: Any = db["tasks"].collect()
     assert rows is not None
     takes_query(open_tasks)
+    assert_type(greet("Ada", times=2), str)
+    assert_type(greet_later(name="Ada"), str)
+    assert_type(sweep(days=2), int)
 
 
 def takes_query(query: Query[[Id[User], int], list[Task]]) -> None:

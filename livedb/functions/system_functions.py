@@ -1,0 +1,143 @@
+"""livedb's own functions, which Convex's command line tool and dashboards call as an administrator.
+
+They are internal functions like any other, under names that no module can have.
+
+Source: spec sync-protocol.md 14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from livedb.errors import InvalidValueError
+from livedb.functions.context import MutationContext, QueryContext, SystemWriter
+from livedb.functions.definition import FunctionKind, Registry, define
+from livedb.schema.tables import ENVIRONMENT_TABLE
+
+UPDATE_ENVIRONMENT = "_system/cli/updateEnvironmentVariables:default"
+READ_ENVIRONMENT = "_system/cli/queryEnvironmentVariables:values"
+CLOUD_URL = "_system/cli/convexUrl:cloudUrl"
+API_SPEC = "_system/cli/modules:apiSpec"
+
+NAME_CHARACTERS_MAX = 40
+"""Of an environment variable (Convex)."""
+
+VALUE_BYTES_MAX = 8 << 10
+"""Of an environment variable (Convex)."""
+
+VARIABLES_MAX = 100
+"""Environment variables of a workspace (Convex)."""
+
+
+def define_system_functions(registry: Registry) -> None:
+    """Put them into a workspace's registry."""
+    functions: list[tuple[FunctionKind, str, Any]] = [
+        ("query", "_system/cli/tables:default", tables),
+        ("query", "_system/cli/tableData:default", table_data),
+        ("query", "_system/cli/queryEnvironmentVariables:default", environment_variables),
+        ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
+        ("query", READ_ENVIRONMENT, environment),
+        ("mutation", UPDATE_ENVIRONMENT, update_environment),
+    ]
+
+    def api_spec(ctx: QueryContext) -> list[dict[str, Any]]:  # noqa: ARG001
+        return _spec(registry)
+
+    for kind, name, function in [*functions, ("query", API_SPEC, api_spec)]:
+        registry.define(define(function, kind=kind, visibility="internal", name=name))
+
+
+def define_url(registry: Registry, url: str) -> None:
+    """Say where the workspace is served, for whoever asks a function."""
+
+    def cloud_url(ctx: QueryContext) -> str:  # noqa: ARG001
+        return url
+
+    registry.define(define(cloud_url, kind="query", visibility="internal", name=CLOUD_URL))
+
+
+def tables(ctx: QueryContext, paginationOpts: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001, N803
+    """Every table, on one page."""
+    catalog = ctx.db._snapshot.catalog  # noqa: SLF001  # livedb's own function
+    names = [{"name": name} for name in catalog.names()]
+    return {"page": names, "isDone": True, "continueCursor": ""}
+
+
+def table_data(
+    ctx: QueryContext,
+    table: str,
+    paginationOpts: dict[str, Any],  # noqa: N803  # the wire's name
+    order: Literal["asc", "desc"] = "desc",
+) -> Any:
+    """A page of a table's documents."""
+    return ctx.db.query(table).order(order).paginate(paginationOpts)
+
+
+def environment(ctx: QueryContext) -> dict[str, str]:
+    """All environment variables."""
+    return dict(ctx.env)
+
+
+def environment_variables(ctx: QueryContext) -> list[dict[str, str]]:
+    """All environment variables, as the command line tool lists them."""
+    return [{"name": name, "value": ctx.env[name]} for name in sorted(ctx.env)]
+
+
+def environment_variable(ctx: QueryContext, name: str) -> dict[str, str] | None:
+    """One environment variable."""
+    return {"name": name, "value": ctx.env[name]} if name in ctx.env else None
+
+
+def update_environment(ctx: MutationContext, changes: list[dict[str, Any]]) -> None:
+    """Set variables `{name, value}`, and remove those without a value."""
+    db = SystemWriter.of(ctx.db)
+    known = {row["name"]: row["_id"] for row in db.query(ENVIRONMENT_TABLE).collect()}
+    for change in changes:
+        name, value = _checked(change)
+        existing = known.pop(name, None)
+        if existing is not None:
+            db.delete(existing)
+        if value is not None:
+            known[name] = db.insert(ENVIRONMENT_TABLE, {"name": name, "value": value})
+    if len(known) > VARIABLES_MAX:
+        raise InvalidValueError(
+            f"A workspace has at most {VARIABLES_MAX} environment variables",
+            code="EnvironmentVariableLimitReached",
+        )
+
+
+def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
+    name, value = change.get("name"), change.get("value")
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > NAME_CHARACTERS_MAX:
+        raise InvalidValueError(
+            f"{name!r} is no name of an environment variable: letters, digits and _, at most "
+            f"{NAME_CHARACTERS_MAX}",
+            code="InvalidEnvironmentVariableName",
+        )
+    if value is not None and not isinstance(value, str):
+        raise InvalidValueError(f"The value of {name} is no text", code="InvalidValue")
+    if value is not None and len(value.encode()) > VALUE_BYTES_MAX:
+        raise InvalidValueError(
+            f"The value of {name} is longer than {VALUE_BYTES_MAX:,} bytes",
+            code="EnvironmentVariableTooLarge",
+        )
+    return name, value
+
+
+def _spec(registry: Registry) -> list[dict[str, Any]]:
+    """What the command line tool shows of each function."""
+    spec = []
+    for name in registry.names():
+        function = registry.get(name)
+        module, colon, export = name.rpartition(":")
+        spec.append(
+            {
+                "identifier": f"{module if colon else 'cells'}.js:{export}",
+                "functionType": function.kind.capitalize(),
+                "visibility": {"kind": function.visibility},
+                "args": function.signature.args_json(),
+                "returns": function.signature.returns_json() or {"type": "any"},
+            }
+        )
+    return spec

@@ -1,0 +1,134 @@
+"""Convex's command line tool unchanged, against a service: `npx convex ...`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import livedb
+from tests.service.serving import ADMIN_KEY, INTEROP
+
+
+@pytest.fixture
+def convex(served, tmp_path):
+    """Runs the tool; gives its exit code, output and messages."""
+    package = {"name": "app", "dependencies": {"convex": "1.48.0"}}
+    (tmp_path / "package.json").write_text(json.dumps(package))
+    beside = Path(sys.executable).parent
+    node = shutil.which("node", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
+
+    def run(*arguments, key=ADMIN_KEY, timeout_s=60):
+        return subprocess.run(
+            [node, str(INTEROP / "node_modules/convex/bin/main.js"), *arguments],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "CONVEX_SELF_HOSTED_URL": served.url,
+                "CONVEX_SELF_HOSTED_ADMIN_KEY": key,
+                "CI": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
+
+
+def test_run_calls_functions_of_every_kind_and_internal_ones(convex):
+    added = convex("run", "tasks:add", '{"title": "one", "user": "ada"}')
+    assert added.returncode == 0, added.stderr
+    assert json.loads(convex("run", "tasks:titles", '{"user": "ada"}').stdout) == ["one"]
+    assert json.loads(convex("run", "tasks:work", '{"user": "ada"}').stdout) == 2
+    assert json.loads(convex("run", "tasks:secret").stdout) == "internal"
+
+
+def test_run_of_an_unknown_function_lists_those_there_are(convex):
+    failed = convex("run", "tasks:nope")
+    assert failed.returncode == 1
+    assert "Could not find function for 'tasks:nope'" in failed.stderr
+    assert "tasks:titles" in failed.stderr
+
+
+def test_a_wrong_key_opens_nothing(convex):
+    failed = convex("run", "tasks:secret", key="shop|wrong")
+    assert failed.returncode == 1
+    assert "internal" not in failed.stdout
+
+
+def test_data_shows_tables_and_documents(convex, served):
+    add = served.db.function("tasks:add")
+    for n in range(3):
+        add(title=f"t{n}", user="ada")
+    assert convex("data").stdout.split() == ["tasks"]
+    shown = convex("data", "tasks", "--order", "asc", "--limit", "2", "--format", "jsonLines")
+    assert [json.loads(line)["title"] for line in shown.stdout.splitlines()] == ["t0", "t1"]
+
+
+def test_environment_variables_are_set_read_by_functions_and_removed(convex, served):
+    @served.db.query
+    def greeting(ctx):
+        return ctx.env.get("GREETING")
+
+    @served.db.action
+    def greet(ctx):
+        return ctx.env["GREETING"]
+
+    assert greeting() is None
+    assert convex("env", "set", "GREETING", "hello").returncode == 0
+    assert (greeting(), greet()) == ("hello", "hello")
+    assert convex("env", "get", "GREETING").stdout.strip() == "hello"
+    assert convex("env", "list").stdout.strip() == "GREETING=hello"
+    assert convex("env", "remove", "GREETING").returncode == 0
+    assert greeting() is None
+    refused = convex("env", "set", "no-name", "x")
+    assert refused.returncode == 1
+
+
+def test_function_spec_says_what_functions_take(convex):
+    spec = json.loads(convex("function-spec").stdout)
+    functions = {each["identifier"]: each for each in spec["functions"]}
+    assert functions["tasks.js:list"]["functionType"] == "Query"
+    assert functions["tasks.js:secret"]["visibility"] == {"kind": "internal"}
+    assert functions["tasks.js:list"]["args"]["value"]["user"]["fieldType"] == {"type": "string"}
+
+
+def test_logs_show_what_ran(convex, served):
+    assert convex("run", "tasks:fail").returncode == 1
+    # It watches until it is ended.
+    with pytest.raises(subprocess.TimeoutExpired) as ended:
+        convex("logs", "--history", "10", timeout_s=8)
+    assert b"[CONVEX M(tasks:fail)]" in ended.value.stdout
+
+
+def test_environment_variables_stay_and_no_table_shows_them(tmp_path):
+    from livedb.functions.system_functions import UPDATE_ENVIRONMENT
+
+    for is_first in (True, False):
+        with livedb.open(tmp_path / "work") as db:
+
+            @db.query
+            def read(ctx):
+                return dict(ctx.env)
+
+            if is_first:
+                update = db.function(UPDATE_ENVIRONMENT)
+                update(changes=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}])
+                handle = read.live()
+                update(changes=[{"name": "A", "value": "3"}, {"name": "B"}])
+                assert handle.value == {"A": "3"}
+            assert read() == {"A": "3"}
+            assert db.tables == []
+            assert db.functions == ["read"]
+            with pytest.raises(livedb.SqlError):
+                db.sql("select * from _environment_variables").df  # noqa: B018
+            with pytest.raises(livedb.SchemaDefinitionError):
+                db["_environment_variables"].insert({"name": "C", "value": "4"})
