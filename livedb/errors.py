@@ -20,6 +20,7 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── FunctionLoadError           a module of functions that cannot be loaded
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -243,6 +244,23 @@ class FunctionTypeError(LivedbError):
 
     code = "FunctionPathWrongType"
     status = 400
+
+
+class FunctionLoadError(LivedbError):
+    """A folder of functions that cannot be loaded; the functions loaded before stay as they were.
+
+    Attributes:
+        file: the file that is wrong, None if it is none.
+        line: its line, None if unknown.
+    """
+
+    code = "FunctionLoadError"
+    status = 400
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
 
 
 class LimitError(LivedbError):

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -80,6 +80,7 @@ from livedb.upkeep import Upkeep
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.functions.loader import LoadedFunctions
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb")
@@ -249,7 +250,12 @@ class Workspace:
             ids=self.ids,
             loads_folder=self.loads_folder,
         )
-        self.pushed_functions = PushedFunctions(committer=self.committer, runner=self.runner)
+        self.pushed_functions = PushedFunctions(
+            committer=self.committer,
+            runner=self.runner,
+            registry=self.registry,
+            schema_changes=self.schema_changes,
+        )
 
     def _claim_folder(self, undo: list[Callable[[], object]]) -> Path:
         if self.path is None:
@@ -424,6 +430,26 @@ class Workspace:
         defined = self.registry.define(definition)
         self.invalidate_function(defined.name)
         return defined
+
+    def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:
+        """Make a folder's functions and schema those of the workspace, as a whole or not at all.
+
+        Args:
+            before: the names that the folder had when it was pushed last: those it has no more
+                are removed.
+
+        Raises:
+            SchemaChangeError: existing documents do not fit the schema; nothing was changed.
+        """
+        self.require_open()
+        self._refuse_in_function("define a function")
+        changed = self.pushed_functions.replace(
+            loaded.functions,
+            gone=frozenset(before) - loaded.names(),
+            tables=list(loaded.schema or ()),
+        )
+        for name in changed:
+            self.invalidate_function(name)
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""

@@ -59,11 +59,16 @@ class SchemaPart(msgspec.Struct, tag="schema:1", array_like=True, frozen=True):
     """Names of the tables that are gone."""
 
 
+REMOVED = "removed"
+"""The kind of a function that is gone from its commit on; the rest of it says nothing."""
+
+
 class PushedFunction(msgspec.Struct, frozen=True):
-    """A function as it was pushed."""
+    """A function as it was pushed, or that it was removed."""
 
     name: str
     kind: str
+    """As `functions.definition.FunctionKind`, or `REMOVED`."""
     visibility: str
     source: str | None
     """None where Python could not say."""
