@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from livedb.changes.bulk_loads import BulkLoads
+from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.exclusive import ExclusiveTurns
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
@@ -39,6 +39,7 @@ from livedb.commitlog.head import read_mark
 from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock
 from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.payload import (
+    ClearPart,
     DocumentsPart,
     FillPart,
     LoadPart,
@@ -419,7 +420,21 @@ class Workspace:
         """Add all rows of a source to a table, or none; returns (rows, commit number)."""
         self.require_open()
         self._refuse_in_function("load data")
-        return self.bulk_loads.load(table_name, source, keep_ids=keep_ids, progress=progress)
+        report = None if progress is None else lambda _, rows: progress(rows)
+        load = TableLoad(table=table_name, source=source, keep_ids=keep_ids)
+        rows, number = self.bulk_loads.load([load], progress=report)
+        return rows[table_name], number
+
+    def load_tables(
+        self,
+        loads: Sequence[TableLoad],
+        *,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> tuple[dict[str, int], int]:
+        """Load and replace tables in one commit, or none; returns (rows by table, commit)."""
+        self.require_open()
+        self._refuse_in_function("load data")
+        return self.bulk_loads.load(loads, progress=progress)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -609,7 +624,7 @@ class _Recovered:
                     self.catalog = Catalog.from_json(catalog_of(part))
                 case DocumentsPart():
                     writes += [_recovered_write(write) for write in part.writes]
-                case LoadPart() | FillPart():
+                case LoadPart() | FillPart() | ClearPart():
                     whole.append(part)
                 case _:
                     pass  # functions and settings: read by their own floor

@@ -55,7 +55,7 @@ def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
         "appended": (workspace.log, "append"),
         "folding": (workspace.tables, "_fold_table"),
         "folding-a-load": (tables, "insert_file"),
-        "folded-a-load": (workspace.tables, "fold_load"),
+        "folded-a-load": (workspace.tables, "fold_loads"),
         "folded": (workspace.tables, "fold"),
     }[step]
     original = getattr(owner, name)
