@@ -178,6 +178,12 @@ class BulkLoads:
             table = plan.tables[each.table]
             path, load = self._loads_folder / staged[table.number].file, staged[table.number]
             with CtrlC(), self._folder.snapshot() as snapshot:
+                known = before.get(each.table)
+                if each.must_be_empty and known is not None and snapshot.count(known.number):
+                    raise LoadError(
+                        f"Table {each.table!r} has documents already; append to it, or replace it",
+                        code="TableNotEmpty",
+                    )
                 load_clashes(snapshot, table, path, load, is_cleared=each.is_replaced)
         parts: list[ClearPart | LoadPart] = [
             *(ClearPart(number) for number in sorted(plan.cleared)),
@@ -217,6 +223,7 @@ class TableLoad:
         keep_ids: the rows have ids of their own, which they keep.
         number: the table's number in those ids; None for the number that the table has or gets.
         is_replaced: the documents that the table has are deleted.
+        must_be_empty: the table may have none.
     """
 
     table: str
@@ -224,6 +231,7 @@ class TableLoad:
     keep_ids: bool = False
     number: int | None = None
     is_replaced: bool = False
+    must_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,4 +170,4 @@ def test_an_emptied_table_gives_way_to_the_ids_of_another(db):
     a = number_of(db, "a")
     load(db, TableLoad(table="a", source=None, is_replaced=True), replace("b", own(a), number=a))
     assert (number_of(db, "a"), number_of(db, "b")) == (a + 1, a)
-    assert values(db, "a") == []
+    assert (db["a"].count(), db["b"].count()) == (0, 1)
