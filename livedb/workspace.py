@@ -27,7 +27,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.exclusive import ExclusiveTurns
@@ -56,7 +56,6 @@ from livedb.errors import (
     ForkedError,
     FormatError,
     LivedbError,
-    LoadError,
     WorkspaceError,
 )
 from livedb.functions.definition import FunctionDefinition, Registry
@@ -83,12 +82,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.functions.loader import LoadedFunctions
-    from livedb.interchange.snapshot_zip import SnapshotExport
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb")
-
-ImportMode: TypeAlias = Literal["new", "append", "replace", "replace-all"]
 
 FORMAT_NUMBER = 1
 """Of the folder; one with a higher number is refused."""
@@ -118,15 +114,6 @@ class Statistics:
     live: Mapping[str, int]
     runs: Mapping[str, int]
     row_memory_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotImport:
-    """What an import brought: rows by table, the commit, and what was left out."""
-
-    rows: Mapping[str, int]
-    number: int
-    notes: Sequence[str]
 
 
 class Workspace:
@@ -448,70 +435,6 @@ class Workspace:
         self.require_open()
         self._refuse_in_function("load data")
         return self.bulk_loads.load(loads, progress=progress)
-
-    def export_snapshot(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        tables: Collection[str] | None = None,
-        overwrite: bool = False,
-        progress: Callable[[str, int], None] | None = None,
-    ) -> SnapshotExport:
-        """Write tables (None: all) as Convex's snapshot zip, all as of one commit."""
-        from livedb.interchange.snapshot_zip import write_snapshot
-
-        self.require_open()
-        with CtrlC(), self.folder.snapshot() as snapshot:
-            catalog = self.committer.catalog_at(snapshot.number)
-            numbers = {table.definition.name: table.number for table in catalog}
-            missing = sorted(set(tables or ()) - numbers.keys())
-            if missing:
-                raise LoadError(f"There is no table {missing[0]!r} to export")
-            chosen = numbers if tables is None else {name: numbers[name] for name in tables}
-            return write_snapshot(snapshot, chosen, path, overwrite=overwrite, progress=progress)
-
-    def import_snapshot(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        mode: ImportMode = "new",
-        progress: Callable[[str, int], None] | None = None,
-    ) -> SnapshotImport:
-        """Load a snapshot zip in one commit, or nothing of it; ids and times are kept.
-
-        Args:
-            mode: "new" if its tables must be empty here, "append" to add to them, "replace" to
-                replace them, "replace-all" to empty every other table as well.
-
-        Raises:
-            LoadError, ValidationError: what is wrong with it; nothing was changed.
-        """
-        from livedb.interchange.snapshot_zip import SnapshotZip
-
-        self.require_open()
-        with SnapshotZip(path) as snapshot:
-            catalog = self.committer.catalog_at(self.committer.published)
-            names = {table.name for table in snapshot.tables}
-            others = set(catalog.names()) - names if mode == "replace-all" else ()
-            loads = [
-                TableLoad(table=name, source=None, is_replaced=True) for name in sorted(others)
-            ]
-            for table in snapshot.tables:
-                known = catalog.get(table.name)
-                loads.append(
-                    TableLoad(
-                        table=table.name,
-                        source=table.source(None if known is None else known.definition),
-                        keep_ids=table.has_ids,
-                        number=table.number,
-                        # An empty table is replaced too: it takes the number of the ids.
-                        is_replaced=mode != "append",
-                        must_be_empty=mode == "new",
-                    )
-                )
-            rows, number = self.load_tables(loads, progress=progress)
-        kept = {name: rows[name] for name in names}
-        return SnapshotImport(rows=kept, number=number, notes=tuple(snapshot.notes))
 
     # -- functions -----------------------------------------------------------------------------
 

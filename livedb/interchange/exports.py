@@ -84,6 +84,11 @@ def export(
     return ExportResult(path=target, number=number, rows=table.num_rows)
 
 
+def write_rows(table: pa.Table, file: BinaryIO, *, format: Format) -> None:  # noqa: A002
+    """Write `table` to an open file, such as stdout."""
+    _WRITERS[format](table, file)
+
+
 def _format_of(target: Path) -> Format:
     found = _SUFFIXES.get(target.suffix.lower())
     if found is None:

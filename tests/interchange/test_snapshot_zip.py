@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import livedb
-from livedb import Int64, define_schema, define_table, v
+from livedb import Int64, define_schema, define_table, transfer, v
 from livedb.clock import SystemClock
 from livedb.errors import LivedbError, LoadError, SchemaEnforcementError
 from livedb.ids import IdFactory
@@ -28,7 +28,7 @@ IDS = IdFactory(SystemClock())
 def export(tmp_path):
     def write(db, **options):
         path = tmp_path / "out.zip"
-        db.backend.workspace.export_snapshot(path, overwrite=True, **options)
+        transfer.export_snapshot(db.backend.workspace, path, overwrite=True, **options)
         return path
 
     return write
@@ -49,7 +49,7 @@ def archive(tmp_path):
 
 
 def load(db, path, mode="new"):
-    return db.backend.workspace.import_snapshot(path, mode=mode)
+    return transfer.import_snapshot(db.backend.workspace, path, mode=mode)
 
 
 def documents(db, table):
@@ -141,7 +141,7 @@ def test_every_document_comes_back_but_for_ints_and_datetimes(tmp_path_factory, 
     with livedb.open() as db:
         db["a"].insert(rows)
         before = documents(db, "a")
-        db.backend.workspace.export_snapshot(path)
+        transfer.export_snapshot(db.backend.workspace, path)
         load(db, path, mode="replace")
         after = documents(db, "a")
     assert after.keys() == before.keys()
@@ -429,7 +429,7 @@ def test_flipped_bytes_load_whole_or_not_at_all(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("zips") / "x.zip"
     with livedb.open() as db:
         db["a"].insert([{"n": float(n), "s": "x" * n} for n in range(20)])
-        db.backend.workspace.export_snapshot(path)
+        transfer.export_snapshot(db.backend.workspace, path)
         damaged = bytearray(path.read_bytes())
         for place, bits in data.draw(FLIPS):
             damaged[int(place * len(damaged))] ^= bits
