@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livedb.errors import FormatError
-from livedb.workspace import MARK_NAME, Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from livedb.workspace import Workspace
 
 WorkspacePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="The workspace: its folder.", show_default=False)
@@ -30,6 +32,8 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
     Raises:
         FormatError: there is none.
     """
+    from livedb.workspace import MARK_NAME, open_workspace  # heavy, and no part of a help
+
     if not may_make and not (path.expanduser() / MARK_NAME).exists():
         raise FormatError(
             f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "

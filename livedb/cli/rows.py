@@ -15,7 +15,6 @@ from livedb.cli.health import JsonOption
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import cell, note, say, say_json, say_table
 from livedb.errors import LoadError
-from livedb.functions.definition import did_you_mean
 from livedb.text import encode_value
 from livedb.values import UNSET
 
@@ -138,6 +137,8 @@ def _documents(
     found = workspace.folded_sql.page(table, limit=limit, is_descending=order is Order.DESC)
     if found is None:
         names = workspace.committer.catalog_at(workspace.committer.published).names()
+        from livedb.functions.definition import did_you_mean
+
         advice = did_you_mean(table, names) or f"There are: {', '.join(names) or 'none yet'}."
         raise LoadError(f"There is no table {table!r}. {advice}")
     return found

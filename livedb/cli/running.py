@@ -6,18 +6,20 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livedb.cli.commands import command, fail, foreign_error
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import note, say
-from livedb.client.backend import Backend
 from livedb.errors import LivedbError
-from livedb.functions.definition import FunctionDefinition
 from livedb.text import decode_value, encode_value
 from livedb.values import Value, canonical
+
+if TYPE_CHECKING:
+    from livedb.client.backend import Backend
+    from livedb.functions.definition import FunctionDefinition
 
 FunctionsOption = Annotated[
     Path, typer.Option("--functions", help="The folder of Python modules with functions.")

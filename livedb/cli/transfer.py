@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livedb import transfer
 from livedb.cli.commands import command
 from livedb.cli.health import JsonOption
 from livedb.cli.opening import WorkspacePath, opened
@@ -94,6 +93,8 @@ def register(app: typer.Typer) -> None:
         One commit, or nothing. Without a mode the tables must be empty or new; a workspace that
         does not exist is made.
         """
+        from livedb import transfer
+
         mode = _mode(append=append, replace=replace, replace_all=replace_all)
         chosen = form or _format_of(file)
         if chosen is ImportFormat.ZIP and table is not None:
@@ -155,6 +156,8 @@ def register(app: typer.Typer) -> None:
 
         All are as of one commit. A zip can be imported here and into Convex.
         """
+        from livedb import transfer
+
         chosen = form or _export_format_of(target)
         with opened(path) as workspace, progress_bar({}) as progress:
             if chosen is ExportFormat.ZIP:

@@ -37,7 +37,7 @@ def test_every_import_obeys_the_contracts():
         ("functions/planted.py", "import sqlite3", "sqlite3 only in"),
         ("transactions/planted.py", "import livedb.store.tables", "transactions and functions"),
         ("live/planted.py", "import pandas", "pandas and polars only in"),
-        ("client/planted.py", "import typer", "typer and rich only in"),
+        ("client/planted.py", "import typer", "typer, rich and watchfiles only in"),
         ("client/planted.py", "import anywidget", "widgets and IPython only in"),
     ],
 )
