@@ -159,6 +159,7 @@ def register(app: typer.Typer) -> None:
         from livedb import transfer
 
         chosen = form or _export_format_of(target)
+        notes: list[str] = []
         with opened(path) as workspace, progress_bar({}) as progress:
             if chosen is ExportFormat.ZIP:
                 file = target
@@ -175,8 +176,14 @@ def register(app: typer.Typer) -> None:
                 )
                 files = {str(each.path): each.rows for each in results}
                 number = results[0].number or 0 if results else 0
+                for name in table or workspace.folded_sql.counts():
+                    hidden = workspace.hidden_fields(name)
+                    if hidden:
+                        notes.append(f"{name} is without {len(hidden)} fields: {_HIDDEN_HINT}")
+        for each in notes:
+            note(each)
         if as_json:
-            say_json({"commit": number, "files": files})
+            say_json({"commit": number, "files": files, "notes": notes})
             return
         for name, count in files.items():
             say(f"wrote {count:,} rows to {name}")
@@ -205,6 +212,8 @@ def _format_of(file: Path) -> ImportFormat:
             f"{endings}"
         ) from None
 
+
+_HIDDEN_HINT = "SQL has no columns for them (docs/reference.md); a zip has the documents whole"
 
 _FILES: dict[ExportFormat, Format] = {
     ExportFormat.PARQUET: "parquet",

@@ -61,6 +61,14 @@ def test_one_table_goes_to_one_file(run, shop, tmp_path):
         assert "users/documents.jsonl" not in opened.namelist()
 
 
+def test_fields_that_sql_has_no_column_for_are_told(run, tmp_path):
+    with livedb.open(tmp_path / "work") as db:
+        db["t"].insert({"a": 1, "A": 2})
+    done = run("export", tmp_path / "work", "--path", tmp_path / "t.csv")
+    assert done.stderr.startswith("t is without 1 fields: SQL has no columns")
+    assert run("export", tmp_path / "work", "--path", tmp_path / "t.zip").stderr == ""
+
+
 def test_modes_of_a_file(run, shop, tmp_path):
     file = tmp_path / "more.jsonl"
     file.write_text('{"title": "new", "n": 9}\n')
