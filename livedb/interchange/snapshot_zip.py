@@ -8,7 +8,8 @@
 In the uniform form a JSON integer is an int64, a number with a point or an exponent a float64, and
 `{"$float": ..}` and `{"$bytes": ..}` hold what JSON cannot. So an `int` of livedb travels as the
 float that it is to Convex, and a datetime as its milliseconds; a table's schema turns both back.
-Without `generated_schema.jsonl` every number is a float64 and an int64 is `{"$integer": ..}`.
+Without `generated_schema.jsonl` every number is a float64 and an int64 is `{"$integer": ..}`. What
+older exports have there instead of "uniform", `snapshot_shapes` reads.
 
 What is read comes from anywhere: nothing is unpacked to disk, no name becomes a path, and counts,
 sizes and the ratio of compression have bounds.
@@ -19,8 +20,6 @@ Source: Convex's exports, format as of 2026; features.md 16.
 from __future__ import annotations
 
 import io
-import json
-import re
 import stat
 import struct
 import zipfile
@@ -42,6 +41,7 @@ from livedb.ids import FIRST_TABLE_NUMBER, table_number_of
 from livedb.interchange.arrow import FieldType, fields_of
 from livedb.interchange.exports import published
 from livedb.interchange.rows import BLOCK_ROWS, ReadText, RowColumns, Taken
+from livedb.interchange.snapshot_shapes import Shape, parse_shape, read_value
 from livedb.interchange.sources import Source
 from livedb.limits import DOCUMENT_BYTES_MAX, TABLES_MAX
 from livedb.protocol.convex_json import from_wire, to_wire
@@ -62,6 +62,8 @@ UNPACKED_BYTES_MAX = 1 << 40
 RATIO_MAX = 200
 """Times that the members may be larger than the zip. Ids alone, which no one can compress, keep
 lines of JSON below it; ten gigabytes of zeros are at 1,000."""
+HINTS_BYTES_MAX = 256 << 20
+"""Bytes of a `generated_schema.jsonl` with a line per document, which is held in memory."""
 RATIO_FREE_BYTES = 64 << 20
 """Members that are together no larger may have any ratio."""
 
@@ -255,8 +257,7 @@ class SnapshotZip:
         numbers = self._numbers(members.tables)
         found = []
         for name, member in sorted(members.documents.items()):
-            is_uniform = self._is_uniform(members.schemas.get(name))
-            lines = _Lines(self, member, is_uniform=is_uniform)
+            lines = _Lines(self, member, self._decoder(members.schemas.get(name)))
             first = lines.first()
             number = numbers.get(name)
             if first is not None:
@@ -290,28 +291,27 @@ class SnapshotZip:
                 raise LoadError(f"{place}: table {name!r} has two numbers")
         return numbers
 
-    def _is_uniform(self, member: zipfile.ZipInfo | None) -> bool:
-        """Whether `generated_schema.jsonl` says so; an older one must leave nothing open."""
-        if member is None:
-            return False
-        lines = list(zip(range(2), self.lines(member), strict=False))
-        if not lines:
-            return False
-        _, (place, line) = lines[0]
-        try:
-            shape = json.loads(line)
-        except (ValueError, RecursionError):
-            raise LoadError(f"{place}: text of JSON is expected") from None
+    def _decoder(self, member: zipfile.ZipInfo | None) -> Decode:
+        """How the documents of a table are written, as its `generated_schema.jsonl` says."""
+        lines = iter(()) if member is None else self.lines(member)
+        first = next(lines, None)
+        if first is None or member is None:
+            return _from_wire_fields
+        place, line = first
+        shape = _json_of(place, line)
         if shape == _UNIFORM:
-            return True
-        if len(lines) > 1 or not isinstance(shape, str) or _AMBIGUOUS.search(_no_names(shape)):
-            raise LoadError(
-                f"{place}: the zip is of an older Convex, which wrote int64, bytes and NaN as "
-                "text. Export it again with a newer Convex, or delete this member to load such "
-                "values as the text that they are in the file.",
-                code="LegacySnapshot",
-            )
-        return False
+            return _from_uniform_fields
+        if not isinstance(shape, str):
+            raise LoadError(f"{place}: text is expected, {_UNIFORM!r} or a shape")
+        if member.file_size > HINTS_BYTES_MAX:
+            raise LoadError(f"{member.filename} is larger than {HINTS_BYTES_MAX >> 20} MiB")
+        hints: dict[str, Any] = {}
+        for each, text in lines:
+            hints |= _decoded(each, text)
+        try:
+            return partial(_from_shape_fields, parse_shape(shape), hints)
+        except LoadError as error:
+            raise LoadError(f"{place}: {error.message}") from None
 
     def lines(self, member: zipfile.ZipInfo) -> Iterator[tuple[str, bytes]]:
         """The lines of a member that are not blank, and where each stands."""
@@ -327,14 +327,6 @@ class SnapshotZip:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line.isspace():
                     yield place, line
-
-
-_AMBIGUOUS = re.compile(r"\b(int64|bytes|inf|NaN|set|map)\b")
-"""Words of an older shape for which a text in the documents may stand."""
-
-
-def _no_names(shape: str) -> str:
-    return re.sub(r'"[^"]*"', "", shape)
 
 
 def _number_of(name: str, first: Mapping[str, Any], listed: int | None) -> int | None:
@@ -494,10 +486,10 @@ def _check_directory(file: BinaryIO) -> None:
 class _Lines:
     """The documents of one member."""
 
-    def __init__(self, snapshot: SnapshotZip, member: zipfile.ZipInfo, *, is_uniform: bool) -> None:
+    def __init__(self, snapshot: SnapshotZip, member: zipfile.ZipInfo, decode: Decode) -> None:
         self._snapshot = snapshot
         self._member = member
-        self._decode = _from_uniform if is_uniform else from_wire
+        self._decode = decode
 
     def first(self) -> dict[str, Any] | None:
         """The first document as JSON; None of an empty table."""
@@ -541,25 +533,50 @@ class _Lines:
     def _row(self, place: str, line: bytes) -> Value:
         row = _decoded(place, line)
         try:
-            return {name: self._decode(value) for name, value in row.items()}
+            return self._decode(row)
         except (InvalidValueError, RecursionError) as error:
             why = getattr(error, "message", None) or "the value is nested too deeply"
             raise LoadError(f"{place}: {why}") from error
 
 
 def _decoded(place: str, line: bytes) -> dict[str, Any]:
-    try:
-        row = _decode_json(line)
-    except RecursionError:
-        raise LoadError(f"{place}: the value is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LoadError(f"{place}: {error}") from None
+    row = _json_of(place, line)
     if type(row) is not dict:
         raise LoadError(f"{place}: an object is expected, not {type(row).__name__}")
     return row
 
 
+def _json_of(place: str, line: bytes) -> Any:
+    try:
+        return _decode_json(line)
+    except RecursionError:
+        raise LoadError(f"{place}: the value is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LoadError(f"{place}: {error}") from None
+
+
 _decode_json = msgspec.json.Decoder().decode
+
+
+Decode = Callable[[dict[str, Any]], dict[str, Value]]
+"""The fields of a document from its JSON."""
+
+
+def _from_uniform_fields(row: dict[str, Any]) -> dict[str, Value]:
+    return {name: _from_uniform(value) for name, value in row.items()}
+
+
+def _from_wire_fields(row: dict[str, Any]) -> dict[str, Value]:
+    return {name: from_wire(value) for name, value in row.items()}
+
+
+def _from_shape_fields(
+    shape: Shape, hints: Mapping[str, Any], row: dict[str, Any]
+) -> dict[str, Value]:
+    document_id = row.get("_id")
+    hint = hints.get(document_id) if isinstance(document_id, str) else None
+    said = hint if isinstance(hint, dict) else {}
+    return {name: read_value(value, shape.at(name), said.get(name)) for name, value in row.items()}
 
 
 def _from_uniform(value: Any) -> Value:
