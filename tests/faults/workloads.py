@@ -503,6 +503,24 @@ def load_until(path: str, say: Say, step: str) -> None:
     db.backend.workspace.folder.fold()
 
 
+def replace_until(path: str, say: Say, step: str) -> None:
+    """Replace two tables by one load, and be killed at one of its steps."""
+    from livedb.changes.bulk_loads import TableLoad
+    from livedb.interchange.sources import open_source
+
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    for name in ("a", "b"):
+        db[name].insert([{"n": n} for n in range(3)])
+    db.backend.workspace.folder.fold()
+    die_at(db, step)
+    loads = [
+        TableLoad(table=name, source=open_source([{"n": 10}, {"n": 11}]), is_replaced=True)
+        for name in ("a", "b")
+    ]
+    db.backend.workspace.load_tables(loads)
+    db.backend.workspace.folder.fold()
+
+
 def fold_until(path: str, say: Say, step: str) -> None:
     """Be killed before, within or after the DuckDB transaction of a fold."""
     db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
