@@ -21,6 +21,21 @@ def test_the_entry_point_is_there():
     assert callable(getattr(importlib.import_module(module), name))
 
 
+def test_without_its_packages_the_program_says_what_to_install():
+    script = "import sys; sys.modules['typer'] = None; import livedb.cli.main"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: the command line needs more packages: pip install 'livedb[service]'"
+    ]
+
+
 def test_help_names_every_command(program):
     done = program("--help")
     assert done.returncode == 0
