@@ -54,9 +54,9 @@ from livedb.values import UNSET, Int64, Value
 if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
 
-MEMBERS_MAX = 1_000_000
+MEMBERS_MAX = 200_000
 """Members of a zip that is read; beyond them it is refused before its directory is."""
-DIRECTORY_BYTES_MAX = 256 << 20
+DIRECTORY_BYTES_MAX = 32 << 20
 """Bytes of its directory, which `zipfile` reads into memory as a whole."""
 UNPACKED_BYTES_MAX = 1 << 40
 """Bytes that its members may be together."""
@@ -367,6 +367,8 @@ class _Members:
     @classmethod
     def of(cls, infos: list[zipfile.ZipInfo], zip_bytes: int) -> _Members:
         """Sort `infos`. Raises: LoadError."""
+        if len(infos) > MEMBERS_MAX:  # its directory may say less than it holds
+            raise LoadError(f"it has more than {MEMBERS_MAX:,} members")
         _check_sizes(infos, zip_bytes)
         members = cls()
         seen: set[str] = set()
@@ -482,7 +484,10 @@ def _check_directory(file: BinaryIO) -> None:
         if len(record) == _END_64.size and record.startswith(b"PK\x06\x06"):
             *_, count, directory_bytes, _ = _END_64.unpack(record)
     if count > MEMBERS_MAX or directory_bytes > DIRECTORY_BYTES_MAX:
-        raise LoadError(f"it has {count:,} members, and a snapshot at most {MEMBERS_MAX:,}")
+        raise LoadError(
+            f"it has {count:,} members ({directory_bytes:,} bytes of directory), and a snapshot "
+            f"that is read has at most {MEMBERS_MAX:,}"
+        )
     file.seek(0)
 
 
