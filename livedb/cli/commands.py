@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import traceback
@@ -41,10 +42,16 @@ def command(
             except Exception as error:  # noqa: BLE001 - a program has no caller to pass it to
                 fail(foreign_error(error))
 
-        app.command(name, epilog=epilog.replace("[table]", "\\[table]"))(guarded)
+        app.command(name, help=_paragraphs(function.__doc__ or ""), epilog=epilog)(guarded)
         return guarded
 
     return register
+
+
+def _paragraphs(doc: str) -> str:
+    """A docstring for a help that is as wide as the terminal: a line per paragraph."""
+    texts = inspect.cleandoc(doc).split("\n\n")
+    return "\n\n".join(" ".join(text.split()) for text in texts)
 
 
 def fail(message: str) -> NoReturn:

@@ -21,6 +21,7 @@ from rich.text import Text
 from livedb.text import encode_value
 from livedb.values import UNSET, Value
 
+_ID_LENGTH = 32
 _WIDE = 100_000
 """Columns of what is no terminal: nothing is cut for whoever reads the lines of a pipe."""
 
@@ -49,7 +50,9 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns' names."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(Text(shown(column)), overflow="ellipsis", no_wrap=True)
+        # An id is there to be copied: other columns make room for it.
+        width = _ID_LENGTH if column == "_id" else None
+        table.add_column(Text(shown(column)), overflow="ellipsis", no_wrap=True, min_width=width)
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
     _console().print(table)
