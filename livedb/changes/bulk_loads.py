@@ -18,7 +18,7 @@ from livedb.clock import Clock
 from livedb.commitlog.payload import ClearPart, LoadPart
 from livedb.errors import LivedbError, LoadError, SchemaChangeError
 from livedb.functions.runner import Runner
-from livedb.ids import IdFactory
+from livedb.ids import FIRST_TABLE_NUMBER, IdFactory
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
     from livedb.store.loads import StagedLoad
 
+
+TABLE_NUMBER_MAX = (1 << 31) - 1
+"""Of ids that are loaded: the next new table gets a higher number, which must fit an id too."""
 
 PREPARATIONS_MAX = 16
 """Times a load is prepared: again if its table or the number of a new one changed meanwhile."""
@@ -273,7 +276,7 @@ def plan_of(before: Catalog, loads: Sequence[TableLoad]) -> LoadPlan:
         if known is None:
             definition = replaced[load.table].definition if load.table in replaced else None
             wanted = catalog.next_table_number() if load.number is None else load.number
-            _refuse_taken_number(catalog, load.table, wanted)
+            _check_number(catalog, load.table, wanted)
             table = CatalogTable(wanted, definition or TableDefinition(name=load.table))
             catalog = catalog.with_table(number, table)
         elif load.number not in (None, known.number):
@@ -292,7 +295,13 @@ def plan_of(before: Catalog, loads: Sequence[TableLoad]) -> LoadPlan:
     )
 
 
-def _refuse_taken_number(catalog: Catalog, name: str, number: int) -> None:
+def _check_number(catalog: Catalog, name: str, number: int) -> None:
+    """Refuse a number that a new table cannot have."""
+    if not FIRST_TABLE_NUMBER <= number <= TABLE_NUMBER_MAX:
+        raise LoadError(
+            f"The ids of table {name!r} are of table number {number}, which no table of documents "
+            "has; load it with new ids"
+        )
     holder = catalog.by_number(number)
     if holder is not None:
         raise LoadError(

@@ -104,6 +104,13 @@ def test_a_number_that_another_table_has_is_refused(db):
     assert db.tables == ["a"]
 
 
+@pytest.mark.parametrize("number", [1, 10_000, 2**31])
+def test_a_number_that_no_table_can_have_is_refused(memory, number):
+    with pytest.raises(LoadError, match="which no table of documents has"):
+        load(memory, replace("b", own(number, n=3), number=number))
+    assert memory.tables == []
+
+
 def test_a_replaced_table_keeps_its_schema_and_its_unique_keys(db):
     table = define_table({"n": v.integer()}).index("by_n", ["n"], unique=True)
     db.push(define_schema({"a": table}))
