@@ -19,6 +19,7 @@ from livedb.commitlog.payload import ClearPart, LoadPart
 from livedb.errors import LivedbError, LoadError, SchemaChangeError
 from livedb.functions.runner import Runner
 from livedb.ids import FIRST_TABLE_NUMBER, IdFactory
+from livedb.limits import TABLE_NUMBER_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
     from livedb.store.loads import StagedLoad
 
-
-TABLE_NUMBER_MAX = (1 << 31) - 1
-"""Of ids that are loaded: the next new table gets a higher number, which must fit an id too."""
 
 PREPARATIONS_MAX = 16
 """Times a load is prepared: again if its table or the number of a new one changed meanwhile."""

@@ -44,7 +44,7 @@ from livedb.interchange.exports import published
 from livedb.interchange.rows import BLOCK_ROWS, ReadText, RowColumns, Taken
 from livedb.interchange.snapshot_shapes import Shape, parse_shape, read_value
 from livedb.interchange.sources import Source
-from livedb.limits import DOCUMENT_BYTES_MAX, TABLES_MAX
+from livedb.limits import DOCUMENT_BYTES_MAX, TABLE_NUMBER_MAX, TABLES_MAX
 from livedb.protocol.convex_json import from_wire, to_wire
 from livedb.schema.tables import TableDefinition, check_table_name
 from livedb.store.connection import quote
@@ -72,7 +72,6 @@ _BUFFER_BYTES = 1 << 18
 _LINE_BYTES_MAX = 16 * DOCUMENT_BYTES_MAX
 _PAGE_ROWS = 1 << 14
 """Rows of a table that an export holds at once."""
-_TABLE_NUMBER_MAX = (1 << 31) - 1
 _UNIFORM = "uniform"
 _LEVEL = 3
 """Of compression: half the time of the usual 6 for a tenth more bytes, most of which are ids."""
@@ -291,7 +290,7 @@ class SnapshotZip:
             name, number = row.get("name"), row.get("id")
             if not isinstance(name, str) or not isinstance(number, (int, float)):
                 raise LoadError(f'{place}: {{"name": .., "id": ..}} is expected')
-            if not FIRST_TABLE_NUMBER <= number <= _TABLE_NUMBER_MAX or number != int(number):
+            if not FIRST_TABLE_NUMBER <= number <= TABLE_NUMBER_MAX or number != int(number):
                 raise LoadError(f"{place}: {number!r} is no number of a table")
             if numbers.setdefault(name, int(number)) != number:
                 raise LoadError(f"{place}: table {name!r} has two numbers")
