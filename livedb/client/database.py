@@ -33,7 +33,7 @@ from livedb.functions.definition import (
     FunctionMark,
     Visibility,
     define,
-    pushed_name,
+    marked_function,
 )
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
@@ -338,7 +338,7 @@ class Database:
             )
         members = list(vars(source).values())
         functions = [
-            _marked(member)
+            marked_function(member)
             for member in members
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
@@ -528,17 +528,3 @@ class LoadResult:
 
     def __repr__(self) -> str:
         return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
-
-
-def _marked(function: Any) -> FunctionDefinition:
-    """The definition of a function that a module-level decorator marked."""
-    mark: FunctionMark = getattr(function, MARK)
-    return define(
-        function,
-        kind=mark.kind,
-        visibility=mark.visibility,
-        name=pushed_name(function),
-        args=mark.args,
-        returns=mark.returns,
-        alias=mark.alias,
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -206,6 +206,24 @@ def pushed_name(function: Callable[..., Any]) -> str:
     return f"{function.__module__.replace('.', '/')}:{function.__name__}"
 
 
+def marked_function(function: Callable[..., Any], *, name: str | None = None) -> FunctionDefinition:
+    """The definition of a function that a module-level decorator marked.
+
+    Args:
+        name: how it is called; without one, by its module and its own name.
+    """
+    mark: FunctionMark = getattr(function, MARK)
+    return define(
+        function,
+        kind=mark.kind,
+        visibility=mark.visibility,
+        name=name or pushed_name(function),
+        args=mark.args,
+        returns=mark.returns,
+        alias=mark.alias,
+    )
+
+
 def call_signature(function: Callable[..., Any]) -> inspect.Signature:
     """The signature as callers see it: without the context."""
     signature = inspect.signature(function)
@@ -282,6 +300,23 @@ class Registry:
         numbered = replace(definition, version=self._version)
         self._functions[definition.name] = numbered
         return numbered
+
+    def replace(
+        self, definitions: Iterable[FunctionDefinition], *, gone: Iterable[str] = ()
+    ) -> frozenset[str]:
+        """Put or replace functions and drop those named `gone`, in one step.
+
+        Returns the names whose function is another one now, or none.
+        """
+        functions = dict(self._functions)
+        removed = {name for name in gone if functions.pop(name, None) is not None}
+        defined = set()
+        for definition in definitions:
+            self._version += 1
+            functions[definition.name] = replace(definition, version=self._version)
+            defined.add(definition.name)
+        self._functions = functions
+        return frozenset(removed | defined)
 
     def get(self, name: str) -> FunctionDefinition:
         """The function of that name.

@@ -80,9 +80,14 @@ def export(
     """
     target = Path(path).expanduser()
     write = _WRITERS[format or _format_of(target)]
-    with _published(target, overwrite=overwrite) as file:
+    with published(target, overwrite=overwrite) as file:
         write(table, file)
     return ExportResult(path=target, number=number, rows=table.num_rows)
+
+
+def write_rows(table: pa.Table, file: BinaryIO, *, format: Format) -> None:  # noqa: A002
+    """Write `table` to an open file, such as stdout."""
+    _WRITERS[format](table, file)
 
 
 def _format_of(target: Path) -> Format:
@@ -97,7 +102,7 @@ _SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": 
 
 
 @contextmanager
-def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write to, which is `target` at the end; after any failure nothing has happened."""
     if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises on names that cannot be
         raise LoadError(f"{str(target)!r} is a folder; name a file to export to.")

@@ -6,13 +6,13 @@ It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
 from livedb.functions.runner import SqlReader
 from livedb.schema.catalog import Catalog
-from livedb.store.connection import CtrlC
+from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
@@ -119,6 +119,36 @@ class FoldedSql(SqlReader):
                 return []
             texts = snapshot.load_table(table.number).texts
         return [decode_fields(text.as_py()) for text in texts[:limit]]
+
+    def counts(self) -> dict[str, int]:
+        """The number of documents of every table, all at one commit."""
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            catalog = self._committer.catalog_at(snapshot.number)
+            return {table.definition.name: snapshot.count(table.number) for table in catalog}
+
+    def page(self, name: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
+        """Up to `limit` whole documents of a table by creation time; None without such a table."""
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            table = self._committer.catalog_at(snapshot.number).get(name)
+            if table is None:
+                return None
+            order = "desc" if is_descending else "asc"
+            rows = snapshot.query(
+                f"select _id, _creationTime, _doc from data.{quote(name)} "  # noqa: S608 - quoted
+                f"order by _creationTime {order}, _id {order} limit {int(limit)}"
+            )
+        return [
+            {**decode_fields(row["_doc"]), "_id": row["_id"], "_creationTime": row["_creationTime"]}
+            for row in rows.to_pylist()
+        ]
+
+    def whole_tables(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table, int]]:
+        """The rows of tables as SQL shows them, oldest first, all at one commit."""
+        with CtrlC(), self._folder.snapshot() as snapshot:
+            catalog = self._committer.catalog_at(snapshot.number)
+            for name in names:
+                text = f'select * from {quote(name)} order by "_creationTime", "_id"'  # noqa: S608
+                yield name, self._run(snapshot, text, None, catalog)[0], snapshot.number
 
     def hidden_fields(self, name: str) -> tuple[str, ...]:
         """The fields of a table that SQL does not show, as of now: see `store.hidden`."""

@@ -6,7 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import livedb
-from livedb.commitlog.payload import DocumentsPart, LoadPart, SchemaPart, catalog_of, decode_payload
+from livedb.commitlog.payload import (
+    ClearPart,
+    DocumentsPart,
+    LoadPart,
+    SchemaPart,
+    catalog_of,
+    decode_payload,
+)
 from livedb.schema.catalog import Catalog
 
 Documents = dict[str, tuple[float, bytes]]
@@ -56,6 +63,9 @@ def replay_of(db: livedb.Database) -> tuple[dict[str, Documents], dict[str, int]
             match part:
                 case SchemaPart():
                     catalog = Catalog.from_json(catalog_of(part))
+                case ClearPart():
+                    by_number[part.table].clear()
+                    loaded[part.table] = 0
                 case LoadPart():
                     loaded[part.table] += part.rows
                 case DocumentsPart():

@@ -79,6 +79,21 @@ def test_killed_at_a_step_of_a_bulk_load_it_is_there_whole_or_not_at_all(zygote,
         assert len(db["bulk"].collect()) == len(found) + 1
 
 
+@pytest.mark.parametrize("step", LOAD_STEPS)
+def test_killed_at_a_step_of_a_replacement_all_tables_are_old_or_all_are_new(
+    zygote, tmp_path, step
+):
+    child = zygote.start("replace_until", tmp_path / "w", step)
+    assert child.wait() == -9, child.lines()
+    with livedb.open(tmp_path / "w") as db:
+        is_committed = step not in ("writing", "staged", "in-turn")
+        for name in ("a", "b"):
+            found = sorted(row["n"] for row in db[name].collect())
+            assert found == ([10, 11] if is_committed else [0, 1, 2])
+        check_agreement(db)
+        assert not list(workspace_of(db).files.loads.iterdir()), "a staged file is left"
+
+
 @pytest.mark.parametrize("step", ["before", "folding", "folded"])
 def test_killed_around_a_fold_every_commit_is_there_once(zygote, tmp_path, step):
     child = zygote.start("fold_until", tmp_path / "w", step)

@@ -56,7 +56,7 @@ def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
         "appended": (workspace.log, "append"),
         "folding": (workspace.tables, "_fold_table"),
         "folding-a-load": (tables, "insert_file"),
-        "folded-a-load": (workspace.tables, "fold_load"),
+        "folded-a-load": (workspace.tables, "fold_loads"),
         "folded": (workspace.tables, "fold"),
     }[step]
     original = getattr(owner, name)
@@ -501,6 +501,24 @@ def load_until(path: str, say: Say, step: str) -> None:
     db["bulk"].insert({"n": -1})
     die_at(db, step)
     db.load("bulk", [{"n": n} for n in range(500)])
+    db.backend.workspace.folder.fold()
+
+
+def replace_until(path: str, say: Say, step: str) -> None:
+    """Replace two tables by one load, and be killed at one of its steps."""
+    from livedb.changes.bulk_loads import TableLoad
+    from livedb.interchange.sources import open_source
+
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    for name in ("a", "b"):
+        db[name].insert([{"n": n} for n in range(3)])
+    db.backend.workspace.folder.fold()
+    die_at(db, step)
+    loads = [
+        TableLoad(table=name, source=open_source([{"n": 10}, {"n": 11}]), is_replaced=True)
+        for name in ("a", "b")
+    ]
+    db.backend.workspace.load_tables(loads)
     db.backend.workspace.folder.fold()
 
 
