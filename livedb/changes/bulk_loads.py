@@ -99,40 +99,45 @@ class BulkLoads:
         from livedb.store.loads import stage_load
 
         table = self._table(table_name)
-        with CtrlC():
-            staged = stage_load(
-                source.reader(),
-                table.definition,
-                table.number,
-                catalog=self._committer.catalog,
-                clock=self._clock,
-                ids=self._ids,
-                folder=self._loads_folder,
-                start_ms=max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6,
-                keep_ids=keep_ids,
-                progress=progress,
-            )
-        if not keep_ids:
-            self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
-        is_asked_for = False
-
-        def commit(holder: TurnHolder) -> int:
-            nonlocal is_asked_for
-            is_asked_for = False
-            request = self._request(table, staged, holder)
-            is_asked_for = True
-            return self._runner.commit(request)
-
+        names: list[str] = []
+        request: CommitRequest | None = None
         try:
+            with CtrlC():
+                staged = stage_load(
+                    source.reader(),
+                    table.definition,
+                    table.number,
+                    catalog=self._committer.catalog,
+                    clock=self._clock,
+                    ids=self._ids,
+                    folder=self._loads_folder,
+                    start_ms=max(self._committer.last_ts + 1, self._clock.now_ns()) / 1e6,
+                    keep_ids=keep_ids,
+                    progress=progress,
+                    on_name=names.append,
+                )
+            if not keep_ids:
+                self._committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)
+
+            def commit(holder: TurnHolder) -> int:
+                nonlocal request
+                request = None
+                request = self._request(table, staged, holder)
+                return self._runner.commit(request)
+
             return staged.rows, self._turns.run(commit)
         except BaseException as error:
-            # No commit names the file if none was asked for, or it was refused. After an interrupt,
-            # or when it is unknown what the log kept, one may: the next open sees.
+            # No commit names the file if none took it, or that one was refused. When it is unknown
+            # what the log kept, one may: the next open sees.
             is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
-            is_named = self._folder.names_load(staged.file)
-            if (is_refused or not is_asked_for) and not is_named:
-                (self._loads_folder / staged.file).unlink(missing_ok=True)
+            if is_refused or request is None or request.number == 0:
+                self._remove(names)
             raise
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            if not self._folder.names_load(name):
+                (self._loads_folder / name).unlink(missing_ok=True)
 
     def _table(self, name: str) -> CatalogTable:
         """The table of that name, or the one that the load's own commit will make."""

@@ -107,6 +107,7 @@ def stage_load(
     start_ms: float = 0.0,
     keep_ids: bool = False,
     progress: Callable[[int], None] | None = None,
+    on_name: Callable[[str], None] = lambda _: None,
 ) -> StagedLoad:
     """Check `source` against `definition` and write it to a staged file.
 
@@ -117,6 +118,8 @@ def stage_load(
         keep_ids: keep the source's `_id`, and its `_creationTime` if it has one; else a source
             with such columns is refused.
         progress: told the rows staged so far, after each slab.
+        on_name: told each name that the file is about to have in `folder`. Nothing is left there
+            when this raises, but an interrupt may strike while it is removed, or after all.
 
     Raises:
         SchemaEnforcementError: a row does not fit the schema; names column, row and value.
@@ -134,7 +137,7 @@ def stage_load(
         next_time=max(start_ms, clock.now_ns() / 1e6),
     )
     try:
-        with _StagedFile(folder, clock) as file, stager:
+        with _StagedFile(folder, clock, on_name) as file, stager:
             for slab in _iter_slabs(source):
                 file.write(stager.staged(slab))
                 if progress is not None:
@@ -598,9 +601,10 @@ class _RowWriter:
 class _StagedFile:
     """A Parquet file under a temporary name, hashed while it is written, published by renaming."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, on_name: Callable[[str], None]) -> None:
         self._folder = folder
         self._path = folder / f".staging-{clock.random_bytes(8).hex()}"
+        self._on_name = on_name
         self._sink: _HashingSink | None = None
         self._writer: pyarrow.parquet.ParquetWriter | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livedb-load")
@@ -611,11 +615,20 @@ class _StagedFile:
         # forget the thread, and then the file would be closed under a write.
         self._thread.submit(_nothing).result()
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._on_name(self._path.name)
         self._sink = _HashingSink(self._path)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True)
+        try:
+            self._thread.shutdown(wait=True)
+        except BaseException:
+            self._thread.shutdown(wait=True)  # no file is closed while it is written
+            raise
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         with suppress(OSError, pa.ArrowException):
             # After a failure: the writer must let go of the sink before the sink is closed.
             if self._writer is not None:
@@ -639,6 +652,7 @@ class _StagedFile:
         self._writer.close()  # closing again is harmless
         digest = self._sink.sync()
         name = f"{digest.hex()}.parquet"
+        self._on_name(name)
         self._path.replace(self._folder / name)
         _sync_folder(self._folder)
         return StagedLoad(
