@@ -16,10 +16,10 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import traitlets
 
@@ -34,9 +34,11 @@ from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, 
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
+from livedb.notebook.documents import RowDocuments
 from livedb.notebook.rows import RowChange, RowState, state_of_nothing, state_of_value
 from livedb.schema.catalog import Catalog
 from livedb.schema.validators import REFUSED
+from livedb.values import Document
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,6 +55,7 @@ SHOWN_ROWS_MAX = 50
 
 logger = logging.getLogger("livedb")
 
+R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -225,6 +228,71 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             result = None if self._shown is None else self._shown.result
             self._trait_values["value"] = None if result is None else result.value()
             self._is_decoded = True
+
+    def __len__(self) -> int:
+        """How many rows it has now."""
+        return len(self._rows())
+
+    @overload
+    def __iter__(self: Handle[list[R]]) -> Iterator[R]: ...
+    @overload
+    def __iter__(self: Handle[Any]) -> Iterator[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Its rows now: all of one commit, whatever changes during the iteration.
+
+        The rows of a query are as it returned them; those of SQL and of a table are documents,
+        in which a field that is absent is None.
+
+        Raises:
+            TypeError: the query returned something else than a list; read `value`.
+            whatever the newest run raised, when none has succeeded yet.
+        """
+        return iter(self._rows())
+
+    @overload
+    def __getitem__(self: Handle[list[R]], at: int) -> R: ...
+    @overload
+    def __getitem__(self: Handle[list[R]], at: slice) -> list[R]: ...
+    @overload
+    def __getitem__(self: Handle[Any], at: Any) -> Any: ...
+
+    def __getitem__(self, at: Any) -> Any:
+        """One row, or a list of several, now; as iteration gives them."""
+        return self._rows()[at]
+
+    def __bool__(self) -> bool:
+        """False when it has no rows, as of a list; a result that is no list is not looked at."""
+        state = self._pulled()
+        if state is None or state.result is None:
+            return True
+        rows = self._rows_of(state.result)
+        return rows is None or len(rows) > 0
+
+    def _rows(self) -> Sequence[Any]:
+        state = self._pulled()
+        self._warn_of_error()
+        result = None if state is None else state.result
+        if result is None and state is not None and state.error is not None:
+            raise state.error
+        rows = None if result is None else self._rows_of(result)
+        if rows is None:
+            raise TypeError(
+                f"The live handle {self.title} shows one value, not a list of rows; read .value"
+            )
+        return rows
+
+    def _pulled(self) -> LiveState | None:
+        self._pull()
+        return self._shown
+
+    def _rows_of(self, result: Result) -> Sequence[Any] | None:
+        if isinstance(result, TableResult):
+            fields = None if self._table is None else self._frame_fields()
+            return RowDocuments(result.table, fields)
+        self._decode()
+        value = self._trait_values["value"]
+        return value if isinstance(value, list) else None
 
     def raise_error(self) -> None:
         """Raise what the newest run raised, if it did."""
@@ -546,8 +614,16 @@ class SqlResult(FrameMixin):
     def __len__(self) -> int:
         return self._table.num_rows
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._table.to_pylist())
+    def __iter__(self) -> Iterator[Document]:
+        return iter(RowDocuments(self._table))
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Document]: ...
+
+    def __getitem__(self, at: int | slice) -> Document | list[Document]:
+        return RowDocuments(self._table)[at]
 
     def current(self) -> RowState:
         """What is displayed: see `livedb.notebook.rows.RowSource`."""
