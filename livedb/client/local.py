@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import ChangeNotice, OnChange, Params, Subscription
-from livedb.errors import ClosedError, FunctionTypeError
+from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.definition import FunctionDefinition
-from livedb.functions.runner import is_running
+from livedb.functions.runner import QueryRun, is_running
 from livedb.live.live_queries import Change
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import FunctionSource, InlineSource, SqlSource
@@ -26,9 +27,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.interchange.sources import Source
+    from livedb.live.folded_sql import FoldedSql
+    from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
 """Calls made with `.aio()` that run at once; more wait."""
+
+SNAPSHOT_TRIES_MAX = 8
+"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
 
 
 class LocalSubscription:
@@ -72,6 +78,21 @@ class LocalSubscription:
                 self._backend.workspace.live.unfollow(query)
 
 
+class LocalSnapshotReads:
+    """A commit of this process's workspace that stays readable."""
+
+    def __init__(
+        self, reader: FoldedSql, sql: SqlSnapshot, states: Mapping[Subscription, LiveState]
+    ) -> None:
+        self.number = sql.number
+        self.states = states
+        self._reader = reader
+        self._sql = sql
+
+    def here(self) -> AbstractContextManager[None]:
+        return self._reader.holding(self._sql)
+
+
 class LocalBackend:
     """A `Backend` on a `Workspace`."""
 
@@ -100,7 +121,9 @@ class LocalBackend:
         run = self.workspace.runner.nested_run()
         if run is not None:
             return run.snapshot.catalog  # with the tables that the run has made
-        return self.workspace.committer.catalog_at(self.number)
+        held = self.workspace.folded_sql.held()
+        number = self.number if held is None else held.number
+        return self.workspace.committer.catalog_at(number)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -145,10 +168,26 @@ class LocalBackend:
         runner = self.workspace.runner
         if function.kind == "mutation":
             return runner.run_mutation(function, args)
-        run = runner.run_query(function, args)
+        held = self.workspace.folded_sql.held()
+        if held is None:
+            run = runner.run_query(function, args)
+        else:
+            run = self._run_at(held.number, function, args)
         if run.error is not None:
             raise run.error
         return run.value
+
+    def _run_at(
+        self, number: int, function: FunctionDefinition, args: Mapping[str, Any]
+    ) -> QueryRun:
+        try:
+            return self.workspace.runner.run_query(function, args, at=number)
+        except SnapshotTooOldError as error:
+            raise SnapshotTooOldError(
+                f"{function.name} is to read commit {number} inside db.snapshot(), and cannot: "
+                f"{error.message}, outside of the block. SQL has that commit there.",
+                code=error.code,
+            ) from error
 
     async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         if is_running():
@@ -156,7 +195,8 @@ class LocalBackend:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self.run, function, args)
+        run = copy_context().run  # a snapshot held here is held there
+        return await loop.run_in_executor(self._pool, run, self.run, function, args)
 
     # -- following -----------------------------------------------------------------------------
 
@@ -224,15 +264,30 @@ class LocalBackend:
     def drop_table(self, name: str) -> int:
         return self.workspace.drop_table(name)
 
-    def states_at_once(
-        self, subscriptions: Iterable[Subscription]
-    ) -> tuple[int, dict[Subscription, LiveState]]:
-        states: dict[Subscription, LiveState] = {}
-        with self.workspace.live.held() as number:
-            for each in subscriptions:
-                with suppress(ClosedError):  # closed by another thread just now
-                    states[each] = each.state()
-        return number, states
+    @contextmanager
+    def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[LocalSnapshotReads]:
+        self.require_open()
+        workspace = self.workspace
+        states, opened = self._states_and_sql(list(subscriptions))
+        with opened as sql, workspace.runner.keeping(sql.number):
+            yield LocalSnapshotReads(workspace.folded_sql, sql, states)
+
+    def _states_and_sql(
+        self, subscriptions: Sequence[Subscription]
+    ) -> tuple[dict[Subscription, LiveState], SqlSnapshot]:
+        """The states of subscriptions and the tables, at one commit."""
+        for attempt in range(SNAPSHOT_TRIES_MAX):
+            states: dict[Subscription, LiveState] = {}
+            with self.workspace.live.held() as number:
+                for each in subscriptions:
+                    with suppress(ClosedError):  # closed by another thread just now
+                        states[each] = each.state()
+                try:
+                    return states, self.workspace.folder.snapshot_at(number)
+                except SnapshotTooOldError:  # a fold of what was committed meanwhile
+                    if attempt == SNAPSHOT_TRIES_MAX - 1:
+                        raise
+        raise AssertionError("the loop returns or raises")
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         runner = self.workspace.runner

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -240,6 +241,16 @@ class Runner:
         if error is None:
             self._warn(function, snapshot)
         return QueryRun(value, error, number, reads, run.clock.is_observed)
+
+    @contextmanager
+    def keeping(self, number: int) -> Iterator[None]:
+        """Within it a published commit stays readable, for `Limits.snapshot_s_max` at most."""
+        token = _Active(self._clock.monotonic_s())
+        self._active[token] = number
+        try:
+            yield
+        finally:
+            self._active.pop(token, None)
 
     # -- mutations -----------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -68,15 +68,32 @@ class _Pulled(traitlets.Any):
         return super().get(obj, cls)
 
 
+_freezing = threading.Lock()
+"""Guards `_frozen` and the count of blocks in each; taken before any lock of a workspace."""
 _frozen: weakref.WeakKeyDictionary[Backend, _Freeze] = weakref.WeakKeyDictionary()
 
 
 class _Freeze:
     """The states that handles show inside `with db.snapshot()`, and what each is exact at."""
 
-    def __init__(self, number: int, states: Mapping[Handle[Any], LiveState]) -> None:
-        self.number = number
-        self.states = {handle: (state, number) for handle, state in states.items()}
+    def __init__(self, backend: Backend, handles: Sequence[Handle[Any]]) -> None:
+        self._kept = ExitStack()
+        self.reads = self._kept.enter_context(
+            backend.snapshot([handle._subscription for handle in handles])
+        )
+        self.number = self.reads.number
+        known = self.reads.states
+        self.states = {
+            handle: (known[handle._subscription], self.number)
+            for handle in handles
+            if handle._subscription in known
+        }
+        self.blocks = 0
+        """How many `with` blocks are inside; the last one out ends it."""
+
+    def end(self) -> None:
+        """Let go of the commit."""
+        self._kept.close()
 
     def add(self, handle: Handle[Any], state: LiveState, number: int) -> tuple[LiveState, int]:
         """Freeze a handle made meanwhile: here, unless its result changed after this commit."""
@@ -704,27 +721,23 @@ class NotebookFaces:
 
     @contextmanager
     def snapshot(self, backend: Backend) -> Iterator[int]:
-        """Freeze every open handle of `backend` at one commit."""
-        if backend in _frozen:
-            yield _frozen[backend].number
-            return
-        mine = [handle for handle in list(_handles) if handle._backend is backend]
-        mine = [handle for handle in mine if not handle.is_closed]
-        number, states = _states_at_once(backend, mine)
-        _frozen[backend] = _Freeze(number, states)
+        """Freeze every open handle of `backend`, and what this thread or task reads."""
+        with _freezing:
+            freeze = _frozen.get(backend)
+            if freeze is None:
+                mine = [handle for handle in list(_handles) if handle._backend is backend]
+                freeze = _Freeze(backend, [handle for handle in mine if not handle.is_closed])
+                _frozen[backend] = freeze
+            freeze.blocks += 1
         try:
-            yield number
+            with freeze.reads.here():
+                yield freeze.number
         finally:
-            del _frozen[backend]
-
-
-def _states_at_once(
-    backend: Backend, handles: list[Handle[Any]]
-) -> tuple[int, dict[Handle[Any], LiveState]]:
-    """The states of several handles at one number."""
-    number, states = backend.states_at_once([handle._subscription for handle in handles])
-    known = [handle for handle in handles if handle._subscription in states]
-    return number, {handle: states[handle._subscription] for handle in known}
+            with _freezing:
+                freeze.blocks -= 1
+                if not freeze.blocks:
+                    del _frozen[backend]
+                    freeze.end()
 
 
 def _fields_of_documents(catalog: Catalog, result: Result | None) -> Mapping[str, FieldType] | None:
