@@ -362,7 +362,8 @@ class Database:
         Raises:
             SnapshotTooOldError: by a query, when the block took longer than `snapshot_s_max`, or
                 its table was filled, loaded or dropped meanwhile, or nothing had read it before.
-        Cost: a fold of what SQL has not seen yet, as of one `db.sql`.
+        Cost: a fold of what SQL has not seen yet, as of one `db.sql`. Meanwhile DuckDB keeps what
+            later commits replace: do not stay inside for hours.
         """
         return self._faces.snapshot(self.backend)
 
