@@ -104,10 +104,20 @@ def settled(result: Any) -> Value:
         type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
     ):
         return result
-    return as_documents(canonical_result(result))
+    return _all_documents(canonical_result(result))
 
 
 _DOCUMENTS_ONLY = {Document}
+_CONTAINERS = {list, dict}
+
+
+def _all_documents(value: Value) -> Value:
+    """A canonical value whose objects are documents: some of them were read, and stay so."""
+    if type(value) is dict:
+        return Document({name: _all_documents(each) for name, each in value.items()})
+    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
+        return [_all_documents(each) for each in value]
+    return value
 
 
 def canonical_result(result: Any) -> Value:
