@@ -100,9 +100,10 @@ def settled(result: Any) -> Value:
     Documents stay as they were read: to make them again would cost half as much as reading them
     did. What a function has put into one of them, a live handle checks alone.
     """
-    if type(result) is Document or (
-        type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
-    ):
+    kind = type(result)
+    if result is None or kind is Document or (kind is str and result.isascii()):
+        return result  # what mutations give most often: nothing, or an id
+    if kind is list and set(map(type, result)) == _DOCUMENTS_ONLY:
         return result
     return _all_documents(canonical_result(result))
 
