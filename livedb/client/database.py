@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from livedb.interchange.exports import ExportResult
-    from livedb.notebook.handles import Handle, SqlResult
+    from livedb.notebook.handles import Handle
+    from livedb.notebook.sql_result import SqlResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
