@@ -192,7 +192,7 @@ class JumpingClock(SystemClock):
 def test_numbers_and_times_grow_through_clock_jumps(tmp_path):
     from livedb.client.database import Database
     from livedb.client.local import LocalBackend
-    from livedb.notebook.handles import NotebookFaces
+    from livedb.notebook.faces import NotebookFaces
 
     clock = JumpingClock()
     for _ in range(3):
