@@ -7,7 +7,7 @@ replace what a table has: the same commit then deletes that first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,31 +89,36 @@ class BulkLoads:
     ) -> tuple[dict[str, int], int]:
         plan = plan_of(self._parts.committer.catalog, loads)
         staged: dict[int, StagedLoad] = {}
-        is_asked_for = False
+        names: list[str] = []
+        request: CommitRequest | None = None
 
         def commit(holder: TurnHolder) -> int:
-            nonlocal is_asked_for
-            is_asked_for = False
+            nonlocal request
+            request = None
             request = self._request(loads, plan, staged, holder)
-            is_asked_for = True
             return self._parts.runner.commit(request)
 
         try:
             for each in loads:
                 if each.source is not None:
                     table = plan.tables[each.table]
-                    staged[table.number] = self._stage(each, table, plan.catalog, progress)
+                    staged[table.number] = self._stage(
+                        each, table, plan.catalog, progress, on_name=names.append
+                    )
             rows = {each.table: _rows_of(staged, plan.tables.get(each.table)) for each in loads}
             return rows, run_exclusively(self._parts, commit)
-        except BaseException as error:
-            # No commit names the files if none was asked for, or it was refused. After an
-            # interrupt, or when it is unknown what the log kept, one may: the next open sees.
+        except BaseException as error:  # a Ctrl-C too: it must not leave an unnamed file
+            # No commit names the files if none took them, or that one was refused. When it is
+            # unknown what the log kept, one may: the next open sees.
             is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
-            for file in {load.file for load in staged.values()}:
-                is_named = self._parts.folder.names_load(file)
-                if (is_refused or not is_asked_for) and not is_named:
-                    (self._loads_folder / file).unlink(missing_ok=True)
+            if is_refused or request is None or request.number == 0:
+                self._remove(names)
             raise
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._parts.folder.names_load(name):
+                (self._loads_folder / name).unlink(missing_ok=True)
 
     def _stage(
         self,
@@ -121,6 +126,8 @@ class BulkLoads:
         table: CatalogTable,
         catalog: Catalog,
         progress: Callable[[str, int], None] | None,
+        *,
+        on_name: Callable[[str], None],
     ) -> StagedLoad:
         from livedb.store.loads import stage_load
 
@@ -137,6 +144,7 @@ class BulkLoads:
                 start_ms=max(self._parts.committer.last_ts + 1, self._clock.now_ns()) / 1e6,
                 keep_ids=load.keep_ids,
                 progress=None if progress is None else partial(progress, load.table),
+                on_name=on_name,
             )
         if not load.keep_ids:
             self._parts.committer.raise_ts(int(staged.last_creation_time * 1e6) + 1)

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from livedb.interchange.exports import ExportResult
-    from livedb.notebook.handles import Handle, SqlResult
+    from livedb.notebook.handles import Handle
+    from livedb.notebook.sql_result import SqlResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -402,7 +403,18 @@ class Database:
         return self._faces.function_handle(self.backend, function, args)
 
     def snapshot(self) -> AbstractContextManager[int]:
-        """Within it, every handle of this workspace stays at one commit, whose number it gives."""
+        """Within it all reads agree: they are of one commit, whose number it gives.
+
+        Every handle of this workspace stays there. So do the queries called, the SQL and the tables
+        read by the thread or task that is inside, which see nothing of what is written meanwhile,
+        not even by themselves; a mutation reads and writes at the newest commit as always.
+
+        Raises:
+            SnapshotTooOldError: by a query, when the block took longer than `snapshot_s_max`, or
+                its table was filled, loaded or dropped meanwhile, or nothing had read it before.
+        Cost: a fold of what SQL has not seen yet, as of one `db.sql`. Meanwhile DuckDB keeps what
+            later commits replace: do not stay inside for hours.
+        """
         return self._faces.snapshot(self.backend)
 
     # -- in and out ----------------------------------------------------------------------------

@@ -119,14 +119,25 @@ def settled(result: Any) -> Value:
     Documents stay as they were read: to make them again would cost half as much as reading them
     did. What a function has put into one of them, a live handle checks alone.
     """
-    if type(result) is Document or (
-        type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
-    ):
+    kind = type(result)
+    if result is None or kind is Document or (kind is str and result.isascii()):
+        return result  # what mutations give most often: nothing, or an id
+    if kind is list and set(map(type, result)) == _DOCUMENTS_ONLY:
         return result
-    return as_documents(canonical_result(result))
+    return _all_documents(canonical_result(result))
 
 
 _DOCUMENTS_ONLY = {Document}
+_CONTAINERS = {list, dict}
+
+
+def _all_documents(value: Value) -> Value:
+    """A canonical value whose objects are documents: some of them were read, and stay so."""
+    if type(value) is dict:
+        return Document({name: _all_documents(each) for name, each in value.items()})
+    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
+        return [_all_documents(each) for each in value]
+    return value
 
 
 def canonical_result(result: Any) -> Value:
