@@ -72,6 +72,9 @@ QUERIES_MAX = 10_000
 CLOSE_INTERNAL, CLOSE_OVERLOADED, CLOSE_POLICY = 1011, 1013, 1008
 """WebSocket close codes."""
 
+CLOSE_CODES = {"UnsupportedFrame": 1003, "MalformedMessage": 1007}
+"""Of violations of the protocol by their code; of all others CLOSE_POLICY."""
+
 
 # -- effects ---------------------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ Effect = Send | Close | Verify | Run | Compute
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A call that returned: the JSON of its value, and the commit's ts for a mutation."""
+    """A call that returned: its value, and the commit's ts for a mutation that committed."""
 
     value: Raw
     log_lines: Sequence[str] = ()
@@ -191,10 +194,14 @@ class _Phase(Enum):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A mutation or action that was received and not started."""
+    """A mutation or action that was received and not started.
+
+    Attributes:
+        identity_version: of the identity as which it was sent, which may not be verified yet.
+    """
 
     run: Run
-    is_identity_known: bool
+    identity_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +231,6 @@ class ServerConnection:
         self._last_sent_s = now_s
         self.identity = identity
         self.session_id = ""
-        self.clock_skew_ms: int | None = None
         # What was received, and what the last transition said of it.
         self._query_set = 0
         self._identity_version = 0
@@ -249,17 +255,17 @@ class ServerConnection:
         self._mutations: deque[_Waiting] = deque()
         self._actions_waiting: list[_Waiting] = []
         self._running: int | None = None
-        self._running_actions: set[int] = set()
+        self._running_actions = 0
 
     # -- what arrives --------------------------------------------------------------------------
 
-    def receive(self, message: ClientMessage, *, now_ms: float) -> list[Effect]:
+    def receive(self, message: ClientMessage) -> list[Effect]:
         """Take a message; a violation of the protocol ends the connection with a FatalError."""
         if self._phase is _Phase.CLOSED:
             return []
         try:
             if self._phase is _Phase.NEW:
-                return self._connect(message, now_ms)
+                return self._connect(message)
             match message:
                 case ModifyQuerySet():
                     self._modify(message)
@@ -284,9 +290,9 @@ class ServerConnection:
         if self._phase is _Phase.CLOSED:
             return []
         message = FatalError(error=f"{error.code}: {error.message}")
-        return self._end(message, CLOSE_POLICY, "FatalError")
+        return self._end(message, CLOSE_CODES.get(error.code, CLOSE_POLICY), "FatalError")
 
-    def _connect(self, message: ClientMessage, now_ms: float) -> list[Effect]:
+    def _connect(self, message: ClientMessage) -> list[Effect]:
         if not isinstance(message, Connect):
             raise ProtocolError(
                 f"The first message must be Connect, not {type(message).__name__}",
@@ -302,8 +308,6 @@ class ServerConnection:
                 self._phase = _Phase.CLOSED
                 return [Close(CLOSE_INTERNAL, "InternalServerError: client saw a later commit")]
         self.session_id = message.session_id
-        if message.client_ts:
-            self.clock_skew_ms = int(message.client_ts - now_ms)
         self._phase = _Phase.OPEN
         return []
 
@@ -368,14 +372,14 @@ class ServerConnection:
         return self._start_mutation()
 
     def _queue_action(self, message: Action) -> list[Effect]:
-        if len(self._running_actions) + len(self._actions_waiting) >= RUNNING_ACTIONS_MAX:
+        if self._running_actions + len(self._actions_waiting) >= RUNNING_ACTIONS_MAX:
             return self._overload(f"{RUNNING_ACTIONS_MAX} actions run already")
         self._actions_waiting.append(self._waiting(message, None))
         return self._start_actions()
 
     def _waiting(self, message: Mutation | Action, mutation_id: str | None) -> _Waiting:
         run = Run(message, _only(message.args), mutation_id, self.identity)
-        return _Waiting(run, self._verifying == 0)
+        return _Waiting(run, self._identity_version + self._verifying)
 
     def _overload(self, why: str) -> list[Effect]:
         self._phase = _Phase.CLOSED
@@ -393,13 +397,13 @@ class ServerConnection:
         self._identity_version += 1
         self._is_identity_new = True
         self._is_wanted = True
-        if self._verified:
-            return [Verify(self._verified.popleft())]
         for waiting in (*self._mutations, *self._actions_waiting):
-            if not waiting.is_identity_known:
+            if waiting.identity_version == self._identity_version:
                 waiting.run = replace(waiting.run, identity=identity)
-                waiting.is_identity_known = True
-        return [*self._start_mutation(), *self._start_actions(), *self._update()]
+        effects = [*self._start_mutation(), *self._start_actions()]
+        if self._verified:
+            return [*effects, Verify(self._verified.popleft())]
+        return [*effects, *self._update()]
 
     def refused(self, error: str) -> list[Effect]:
         """The token that `Verify` named is not acceptable."""
@@ -413,7 +417,7 @@ class ServerConnection:
         if self._phase is not _Phase.OPEN:
             return []
         message = AuthError(
-            error=error, base_version=self._sent.identity, auth_update_attempted=is_update
+            error=error, base_version=self._identity_version, auth_update_attempted=is_update
         )
         return self._end(message, CLOSE_POLICY, "AuthError")
 
@@ -426,24 +430,25 @@ class ServerConnection:
     def _start_mutation(self) -> list[Effect]:
         if self._running is not None or not self._mutations:
             return []
-        if not self._mutations[0].is_identity_known:
+        if not self._is_identity_known(self._mutations[0]):
             return []
         run = self._mutations.popleft().run
         self._running = run.request.request_id
         return [run]
 
     def _start_actions(self) -> list[Effect]:
-        ready = [each.run for each in self._actions_waiting if each.is_identity_known]
-        self._actions_waiting = [
-            each for each in self._actions_waiting if not each.is_identity_known
-        ]
-        self._running_actions.update(run.request.request_id for run in ready)
-        return list(ready)
+        waiting, self._actions_waiting = self._actions_waiting, []
+        ready: list[Effect] = []
+        for each in waiting:
+            if self._is_identity_known(each):
+                ready.append(each.run)
+            else:
+                self._actions_waiting.append(each)
+        self._running_actions += len(ready)
+        return ready
 
-    @property
-    def is_running_mutation(self) -> bool:
-        """Whether a mutation of this connection is running or about to be answered."""
-        return self._running is not None
+    def _is_identity_known(self, waiting: _Waiting) -> bool:
+        return waiting.identity_version <= self._identity_version
 
     def mutation_done(self, request_id: int, outcome: Success | Failure) -> list[Effect]:
         """A mutation ended: answer it, then show what it did, then start the next one."""
@@ -453,12 +458,13 @@ class ServerConnection:
         self._running = None
         self._is_wanted = True
         if isinstance(outcome, Success):
-            assert outcome.ts is not None, "a successful mutation has a ts"
+            # One that committed nothing is shown by any transition.
+            ts = self._sent_ts if outcome.ts is None else outcome.ts
             response = MutationResponse(
                 request_id=request_id,
                 success=True,
                 result=outcome.value,
-                ts=encode_ts(outcome.ts),
+                ts=encode_ts(ts),
                 log_lines=list(outcome.log_lines),
             )
         else:
@@ -480,7 +486,7 @@ class ServerConnection:
         """An action ended: answer it, then bring the client up to date."""
         if self._phase is not _Phase.OPEN:
             return []
-        self._running_actions.discard(request_id)
+        self._running_actions -= 1
         self._is_wanted = True
         if isinstance(outcome, Success):
             result: Raw = outcome.value
@@ -515,12 +521,16 @@ class ServerConnection:
         ):
             return []
         self._is_wanted = False
-        added, removed = tuple(self._added.values()), tuple(self._removed)
+        added, removed = self._added, tuple(self._removed)
         self._added, self._removed = {}, []
-        self._sent_keys.update((query.query_id, None) for query in added)
-        self._computing = _Update(self._query_set, self._identity_version, removed)
+        for query_id in removed:
+            del self._sent_keys[query_id]
+        self._sent_keys.update(dict.fromkeys(added))
+        # An id that was taken anew in the same step just gets its new value.
+        gone = tuple(query_id for query_id in removed if query_id not in added)
+        self._computing = _Update(self._query_set, self._identity_version, gone)
         is_identity_new, self._is_identity_new = self._is_identity_new, False
-        return [Compute(added, removed, self.identity, is_identity_new)]
+        return [Compute(tuple(added.values()), removed, self.identity, is_identity_new)]
 
     def computed(
         self,
@@ -542,13 +552,14 @@ class ServerConnection:
             return []
         assert self._computing is not None, "no update was ordered"
         update, self._computing = self._computing, None
-        modifications: list[StateModification] = []
-        for query_id in update.removed:
-            del self._sent_keys[query_id]
-            modifications.append(QueryRemoved(query_id=query_id))
+        modifications: list[StateModification] = [
+            QueryRemoved(query_id=query_id) for query_id in update.removed
+        ]
         for query_id, state in states.items():
-            # One that was removed while it ran is told of with the next update.
-            if query_id in self._ids and self._sent_keys[query_id] != state.key:
+            # One that was removed while it ran is told of with the next update, whatever its id
+            # stands for now.
+            is_current = query_id in self._ids and query_id not in self._added
+            if is_current and self._sent_keys[query_id] != state.key:
                 self._sent_keys[query_id] = state.key
                 modifications.append(_modification(query_id, state))
         self._sent_ts = max(self._sent_ts, ts)
@@ -584,6 +595,7 @@ class ServerConnection:
         is_due = now_s - self._last_sent_s >= SILENCE_S_MAX
         if self._phase is not _Phase.OPEN or not is_due or self._unsent:
             return []
+        self._last_sent_s = now_s
         return [Send(Ping())]
 
     def close(self) -> None:
