@@ -310,6 +310,10 @@ class ClientSession:
             )
         ts = self._observe(message.end_version.ts)
         link.version = message.end_version
+        if link.version.query_set == 0:
+            # It confirms an identity, say, and came before the queries were asked for again: what
+            # is held of them is of the connection before.
+            return []
         changes = []
         for each in message.modifications:
             if isinstance(each, QueryRemoved) or each.query_id not in self._queries:

@@ -190,6 +190,22 @@ def test_an_answer_to_nothing_is_ignored():
     """)
 
 
+def test_what_comes_before_the_queries_of_a_new_connection_shows_nothing():
+    # Values held from the connection before are not at its timestamp.
+    play("""
+        follow
+        auth ann
+        up                -> connect 0 InitialConnect, auth 0 ann, queries 0>1 +0
+        transition 0.0@0>1.1@5 0=a -> at 5 0=a
+        mutate            -> mutation 0
+        down
+        up                -> connect 1 cut ts=5, auth 0 ann, queries 0>1 +0, mutation 0
+        response 0 @9
+        transition 0.0@0>0.1@9
+        transition 0.1@9>1.1@9 0=b -> at 9 0=b, answered 0
+    """)
+
+
 # -- what arrives ----------------------------------------------------------------------------------
 
 

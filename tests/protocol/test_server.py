@@ -632,7 +632,7 @@ def test_a_violation_after_the_end_is_not_told():
 
 
 @pytest.mark.parametrize(
-    ("code", "close"),
+    "code, close",
     [("MalformedMessage", 1007), ("UnsupportedFrame", 1003), ("OutOfOrder", 1008)],
 )
 def test_a_violation_is_told_and_closes_with_its_code(code: str, close: int):
