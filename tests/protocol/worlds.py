@@ -106,7 +106,7 @@ class Shell:
                 case Send(message):
                     self.outgoing.append(message)
                 case Compute():
-                    assert self.order is None and self.read is None, "one update at a time"
+                    assert not self.is_computing, "one update at a time"
                     self.order = effect
                 case Verify(request):
                     assert self.verifying is None, "one token at a time"
