@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Raw
 from websockets.exceptions import ConnectionClosed
@@ -126,7 +126,7 @@ class Wire:
     def close(self) -> None:
         self._stack.close()
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

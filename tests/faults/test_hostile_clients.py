@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -121,9 +122,9 @@ def test_the_wrong_kind_of_frame_is_told_and_closes_with_its_code(kind, service)
 
 def test_a_message_that_is_too_large_closes_with_its_code(service):
     wire = Wire(service.port)
-    with pytest.raises(ConnectionClosed):
+    with suppress(ConnectionClosed):
         wire.say_frame("x" * (18 << 20))
-        wire.hear()
+    wire.hear_all()
     assert wire.close_code in (1009, 1006), "or the reset, which may overtake it"
     assert is_served(service.port)
 

@@ -619,5 +619,4 @@ def test_a_function_cannot_leave_the_process(memory):
         leave()
     with pytest.raises(FunctionTypeError, match="raised SystemExit"):
         left()
-    with left.live() as handle:
-        assert isinstance(handle.error, FunctionTypeError)
+    assert isinstance(left.live().error, FunctionTypeError)
