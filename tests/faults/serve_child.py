@@ -1,10 +1,13 @@
-"""A service in a process of its own, to be killed: `python -m tests.faults.serve_child FOLDER PORT`.
+"""A service in a process of its own, to be killed.
 
-Says `ready` when it listens, and ends when its standard input does.
+    python -m tests.faults.serve_child FOLDER PORT MODULE    whose `define(db)` has the functions
+
+It says `ready` when it listens, and ends when its standard input does.
 """
 
 from __future__ import annotations
 
+import importlib
 import socket
 import subprocess
 import sys
@@ -22,17 +25,24 @@ def free_port() -> int:
 
 
 class ServiceProcess:
-    """The notes of a folder, served at one port; killed and started again."""
+    """A folder served at one port; killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, module: str = "tests.faults.served") -> None:
+        self._folder, self._module = str(folder), module
         self.port = free_port()
         self.kills = 0
         self._start()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.serve_child", str(self.folder), str(self.port)],
+            [
+                sys.executable,
+                "-m",
+                "tests.faults.serve_child",
+                self._folder,
+                str(self.port),
+                self._module,
+            ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,12 +75,13 @@ class ServiceProcess:
 
 def main() -> None:
     import livedb
-    from tests.faults.served import define, serving
+    from livedb.auth.access import Role
+    from tests.faults.served import serving
 
-    folder, port = sys.argv[1:]
+    folder, port, module = sys.argv[1:]
     with livedb.open(Path(folder)) as db:
-        define(db)
-        with serving(db, port=int(port)):
+        importlib.import_module(module).define(db)
+        with serving(db, port=int(port), role=Role.OWNER):
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             sys.stdin.read()

@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 import livedb
 from livedb import MutationContext, QueryContext
+from livedb.auth.access import Role
 from livedb.protocol.codecs import JSON, PACK, Codec, Frame
 from livedb.protocol.messages import (
     Add,
@@ -23,6 +24,7 @@ from livedb.protocol.messages import (
     ServerMessage,
     Transition,
 )
+from livedb.service.access import Access
 from livedb.service.server import ServiceThread
 
 WAIT_S = 30.0
@@ -46,9 +48,13 @@ def define(db: livedb.Database) -> None:
 
 
 @contextmanager
-def serving(db: livedb.Database, *, port: int = 0) -> Iterator[ServiceThread]:
-    """The workspace on loopback."""
-    with ServiceThread(db.backend.workspace, port=port) as service:
+def serving(
+    db: livedb.Database, *, port: int = 0, role: Role = Role.MEMBER
+) -> Iterator[ServiceThread]:
+    """The workspace on loopback; `role` is that of everybody who comes."""
+    workspace = db.backend.workspace
+    access = Access(workspace.clock, anonymous=role)
+    with ServiceThread(workspace, port=port, access=access) as service:
         yield service
 
 
