@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 import livedb
 from livedb.protocol.codecs import JSON, PACK, Frame
-from livedb.protocol.messages import FatalError, Mutation, MutationResponse
+from livedb.protocol.messages import Add, FatalError, ModifyQuerySet, Mutation, MutationResponse
 from tests.faults.hostile import Hostile, client_messages
 from tests.faults.served import Wire, define, serving
 
@@ -172,3 +174,67 @@ def test_a_verb_that_commits_nothing_may_be_sent_as_a_mutation(service):
         wire.say(Mutation(request_id=0, udf_path="sync", component_path="livedb"))
         assert isinstance(wire.hear(), MutationResponse)
         assert wire.mutate(1, "note", {}).success
+
+
+# -- the list of reliability 2.4 -------------------------------------------------------------------
+
+
+def test_a_request_that_comes_twice_has_its_first_result_and_no_second_effect(service):
+    with Wire(service.port, session="once") as wire:
+        first = wire.mutate(0, "cells:note", {"text": "four", "token": "t0"})
+        again = wire.mutate(0, "cells:note", {"text": "four", "token": "t0"})
+        assert (first.success, bytes(first.result), first.ts) == (
+            again.success, bytes(again.result), again.ts,
+        )  # fmt: skip
+        other = wire.mutate(0, "cells:note", {"text": "other", "token": "t1"})
+        assert not other.success
+    with Wire(service.port, session="later") as wire:
+        (change,) = wire.follow("cells:tokens", {"prefix": "t"}).modifications
+        assert JSON.read(change.value) == ["t0"]
+
+
+def test_a_request_of_another_session_is_another_request(service):
+    for session in ("one", "two"):
+        with Wire(service.port, session=session) as wire:
+            assert wire.mutate(0, "cells:note", {"token": f"t-{session}"}).success
+    with Wire(service.port) as wire:
+        (change,) = wire.follow("cells:tokens", {"prefix": "t-"}).modifications
+        assert JSON.read(change.value) == ["t-one", "t-two"]
+
+
+def test_too_many_queries_in_one_message_are_refused(service):
+    adds = [Add(query_id=number, udf_path="cells:notes") for number in range(10_001)]
+    wire = Wire(service.port)
+    wire.say(ModifyQuerySet(base_version=0, new_version=1, modifications=adds))
+    (message,) = wire.hear_all()
+    assert isinstance(message, FatalError)
+    assert wire.close_code == 1007
+    assert is_served(service.port)
+
+
+def test_compression_is_not_offered_so_no_frame_can_grow(service):
+    with connect(f"ws://127.0.0.1:{service.port}/api/sync", compression="deflate") as socket:
+        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+
+@pytest.mark.parametrize("path", ["../../x", "_system/cli/tables", "a\0b", "", ":", "livedb:drop"])
+def test_what_is_no_public_function_is_not_found(path, service):
+    with Wire(service.port) as wire:
+        answer = wire.mutate(0, path, {})
+        assert not answer.success
+        assert b"Could not find public function" in bytes(answer.result)
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -0.0, 2.0**53 + 1, "\0", {"a b": 1.0}]
+)
+def test_values_come_back_exactly(value, caplog):
+    with livedb.open() as db:
+
+        @db.query
+        def echo(ctx: livedb.QueryContext, value: Any) -> Any:
+            return value
+
+        with serving(db) as served, Wire(served.port) as wire:
+            (change,) = wire.follow("cells:echo", {"value": value}).modifications
+            assert repr(JSON.read(change.value)) == repr(value)
