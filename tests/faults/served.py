@@ -34,8 +34,8 @@ def define(db: livedb.Database) -> None:
     """Notes: texts that clients leave, each with a token."""
 
     @db.mutation
-    def note(ctx: MutationContext, text: str = "", token: str = "") -> int:
-        ctx.db.insert("notes", {"text": text, "token": token})
+    def note(ctx: MutationContext, text: str = "", token: str = "", table: str = "notes") -> int:
+        ctx.db.insert(table, {"text": text, "token": token})
         return len(text)
 
     @db.query
@@ -43,8 +43,8 @@ def define(db: livedb.Database) -> None:
         return ctx.db.query("notes").order("desc").take(10)
 
     @db.query
-    def tokens(ctx: QueryContext, prefix: str) -> list[str]:
-        return [each["token"] for each in ctx.db.query("notes") if each["token"].startswith(prefix)]
+    def tokens(ctx: QueryContext, table: str = "notes") -> list[str]:
+        return [each["token"] for each in ctx.db.query(table)]
 
 
 @contextmanager

@@ -32,7 +32,9 @@ class Callers:
         self._mutations = mutations
         self.acknowledged: list[str] = []
         self.failures: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(CLIENTS)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(CLIENTS)
+        ]
 
     @property
     def is_busy(self) -> bool:
@@ -49,16 +51,17 @@ class Callers:
     def _run(self, client: int) -> None:
         try:
             with livedb.connect(self._url) as db:
-                self._mutate(db, f"{client}:")
+                self._mutate(db, client)
         except BaseException as error:  # noqa: BLE001  # it is the test's finding
             self.failures.append(error)
 
-    def _mutate(self, db: livedb.Database, prefix: str) -> None:
+    def _mutate(self, db: livedb.Database, client: int) -> None:
         mine: list[str] = []
-        tokens = db.function("tokens").live(prefix=prefix)
+        table = f"notes{client}"
+        tokens = db.function("tokens").live(table=table)
         for at in range(self._mutations // CLIENTS):
-            token = f"{prefix}{at}"
-            db.function("note")(text="x", token=token)
+            token = f"{client}:{at}"
+            db.function("note")(text="x", token=token, table=table)
             self.acknowledged.append(token)
             mine.append(token)
             # Its maker reads its own write, through whatever connection there is now.
@@ -86,7 +89,9 @@ def run(folder: Path, *, mutations: int, cuts: int, kills: int, seed: int) -> Cu
         assert callers.failures == []
         assert service.kills == kills
     with livedb.open(folder) as db:
-        kept = Counter(each["token"] for each in db["notes"].collect())
+        kept = Counter(
+            each["token"] for client in range(CLIENTS) for each in db[f"notes{client}"].collect()
+        )
     assert len(callers.acknowledged) == mutations
     assert [token for token in callers.acknowledged if token not in kept] == [], "none is lost"
     assert [token for token, count in kept.items() if count > 1] == [], "none happens twice"

@@ -60,7 +60,7 @@ class Clients:
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._guard, args=(work, client))
+            threading.Thread(target=self._guard, args=(work, client), daemon=True)
             for client in range(clients)
             for work in (self._mutate, self._watch)
         ]

@@ -267,6 +267,18 @@ def test_responses_do_not_wait_for_a_slow_reader():
     """)
 
 
+def test_an_update_begun_before_an_answer_does_not_stand_for_the_one_after_it():
+    # livedb's client asks by an action how far the service is, and waits until it is shown that.
+    play(f"""
+        {FOLLOWING}
+        action 0          -> run 0 as nobody
+        touched           -> compute as nobody
+        acted 0           -> answer 0
+        computed @6 7=b   -> transition 1.0@5>1.0@6 7=b, compute as nobody
+        computed @7       -> transition 1.0@6>1.0@7
+    """)
+
+
 # -- mutations -------------------------------------------------------------------------------------
 
 
