@@ -10,7 +10,7 @@ any server can host it.
 
 What it promises: transitions join end to start and never go back; a response goes out before the
 transition that shows its effect; after every response, changed identity and changed query set there
-is a transition; mutations run one at a time, in order; at most one update is being computed, and at
+is a transition, which has the effect, and none else that shows nothing new; mutations run one at a time, in order; at most one update is being computed, and at
 most `UNSENT_TRANSITIONS_MAX` wait for a slow reader, who then gets fewer and larger steps.
 
 Source: spec sync-protocol.md 5-11.
@@ -152,7 +152,7 @@ Effect = Send | Close | Verify | Run | Compute
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A call that returned: its value, and the commit's ts for a mutation that committed."""
+    """A call that returned: its value, and the ts at which what it did can be seen, if any."""
 
     value: Raw
     log_lines: Sequence[str] = ()
@@ -206,11 +206,16 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """An update in progress: the versions it leads to, and the queries it drops."""
+    """An update in progress: the versions it leads to, and the queries it drops.
+
+    Attributes:
+        is_owed: the client waits for a transition, though nothing may be in it.
+    """
 
     query_set: int
     identity: int
     removed: tuple[int, ...]
+    is_owed: bool
 
 
 class ServerConnection:
@@ -245,6 +250,10 @@ class ServerConnection:
         self._is_identity_new = False
         # Updates.
         self._is_wanted = False
+        self._is_owed = False
+        """A changed query set or identity is still to be confirmed."""
+        self._owed_ts: int | None = None
+        """A response went out, which a transition of at least this ts must follow."""
         self._computing: _Update | None = None
         self._held: Transition | None = None
         """Computed while a mutation of this connection committed: its response goes first."""
@@ -329,7 +338,7 @@ class ServerConnection:
             else:
                 self._remove(each.query_id)
         self._query_set = message.new_version
-        self._is_wanted = True
+        self._owe()
 
     def _add(self, query: Add) -> None:
         query_id = query.query_id
@@ -396,7 +405,7 @@ class ServerConnection:
         self.identity = identity
         self._identity_version += 1
         self._is_identity_new = True
-        self._is_wanted = True
+        self._owe()
         for waiting in (*self._mutations, *self._actions_waiting):
             if waiting.identity_version == self._identity_version:
                 waiting.run = replace(waiting.run, identity=identity)
@@ -456,7 +465,7 @@ class ServerConnection:
             return []
         assert self._running == request_id, f"mutation {request_id} is not running"
         self._running = None
-        self._is_wanted = True
+        ts = 0
         if isinstance(outcome, Success):
             # One that committed nothing is shown by any transition.
             ts = self._sent_ts if outcome.ts is None else outcome.ts
@@ -476,6 +485,7 @@ class ServerConnection:
                 log_lines=list(outcome.log_lines),
                 error_data=outcome.data,
             )
+        self._owe_after(ts)
         effects: list[Effect] = [Send(response)]
         if self._held is not None:
             effects += self._send_transition(self._held)
@@ -487,7 +497,7 @@ class ServerConnection:
         if self._phase is not _Phase.OPEN:
             return []
         self._running_actions -= 1
-        self._is_wanted = True
+        self._owe_after(outcome.ts or 0 if isinstance(outcome, Success) else 0)
         if isinstance(outcome, Success):
             result: Raw = outcome.value
             data: Raw | UnsetType = UNSET
@@ -509,10 +519,18 @@ class ServerConnection:
         self._is_wanted = True
         return self._update()
 
+    def _owe(self) -> None:
+        """The next update confirms what the client changed, even with an empty transition."""
+        self._is_wanted = self._is_owed = True
+
+    def _owe_after(self, ts: int) -> None:
+        """A transition follows a response, and shows everything up to `ts`."""
+        self._owed_ts = max(self._owed_ts or 0, ts)
+
     def _update(self) -> list[Effect]:
         """Order an update if one is wanted and nothing stands in its way."""
         if (
-            not self._is_wanted
+            not (self._is_wanted or self._owed_ts is not None)
             or self._phase is not _Phase.OPEN
             or self._computing is not None
             or self._held is not None
@@ -528,7 +546,8 @@ class ServerConnection:
         self._sent_keys.update(dict.fromkeys(added))
         # An id that was taken anew in the same step just gets its new value.
         gone = tuple(query_id for query_id in removed if query_id not in added)
-        self._computing = _Update(self._query_set, self._identity_version, gone)
+        is_owed, self._is_owed = self._is_owed, False
+        self._computing = _Update(self._query_set, self._identity_version, gone, is_owed)
         is_identity_new, self._is_identity_new = self._is_identity_new, False
         return [Compute(tuple(added.values()), removed, self.identity, is_identity_new)]
 
@@ -562,6 +581,9 @@ class ServerConnection:
             if is_current and self._sent_keys[query_id] != state.key:
                 self._sent_keys[query_id] = state.key
                 modifications.append(_modification(query_id, state))
+        follows = self._owed_ts is not None and ts >= self._owed_ts
+        if not (modifications or update.is_owed or follows):
+            return self._update()  # nobody waits for it, and nothing that is shown has changed
         self._sent_ts = max(self._sent_ts, ts)
         end = Version(
             query_set=update.query_set, identity=update.identity, ts=encode_ts(self._sent_ts)
@@ -580,6 +602,8 @@ class ServerConnection:
 
     def _send_transition(self, transition: Transition) -> list[Effect]:
         self._unsent += 1
+        if self._owed_ts is not None and self._sent_ts >= self._owed_ts:
+            self._owed_ts = None
         return [Send(transition)]
 
     def sent(self, message: ServerMessage, *, now_s: float) -> list[Effect]:

@@ -12,7 +12,7 @@ A line without an arrow has no effect. The words of the server's transcripts:
     computed @5 7=a 8!boom [near]       an update at timestamp 5: query 7 is "a", query 8 fails;
                                         `near`: a mutation of this connection may be in it
     done 0 @5 | failed 0                how a mutation ended
-    acted 1 | act-failed 1              how an action ended
+    acted 1 | acted 1 @5 | act-failed 1 how an action ended; what it did can be seen at 5
     touched | sent | tick 15 | gone     a commit touched it; the transport took a message (the
                                         oldest untaken one); seconds on the clock; the peer left
 
@@ -121,7 +121,8 @@ class ServerTranscript:
             case "failed":
                 return core.mutation_done(int(words[0]), Failure("no"))
             case "acted":
-                return core.action_done(int(words[0]), Success(Raw(b"1")))
+                ts = int(words[1].removeprefix("@")) if len(words) > 1 else None
+                return core.action_done(int(words[0]), Success(Raw(b"1"), (), ts))
             case "act-failed":
                 return core.action_done(int(words[0]), Failure("no"))
             case "touched":
