@@ -10,8 +10,9 @@ any server can host it.
 
 What it promises: transitions join end to start and never go back; a response goes out before the
 transition that shows its effect; after every response, changed identity and changed query set there
-is a transition, which has the effect, and none else that shows nothing new; mutations run one at a time, in order; at most one update is being computed, and at
-most `UNSENT_TRANSITIONS_MAX` wait for a slow reader, who then gets fewer and larger steps.
+is a transition, which shows what the response is of, and none that shows nothing is sent otherwise;
+mutations run one at a time, in order; at most one update is being computed, and at most
+`UNSENT_TRANSITIONS_MAX` wait for a slow reader, who then gets fewer and larger steps.
 
 Source: spec sync-protocol.md 5-11.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -44,9 +46,30 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.world.settle()
 
 
+def run_connections(seeds: range, steps: int) -> None:
+    """The same at random, which goes further than hypothesis does and shrinks nothing."""
+    for seed in seeds:
+        random = Random(seed)
+        world = ConnectionWorld()
+        for _ in range(steps):
+            match random.randrange(20):
+                case 0:
+                    added = random.choices(range(CELLS), k=random.randrange(3))
+                    world.modify(added, random.randrange(3), is_reused=random.random() < 0.5)
+                case 1 if random.random() < 0.3:
+                    world.authenticate(random.choice(["ann", "ben", "nobody"]))
+                case 2 | 3:
+                    world.call(random.randrange(CELLS), is_action=random.random() < 0.3)
+                case 4:
+                    world.others_commit(random.randrange(CELLS))
+                case _:
+                    world.serve(random.randrange(8))
+        world.settle()
+
+
 def test_a_connection_keeps_its_promises():
     run_state_machine_as_test(
-        ConnectionMachine, settings=settings(max_examples=300, stateful_step_count=50)
+        ConnectionMachine, settings=settings(max_examples=60, stateful_step_count=40)
     )
 
 
@@ -55,3 +78,12 @@ def test_a_connection_keeps_its_promises_for_long():
     run_state_machine_as_test(
         ConnectionMachine, settings=settings(max_examples=3_000, stateful_step_count=80)
     )
+
+
+def test_a_connection_keeps_its_promises_at_random():
+    run_connections(range(100), 400)
+
+
+@pytest.mark.oracle
+def test_a_connection_keeps_its_promises_at_random_for_long():
+    run_connections(range(1_000, 3_000), 1_000)

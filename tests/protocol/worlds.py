@@ -48,7 +48,7 @@ from livedb.protocol.server import (
 from livedb.protocol.timestamps import decode_ts
 from tests.protocol.transcript import NOBODY, client_message
 
-CELLS = 4
+CELLS = 3
 
 
 class Cells:
@@ -177,8 +177,10 @@ class Shell:
             states[query_id] = QueryState((followed.path, bytes(value)), Success(value))
         self.read = self.cells.ts, states
 
-    def touch(self) -> None:
-        self.perform(self.core.touched())
+    def touch(self, cell: int) -> None:
+        """A commit wrote a cell."""
+        if any(cell_of(each.path) == cell for each in self.members.values()):
+            self.perform(self.core.touched())
 
 
 def token_of(run: Run) -> str:
@@ -204,15 +206,17 @@ class Viewer:
     """By version, what the client asked for."""
     version: Version = field(default_factory=Version)
     view: dict[int, Any] = field(default_factory=dict)
-    has_news: bool = False
-    """A response came, and no transition after it."""
+    owed_ts: int | None = None
+    """A response came, and no transition after it that shows what it did."""
 
     def see(self, message: ServerMessage, unanswered: Mapping[int, int]) -> None:
         """Take a message; `unanswered` says when mutations committed whose response is to come."""
         if isinstance(message, Transition):
             self._move(message, min(unanswered.values(), default=None))
+        elif isinstance(message, MutationResponse) and message.success:
+            self.owed_ts = max(self.owed_ts or 0, decode_ts(message.ts))
         else:
-            self.has_news = True
+            self.owed_ts = self.owed_ts or 0
 
     def _move(self, message: Transition, unanswered: int | None) -> None:
         start, end = message.start_version, message.end_version
@@ -236,7 +240,9 @@ class Viewer:
                 truth = self.cells.at(query.cell, ts)
                 assert self.view.get(query_id) == truth, "all that is shown is true at one moment"
         assert unanswered is None or unanswered > ts, "a response goes before what it did"
-        self.version, self.has_news = end, False
+        self.version = end
+        if self.owed_ts is not None and ts >= self.owed_ts:
+            self.owed_ts = None
 
 
 class ConnectionWorld:
@@ -318,7 +324,7 @@ class ConnectionWorld:
 
     def commit(self, run: Run) -> None:
         self.shell.commit(run)
-        self.shell.touch()
+        self.shell.touch(cell_of(run.request.udf_path))
 
     def take(self) -> None:
         message = self.shell.take()
@@ -335,7 +341,7 @@ class ConnectionWorld:
 
     def others_commit(self, cell: int) -> None:
         self.cells.commit(cell, f"other{self.cells.ts}")
-        self.shell.touch()
+        self.shell.touch(cell)
         self.check()
 
     # -- what holds ----------------------------------------------------------------------------
@@ -351,15 +357,17 @@ class ConnectionWorld:
             assert run.identity == self.running[request_id], "as whom it was sent"
             if isinstance(run.request, Mutation) and request_id in self.shell.committed:
                 self.unanswered[request_id] = self.shell.committed[request_id]
+        is_at_rest = next(self.possible(), None) is None
+        assert not is_at_rest or self.viewer.owed_ts is None, "a transition follows a response"
 
     def settle(self) -> None:
         """Everything that was begun ends; then the client is up to date."""
         while possible := [each for each in self.possible() if each]:
             possible[0]()
             self.check()
+        self.check()
         assert not self.expected
         viewer = self.viewer
-        assert not viewer.has_news, "a transition follows every response"
         assert viewer.version.query_set == self.query_set
         assert viewer.version.identity == self.identity
         newest = {
@@ -464,7 +472,7 @@ class SessionWorld:
             for run in list(shell.runs):
                 self.random.choice([shell.commit, shell.finish])(run)
                 if self.shell is not None:
-                    self.shell.touch()
+                    self.shell.touch(cell_of(run.request.udf_path))
                 return
             if shell.verifying is not None:
                 shell.verify()
@@ -474,9 +482,10 @@ class SessionWorld:
                 return
 
     def others_commit(self) -> None:
-        self.cells.commit(self.random.randrange(CELLS), f"other{self.cells.ts}")
+        cell = self.random.randrange(CELLS)
+        self.cells.commit(cell, f"other{self.cells.ts}")
         if self.shell is not None:
-            self.shell.touch()
+            self.shell.touch(cell)
 
     # -- what the client hears -----------------------------------------------------------------
 
