@@ -272,10 +272,10 @@ class RemoteBackend:
 
     async def _converse(self, websocket: Any) -> str:
         """Speak until the connection ends; returns why it did."""
-        for message in self._session.connected():
-            await websocket.send(PACK.encode(message))
+        # In one step: what is asked from now on goes behind what is asked again.
         outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._outgoing = outgoing
+        self._send(self._session.connected())
         writer = asyncio.create_task(self._write(websocket, outgoing))
         self._status = Status("connected")
         try:
@@ -295,8 +295,11 @@ class RemoteBackend:
 
     @staticmethod
     async def _write(websocket: Any, outgoing: asyncio.Queue[ClientMessage]) -> None:
-        while True:
-            await websocket.send(PACK.encode(await outgoing.get()))
+        from websockets.exceptions import ConnectionClosed
+
+        with suppress(ConnectionClosed):  # the reader says so
+            while True:
+                await websocket.send(PACK.encode(await outgoing.get()))
 
     def _handle(self, events: Sequence[ClientEvent]) -> None:
         for event in events:

@@ -604,7 +604,14 @@ class Runner:
             context = MutationContext(DatabaseWriter(run.snapshot, self), self, run)
         else:
             context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
-        return function.call(context, args)
+        try:
+            return function.call(context, args)
+        except (SystemExit, GeneratorExit) as leaving:
+            # It would end the thread that runs it: a service's loop, the one that tells followers.
+            raise FunctionTypeError(
+                f"{function.name!r} raised {leaving!r}. A function of a workspace runs for many, "
+                "and ends by returning or by raising an Exception."
+            ) from leaving
 
     def read_sql(
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw
 
+from livedb.errors import InvalidValueError
 from livedb.protocol.codecs import Codec
 from livedb.protocol.messages import (
     Action,
@@ -93,7 +94,8 @@ class _Call:
     is_sent: bool = False
     is_repeatable: bool = True
     response: MutationResponse | None = None
-    """Of a mutation that succeeded and is not shown yet."""
+    """Of a mutation that succeeded and is not shown yet: it is by what is at `shown_ts`."""
+    shown_ts: int = 0
 
 
 @dataclass(slots=True)
@@ -290,7 +292,7 @@ class ClientSession:
         if call is None:
             return []  # an answer that nobody waits for any more
         if message.success and message.ts is not None:
-            self._observe(decode_ts(message.ts))
+            call.shown_ts = self._observe(message.ts)
             call.response = message
             return []
         return self._answer(message)
@@ -306,9 +308,12 @@ class ClientSession:
             raise ProtocolError(
                 "A transition came that does not continue the last one", code="OutOfOrder"
             )
+        ts = self._observe(message.end_version.ts)
         link.version = message.end_version
-        ts = decode_ts(message.end_version.ts)
-        self._observe(ts)
+        if link.version.query_set == 0:
+            # It confirms an identity, say, and came before the queries were asked for again: what
+            # is held of them is of the connection before.
+            return []
         changes = []
         for each in message.modifications:
             if isinstance(each, QueryRemoved) or each.query_id not in self._queries:
@@ -320,12 +325,17 @@ class ClientSession:
         shown = [
             call.response
             for call in self._calls.values()
-            if call.response is not None and decode_ts(call.response.ts) <= ts
+            if call.response is not None and call.shown_ts <= ts
         ]
         for response in shown:
             events += self._answer(response)
         return events
 
-    def _observe(self, ts: int) -> None:
+    def _observe(self, text: str) -> int:
+        try:
+            ts = decode_ts(text)
+        except InvalidValueError as error:
+            raise ProtocolError(error.message) from None
         if self._observed_ts is None or ts > self._observed_ts:
             self._observed_ts = ts
+        return ts

@@ -145,7 +145,9 @@ def _decoded(decoder: msgspec.msgpack.Decoder[Any], data: bytes | Raw) -> Any:
 def _require(frame: Frame, kind: type[Any]) -> Any:
     if not isinstance(frame, kind):
         words = "text" if kind is str else "binary"
-        raise ProtocolError(f"Messages of this connection are {words} frames")
+        raise ProtocolError(
+            f"Messages of this connection are {words} frames", code="UnsupportedFrame"
+        )
     return frame
 
 

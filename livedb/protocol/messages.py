@@ -36,8 +36,8 @@ NO_VALUE = Raw(b"null")
 class ProtocolError(LivedbError):
     """What a peer sent breaks the protocol, so that repeating it cannot help.
 
-    `code` is one of MalformedMessage, BaseVersionMismatch, OutOfOrder, DuplicateQuery,
-    UnknownQuery, FrameTooLarge.
+    `code` is one of MalformedMessage, UnsupportedFrame, BaseVersionMismatch, OutOfOrder,
+    DuplicateQuery, UnknownQuery.
     """
 
     code = "MalformedMessage"
@@ -168,8 +168,6 @@ class Transition(_Message, frozen=True, tag=True):
     start_version: Version
     end_version: Version
     modifications: list[StateModification]
-    client_clock_skew: int | UnsetType = UNSET
-    server_ts: int | UnsetType = UNSET
     number: int | UnsetType = UNSET
     """Of the commit; for livedb's own client only."""
 

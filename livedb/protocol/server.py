@@ -10,8 +10,9 @@ any server can host it.
 
 What it promises: transitions join end to start and never go back; a response goes out before the
 transition that shows its effect; after every response, changed identity and changed query set there
-is a transition; mutations run one at a time, in order; at most one update is being computed, and at
-most `UNSENT_TRANSITIONS_MAX` wait for a slow reader, who then gets fewer and larger steps.
+is a transition, which shows what the response is of, and none that shows nothing is sent otherwise;
+mutations run one at a time, in order; at most one update is being computed, and at most
+`UNSENT_TRANSITIONS_MAX` wait for a slow reader, who then gets fewer and larger steps.
 
 Source: spec sync-protocol.md 5-11.
 """
@@ -71,6 +72,9 @@ QUERIES_MAX = 10_000
 
 CLOSE_INTERNAL, CLOSE_OVERLOADED, CLOSE_POLICY = 1011, 1013, 1008
 """WebSocket close codes."""
+
+CLOSE_CODES = {"UnsupportedFrame": 1003, "MalformedMessage": 1007}
+"""Of violations of the protocol by their code; of all others CLOSE_POLICY."""
 
 
 # -- effects ---------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ Effect = Send | Close | Verify | Run | Compute
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A call that returned: the JSON of its value, and the commit's ts for a mutation."""
+    """A call that returned: its value, and the ts at which what it did can be seen, if any."""
 
     value: Raw
     log_lines: Sequence[str] = ()
@@ -191,10 +195,14 @@ class _Phase(Enum):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A mutation or action that was received and not started."""
+    """A mutation or action that was received and not started.
+
+    Attributes:
+        identity_version: of the identity as which it was sent, which may not be verified yet.
+    """
 
     run: Run
-    is_identity_known: bool
+    identity_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +237,6 @@ class ServerConnection:
         self._last_sent_s = now_s
         self.identity = identity
         self.session_id = ""
-        self.clock_skew_ms: int | None = None
         # What was received, and what the last transition said of it.
         self._query_set = 0
         self._identity_version = 0
@@ -258,17 +265,17 @@ class ServerConnection:
         self._mutations: deque[_Waiting] = deque()
         self._actions_waiting: list[_Waiting] = []
         self._running: int | None = None
-        self._running_actions: set[int] = set()
+        self._running_actions = 0
 
     # -- what arrives --------------------------------------------------------------------------
 
-    def receive(self, message: ClientMessage, *, now_ms: float) -> list[Effect]:
+    def receive(self, message: ClientMessage) -> list[Effect]:
         """Take a message; a violation of the protocol ends the connection with a FatalError."""
         if self._phase is _Phase.CLOSED:
             return []
         try:
             if self._phase is _Phase.NEW:
-                return self._connect(message, now_ms)
+                return self._connect(message)
             match message:
                 case ModifyQuerySet():
                     self._modify(message)
@@ -293,9 +300,9 @@ class ServerConnection:
         if self._phase is _Phase.CLOSED:
             return []
         message = FatalError(error=f"{error.code}: {error.message}")
-        return self._end(message, CLOSE_POLICY, "FatalError")
+        return self._end(message, CLOSE_CODES.get(error.code, CLOSE_POLICY), "FatalError")
 
-    def _connect(self, message: ClientMessage, now_ms: float) -> list[Effect]:
+    def _connect(self, message: ClientMessage) -> list[Effect]:
         if not isinstance(message, Connect):
             raise ProtocolError(
                 f"The first message must be Connect, not {type(message).__name__}",
@@ -311,8 +318,6 @@ class ServerConnection:
                 self._phase = _Phase.CLOSED
                 return [Close(CLOSE_INTERNAL, "InternalServerError: client saw a later commit")]
         self.session_id = message.session_id
-        if message.client_ts:
-            self.clock_skew_ms = int(message.client_ts - now_ms)
         self._phase = _Phase.OPEN
         return []
 
@@ -377,14 +382,14 @@ class ServerConnection:
         return self._start_mutation()
 
     def _queue_action(self, message: Action) -> list[Effect]:
-        if len(self._running_actions) + len(self._actions_waiting) >= RUNNING_ACTIONS_MAX:
+        if self._running_actions + len(self._actions_waiting) >= RUNNING_ACTIONS_MAX:
             return self._overload(f"{RUNNING_ACTIONS_MAX} actions run already")
         self._actions_waiting.append(self._waiting(message, None))
         return self._start_actions()
 
     def _waiting(self, message: Mutation | Action, mutation_id: str | None) -> _Waiting:
         run = Run(message, _only(message.args), mutation_id, self.identity)
-        return _Waiting(run, self._verifying == 0)
+        return _Waiting(run, self._identity_version + self._verifying)
 
     def _overload(self, why: str) -> list[Effect]:
         self._phase = _Phase.CLOSED
@@ -402,13 +407,13 @@ class ServerConnection:
         self._identity_version += 1
         self._is_identity_new = True
         self._owe()
-        if self._verified:
-            return [Verify(self._verified.popleft())]
         for waiting in (*self._mutations, *self._actions_waiting):
-            if not waiting.is_identity_known:
+            if waiting.identity_version == self._identity_version:
                 waiting.run = replace(waiting.run, identity=identity)
-                waiting.is_identity_known = True
-        return [*self._start_mutation(), *self._start_actions(), *self._update()]
+        effects = [*self._start_mutation(), *self._start_actions()]
+        if self._verified:
+            return [*effects, Verify(self._verified.popleft())]
+        return [*effects, *self._update()]
 
     def refused(self, error: str) -> list[Effect]:
         """The token that `Verify` named is not acceptable."""
@@ -422,7 +427,7 @@ class ServerConnection:
         if self._phase is not _Phase.OPEN:
             return []
         message = AuthError(
-            error=error, base_version=self._sent.identity, auth_update_attempted=is_update
+            error=error, base_version=self._identity_version, auth_update_attempted=is_update
         )
         return self._end(message, CLOSE_POLICY, "AuthError")
 
@@ -435,24 +440,25 @@ class ServerConnection:
     def _start_mutation(self) -> list[Effect]:
         if self._running is not None or not self._mutations:
             return []
-        if not self._mutations[0].is_identity_known:
+        if not self._is_identity_known(self._mutations[0]):
             return []
         run = self._mutations.popleft().run
         self._running = run.request.request_id
         return [run]
 
     def _start_actions(self) -> list[Effect]:
-        ready = [each.run for each in self._actions_waiting if each.is_identity_known]
-        self._actions_waiting = [
-            each for each in self._actions_waiting if not each.is_identity_known
-        ]
-        self._running_actions.update(run.request.request_id for run in ready)
-        return list(ready)
+        waiting, self._actions_waiting = self._actions_waiting, []
+        ready: list[Effect] = []
+        for each in waiting:
+            if self._is_identity_known(each):
+                ready.append(each.run)
+            else:
+                self._actions_waiting.append(each)
+        self._running_actions += len(ready)
+        return ready
 
-    @property
-    def is_running_mutation(self) -> bool:
-        """Whether a mutation of this connection is running or about to be answered."""
-        return self._running is not None
+    def _is_identity_known(self, waiting: _Waiting) -> bool:
+        return waiting.identity_version <= self._identity_version
 
     def mutation_done(self, request_id: int, outcome: Success | Failure) -> list[Effect]:
         """A mutation ended: answer it, then show what it did, then start the next one."""
@@ -462,8 +468,8 @@ class ServerConnection:
         self._running = None
         ts = 0
         if isinstance(outcome, Success):
-            assert outcome.ts is not None, "a successful mutation has a ts"
-            ts = outcome.ts
+            # One that committed nothing is shown by any transition.
+            ts = self._sent_ts if outcome.ts is None else outcome.ts
             response = MutationResponse(
                 request_id=request_id,
                 success=True,
@@ -480,7 +486,7 @@ class ServerConnection:
                 log_lines=list(outcome.log_lines),
                 error_data=outcome.data,
             )
-        self._owed_ts = max(self._owed_ts or 0, ts)
+        self._owe_after(ts)
         effects: list[Effect] = [Send(response)]
         if self._held is not None:
             effects += self._send_transition(self._held)
@@ -491,8 +497,8 @@ class ServerConnection:
         """An action ended: answer it, then bring the client up to date."""
         if self._phase is not _Phase.OPEN:
             return []
-        self._running_actions.discard(request_id)
-        self._owed_ts = self._owed_ts or 0
+        self._running_actions -= 1
+        self._owe_after(outcome.ts or 0 if isinstance(outcome, Success) else 0)
         if isinstance(outcome, Success):
             result: Raw = outcome.value
             data: Raw | UnsetType = UNSET
@@ -518,6 +524,10 @@ class ServerConnection:
         """The next update confirms what the client changed, even with an empty transition."""
         self._is_wanted = self._is_owed = True
 
+    def _owe_after(self, ts: int) -> None:
+        """A transition follows a response, and shows everything up to `ts`."""
+        self._owed_ts = max(self._owed_ts or 0, ts)
+
     def _update(self) -> list[Effect]:
         """Order an update if one is wanted and nothing stands in its way."""
         if (
@@ -530,13 +540,17 @@ class ServerConnection:
         ):
             return []
         self._is_wanted = False
-        added, removed = tuple(self._added.values()), tuple(self._removed)
+        added, removed = self._added, tuple(self._removed)
         self._added, self._removed = {}, []
-        self._sent_keys.update((query.query_id, None) for query in added)
+        for query_id in removed:
+            del self._sent_keys[query_id]
+        self._sent_keys.update(dict.fromkeys(added))
+        # An id that was taken anew in the same step just gets its new value.
+        gone = tuple(query_id for query_id in removed if query_id not in added)
         is_owed, self._is_owed = self._is_owed, False
-        self._computing = _Update(self._query_set, self._identity_version, removed, is_owed)
+        self._computing = _Update(self._query_set, self._identity_version, gone, is_owed)
         is_identity_new, self._is_identity_new = self._is_identity_new, False
-        return [Compute(added, removed, self.identity, is_identity_new)]
+        return [Compute(tuple(added.values()), removed, self.identity, is_identity_new)]
 
     def computed(
         self,
@@ -558,18 +572,19 @@ class ServerConnection:
             return []
         assert self._computing is not None, "no update was ordered"
         update, self._computing = self._computing, None
-        modifications: list[StateModification] = []
-        for query_id in update.removed:
-            del self._sent_keys[query_id]
-            modifications.append(QueryRemoved(query_id=query_id))
+        modifications: list[StateModification] = [
+            QueryRemoved(query_id=query_id) for query_id in update.removed
+        ]
         for query_id, state in states.items():
-            # One that was removed while it ran is told of with the next update.
-            if query_id in self._ids and self._sent_keys[query_id] != state.key:
+            # One that was removed while it ran is told of with the next update, whatever its id
+            # stands for now.
+            is_current = query_id in self._ids and query_id not in self._added
+            if is_current and self._sent_keys[query_id] != state.key:
                 self._sent_keys[query_id] = state.key
                 modifications.append(_modification(query_id, state))
         follows = self._owed_ts is not None and ts >= self._owed_ts
         if not (modifications or update.is_owed or follows):
-            return self._update()  # nobody waits for it, and nothing that is shown changed
+            return self._update()  # nobody waits for it, and nothing that is shown has changed
         self._sent_ts = max(self._sent_ts, ts)
         end = Version(
             query_set=update.query_set, identity=update.identity, ts=encode_ts(self._sent_ts)
@@ -605,6 +620,7 @@ class ServerConnection:
         is_due = now_s - self._last_sent_s >= SILENCE_S_MAX
         if self._phase is not _Phase.OPEN or not is_due or self._unsent:
             return []
+        self._last_sent_s = now_s
         return [Send(Ping())]
 
     def close(self) -> None:

@@ -115,8 +115,7 @@ class SyncConnection:
         except ProtocolError as error:
             self._perform(self._core.violated(error))
             return
-        now_ms = self._hub.clock.now_ns() / 1e6
-        self._perform(self._core.receive(message, now_ms=now_ms))
+        self._perform(self._core.receive(message))
 
     # -- effects -------------------------------------------------------------------------------
 

@@ -201,7 +201,8 @@ class WorkspaceCalls:
     def _sync(self, *_: Any) -> Answer:
         """The timestamp of the newest commit; the transition that follows is at it or later."""
         committer = self._workspace.committer
-        return Answer(str(committer.ts_of(committer.published)))  # an int of 64 bits is no number
+        ts = committer.ts_of(committer.published)
+        return Answer(str(ts), ts=ts)  # as text: an int of 64 bits is no number
 
     def _refresh(self, given: Any, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""

@@ -603,3 +603,20 @@ def test_an_error_of_livedb_itself_keeps_its_frames(memory):
         echo("x")
     names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
     assert "check_arguments" in names
+
+
+def test_a_function_cannot_leave_the_process(memory):
+    @memory.mutation
+    def leave(ctx):
+        ctx.db.insert("items", {"a": 1})
+        raise SystemExit(1)
+
+    @memory.query
+    def left(ctx):
+        raise SystemExit(1)
+
+    with pytest.raises(FunctionTypeError, match="raised SystemExit"):
+        leave()
+    with pytest.raises(FunctionTypeError, match="raised SystemExit"):
+        left()
+    assert isinstance(left.live().error, FunctionTypeError)
