@@ -20,7 +20,7 @@ from typing import (
     overload,
 )
 
-from livedb.client.backend import Backend, Origin, Params
+from livedb.client.backend import Backend, Origin, Params, Status
 from livedb.client.functions import Mutation, Query, names_of_functions
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError
@@ -435,6 +435,11 @@ class Database:
         return self.backend.backup(Path(target))
 
     # -- life ----------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """How the workspace can be reached: "open" in this process, "connected" on a service."""
+        return self.backend.status
 
     @property
     def number(self) -> int:

@@ -266,6 +266,11 @@ class Registry:
         self._functions[definition.name] = numbered
         return numbered
 
+    @property
+    def version(self) -> int:
+        """Differs when a function was defined since."""
+        return self._version
+
     def get(self, name: str) -> FunctionDefinition:
         """The function of that name.
 

@@ -152,8 +152,9 @@ class Hub:
                 return self.workspace_calls.run(request.udf_path, args, call, caller)
             value, ts = self._run_named(dialect, request.udf_path, args, kind, call, caller)
             return Success(dialect.value(value), tuple(call.log_lines), ts)
-        except Exception as error:
-            if getattr(error, "is_transient", False):
+        except BaseException as error:  # a function may raise SystemExit, which ends only itself
+            # livedb's own client raises it, as a workspace in its process would.
+            if getattr(error, "is_transient", False) and not dialect.is_exact:
                 raise
             return dialect.failure(error, tuple(call.log_lines))
 
@@ -191,6 +192,7 @@ class Hub:
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
+        self.workspace_calls.close()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")
         for _ in range(100):

@@ -16,6 +16,7 @@ from livedb.errors import (
     ClosedError,
     FunctionTypeError,
     HandleError,
+    TravelError,
 )
 from tests.live.waiting import until
 
@@ -429,6 +430,7 @@ def test_a_dropped_table_is_empty(memory):
     assert [row["n"] for row in handle.value] == [2]
 
 
+@pytest.mark.gap(AssertionError, "a list of the notebook travels as a copy")
 def test_refresh_runs_again_without_a_change(memory):
     outside = [1]
 
@@ -523,6 +525,7 @@ def test_results_that_read_the_time_are_not_kept(memory):
 # -- where handles may be read ---------------------------------------------------------------------
 
 
+@pytest.mark.gap(TravelError, "a handle does not travel")
 def test_a_handle_cannot_be_read_inside_a_function(memory):
     @memory.query
     def count(ctx):
@@ -579,6 +582,7 @@ def test_filters_built_by_code_are_not_confused(shop):
     assert found == [[0], [1], [2]]
 
 
+@pytest.mark.gap(TravelError, "its class is known by a name of the test alone")
 def test_the_frame_of_a_query_without_annotations_has_the_tables_types(shop):
     @shop.query
     def bare(ctx):
@@ -647,6 +651,9 @@ def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory
     assert newest.live().df.dtypes.equals(memory["visits"].df.dtypes)
 
 
+@pytest.mark.gap(
+    pytest.fail.Exception, "the service sends no rows older than an error to who comes later"
+)
 def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
     shop["items"].insert({"kind": "a", "price": 1})
 
