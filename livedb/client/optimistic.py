@@ -162,7 +162,7 @@ def _name_of(query: Any) -> str:
     name = getattr(query, "name", None)
     if not isinstance(name, str) or not hasattr(query, "definition"):
         raise HandleError(
-            f"An optimistic update reads and sets results of queries, and {query!r} is none. Give "
-            "the decorated function, or its name."
+            "An optimistic update reads and sets results of queries, not of a "
+            f"{type(query).__name__}. Give the decorated function, or its name."
         )
     return name

@@ -17,7 +17,7 @@ import asyncio
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +39,7 @@ from livedb.errors import (
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
+    LoadError,
 )
 from livedb.functions.definition import (
     MARK,
@@ -732,7 +733,7 @@ def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
     sink = io.BytesIO()
     rows = 0
     with pa.ipc.new_stream(sink, source.schema) as writer:
-        for batch in source.reader():
+        for batch in _batches(source):
             writer.write_batch(batch)
             rows += batch.num_rows
             if sink.tell() >= UPLOAD_PART_BYTES:
@@ -742,6 +743,15 @@ def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
                 yield last, rows
                 rows = 0
     yield _taken(sink), rows
+
+
+def _batches(source: Source) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    try:
+        yield from source.reader()
+    except (pa.ArrowException, OSError) as error:
+        raise LoadError(f"The source cannot be read: {error}") from error
 
 
 def _pieces(data: bytes) -> list[bytes]:
