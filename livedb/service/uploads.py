@@ -103,19 +103,21 @@ class Uploads:
     def drop(self, name: str) -> None:
         """Forget a load."""
         with self._lock:
-            self._uploads.pop(name, None)
+            dropped = self._uploads.pop(name, None)
+        if dropped is not None:
+            dropped.file.close()
 
     def close(self) -> None:
         """Forget all."""
-        with self._lock:
-            self._uploads.clear()
+        for name in list(self._uploads):
+            self.drop(name)
 
     def _begun(self, name: str) -> _Upload:
         now_s = self._clock.monotonic_s()
         with self._lock:
             for known, each in list(self._uploads.items()):
                 if not each.is_loading and now_s - each.heard_s > IDLE_S_MAX:
-                    del self._uploads[known]
+                    self._uploads.pop(known).file.close()
             if name in self._uploads:
                 return self._uploads[name]
             arriving = sum(1 for each in self._uploads.values() if each.loaded is None)
