@@ -97,6 +97,7 @@ class RemoteSubscription:
         self.asked = asked
         self.on_change = on_change
         self.query_id: int | None = None
+        self.is_dropped = False
         self.wire: WireResult | None = None
         self.known: LiveState | None = None
         """As the service has it."""
@@ -128,6 +129,7 @@ class RemoteSubscription:
 
     def close(self) -> None:
         # Takes no lock and waits for nothing: the garbage collector calls this, on any thread.
+        self.is_dropped = True
         query_id, self.query_id = self.query_id, None
         if query_id is not None:
             self._backend.unfollow(query_id)
@@ -552,6 +554,8 @@ class RemoteBackend:
         begun: Future[None] = Future()
 
         def work() -> None:
+            if subscription.is_dropped:  # by a Ctrl-C
+                return
             query_id, messages = self._connection.follow(asked.path, args, asked.component)
             subscription.query_id = query_id
             with self._lock:
