@@ -461,6 +461,8 @@ class Database:
         self.close()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if self.status.state in ("connecting", "reconnecting"):
+            return {"text/plain": repr(self)}  # no cell waits to show what is not here
         return self._faces.overview(self)
 
     def table_rows(self, name: str) -> dict[str, str]:
@@ -472,6 +474,8 @@ class Database:
             self.backend.require_open()
         except LivedbError as error:
             return f"<livedb {self.backend.name}: {error.code.lower()}>"
+        if self.status.state not in ("open", "connected"):
+            return f"<livedb {self.backend.name} {self.status}>"
         tables = ", ".join(self.tables) or "no tables"
         return f"<livedb {self.backend.name} at commit {self.number}: {tables}>"
 

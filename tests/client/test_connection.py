@@ -167,6 +167,8 @@ def test_handles_give_their_last_state_while_the_service_is_away(served, db, pro
     go_away(db, proxy)
     served.function("add")(n=2)
     assert handle.value == [1]
+    assert repr(db).startswith(f"<livedb {proxy.url} reconnecting: ")
+    assert db._repr_mimebundle_() == {"text/plain": repr(db)}
     assert handle.current().ended.startswith("Reconnecting: these are the last rows (")
     come_back(db, proxy)
     assert handle.value == [1, 2]

@@ -714,3 +714,21 @@ def test_an_async_reader_is_not_given_a_value_twice(shop):
 
 def prices_of(rows):
     return [row.price for row in rows]
+
+
+def test_a_query_that_ends_the_program_fails_alone(shop):
+    @shop.query
+    def quits(ctx) -> int:
+        found = ctx.db.query("items").collect()
+        if len(found) == 1:
+            raise SystemExit(3)
+        return len(found)
+
+    shop["items"].insert({"kind": "a"})
+    with pytest.raises(FunctionTypeError, match="quits raised SystemExit, which ends a program"):
+        quits()
+    handle = quits.live()
+    assert isinstance(handle.error, FunctionTypeError)
+    assert len(shop.of_kind.live(kind="a").value) == 1
+    shop["items"].insert({"kind": "a"})
+    assert handle.value == 2
