@@ -451,7 +451,7 @@ class RemoteBackend:
         function = self.definition(name)
         try:
             return self._run(function, function.bind(args, kwargs), update)
-        except (ArgumentValidationError, FunctionTypeError, TypeError):
+        except (ArgumentValidationError, FunctionNotFoundError, FunctionTypeError, TypeError):
             # It may be another function by now, that takes other arguments.
             renewed = self._renewed(function)
             if renewed is None:
@@ -494,7 +494,8 @@ class RemoteBackend:
         given = canonical(dict(args))
         if function.kind == "mutation":
             return self._mutate(function.name, given, None, update)
-        return self._ask("call", {"name": function.name, "args": given})
+        called = {"name": function.name, "kind": function.kind, "args": given}
+        return self._ask("call", called, repeats=function.kind == "query")
 
     async def run_async(
         self,

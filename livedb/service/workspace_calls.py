@@ -98,11 +98,18 @@ class WorkspaceCalls:
     # -- functions -----------------------------------------------------------------------------
 
     def _call(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
-        """Run a query or mutation by name."""
+        """Run a function by name, if it is of the kind that the client took it for.
+
+        A mutation comes as a message of its own, which has an id, and so happens once.
+        """
         workspace = self._workspace
         function = workspace.registry.get(given.text("name"))
         if function.visibility != "public":
             self._access.require(caller, Permission.CALL_INTERNAL)
+        if function.kind != given.text("kind") or function.kind == "mutation":
+            raise FunctionTypeError(
+                f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
+            )
         self._access.require_call(caller, function)
         tables = workspace.committer.catalog_at(workspace.committer.published)
         return self._run(

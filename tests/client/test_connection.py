@@ -380,6 +380,12 @@ def test_a_function_redefined_in_another_kernel_is_called_as_it_is_now(db, proxy
         mine()
         assert db["numbers"].count() == 1
 
+        @other.query(name="shown")
+        def back(ctx, b: str):
+            return b
+
+        assert mine(b="x") == "x"
+
 
 def test_a_table_defined_in_another_kernel_gives_frames_their_types(db, proxy):
     @db.query
