@@ -8,6 +8,7 @@ does so for whoever calls it. Any other class arrives as a `RemoteError` that sa
 from __future__ import annotations
 
 import builtins
+from traceback import walk_tb
 from typing import Any
 
 import livedb.errors
@@ -18,12 +19,28 @@ from livedb.values import Value
 _PLAIN = ("code", "path", "kind", "index", "existing_id", "table", "number", "count")
 """Attributes that carry over, where a class has them."""
 
+_PLACES_MAX = 8
+"""Lines that are named of where an error was raised."""
+
 _TUPLES = ("ids",)
 """Those that are tuples of texts."""
 
 
 def error_value(error: BaseException) -> dict[str, Value]:
     """What is sent of an error."""
+    return {**_what(error), "where": _where(error)}
+
+
+def _where(error: BaseException) -> list[Value]:
+    """The lines by which it came of functions that travelled: their source is at the caller."""
+    return [
+        f"line {line} of {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_code.co_filename.startswith("<") and " of " in frame.f_code.co_filename
+    ][-_PLACES_MAX:]
+
+
+def _what(error: BaseException) -> dict[str, Value]:
     if isinstance(error, ApplicationError):
         return {"class": "ApplicationError", "message": str(error), "data": canonical(error.data)}
     if not isinstance(error, LivedbError):
@@ -45,7 +62,15 @@ def error_value(error: BaseException) -> dict[str, Value]:
 
 
 def error_from(value: Any) -> Exception:
-    """The error that was sent."""
+    """The error that was sent; a note says where on the service it was raised."""
+    error = _made(value)
+    where = value.get("where") if isinstance(value, dict) else None
+    if isinstance(where, list) and where:
+        error.add_note(f"On the service: {', '.join(map(str, where[:_PLACES_MAX]))}")
+    return error
+
+
+def _made(value: Any) -> Exception:
     if not isinstance(value, dict):
         return RemoteError(f"The service failed: {value!r}")
     name, message = str(value.get("class")), str(value.get("message"))

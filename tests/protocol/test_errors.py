@@ -50,6 +50,15 @@ def test_an_exception_of_python_is_raised_as_itself(error):
     assert found.args == error.args
 
 
+def test_a_note_says_where_in_a_function_that_travelled_it_was_raised():
+    code = compile("def share(n):\n    return 1 / n", "<share of a cell #1>", "exec")
+    names = {}
+    exec(code, names)
+    with pytest.raises(ZeroDivisionError) as caught:
+        names["share"](0)
+    assert travelled(caught.value).__notes__ == ["On the service: line 2 of share"]
+
+
 def test_any_other_is_a_remote_error_that_names_its_class():
     class OwnError(Exception):
         pass
