@@ -1,27 +1,85 @@
-"""Workspaces for tests: `db` runs a test in memory and on disk, `memory` in memory only."""
+"""Workspaces for tests: `db` runs a test in memory, on disk and connected, `memory` without disk.
+
+The suites of `CONTRACT` hold for a connected `db` as well. A test that looks inside the workspace
+says so with `@pytest.mark.local("why")`; one that shows something a connected `db` cannot do says
+what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no longer does.
+"""
 
 from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import livedb
+from livedb.auth.access import Role
+from livedb.service.access import Access
+from livedb.service.server import ServiceThread
 
 # How long an example takes says something of the machine, not of livedb.
 settings.register_profile("livedb", deadline=None)
 settings.load_profile("livedb")
 
+CONTRACT = ("client", "functions", "live", "notebook")
+"""Folders whose tests run on a connected `db` too."""
 
-@pytest.fixture(params=["memory", "disk"])
+
+def pytest_generate_tests(metafunc):
+    for name, backends in (("db", ("memory", "disk")), ("memory", ("memory",))):
+        if name in metafunc.fixturenames and _is_from_here(metafunc, name):
+            metafunc.parametrize(name, [*backends, *_connected(metafunc.definition)], indirect=True)
+
+
+def _is_from_here(metafunc, name):
+    """Whether a module has no workspace of its own by that name."""
+    return metafunc._arg2fixturedefs[name][-1].func.__module__ == __name__
+
+
+def _connected(test):
+    """The parameter for a connected `db`, if the test is for one."""
+    if Path(test.path).parent.name not in CONTRACT or test.get_closest_marker("local"):
+        return []
+    gap = test.get_closest_marker("gap")
+    if gap is None:
+        return ["remote"]
+    error, why = gap.args
+    return [pytest.param("remote", marks=pytest.mark.xfail(raises=error, reason=why, strict=True))]
+
+
+@pytest.fixture
 def db(request, tmp_path):
-    path = None if request.param == "memory" else tmp_path / "work"
-    with livedb.open(path) as opened:
+    with _opened(request.param, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-def memory():
-    with livedb.open() as opened:
+def memory(request, tmp_path):
+    with _opened(request.param, tmp_path) as opened:
+        yield opened
+
+
+@contextmanager
+def _opened(backend, tmp_path):
+    if backend == "remote":
+        with livedb.open() as served, connected(served) as opened:
+            yield opened
+    else:
+        with livedb.open(tmp_path / "work" if backend == "disk" else None) as opened:
+            yield opened
+
+
+@contextmanager
+def connected(served, role=Role.OWNER):
+    """A `db` connected to a service around that of `served`, which it has as an attribute."""
+    access = Access(served.backend.workspace.clock)
+    token, _ = access.tokens.issue(role, "tests")
+    with (
+        ServiceThread(served.backend.workspace, access=access) as service,
+        livedb.connect(service.url, token=token) as opened,
+    ):
+        opened.served = served
         yield opened
 
 

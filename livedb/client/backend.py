@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from livedb.functions.definition import FunctionDefinition
 from livedb.live.live_query import LiveState
@@ -22,9 +22,27 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.sources import Source
 
 Params = Mapping[str, Any] | Iterable[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a workspace can be reached.
+
+    Attributes:
+        state: "open" in this process; "connecting", "connected" or "reconnecting" on a service;
+            "closed".
+        detail: why it cannot be reached now; empty otherwise.
+    """
+
+    state: Literal["open", "connecting", "connected", "reconnecting", "closed"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.detail}" if self.detail else self.state
 
 
 class ChangeNotice:
@@ -124,6 +142,13 @@ class Backend(Protocol):
     def name(self) -> str: ...
 
     @property
+    def status(self) -> Status:
+        """How the workspace can be reached."""
+
+    def watch_status(self, hear: Callable[[], None]) -> None:
+        """Call `hear` whenever `status` is another, on the thread that tells followers."""
+
+    @property
     def number(self) -> int:
         """The newest published commit."""
 
@@ -144,13 +169,28 @@ class Backend(Protocol):
 
     def drop_table(self, name: str) -> int: ...
 
-    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run the function of that name on the arguments of a Python call; see `run`."""
+    def call(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,
+    ) -> Any:
+        """Run the function of that name on the arguments of a Python call; see `run`.
+
+        Args:
+            update: shows what it will probably change until it has.
+        """
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         """Run a function, inside the run in progress if there is one."""
 
-    async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any: ...
+    async def run_async(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,
+    ) -> Any: ...
 
     def follow_function(
         self,

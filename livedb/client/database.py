@@ -20,7 +20,7 @@ from typing import (
     overload,
 )
 
-from livedb.client.backend import Backend, Origin, Params
+from livedb.client.backend import Backend, Origin, Params, Status
 from livedb.client.functions import Action, Mutation, Query, names_of_functions
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError
@@ -502,6 +502,11 @@ class Database:
     # -- life ----------------------------------------------------------------------------------
 
     @property
+    def status(self) -> Status:
+        """How the workspace can be reached: "open" in this process, "connected" on a service."""
+        return self.backend.status
+
+    @property
     def number(self) -> int:
         """The newest commit."""
         return self.backend.number
@@ -521,6 +526,8 @@ class Database:
         self.close()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if self.status.state in ("connecting", "reconnecting"):
+            return {"text/plain": repr(self)}  # no cell waits to show what is not here
         return self._faces.overview(self)
 
     def table_rows(self, name: str) -> dict[str, str]:
@@ -532,6 +539,8 @@ class Database:
             self.backend.require_open()
         except LivedbError as error:
             return f"<livedb {self.backend.name}: {error.code.lower()}>"
+        if self.status.state not in ("open", "connected"):
+            return f"<livedb {self.backend.name} {self.status}>"
         tables = ", ".join(self.tables) or "no tables"
         return f"<livedb {self.backend.name} at commit {self.number}: {tables}>"
 

@@ -12,6 +12,7 @@ from livedb.functions.definition import FunctionDefinition, call_signature
 
 if TYPE_CHECKING:
     from livedb.client.database import Database
+    from livedb.client.optimistic import OptimisticUpdate
     from livedb.notebook.handles import Handle
 
 P = ParamSpec("P")
@@ -23,6 +24,7 @@ class _Function(Generic[P, R]):
 
     def __init__(self, database: Database, definition: FunctionDefinition) -> None:
         self._database = database
+        self._update: OptimisticUpdate | None = None
         self.name = definition.name
         self.__name__ = definition.name.rpartition(":")[2]
         self.__qualname__ = self.__name__
@@ -38,7 +40,7 @@ class _Function(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            result: R = self._database.backend.call(self.name, args, kwargs)
+            result: R = self._database.backend.call(self.name, args, kwargs, self._update)
         except Exception as error:  # whatever it is, it loses livedb's own frames
             error.__traceback__ = frames_from(self.definition, error.__traceback__)
             raise
@@ -49,7 +51,7 @@ class _Function(Generic[P, R]):
         definition = self.definition
         bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         try:
-            result: R = await self._database.backend.run_async(definition, bound)
+            result: R = await self._database.backend.run_async(definition, bound, self._update)
         except Exception as error:
             error.__traceback__ = frames_from(definition, error.__traceback__)
             raise
@@ -145,6 +147,26 @@ class Mutation(_Function[P, R]):
     It may run more than once, when others change meanwhile what it read; all of a run that does
     not commit is undone.
     """
+
+    def with_optimistic_update(self, update: OptimisticUpdate, /) -> Mutation[P, R]:
+        """The same mutation, which shows at once in this kernel what it will probably change.
+
+            def at_the_end(view, args):
+                tasks = view.get(open_tasks, user=args.user)
+                if tasks is not None:
+                    view.set(open_tasks, [*tasks, {"title": args.title}], user=args.user)
+
+            add_now = add_task.with_optimistic_update(at_the_end)
+
+        `view.get` gives a result that a handle here follows, `view.get_all` one for each set of
+        arguments, `view.set` shows another one. The update runs before the call is sent, where it
+        may raise, and again over whatever arrives, until the mutation itself is shown or has
+        failed. It may use its two arguments only. In the process of the workspace, where a commit
+        is shown at once, it is not run.
+        """
+        changed: Mutation[P, R] = Mutation.__new__(Mutation)
+        vars(changed).update(vars(self), _update=update)
+        return changed
 
 
 class Action(_Function[P, R]):

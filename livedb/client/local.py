@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Subscription
+from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.actions import nested_call
 from livedb.functions.definition import FunctionDefinition
@@ -27,6 +27,7 @@ from livedb.workspace import Statistics, Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.sources import Source
     from livedb.live.folded_sql import FoldedSql
     from livedb.store.snapshot import SqlSnapshot
@@ -115,6 +116,13 @@ class LocalBackend:
         return self.workspace.name
 
     @property
+    def status(self) -> Status:
+        return Status("closed" if self.workspace.is_closed else "open")
+
+    def watch_status(self, hear: Callable[[], None]) -> None:
+        """It is open until it is closed, of which followers hear."""
+
+    @property
     def number(self) -> int:
         return self.workspace.committer.published
 
@@ -146,7 +154,13 @@ class LocalBackend:
     def function_names(self) -> list[str]:
         return self.workspace.registry.names()
 
-    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def call(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,  # noqa: ARG002  # there is nothing to wait for
+    ) -> Any:
         workspace = self.workspace
         workspace.require_open()
         function = workspace.registry.get(name)
@@ -188,7 +202,12 @@ class LocalBackend:
             raise run.error
         return run.value
 
-    async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+    async def run_async(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,  # noqa: ARG002  # there is nothing to wait for
+    ) -> Any:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         if self._pool is None:

@@ -1,12 +1,14 @@
 """The backend of a workspace on a service: what a kernel has that connects to one.
 
-One thread of its own (`livedb-remote`) runs the connection: it reconnects by itself and asks again
-for what was not answered. Callers wait on futures; followers are told on a second thread
+`Connection` keeps the session on a thread of its own; followers are told on a second thread
 (`livedb-live`), so that an observer may call anything.
 
 Reading a handle asks the service how far it is and waits until that is here, one round trip, so
 that a reader sees every commit acknowledged before it asked. While the service is away, handles
 give their last state and `status` says so.
+
+What is known of the service's functions and tables has a version, which every such round trip
+tells: a function that another kernel redefines is called as it is now.
 """
 
 from __future__ import annotations
@@ -17,54 +19,57 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Subscription
+from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
+from livedb.client.connection import CONNECT_S_MAX, Connection, Waiting
+from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
-    AuthenticationError,
+    ArgumentValidationError,
     ClosedError,
     DisconnectedError,
+    FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
+    LoadError,
 )
-from livedb.functions.definition import FunctionDefinition, Registry, as_documents
+from livedb.functions.definition import (
+    MARK,
+    FunctionDefinition,
+    FunctionMark,
+    Registry,
+    as_documents,
+)
 from livedb.functions.runner import is_running
-from livedb.functions.table_functions import verb_of
+from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult
-from livedb.protocol.client import (
-    Answered,
-    AuthFailed,
-    ClientEvent,
-    ClientSession,
-    Lost,
-    Moved,
-    Refused,
-)
+from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import PACK
 from livedb.protocol.errors import error_from
-from livedb.protocol.messages import ClientMessage, ProtocolError, QueryFailed, QueryUpdated
+from livedb.protocol.messages import ClientMessage, QueryFailed, QueryUpdated
 from livedb.protocol.results import WireResult, read_result
 from livedb.schema.annotations import FunctionSignature
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.text import encode_value
 from livedb.travel.capture import capture
+from livedb.values import Value
+from livedb.workspace import Statistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
@@ -72,33 +77,8 @@ logger = logging.getLogger("livedb.client")
 LIVEDB = "livedb"
 """The component whose paths are the workspace's own verbs."""
 
-CONNECT_S_MAX = 10.0
-"""Seconds a call waits for the service to be there."""
-
-BACKOFF_S = (0.1, 5.0)
-"""Seconds until the first and, at most, until a later try to connect again."""
-
 UPLOAD_PART_BYTES = 4 << 20
 """Bytes of rows sent by one message."""
-
-FRAME_BYTES_MAX = 1 << 30
-"""Bytes of one message of the service's: a result of SQL may be large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a connection stands.
-
-    Attributes:
-        state: "connecting", "connected", "reconnecting" or "closed".
-        detail: why it is not connected; empty otherwise.
-    """
-
-    state: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.state}: {self.detail}" if self.detail else self.state
 
 
 class RemoteSubscription:
@@ -108,64 +88,82 @@ class RemoteSubscription:
         self,
         backend: RemoteBackend,
         title: str,
+        asked: _Asked,
         definition: FunctionDefinition | None,
         on_change: OnChange,
     ) -> None:
         self._backend = backend
         self._definition = definition
         self.title = title
+        self.asked = asked
         self.on_change = on_change
         self.query_id: int | None = None
-        self.result: WireResult | None = None
-        self.current: LiveState | None = None
-        self.is_there = threading.Event()
-        self.updates = 0
+        self.is_dropped = False
+        self.wire: WireResult | None = None
+        self.known: LiveState | None = None
+        """As the service has it."""
+        self.shown: LiveState | None = None
+        """The same, or what an optimistic update makes of it."""
 
     def pull(self) -> int:
         return self._backend.pull()
 
     def state(self) -> LiveState:
-        if self.query_id is None or self.current is None:
+        if self.query_id is None or self.shown is None:
             raise ClosedError(f"The live handle {self.title} is closed")
-        return self.current
+        return self.shown
 
     def definition(self) -> FunctionDefinition | None:
         known = self._definition
         if known is None or verb_of(known) is not None:
             return known
-        return self._backend.known(known.name) or known
+        return self._backend.newest(known)
 
     @property
     def runs(self) -> int:
-        return self.updates
+        return 0 if self.query_id is None else self._backend.runs_of(self.asked)
 
     def invalidate(self) -> None:
-        self._backend.invalidate(self)
+        definition = self.definition()
+        if definition is not None and verb_of(definition) is None:
+            self._backend.invalidate(definition.name)
 
     def close(self) -> None:
         # Takes no lock and waits for nothing: the garbage collector calls this, on any thread.
+        self.is_dropped = True
         query_id, self.query_id = self.query_id, None
         if query_id is not None:
             self._backend.unfollow(query_id)
 
-    def take(self, change: QueryUpdated | QueryFailed) -> tuple[LiveState | None, LiveState]:
-        """The state before, and the one that a change from the service makes."""
-        old = self.current
-        self.updates += 1
+    def take(self, change: QueryUpdated | QueryFailed) -> None:
+        """Take the state that a change from the service makes."""
+        old = self.known
         if isinstance(change, QueryFailed):
             value = None if change.error_data is UNSET else PACK.read(change.error_data)
             number = value.get("commit", 0) if isinstance(value, dict) else 0
-            error = error_from(value)
+            error: Exception | None = error_from(value)
             result = old.result if old is not None else None
             # The service sends rows whole after an error.
-            self.result = None
+            self.wire = None
         else:
-            self.result = read_result(change.value, self.result)
-            number, error, result = self.result.number, None, _result_of(self.result)
-        self.current = LiveState(
+            self.wire = read_result(change.value, self.wire)
+            number, error, result = self.wire.number, None, _result_of(self.wire)
+        self.known = LiveState(
             result=result, error=error, number=number, log_lines=tuple(change.log_lines)
         )
-        return old, self.current
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What is followed: a path of a component, and its arguments."""
+
+    path: str
+    component: str | None
+    args: dict[str, Value]
+
+    @property
+    def key(self) -> QueryKey | None:
+        """By which an optimistic update finds it; None when it is no function."""
+        return query_key(self.path, self.args) if self.component is None else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,175 +193,117 @@ class RemoteBackend:
     """
 
     def __init__(self, url: str, *, token: str | None = None, clock: Clock | None = None) -> None:
-        self._url = url
         self._clock = clock or SystemClock()
-        session_id = self._clock.random_bytes(16).hex()
-        self._session = ClientSession(PACK, session_id=session_id)
-        self._token = token
-        self._status = Status("connecting")
-        self._is_closed = False
         self._lock = threading.Lock()
-        """Guards `_subscriptions`, their states and `_number`; held for moments."""
+        """Guards `_subscriptions`, their states, `_number` and `_shown_ts`; held for moments."""
         self._subscriptions: dict[int, RemoteSubscription] = {}
         self._number = 0
         self._shown_ts = 0
         self._moved = threading.Condition(self._lock)
+        self._updates = OptimisticUpdates(self._bound)
+        self._pending: dict[int, Pending] = {}
+        """By request; like `_updates` of the connection's thread alone."""
         self._registry = Registry()
-        self._calls: dict[int, Future[Any]] = {}
-        self._outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._service_versions: dict[str, int] = {}
+        """Of each function in `_registry`, the version it has on the service."""
+        self._catalog = Catalog()
+        self._described = ""
+        """The version of what is known of functions and tables."""
+        self._newest = ""
+        """The version that the service was last heard to have."""
+        self._watchers: list[Callable[[], None]] = []
         self._notices: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._ready: Future[None] = Future()
-        self._loop = asyncio.new_event_loop()
-        self._runner = threading.Thread(target=self._run, name="livedb-remote", daemon=True)
         self._teller = threading.Thread(target=self._tell, name="livedb-live", daemon=True)
-        self._runner.start()
         self._teller.start()
+        self._connection = Connection(
+            url,
+            session_id=self._clock.random_bytes(16).hex(),
+            token=token,
+            on_moved=self._move,
+            on_ended=self._forget_updates,
+            on_status=self._hear_status,
+        )
         try:
-            self._ready.result(CONNECT_S_MAX)
+            self._connection.wait_ready()
             self._describe()
-        except BaseException as error:
+        except BaseException:
             self.close()
-            if isinstance(error, FutureTimeoutError):
-                raise DisconnectedError(
-                    f"No livedb service answers at {url}: {self._status.detail}. Is it running? "
-                    "`livedb serve PATH` starts one."
-                ) from None
             raise
 
     # -- the connection's thread ---------------------------------------------------------------
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            with suppress(asyncio.CancelledError):  # by `close`
-                self._loop.run_until_complete(self._stay_connected())
-        finally:
-            self._loop.close()
-
-    async def _stay_connected(self) -> None:
-        if self._token is not None:
-            self._session.authenticate("User", self._token)
-        backoff_s = BACKOFF_S[0]
-        while not self._is_closed:
-            reason = "closed"
-            try:
-                async with self._connect() as websocket:
-                    backoff_s = BACKOFF_S[0]
-                    reason = await self._converse(websocket)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the next try may do
-                reason = str(error) or type(error).__name__
-            self._handle(self._session.disconnected(reason))
-            if not self._is_closed:
-                self._status = Status("reconnecting", reason)
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, BACKOFF_S[1])
-
-    def _connect(self) -> Any:
-        from websockets.asyncio.client import connect, unix_connect
-
-        options: dict[str, Any] = {"max_size": FRAME_BYTES_MAX, "compression": None}
-        if self._url.startswith("unix:"):
-            path = self._url.removeprefix("unix:")
-            return unix_connect(path, uri="ws://localhost/api/livedb/sync", **options)
-        parts = urlsplit(self._url)
-        scheme = "wss" if parts.scheme in ("https", "wss") else "ws"
-        uri = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/api/livedb/sync"
-        return connect(uri, **options)
-
-    async def _converse(self, websocket: Any) -> str:
-        """Speak until the connection ends; returns why it did."""
-        # In one step: what is asked from now on goes behind what is asked again.
-        outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
-        self._outgoing = outgoing
-        self._send(self._session.connected())
-        writer = asyncio.create_task(self._write(websocket, outgoing))
-        self._status = Status("connected")
-        try:
-            async for frame in websocket:
-                self._handle(self._session.receive(PACK.decode_server(frame)))
-                if not self._ready.done():
-                    self._ready.set_result(None)
-        except ProtocolError as error:
-            logger.warning("the connection to %s is dropped: %s", self._url, error)
-            return error.message
-        else:
-            return f"closed with code {websocket.close_code}"
-        finally:
-            writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await writer
-
-    @staticmethod
-    async def _write(websocket: Any, outgoing: asyncio.Queue[ClientMessage]) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        with suppress(ConnectionClosed):  # the reader says so
-            while True:
-                await websocket.send(PACK.encode(await outgoing.get()))
-
-    def _handle(self, events: Sequence[ClientEvent]) -> None:
-        for event in events:
-            match event:
-                case Moved():
-                    self._move(event)
-                case Answered(request_id, response):
-                    self._settle(request_id, response)
-                case Lost(request_id):
-                    self._fail(
-                        request_id,
-                        DisconnectedError(
-                            "The connection was lost while the service worked on this; it may or "
-                            "may not have happened there"
-                        ),
-                    )
-                case AuthFailed(error) | Refused(error):
-                    self._give_up(AuthenticationError(error))
-
-    def _give_up(self, error: LivedbError) -> None:
-        """The service will have nothing of this client."""
-        self._is_closed = True
-        self._status = Status("closed", error.message)
-        if not self._ready.done():
-            self._ready.set_exception(error)
-        for request_id in list(self._calls):
-            self._fail(request_id, error)
-
-    def _fail(self, request_id: int, error: LivedbError) -> None:
-        future = self._calls.pop(request_id, None)
-        if future is not None and not future.done():
-            future.set_exception(error)
-
-    def _settle(self, request_id: int, response: Any) -> None:
-        future = self._calls.pop(request_id, None)
-        if future is None or future.done():
-            return
-        if response.success:
-            future.set_result(response.result)
-            return
-        data = response.error_data
-        try:
-            error = error_from(PACK.read(response.result if data is UNSET else data))
-        except LivedbError as refused:
-            error = refused
-        future.set_exception(error)
-
     def _move(self, event: Moved) -> None:
-        told: list[tuple[RemoteSubscription, LiveState | None, LiveState]] = []
         with self._moved:
             for change in event.changes:
                 subscription = self._subscriptions.get(change.query_id)
                 if subscription is not None:
-                    told.append((subscription, *subscription.take(change)))
+                    subscription.take(change)
             if event.number is not None:
-                self._number = event.number
-            self._shown_ts = event.ts
+                self._number = max(self._number, event.number)
+        self._show(event.ts)
+
+    def _show(self, ts: int | None = None) -> None:
+        """Show what the service and the optimistic updates say by now, and tell of changes."""
+        with self._lock:
+            subscriptions = list(self._subscriptions.values())
+        made = self._updates.over(self._states(subscriptions)) if len(self._updates) else {}
+        told = []
+        with self._moved:
             number = self._number
+            for each in subscriptions:
+                key = each.asked.key if made else None
+                new = each.known if key is None else made.get(key, each.known)
+                old = each.shown
+                if new is not None and new is not old and not _is_same(new, old):
+                    each.shown = new
+                    told.append((each, old, new))
+            self._shown_ts = self._shown_ts if ts is None else ts
             self._moved.notify_all()
         for subscription, old, new in told:
-            subscription.is_there.set()
             if old is not None:
-                before = old.result
-                self._notices.put(_notice(subscription, number, new, before))
+                self._notices.put(_notice(subscription, number, new, old.result))
+
+    @staticmethod
+    def _states(subscriptions: Iterable[RemoteSubscription]) -> dict[QueryKey, LiveState]:
+        return {
+            key: each.known
+            for each in subscriptions
+            if each.known is not None and (key := each.asked.key) is not None
+        }
+
+    def _begin_update(self, request_id: int, pending: Pending) -> None:
+        with self._lock:
+            subscriptions = list(self._subscriptions.values())
+        self._updates.add(pending, self._states(subscriptions))
+        self._pending[request_id] = pending
+        self._show()
+
+    def _forget_updates(self, request_ids: Sequence[int]) -> None:
+        """These calls have ended: what they did is in the next state, which is shown next."""
+        ended = [self._pending.pop(each) for each in request_ids if each in self._pending]
+        for pending in ended:
+            self._updates.remove(pending)
+        if ended:
+            # Behind the move that may come with it, else the old state would be shown in between.
+            asyncio.get_running_loop().call_soon(self._show)
+
+    def _bound(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Mapping[str, Value]:
+        return self._registry.get(name).bind(args, kwargs)
+
+    def _hear_status(self, _: Status) -> None:
+        with self._moved:
+            self._moved.notify_all()
+        for hear in self._watchers:
+            self._notices.put(hear)
+        if self._connection_is_closed():
+            self._let_go()
+
+    def _connection_is_closed(self) -> bool:
+        # The first status may be heard before the constructor has returned.
+        connection = getattr(self, "_connection", None)
+        return connection is not None and connection.is_closed
 
     # -- the followers' thread -----------------------------------------------------------------
 
@@ -376,157 +316,223 @@ class RemoteBackend:
 
     # -- asking --------------------------------------------------------------------------------
 
-    def _post(self, work: Callable[[], None]) -> None:
-        self.require_open()
-        self._loop.call_soon_threadsafe(work)
+    def _mutate(
+        self,
+        path: str,
+        args: dict[str, Value],
+        component: str | None,
+        update: OptimisticUpdate | None = None,
+    ) -> Waiting:
+        raw = PACK.write(args)
 
-    def _send(self, messages: Iterable[ClientMessage]) -> None:
-        for message in messages:
-            self._outgoing.put_nowait(message)
+        def ask(session: ClientSession) -> tuple[int, list[ClientMessage]]:
+            return session.mutate(path, raw, component=component)
 
-    def _mutate(self, path: str, args: Raw, component: str | None) -> Raw:
-        future: Future[Raw] = Future()
+        if update is None:
+            return self._connection.call(ask)
+        pending = Pending(update, args)
+        return self._connection.call(ask, then=lambda number: self._begin_update(number, pending))
 
-        def work() -> None:
-            request_id, messages = self._session.mutate(path, args, component=component)
-            self._calls[request_id] = future
-            self._send(messages)
-
-        self._post(work)
-        return self._wait(future)
+    def _ask(
+        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
+    ) -> Waiting:
+        args = PACK.write_payload(encode_value(canonical(value)), list(attachments))
+        return self._connection.call(
+            lambda session: session.act(verb, args, component=LIVEDB, is_repeatable=repeats)
+        )
 
     def _act(
         self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
     ) -> Raw:
-        future: Future[Raw] = Future()
-        args = PACK.write_payload(encode_value(canonical(value)), list(attachments))
-
-        def work() -> None:
-            request_id, messages = self._session.act(
-                verb, args, component=LIVEDB, is_repeatable=repeats
-            )
-            self._calls[request_id] = future
-            self._send(messages)
-
-        self._post(work)
-        return self._wait(future)
-
-    def _wait(self, future: Future[Raw]) -> Raw:
-        if threading.current_thread() is self._runner:
-            raise DisconnectedError("The connection's own thread cannot wait for the service")
-        return future.result()
+        return self._connection.wait(self._ask(verb, value, attachments, repeats=repeats))
 
     # -- Backend -------------------------------------------------------------------------------
 
     def require_open(self) -> None:
-        if self._is_closed:
-            why = f": {self._status.detail}" if self._status.detail else ""
-            raise ClosedError(f"The connection to {self._url} is closed{why}")
+        self._connection.require_open()
 
     @property
     def name(self) -> str:
-        return self._url
-
-    @property
-    def number(self) -> int:
-        return self._number
+        return self._connection.url
 
     @property
     def status(self) -> Status:
-        """How the connection stands."""
-        return Status("closed", self._status.detail) if self._is_closed else self._status
+        return self._connection.status
 
-    def _describe(self) -> dict[str, Any]:
-        answer = PACK.read_payload(self._act("describe", {}))
+    def watch_status(self, hear: Callable[[], None]) -> None:
+        self._watchers.append(hear)
+
+    @property
+    def number(self) -> int:
+        return self._number if self._connection.is_closed else self.pull()
+
+    def _describe(self) -> None:
+        """Learn of the functions and tables there are, if they are others than those known."""
+        answer = PACK.read_payload(self._act("describe", {"known": self._described}))
+        stands = msgspec.json.decode(answer.text)
+        self._heard(stands)
+        if not answer.attachments:
+            return
         described: dict[str, Any] = msgspec.json.decode(answer.attachments[0])
-        self._number = max(self._number, described["number"])
         for each in described["functions"]:
-            known = self._registry.find(each["name"])
-            if known is None or known.handler is _not_here or known.kind != each["kind"]:
+            if self._service_versions.get(each["name"]) != each["version"]:
                 self._registry.define(_described(each))
-        return described
+                self._service_versions[each["name"]] = each["version"]
+        self._catalog = Catalog.from_json(described["catalog"])
+        self._described = stands["version"]
+
+    def _heard(self, stands: Mapping[str, Any]) -> None:
+        self._newest = stands["version"]
+        with self._lock:
+            self._number = max(self._number, stands["number"])
 
     def catalog(self) -> Catalog:
-        return Catalog.from_json(self._describe()["catalog"])
+        self._describe()
+        return self._catalog
 
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition:
-        self._act("define", {}, [self._parcel(definition, origin)])
-        return self._registry.define(definition)
+        self._define([definition], [self._parcel(definition, origin)], {})
+        return self._registry.get(definition.name)
+
+    def push(self, functions: Sequence[FunctionDefinition]) -> None:
+        self._define(functions, [self._parcel(each, None) for each in functions], {"pushed": True})
+
+    def _define(
+        self, functions: Sequence[FunctionDefinition], parcels: Sequence[bytes], how: Any
+    ) -> None:
+        self._refuse_in_function("define a function")
+        versions = dict(PACK.read(self._act("define", how, parcels)))
+        for each in functions:
+            self._registry.define(each)
+            self._service_versions[each.name] = versions[each.name]
 
     def _parcel(self, definition: FunctionDefinition, origin: Origin | None) -> bytes:
+        mark: FunctionMark | None = getattr(definition.handler, MARK, None)
+        given = origin or mark
         captured = capture(
             definition.handler,
             kind=definition.kind,
             name=definition.name,
             visibility=definition.visibility,
-            args=None if origin is None else origin.args,
-            returns=None if origin is None else origin.returns,
-            alias=None if origin is None else origin.alias,
+            args=None if given is None else given.args,
+            returns=None if given is None else given.returns,
+            alias=None if given is None else given.alias,
             namespace=None if origin is None else origin.namespace,
             **({} if origin is None else {"reference": origin.reference}),
         )
         return msgspec.msgpack.encode(captured)
 
-    def push(self, functions: Sequence[FunctionDefinition]) -> None:
-        parcels = [self._parcel(each, None) for each in functions]
-        self._act("define", {"pushed": True}, parcels)
-        for each in functions:
-            self._registry.define(each)
-
-    def known(self, name: str) -> FunctionDefinition | None:
-        """The function of that name as this client last heard of it."""
-        return self._registry.find(name)
+    def newest(self, definition: FunctionDefinition) -> FunctionDefinition:
+        """The function of that name as it is by now, if the service can be asked."""
+        with suppress(FunctionNotFoundError, DisconnectedError, ClosedError):
+            return self.definition(definition.name)
+        return definition
 
     def definition(self, name: str) -> FunctionDefinition:
-        if self._registry.find(name) is None:
-            self._describe()
+        known = self._registry.find(name)
+        if known is None or self._newest != self._described:
+            try:
+                self._describe()
+            except (DisconnectedError, ClosedError):
+                if known is None:
+                    raise
         return self._registry.get(name)
 
     def function_names(self) -> list[str]:
-        return sorted(each["name"] for each in self._describe()["functions"])
+        self._describe()
+        return self._registry.names()
 
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
+        self._refuse_in_function("define a table")
         parcels = [msgspec.json.encode(each.to_json()) for each in definitions]
         number: int = PACK.read(self._act("tables", {}, parcels))
         return number
 
     def drop_table(self, name: str) -> int:
-        number: int = PACK.read(self._act("drop", {"table": name}, repeats=False))
+        self._refuse_in_function("drop a table")
+        answer = self._act("drop", {"table": name}, repeats=False)
+        number: int = PACK.read(answer)
         return number
 
-    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def call(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,
+    ) -> Any:
         function = self.definition(name)
-        return self.run(function, function.bind(args, kwargs))
+        try:
+            return self._run(function, function.bind(args, kwargs), update)
+        except (ArgumentValidationError, FunctionNotFoundError, FunctionTypeError, TypeError):
+            # It may be another function by now, that takes other arguments.
+            renewed = self._renewed(function)
+            if renewed is None:
+                raise
+        return self._run(renewed, renewed.bind(args, kwargs), update)
+
+    def _renewed(self, function: FunctionDefinition) -> FunctionDefinition | None:
+        """The function of that name, if it is another one than was thought."""
+        if is_running():
+            return None
+        self._describe()
+        found = self._registry.find(function.name)
+        return None if found is function else found
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        return self._run(function, args, None)
+
+    def _run(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None,
+    ) -> Any:
         self._refuse_in_function(function.name)
+        return self._read(self._connection.wait(self._begin(function, args, update)))
+
+    def _begin(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None,
+    ) -> Waiting:
         verb = verb_of(function)
-        given = canonical(dict(args))
         if verb is not None:
-            sent = {"verb": verb, "name": function.name, "args": given}
+            given = travelling_arguments(args)
+            sent: dict[str, Value] = {"verb": verb, "name": function.name, "args": given}
             if function.kind == "mutation":
-                return self._read(self._mutate("table", PACK.write(sent), LIVEDB))
-            return self._read(self._act("table", sent))
+                return self._mutate("table", sent, LIVEDB)
+            return self._ask("table", sent)
+        given = canonical(dict(args))
         if function.kind == "mutation":
-            return self._read(self._mutate(function.name, PACK.write(given), None))
-        return self._read(self._act("call", {"name": function.name, "args": given}, repeats=True))
+            return self._mutate(function.name, given, None, update)
+        called = {"name": function.name, "kind": function.kind, "args": given}
+        return self._ask("call", called, repeats=function.kind == "query")
+
+    async def run_async(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None = None,
+    ) -> Any:
+        if is_running():
+            raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
+        waiting = self._begin(function, args, update)
+        return self._read(await asyncio.wrap_future(waiting.future))
 
     @staticmethod
     def _read(raw: Raw) -> Any:
         return as_documents(PACK.read(raw))
 
-    async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self.run, function, args)
-
     @staticmethod
     def _refuse_in_function(what: str) -> None:
         if is_running():
             raise FunctionTypeError(
-                f"{what} of another workspace cannot be called inside a query or mutation: it "
-                "would not be undone with it"
+                f"{what} of a workspace on a service cannot be called inside a query or mutation: "
+                "it would not be undone with it"
             )
 
     # -- following -----------------------------------------------------------------------------
@@ -534,65 +540,76 @@ class RemoteBackend:
     def follow_function(
         self, function: FunctionDefinition, args: Mapping[str, Any], on_change: OnChange
     ) -> RemoteSubscription:
-        given = canonical(dict(args))
         verb = verb_of(function)
-        shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
         if verb is not None:
-            sent = {"verb": verb, "name": function.name, "args": given}
-            return self._follow("table", sent, LIVEDB, function.name, function, on_change)
-        title = f"{function.name}({shown})"
-        return self._follow(function.name, given, None, title, function, on_change)
+            sent = {"verb": verb, "name": function.name, "args": travelling_arguments(args)}
+            asked = _Asked("table", LIVEDB, sent)
+            return self._follow(asked, function.name, function, on_change)
+        given: Any = canonical(dict(args))
+        shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
+        asked = _Asked(function.name, None, given)
+        return self._follow(asked, f"{function.name}({shown})", function, on_change)
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> RemoteSubscription:
-        title = " ".join(text.split())
-        return self._follow("sql", _sql(text, params), LIVEDB, title, None, on_change)
+        given: Any = canonical(_sql(text, params))
+        return self._follow(_Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
 
     def _follow(
         self,
-        path: str,
-        value: Any,
-        component: str | None,
+        asked: _Asked,
         title: str,
         definition: FunctionDefinition | None,
         on_change: OnChange,
     ) -> RemoteSubscription:
-        self.require_open()
-        self._refuse_in_function(".live()")
-        subscription = RemoteSubscription(self, title, definition, on_change)
-        args = PACK.write(canonical(value))
+        if is_running():
+            raise FunctionTypeError(
+                ".live() cannot be called inside a query or mutation; call the function itself"
+            )
+        subscription = RemoteSubscription(self, title, asked, definition, on_change)
+        args = PACK.write(asked.args)
+        begun: Future[None] = Future()
 
         def work() -> None:
-            query_id, messages = self._session.follow(path, args, component=component)
+            if subscription.is_dropped:  # by a Ctrl-C
+                return
+            query_id, messages = self._connection.follow(asked.path, args, asked.component)
             subscription.query_id = query_id
             with self._lock:
                 self._subscriptions[query_id] = subscription
-            self._send(messages)
+            self._connection.send(messages)
+            begun.set_result(None)
 
-        self._post(work)
-        if not subscription.is_there.wait(CONNECT_S_MAX):
+        self._connection.post(work)
+        # Answered behind the first result, so its wait is that of any call.
+        try:
+            begun.result(CONNECT_S_MAX)
+            while subscription.shown is None:
+                self._pull(repeats=True)
+                self._wait_until(lambda: subscription.shown is not None)
+        except BaseException:
             subscription.close()
-            raise DisconnectedError(f"{title} got no first result: {self.status}")
+            raise
         return subscription
 
     def unfollow(self, query_id: int) -> None:
         """Stop following; takes no lock and waits for nothing."""
-        if self._is_closed:
-            return
 
         def work() -> None:
             with self._lock:
                 self._subscriptions.pop(query_id, None)
-            self._send(self._session.unfollow(query_id))
+            self._connection.unfollow(query_id)
 
-        with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(work)
+        self._connection.post_if_open(work)
 
-    def invalidate(self, subscription: RemoteSubscription) -> None:
+    def invalidate(self, name: str) -> None:
         """Run a query again although no data it read has changed."""
-        definition = subscription.definition()
-        if definition is not None and verb_of(definition) is None:
-            self._act("refresh", {"name": definition.name})
-        self.pull()
+        self._act("refresh", {"name": name})
+
+    def runs_of(self, asked: _Asked) -> int:
+        """How often the service ran a live query."""
+        given = {"path": asked.path, "of": asked.component, "args": asked.args}
+        runs: int = PACK.read(self._act("runs", given))
+        return runs
 
     def pull(self) -> int:
         """Bring every live result to where the service is now; returns the commit number.
@@ -600,16 +617,27 @@ class RemoteBackend:
         Cost: one round trip; nothing while the service is away.
         """
         self.require_open()
-        if self._is_away():
-            return self._number
-        ts = int(PACK.read(self._act("sync", {})))
-        with self._moved:
-            while self._shown_ts < ts and not self._is_away():
-                self._moved.wait(0.5)
-            return self._number
+        if not self._connection.is_away:
+            with suppress(DisconnectedError):  # just now: these are the last results
+                self._pull(repeats=False)
+        return self._number
 
-    def _is_away(self) -> bool:
-        return self._is_closed or not self._session.is_connected
+    def _pull(self, *, repeats: bool) -> None:
+        """Go to the newest commit; with `repeats`, a service that is away is waited for.
+
+        Raises:
+            DisconnectedError: it is away, or does not come back in time.
+        """
+        stands: Any = PACK.read(self._act("sync", {}, repeats=repeats))
+        self._heard(stands)
+        ts = int(stands["ts"])
+        self._wait_until(lambda: self._shown_ts >= ts)
+
+    def _wait_until(self, is_reached: Callable[[], bool]) -> None:
+        """Wait for what the next moves bring; not longer than the service is there."""
+        with self._moved:
+            while not (is_reached() or self._connection.is_away):
+                self._moved.wait(0.5)
 
     @contextmanager
     def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[RemoteSnapshotReads]:
@@ -632,10 +660,9 @@ class RemoteBackend:
         return _table(answer.attachments[0]), number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = PACK.read(
-            self._act("documents", {"table": table, "limit": limit})
-        )
-        return found
+        self._refuse_in_function(f"The documents of {table!r}")
+        found: Any = PACK.read(self._act("documents", {"table": table, "limit": limit}))
+        return list(found)
 
     def hidden_fields(self, table: str) -> tuple[str, ...]:
         return tuple(PACK.read(self._act("hidden", {"table": table})))
@@ -648,17 +675,15 @@ class RemoteBackend:
         keep_ids: bool,
         progress: Callable[[int], None] | None,
     ) -> tuple[int, int]:
+        self._refuse_in_function("load data")
         upload = self._clock.random_bytes(16).hex()
-        for part, rows in _parts(source):
-            self._act("upload", {"upload": upload}, [part], repeats=False)
+        for number, (part, rows) in enumerate(_parts(source)):
+            self._act("upload", {"upload": upload, "part": number}, [part])
             if progress is not None:
                 progress(rows)
-        rows, number = PACK.read(
-            self._act(
-                "load", {"upload": upload, "table": table, "keep_ids": keep_ids}, repeats=False
-            )
-        )
-        return rows, number
+        given = {"upload": upload, "table": table, "keep_ids": keep_ids}
+        loaded: Any = PACK.read(self._act("load", given))
+        return loaded[0], loaded[1]
 
     def backup(self, target: Path) -> int:
         raise LivedbError(
@@ -666,32 +691,32 @@ class RemoteBackend:
             "or back up on the machine of the service"
         )
 
-    def statistics(self) -> Any:
-        return PACK.read(self._act("statistics", {}))
+    def statistics(self) -> Statistics:
+        found: Any = PACK.read(self._act("statistics", {}))
+        return Statistics(**found)
 
     def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._status = Status("closed")
-        with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._end)
-        if threading.current_thread() not in (self._runner, self._teller):
-            self._runner.join(5.0)
-        with self._lock:
+        self._connection.close()
+        self._let_go()
+        if threading.current_thread() is not self._teller:
+            self._teller.join(CONNECT_S_MAX)
+
+    def _let_go(self) -> None:
+        """Tell every follower, once, that nothing will follow."""
+        with self._moved:
             left = list(self._subscriptions.values())
             self._subscriptions.clear()
             self._moved.notify_all()
         for subscription in left:
             subscription.on_change(None)
         self._notices.put(None)
-        if threading.current_thread() not in (self._runner, self._teller):
-            self._teller.join(5.0)
 
-    def _end(self) -> None:
-        for request_id in list(self._calls):
-            self._fail(request_id, ClosedError(f"The connection to {self._url} is closed"))
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
+
+def _is_same(new: LiveState, old: LiveState | None) -> bool:
+    """Whether nobody can tell them apart, but for objects: what was guessed has come true."""
+    if old is None or new.result is None or old.result is None:
+        return False
+    return new.error is old.error and new.number == old.number and new.result.is_same(old.result)
 
 
 def _notice(
@@ -729,13 +754,32 @@ def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
     sink = io.BytesIO()
     rows = 0
     with pa.ipc.new_stream(sink, source.schema) as writer:
-        for batch in source.reader():
+        for batch in _batches(source):
             writer.write_batch(batch)
             rows += batch.num_rows
             if sink.tell() >= UPLOAD_PART_BYTES:
-                yield _taken(sink), rows
+                *pieces, last = _pieces(_taken(sink))
+                for piece in pieces:
+                    yield piece, 0
+                yield last, rows
                 rows = 0
     yield _taken(sink), rows
+
+
+def _batches(source: Source) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    try:
+        yield from source.reader()
+    except (pa.ArrowException, OSError) as error:
+        raise LoadError(f"The source cannot be read: {error}") from error
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """A batch of any size, as the bounded messages it is sent in."""
+    return [
+        data[start : start + UPLOAD_PART_BYTES] for start in range(0, len(data), UPLOAD_PART_BYTES)
+    ]
 
 
 def _taken(sink: io.BytesIO) -> bytes:

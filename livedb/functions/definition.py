@@ -329,6 +329,11 @@ class Registry:
         self._functions = functions
         return frozenset(removed | defined)
 
+    @property
+    def version(self) -> int:
+        """Differs when a function was defined since."""
+        return self._version
+
     def get(self, name: str) -> FunctionDefinition:
         """The function of that name.
 

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from livedb.canonical import canonical
@@ -92,6 +93,11 @@ class SqlReader(Protocol):
         Raises:
             SnapshotTooOldError: the tables are folded beyond the snapshot's commit.
         """
+
+
+def _is_of_a_signal(raised: BaseException) -> bool:
+    """Whether this may be a user's Ctrl-C, which only the main thread gets."""
+    return isinstance(raised, KeyboardInterrupt) and current_thread() is main_thread()
 
 
 class QueryRun(NamedTuple):
@@ -206,6 +212,13 @@ class Runner:
             pass  # `call.asks_identity` says that there is no value
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
+        except (SystemExit, KeyboardInterrupt) as raised:
+            if _is_of_a_signal(raised):
+                raise
+            error = FunctionTypeError(
+                f"{function.name} raised {type(raised).__name__}, which ends a program and no "
+                "function. Return, or raise an error."
+            )
         finally:
             snapshot.end()
             if call is not None:

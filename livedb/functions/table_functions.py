@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
@@ -17,7 +18,7 @@ from livedb.functions.filters import build_filter, expression_from
 from livedb.functions.index_range import IndexRangeBuilder
 from livedb.functions.query_builder import DocumentQuery
 from livedb.schema.annotations import signature_validators
-from livedb.values import UNSET, Document, Missing
+from livedb.values import UNSET, Document, Missing, Value
 
 Step = Mapping[str, Any]
 """One narrowing of a read: `{"index", "range"}`, `{"order"}` or `{"filter"}`."""
@@ -154,6 +155,34 @@ def replace_document(
 def delete(ctx: MutationContext, table: str, document_id: str) -> None:
     """Delete a document."""
     ctx.db.delete(table, document_id)
+
+
+# -- from afar -------------------------------------------------------------------------------------
+
+
+def travelling_arguments(args: Mapping[str, Any]) -> dict[str, Value]:
+    """The arguments of one of these functions as they travel: canonical, absent fields left out.
+
+    Raises:
+        InvalidValueError: a value cannot be stored; the error is the one that the function raises.
+    """
+    return {name: _travelling(name, value) for name, value in args.items()}
+
+
+def _travelling(name: str, value: Any) -> Value:
+    if name == "documents":
+        return [_nth(at, document) for at, document in enumerate(value)]
+    if name in ("document", "changes"):
+        return canonical(value, allow_unset=True)
+    return canonical(value, path=f".{name}")
+
+
+def _nth(at: int, document: Any) -> Value:
+    try:
+        return canonical(document, allow_unset=True)
+    except InvalidValueError as error:
+        error.put_at(f"[{at}]")
+        raise
 
 
 # -- definitions -----------------------------------------------------------------------------------

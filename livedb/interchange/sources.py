@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob
+from io import IOBase
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
@@ -123,19 +124,20 @@ def open_source(
         raise LoadError(f"The source cannot be read: {error}") from error
 
 
-def source_of_stream(data: bytes) -> Source:
-    """The rows that `stream_of` wrote, at the other end of a network.
+def source_of_stream(file: IOBase) -> Source:
+    """The rows of an Arrow stream that came over a network, from the file they were kept in.
 
     Raises:
         LoadError: it is no Arrow stream, or one that is cut.
     """
 
     def reader() -> pa.RecordBatchReader:
-        return pa.ipc.open_stream(pa.BufferReader(data))
+        file.seek(0)
+        return pa.ipc.open_stream(file)
 
     try:
         schema = reader().schema
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise LoadError(f"The rows that arrived cannot be read: {error}") from error
     return Source(schema=schema, reader=reader, rows=None)
 

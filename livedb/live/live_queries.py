@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
@@ -173,6 +173,11 @@ class LiveQueries:
             self._listeners = [each for each in self._listeners if each != listener]
 
         return stop
+
+    def runs_of(self, keys: Iterable[Hashable]) -> int:
+        """How often the live queries of sources with these keys were run."""
+        found = [self._by_key.get(key) for key in keys]
+        return sum(query.runs for query in found if query is not None)
 
     def statistics(self) -> dict[str, int]:
         """How many live queries there are, are followed, are idle, and were touched."""

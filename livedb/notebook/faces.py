@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,8 @@ class NotebookFaces:
         """A workspace was opened: in an IPython shell, mind what happens after each cell."""
         ipython = sys.modules.get("IPython")
         shell = None if ipython is None else ipython.get_ipython()
+        known = weakref.ref(backend)
+        backend.watch_status(lambda: _tell_pages(known()))
         if shell is not None:
             from livedb.notebook.manners import install
 
@@ -81,3 +84,10 @@ class NotebookFaces:
 
 def _handles_of(backend: Backend) -> list[Handle[Any]]:
     return [handle for handle in open_handles() if handle._backend is backend]
+
+
+def _tell_pages(backend: Backend | None) -> None:
+    """Show on every page how the workspace stands now."""
+    for handle in open_handles():
+        if handle._backend is backend:
+            handle.tell_pages()

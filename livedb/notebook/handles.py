@@ -404,6 +404,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """How often the live query behind this handle was run."""
         return self._subscription.runs
 
+    def tell_pages(self) -> None:
+        """Have its tables on screen drawn again: the rows are the same, how they stand is not."""
+        for widget in self._widgets:
+            widget.notify(RowChange(number=self._shown_number))
+
     def close(self) -> None:
         """Stop following. The last value stays readable."""
         self._closing()
@@ -425,8 +430,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         with self._changed:
             self._ended.set()
             self._changed.notify_all()
-        for widget in self._widgets:
-            widget.notify(RowChange(number=self._shown_number))
+        self.tell_pages()
         for wake in self._wakes:
             wake()
 
@@ -523,7 +527,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         with self._lock:
             state, number = self._shown, self._shown_number
         error = None if state is None or state.error is None else _error_text(state.error)
-        return replace(self._row_state(state, number, error), ended=self._why_ended)
+        ended = self._why_ended or _why_away(self._backend)
+        return replace(self._row_state(state, number, error), ended=ended)
 
     def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
@@ -615,6 +620,14 @@ def _row_change(notice: ChangeNotice) -> RowChange:
     return RowChange(
         number=notice.number, changed=diff.changed, added=diff.added, removed=diff.removed
     )
+
+
+def _why_away(backend: Backend) -> str | None:
+    """What to say of rows that follow nothing for now."""
+    status = backend.status
+    if status.state != "reconnecting":
+        return None
+    return f"Reconnecting: these are the last rows ({status.detail})."
 
 
 def _error_text(error: BaseException) -> str:

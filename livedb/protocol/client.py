@@ -259,9 +259,10 @@ class ClientSession:
         call.is_sent = True
         return [call.request]
 
-    def forget(self, request_id: int) -> None:
-        """Nobody waits for this call any more: it is not sent again."""
-        self._calls.pop(request_id, None)
+    def forget(self, request_id: int) -> bool:
+        """Nobody waits for this call any more, so it is not sent again; returns whether it was."""
+        call = self._calls.pop(request_id, None)
+        return call is not None and call.is_sent
 
     # -- what arrives --------------------------------------------------------------------------
 

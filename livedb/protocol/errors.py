@@ -1,11 +1,14 @@
 """Errors on the wire of livedb's own client: they arrive as the class that was raised.
 
 Official clients read a text; ours gets what the class needs to be made again, by name from the
-tree in `livedb.errors` only. Anything else arrives as a `RemoteError` that says what it was.
+tree in `livedb.errors` and from Python's own exceptions only: a function that raises ValueError
+does so for whoever calls it. Any other class arrives as a `RemoteError` that says what it was.
 """
 
 from __future__ import annotations
 
+import builtins
+from traceback import walk_tb
 from typing import Any
 
 import livedb.errors
@@ -13,27 +16,61 @@ from livedb.canonical import canonical
 from livedb.errors import ApplicationError, LivedbError, RemoteError
 from livedb.values import Value
 
-_PLAIN = ("code", "path", "kind", "index", "existing_id", "table", "number")
+_PLAIN = ("code", "path", "kind", "index", "existing_id", "table", "number", "count")
 """Attributes that carry over, where a class has them."""
 
+_PLACES_MAX = 8
+"""Lines that are named of where an error was raised."""
 
-def error_value(error: Exception) -> dict[str, Value]:
+_TUPLES = ("ids",)
+"""Those that are tuples of texts."""
+
+
+def error_value(error: BaseException) -> dict[str, Value]:
     """What is sent of an error."""
+    return {**_what(error), "where": _where(error)}
+
+
+def _where(error: BaseException) -> list[Value]:
+    """The lines by which it came of functions that travelled: their source is at the caller."""
+    return [
+        f"line {line} of {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_code.co_filename.startswith("<") and " of " in frame.f_code.co_filename
+    ][-_PLACES_MAX:]
+
+
+def _what(error: BaseException) -> dict[str, Value]:
     if isinstance(error, ApplicationError):
         return {"class": "ApplicationError", "message": str(error), "data": canonical(error.data)}
     if not isinstance(error, LivedbError):
-        return {"class": type(error).__name__, "message": str(error)}
+        return {
+            "class": type(error).__name__,
+            "message": str(error),
+            "args": [
+                each if isinstance(each, str | int | None) else str(each) for each in error.args
+            ],
+        }
     attributes = {name: getattr(error, name) for name in _PLAIN if hasattr(error, name)}
-    kept = {
+    kept: dict[str, Value] = {
         name: value
         for name, value in attributes.items()
         if value is None or isinstance(value, str | int)
     }
+    kept |= {name: list(getattr(error, name)) for name in _TUPLES if hasattr(error, name)}
     return {"class": type(error).__name__, "message": error.message, "attributes": kept}
 
 
-def error_from(value: Any) -> LivedbError:
-    """The error that was sent."""
+def error_from(value: Any) -> Exception:
+    """The error that was sent; a note says where on the service it was raised."""
+    error = _made(value)
+    where = value.get("where") if isinstance(value, dict) else None
+    if isinstance(where, list) and where:
+        error.add_note(f"On the service: {', '.join(map(str, where[:_PLACES_MAX]))}")
+    return error
+
+
+def _made(value: Any) -> Exception:
     if not isinstance(value, dict):
         return RemoteError(f"The service failed: {value!r}")
     name, message = str(value.get("class")), str(value.get("message"))
@@ -41,11 +78,25 @@ def error_from(value: Any) -> LivedbError:
         return ApplicationError(value.get("data"))
     found = getattr(livedb.errors, name, None)
     if not (isinstance(found, type) and issubclass(found, LivedbError)):
-        return RemoteError(f"{name}: {message}", kind=name)
+        raised = _builtin(name, value.get("args"))
+        return raised or RemoteError(f"{name}: {message}", kind=name)
     error = found.__new__(found)
     Exception.__init__(error, message)
     error.message = message
     for attribute, held in dict(value.get("attributes") or {}).items():
         if attribute in _PLAIN:
             setattr(error, attribute, held)
+        elif attribute in _TUPLES:
+            setattr(error, attribute, tuple(held))
     return error
+
+
+def _builtin(name: str, args: Any) -> Exception | None:
+    """The exception of Python's own, if it is one that can be made of what was sent."""
+    found = getattr(builtins, name, None)
+    if not (isinstance(found, type) and issubclass(found, Exception)) or not isinstance(args, list):
+        return None
+    try:
+        return found(*args)
+    except TypeError:
+        return None

@@ -161,8 +161,8 @@ class Hub:
                 if component == LIVEDB and dialect.is_exact:
                     return self._workspace_calls.run(path, args, call, caller)
                 outcome = self._run_path((path, component), args, kind, call, caller, dialect, at)
-            except Exception as error:
-                if _is_not_the_functions(error):
+            except BaseException as error:  # a function's SystemExit ends only itself
+                if _is_not_the_functions(error, dialect):
                     raise
                 outcome = dialect.failure(error, tuple(call.log_lines))
             self.logs.add(
@@ -213,6 +213,7 @@ class Hub:
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
+        self._workspace_calls.close()
         console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")
@@ -229,8 +230,10 @@ def _touch(connections: Sequence[SyncConnection]) -> None:
         connection.touched()
 
 
-def _is_not_the_functions(error: Exception) -> bool:
+def _is_not_the_functions(error: BaseException, dialect: Dialect) -> bool:
     """Whether an error says nothing of what was called: it is the edge's to answer."""
     if isinstance(error, AuthenticationError | PermissionDeniedError | ClosedError):
         return True
-    return isinstance(error, LivedbError) and error.is_transient
+    # livedb's own client raises it, as a workspace in its process would.
+    is_transient = isinstance(error, LivedbError) and error.is_transient
+    return is_transient and not dialect.is_exact

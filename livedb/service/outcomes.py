@@ -47,7 +47,7 @@ class Dialect(Protocol):
     def value(self, value: Any) -> Raw:
         """A function's result."""
 
-    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
+    def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
         """An error."""
 
     def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:
@@ -90,7 +90,7 @@ class ConvexDialect:
         assert state.result is not None, "a state without error has a result"
         return Success(self.value(state.result.value()), state.log_lines)
 
-    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
+    def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
         request = self._clock.random_bytes(8).hex()
         head = f"[Request ID: {request}] Server Error"
         if isinstance(error, ApplicationError):
@@ -105,7 +105,7 @@ class ConvexDialect:
         return Failure(f"{head}\n{_detail(error)}", UNSET, log_lines)
 
 
-def _detail(error: Exception) -> str:
+def _detail(error: BaseException) -> str:
     if isinstance(error, FunctionNotFoundError):
         return error.message
     if isinstance(error, LivedbError):
@@ -122,7 +122,7 @@ class OwnDialect:
     def value(self, value: Any) -> Raw:
         return PACK.write(canonical_result(value))
 
-    def failure(self, error: Exception, log_lines: Sequence[str] = ()) -> Failure:
+    def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
         return Failure(str(error), PACK.write(error_value(error)), log_lines)
 
     def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:

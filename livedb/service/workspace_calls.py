@@ -6,6 +6,7 @@ bytes, such as Arrow, comes as attachments. Each verb asks for its permission fi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,12 +18,16 @@ from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
 from livedb.functions.call import Call
 from livedb.functions.table_functions import table_function
+from livedb.live.live_query import LiveSource
 from livedb.live.result import ipc_bytes
+from livedb.live.sources import EVERYBODY, FunctionSource, InlineSource, SqlSource
 from livedb.protocol.codecs import PACK
 from livedb.protocol.server import Success
+from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
-from livedb.service.functions import read_object
+from livedb.service.functions import read_object, registered_name
+from livedb.service.uploads import Uploads
 from livedb.text import encode_value
 from livedb.travel.parcel import TravellingFunction
 from livedb.travel.rebuild import rebuild
@@ -32,11 +37,8 @@ from livedb.workspace import Workspace
 if TYPE_CHECKING:
     from livedb.functions.definition import FunctionDefinition
 
-UPLOAD_BYTES_MAX = 4 << 30
-"""Bytes of one load that arrive before it is begun."""
-
-UPLOADS_MAX = 8
-"""Loads whose rows are arriving at once."""
+RESULT_BYTES_MAX = 512 << 20
+"""Bytes of the rows of one SQL statement that are sent; more are refused."""
 
 
 class Answer(NamedTuple):
@@ -53,7 +55,8 @@ class WorkspaceCalls:
     def __init__(self, workspace: Workspace, access: Access) -> None:
         self._workspace = workspace
         self._access = access
-        self._uploads: dict[str, list[bytes]] = {}
+        self._uploads = Uploads(workspace.clock)
+        self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._call),
             "table": (Permission.QUERY, self._table),
@@ -68,6 +71,7 @@ class WorkspaceCalls:
             "load": (Permission.LOAD, self._load),
             "sync": (Permission.QUERY, self._sync),
             "refresh": (Permission.QUERY, self._refresh),
+            "runs": (Permission.QUERY, self._runs),
             "statistics": (Permission.QUERY, self._statistics),
         }
 
@@ -82,47 +86,58 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = read_object(PACK.read(args))
-        try:
-            answer = work(given, payload.attachments, call, caller)
-        except (KeyError, TypeError) as error:
-            raise InvalidValueError(f"{verb}: {error!r}") from error
+        given = _Given(verb, read_object(PACK.read(args)))
+        answer = work(given, payload.attachments, call, caller)
         value = PACK.write_payload(encode_value(canonical(answer.value)), list(answer.attachments))
         return Success(value, tuple(call.log_lines), answer.ts)
 
+    def close(self) -> None:
+        """Forget the loads that were arriving."""
+        self._uploads.close()
+
     # -- functions -----------------------------------------------------------------------------
 
-    def _call(self, given: Any, _: Any, call: Call, caller: Caller | None) -> Answer:
-        """Run a query or mutation by name."""
+    def _call(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
+        """Run a function by name, if it is of the kind that the client took it for.
+
+        A mutation comes as a message of its own, which has an id, and so happens once.
+        """
         workspace = self._workspace
-        function = workspace.registry.get(given["name"])
+        function = workspace.registry.get(given.text("name"))
         if function.visibility != "public":
             self._access.require(caller, Permission.CALL_INTERNAL)
+        if function.kind != given.text("kind") or function.kind == "mutation":
+            raise FunctionTypeError(
+                f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
+            )
         self._access.require_kind(caller, function.kind)
         tables = workspace.committer.catalog_at(workspace.committer.published)
-        return self._run(function, function.check_arguments(given["args"], tables=tables), call)
+        return self._run(
+            function, function.check_arguments(given.object("args"), tables=tables), call
+        )
 
-    def _table(self, given: Any, _: Any, call: Call, caller: Caller | None) -> Answer:
+    def _table(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a verb of a table."""
         self._access.require(caller, Permission.CALL_INTERNAL)
-        function = table_function(given["verb"], given["name"])
-        return self._run(function, given["args"], call)
+        function = table_function(given.text("verb"), given.text("name"))
+        return self._run(function, given.object("args"), call)
 
     def _run(self, function: FunctionDefinition, args: Any, call: Call) -> Answer:
         return Answer(self._workspace.runner.run_alone(function, args, call), ts=call.ts)
 
-    def _define(self, given: Any, parcels: list[bytes], _: Call, caller: Caller | None) -> Answer:
+    def _define(
+        self, given: _Given, parcels: list[bytes], _: Call, caller: Caller | None
+    ) -> Answer:
         """Define functions that travelled as source; logged when they are `pushed`."""
         workspace = self._workspace
         travelling = [_parcel(each) for each in parcels]
         tables = workspace.committer.catalog_at(workspace.committer.published)
         functions = [rebuild(each, tables=tables, call=self._join) for each in travelling]
-        for function in functions:
-            workspace.define(function)
-        if given.get("pushed"):
+        names = [workspace.define(function).name for function in functions]
+        if given.optional("pushed"):
             author = None if caller is None else caller.name
             workspace.pushed_functions.log(functions, author=author)
-        return Answer([each.name for each in functions])
+        return Answer([[each.name, each.version] for each in map(workspace.registry.get, names)])
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a function of the workspace inside the run in progress, as a Python call."""
@@ -133,11 +148,12 @@ class WorkspaceCalls:
         function = self._workspace.registry.get(name)
         return runner.join(run, function, function.bind(args, kwargs, tables=run.snapshot.catalog))
 
-    def _describe(self, *_: Any) -> Answer:
-        """The tables and functions there are, and the newest commit."""
-        workspace = self._workspace
-        number = workspace.committer.published
-        registry = workspace.registry
+    def _describe(self, given: _Given, *_: Any) -> Answer:
+        """The tables and functions there are, unless the client knows these, and their version."""
+        version, number, catalog = self._version()
+        if given.optional("known") == version:
+            return Answer({"number": number, "version": version})
+        registry = self._workspace.registry
         functions = [
             {
                 "name": name,
@@ -149,15 +165,28 @@ class WorkspaceCalls:
             for name in registry.names()
             if (each := registry.find(name)) is not None
         ]
-        catalog = workspace.committer.catalog_at(number)
-        described = {"number": number, "catalog": catalog.to_json(), "functions": functions}
+        described = {"catalog": catalog.to_json(), "functions": functions}
         # As attachment: the names in a schema may be such as no field of a value can have.
-        return Answer(number, (msgspec.json.encode(described),))
+        return Answer({"number": number, "version": version}, (msgspec.json.encode(described),))
+
+    def _version(self) -> tuple[str, int, Catalog]:
+        """Of the definitions: differs when a function or a table is another."""
+        workspace = self._workspace
+        functions = workspace.registry.version
+        number = workspace.committer.published
+        catalog = workspace.committer.catalog_at(number)
+        return f"{self._described.number_of(catalog)}:{functions}", number, catalog
 
     # -- data ----------------------------------------------------------------------------------
 
-    def _sql(self, given: Any, *_: Any) -> Answer:
-        table, number = self._workspace.sql(given["text"], given["params"])
+    def _sql(self, given: _Given, *_: Any) -> Answer:
+        table, number = self._workspace.sql(given.text("text"), given.optional("params"))
+        if table.nbytes > RESULT_BYTES_MAX:
+            raise LimitError(
+                f"The rows of this statement take {table.nbytes:,} bytes, and a service sends at "
+                f"most {RESULT_BYTES_MAX:,} at once. Select fewer rows or columns, or aggregate.",
+                code="ResultTooLarge",
+            )
         return Answer(number, (ipc_bytes(table),))
 
     def _apply_tables(
@@ -167,47 +196,65 @@ class WorkspaceCalls:
         author = None if caller is None else caller.name
         return Answer(self._workspace.apply_tables(definitions, author=author))
 
-    def _drop(self, given: Any, *_: Any) -> Answer:
-        return Answer(self._workspace.drop_table(given["table"]))
+    def _drop(self, given: _Given, *_: Any) -> Answer:
+        return Answer(self._workspace.drop_table(given.text("table")))
 
-    def _documents(self, given: Any, *_: Any) -> Answer:
-        return Answer(self._workspace.documents(given["table"], limit=given["limit"]))
+    def _documents(self, given: _Given, *_: Any) -> Answer:
+        return Answer(self._workspace.documents(given.text("table"), limit=given.optional("limit")))
 
-    def _hidden(self, given: Any, *_: Any) -> Answer:
-        return Answer(list(self._workspace.hidden_fields(given["table"])))
+    def _hidden(self, given: _Given, *_: Any) -> Answer:
+        return Answer(list(self._workspace.hidden_fields(given.text("table"))))
 
-    def _upload(self, given: Any, parts: list[bytes], *_: Any) -> Answer:
+    def _upload(self, given: _Given, pieces: list[bytes], *_: Any) -> Answer:
         """Take a part of an Arrow stream; the load that names it begins when all are here."""
-        arrived = self._uploads.setdefault(given["upload"], [])
-        if len(self._uploads) > UPLOADS_MAX:
-            del self._uploads[given["upload"]]
-            raise LimitError(f"{UPLOADS_MAX} loads are arriving already", code="TooManyUploads")
-        arrived += parts
-        if sum(map(len, arrived)) > UPLOAD_BYTES_MAX:
-            del self._uploads[given["upload"]]
-            raise LimitError("The load is too large to be sent", code="UploadTooLarge")
-        return Answer(len(arrived))
+        return Answer(self._uploads.add(given.text("upload"), given.whole("part"), pieces))
 
-    def _load(self, given: Any, *_: Any) -> Answer:
+    def _load(self, given: _Given, *_: Any) -> Answer:
         from livedb.interchange.sources import source_of_stream
 
-        parts = self._uploads.pop(given["upload"], None)
-        if parts is None:
-            raise InvalidValueError("There is no such upload")
-        source = source_of_stream(b"".join(parts))
-        rows, number = self._workspace.load(given["table"], source, keep_ids=given["keep_ids"])
+        table, keep_ids = given.text("table"), bool(given.optional("keep_ids"))
+        rows, number = self._uploads.load(
+            given.text("upload"),
+            lambda file: self._workspace.load(table, source_of_stream(file), keep_ids=keep_ids),
+        )
         return Answer([rows, number])
 
     def _sync(self, *_: Any) -> Answer:
         """The timestamp of the newest commit; the transition that follows is at it or later."""
-        committer = self._workspace.committer
-        ts = committer.ts_of(committer.published)
-        return Answer(str(ts), ts=ts)  # as text: an int of 64 bits is no number
+        version, number, _catalog = self._version()
+        ts = self._workspace.committer.ts_of(number)
+        # As text: an int of 64 bits is no number.
+        return Answer({"number": number, "ts": str(ts), "version": version}, ts=ts)
 
-    def _refresh(self, given: Any, *_: Any) -> Answer:
+    def _refresh(self, given: _Given, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""
-        self._workspace.invalidate_function(given["name"])
+        self._workspace.invalidate_function(given.text("name"))
         return Answer()
+
+    def _runs(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+        """How often the live query of a client was run: what it follows, with its arguments."""
+        workspace, args = self._workspace, given.object("args")
+        sources: list[LiveSource]
+        match given.optional("of"), given.text("path"):
+            case None, name:
+                is_public_only = not self._access.is_admin(caller)
+                identity = None if caller is None else caller.identity
+                sources = [
+                    FunctionSource(
+                        workspace.runner,
+                        registered_name(workspace.registry, name),
+                        args,
+                        identity=each,
+                        is_public_only=is_public_only,
+                    )
+                    for each in (EVERYBODY, identity)
+                ]
+            case _, "sql":
+                sources = [SqlSource(workspace.folded_sql, args["text"], args["params"])]
+            case _:
+                function = table_function(str(args.get("verb")), str(args.get("name")))
+                sources = [InlineSource(workspace.runner, function, args["args"])]
+        return Answer(workspace.live.runs_of(each.key for each in sources))
 
     def _statistics(self, *_: Any) -> Answer:
         found = self._workspace.statistics()
@@ -218,8 +265,66 @@ class WorkspaceCalls:
                 "published": found.published,
                 "folded": found.folded,
                 "live": dict(found.live),
+                "runs": dict(found.runs),
                 "row_memory_bytes": found.row_memory_bytes,
             }
+        )
+
+
+class _Described:
+    """Numbers the catalogs that were described."""
+
+    def __init__(self) -> None:
+        self._catalog: Catalog | None = None
+        self._number = 0
+        self._lock = threading.Lock()
+        """Guards both; taken alone."""
+
+    def number_of(self, catalog: Catalog) -> int:
+        """Another one for another catalog; one that comes again may get another as well."""
+        with self._lock:
+            if catalog is not self._catalog:
+                self._catalog = catalog
+                self._number += 1
+            return self._number
+
+
+class _Given:
+    """A verb's arguments, checked as they are read."""
+
+    def __init__(self, verb: str, fields: Mapping[str, Value]) -> None:
+        self._verb = verb
+        self._fields = fields
+
+    def text(self, name: str) -> str:
+        """The field `name`, a text."""
+        value = self._fields.get(name)
+        if not isinstance(value, str):
+            raise self._wrong(name, "a text")
+        return value
+
+    def whole(self, name: str) -> int:
+        """The field `name`, a whole number from 0 on."""
+        value = self._fields.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._wrong(name, "a whole number")
+        return value
+
+    def object(self, name: str) -> dict[str, Any]:
+        """The field `name`, an object."""
+        value = self._fields.get(name)
+        if not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return value
+
+    def optional(self, name: str) -> Any:
+        """The field `name`, which may be absent and is looked at by whoever uses it."""
+        return self._fields.get(name)
+
+    def _wrong(self, name: str, wanted: str) -> InvalidValueError:
+        found = type(self._fields.get(name)).__name__
+        return InvalidValueError(
+            f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )
 
 

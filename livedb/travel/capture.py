@@ -61,7 +61,7 @@ from livedb.travel.pieces import (
     names_needed,
 )
 from livedb.travel.sources import NoSourceError, source_of_class, source_of_function
-from livedb.values import Int64
+from livedb.values import UNSET, Int64
 
 Names = Mapping[str, Any]
 Reference = Callable[[object], str | None]
@@ -353,6 +353,8 @@ class _Capture:
         reference = self._reference(value)
         if reference is not None:
             return ReferenceThing(reference)
+        if value is UNSET:
+            return AttributeThing("livedb", "UNSET")
         if _is_numpy_scalar(value):
             value = value.item()
         if _is_value(value):

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
-from livedb.errors import LivedbError, TravelError
+from livedb.errors import FunctionTypeError, LivedbError, TravelError
 from livedb.functions.definition import FunctionDefinition, define
 from livedb.schema.annotations import table_from_class
 from livedb.schema.catalog import Catalog
@@ -118,6 +118,16 @@ class _Reference:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._call(self.name, args, kwargs)
+
+    def live(self, /, *_: Any, **__: Any) -> Any:
+        """Refused, as in a notebook."""
+        raise FunctionTypeError(
+            ".live() cannot be called inside a query or mutation; call the function itself"
+        )
+
+    async def aio(self, /, *_: Any, **__: Any) -> Any:
+        """Refused, as in a notebook."""
+        raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
 
     def __repr__(self) -> str:
         return f"<function {self.name} of the workspace>"

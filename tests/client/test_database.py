@@ -20,6 +20,7 @@ from livedb.errors import (
     SchemaChangeError,
     SchemaDefinitionError,
     SqlError,
+    TravelError,
 )
 
 # -- what is refused with advice -------------------------------------------------------------------
@@ -232,6 +233,7 @@ def test_aio_inside_a_function_is_refused(memory):
         outer()
 
 
+@pytest.mark.gap(TravelError, "its function waits for an event of this process")
 def test_a_query_does_not_wait_for_a_mutation_in_progress(memory):
     memory["a"].insert({"n": 1})
     inside, leave = threading.Event(), threading.Event()
@@ -326,6 +328,7 @@ def test_leaving_the_context_closes(tmp_path):
         db["a"].insert({})
 
 
+@pytest.mark.gap(livedb.LivedbError, "a backup is written where the workspace is")
 def test_a_backup_opens_at_its_commit(db, tmp_path):
     db["a"].insert([{"n": n} for n in range(3)])
     number = db.backup(tmp_path / "copy")
@@ -366,6 +369,7 @@ def sql_count(db):
     ],
     ids=["sql", "df", "arrow", "params"],
 )
+@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_query_is_followed(db, read):
     db["t"].insert({"n": 1})
 
@@ -379,6 +383,7 @@ def test_sql_of_the_workspace_in_a_query_is_followed(db, read):
     assert handle.value == 2
 
 
+@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_query_reads_at_the_querys_commit(db):
     db["t"].insert({"n": 1})
     seen = []
@@ -395,6 +400,7 @@ def test_sql_of_the_workspace_in_a_query_reads_at_the_querys_commit(db):
 
 
 @pytest.mark.parametrize("read", [sql_count, lambda db: db["t"].df], ids=["sql", "df"])
+@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_mutation_is_refused(memory, read):
     @memory.mutation
     def write(ctx):
@@ -406,6 +412,7 @@ def test_sql_of_the_workspace_in_a_mutation_is_refused(memory, read):
     assert "t" not in memory
 
 
+@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_a_schema_cannot_be_inferred_in_a_function(memory):
     memory["t"].insert({"n": 1})
 

@@ -26,13 +26,8 @@ from livedb.store import loads, staged_file
 def leftovers(db: livedb.Database) -> list[str]:
     """The staged files of a workspace that nobody needs once all is folded."""
     db.sql("select 1").to_arrow()
-    return [each.name for each in db.backend.workspace.files.loads.iterdir()]
-
-
-@pytest.fixture(params=["disk", "memory"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[livedb.Database]:
-    with livedb.open(tmp_path / "w.livedb" if request.param == "disk" else None) as opened:
-        yield opened
+    workspace = getattr(db, "served", db).backend.workspace
+    return [each.name for each in workspace.files.loads.iterdir()]
 
 
 @pytest.mark.parametrize("bad", [[{"a": 1}, {"a": 2**53 + 1}], [{"_x": 1}], [{"a": {1, 2}}]])
@@ -108,6 +103,7 @@ def once(action: Callable[[], object]) -> Callable[[], object]:
     return lambda: left.pop()() if left else None
 
 
+@pytest.mark.local("loads without `db`")
 def test_a_load_is_prepared_again_when_its_table_changed_meanwhile(db: livedb.Database) -> None:
     workspace = db.backend.workspace
     # Another new table takes the number that the rows' ids carry.
@@ -120,6 +116,7 @@ def test_a_load_is_prepared_again_when_its_table_changed_meanwhile(db: livedb.Da
         assert all(db[name].get(each) is not None for each in ids)
 
 
+@pytest.mark.local("loads without `db`")
 def test_a_source_that_can_be_read_once_is_refused_then(db: livedb.Database) -> None:
     workspace = db.backend.workspace
     source = source_of(lambda: db["other"].insert({"b": 1}), is_once=True)
@@ -144,6 +141,7 @@ def test_many_threads_load_new_tables_at_once(db: livedb.Database) -> None:
 # --- long loads -----------------------------------------------------------------------------------
 
 
+@pytest.mark.local("loads without `db`")
 def test_progress_counts_up_to_all_rows(
     db: livedb.Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +157,7 @@ def test_progress_counts_up_to_all_rows(
 
 
 @pytest.mark.parametrize("at", [0, 1, 5])
+@pytest.mark.local("interrupts the thread that loads")
 def test_ctrl_c_in_the_middle_of_a_load_leaves_nothing(
     db: livedb.Database, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +179,7 @@ def test_ctrl_c_in_the_middle_of_a_load_leaves_nothing(
     assert db.load("new", [{"a": 1}]).rows == 1
 
 
+@pytest.mark.local("interrupts the thread that loads")
 def test_ctrl_c_at_any_moment_loads_all_or_nothing(db: livedb.Database) -> None:
     rows = [{"a": number, "b": f"text {number}"} for number in range(20_000)]
     db.load("t", rows)
@@ -205,6 +205,7 @@ def test_ctrl_c_at_any_moment_loads_all_or_nothing(db: livedb.Database) -> None:
     assert len(leftovers(db)) == expected // len(rows)
 
 
+@pytest.mark.local("interrupts the thread that loads")
 def test_ctrl_c_while_the_writing_thread_starts_closes_nothing_under_it(
     db: livedb.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_ctrl_c_while_the_writing_thread_starts_closes_nothing_under_it(
     assert db.load("t", [{"a": 1}]).rows == 1
 
 
+@pytest.mark.local("interrupts the thread that loads")
 def test_ctrl_c_as_the_staged_file_is_opened_leaves_no_file(
     db: livedb.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_verbs(db):
     assert [row["_id"] for row in table] == [one, two]
 
 
+@pytest.mark.gap(AssertionError, "a mutation that brings an id is logged although it wrote nothing")
 def test_several_inserts_are_one_transaction(db):
     @db.table("tasks", unique={"by_title": ["title"]})
     class Task:
@@ -62,6 +63,7 @@ def test_a_table_may_be_given_by_its_class(memory):
     assert memory[Task].schema == Task.__livedb_definition__
 
 
+@pytest.mark.local("reads the log")
 def test_writes_are_named_after_table_and_verb(memory):
     made = memory["tasks"].insert({})
     memory["tasks"].patch(made, {"n": 1})
@@ -116,7 +118,7 @@ def test_representations(memory):
     assert repr(done).replace('"', "'") == f"<query done{shown}>"
     narrowed = memory["tasks"].with_index("by_title", title="x").order("desc")
     assert repr(narrowed) == "db['tasks'].with_index('by_title', title='x').order('desc')"
-    assert repr(memory) == "<livedb in memory at commit 2: tasks>"
+    assert repr(memory) == f"<livedb {memory.backend.name} at commit 2: tasks>"
 
 
 def test_the_table_as_a_frame(db):
@@ -134,6 +136,7 @@ def test_the_table_as_a_frame(db):
     assert db["tasks"].to_polars().height == 2
 
 
+@pytest.mark.gap(livedb.TravelError, "functions that travel know the workspace as ctx.db")
 def test_reads_join_the_function_they_are_called_in(memory):
     memory["tasks"].insert({"n": 1})
 
@@ -289,6 +292,7 @@ def test_a_frozen_handle_shows_rows_of_before_a_new_schema(memory):
 
 
 @pytest.mark.parametrize("verb", ["insert", "collect"])
+@pytest.mark.local("names the frames of a workspace of this process")
 def test_the_traceback_of_a_verb_leaves_out_how_livedb_ran_it(memory, verb):
     def no_range(q):
         raise ZeroDivisionError

@@ -192,6 +192,7 @@ def test_functions_and_db_cannot_be_pickled(memory):
             pickle.dumps(unpicklable)
 
 
+@pytest.mark.gap(livedb.TravelError, "functions that travel know the workspace as ctx.db")
 def test_defining_inside_a_function_is_refused(memory):
     @memory.mutation
     def define(ctx):
@@ -254,6 +255,7 @@ def module():
     del sys.modules["pkg.notes"]
 
 
+@pytest.mark.gap(livedb.TravelError, "a module made by exec has no source")
 def test_a_module_is_pushed_with_schema_and_functions(db, module):
     assert sorted(db.push(module)) == [
         "pkg/notes:add",
@@ -275,6 +277,7 @@ def test_a_module_is_pushed_with_schema_and_functions(db, module):
         db["notes"].insert({"text": "x"})
 
 
+@pytest.mark.gap(livedb.TravelError, "a module made by exec has no source")
 def test_pushing_again_redefines(db, module):
     db.push(module)
     handle = db.function("pkg/notes:ranked").live()
@@ -411,6 +414,7 @@ def pushed(memory):
     return made
 
 
+@pytest.mark.gap(livedb.TravelError, "a module made in memory cannot be imported on a service")
 def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed):
     @memory.mutation
     def work(ctx):
@@ -421,6 +425,7 @@ def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed)
     assert work() == [3, 2]
 
 
+@pytest.mark.gap(livedb.TravelError, "a module made in memory cannot be imported on a service")
 def test_arguments_by_position_are_one_dict(memory, pushed):
     calls = [
         (lambda ctx: ctx.run_mutation(pushed.add, 1), livedb.FunctionTypeError, r"\{'x': 1\}"),
@@ -497,6 +502,7 @@ def test_a_result_of_sql_is_converted_alike_however_the_function_is_asked(memory
     assert rows()[0].share == 1.5
 
 
+@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
 def test_documents_are_handed_on_as_they_were_read(memory):
     memory["t"].insert([{"n": 1}, {"n": [{"x": 2}]}])
     read = []

@@ -9,6 +9,8 @@ import pytest
 from livedb.errors import InvalidValueError
 from livedb.functions.call import Call
 
+pytestmark = pytest.mark.local("gives mutations ids of its own")
+
 
 def values(db, table="a", field="n"):
     return [row[field] for row in db[table].with_index("by_creation_time").collect()]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import livedb
 from livedb.clock import ManualClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -152,6 +153,7 @@ def test_the_call_depth_is_bounded(memory):
     assert caught.value.code == "MaximumCallDepthExceeded"
 
 
+@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
 def test_a_context_used_after_its_function_is_refused(memory):
     @memory.query
     def one(ctx):
@@ -350,6 +352,7 @@ def test_a_mutation_overtaken_every_time_gives_up(limited):
     assert "on every subsequent retry" in str(caught.value)
 
 
+@pytest.mark.gap(AssertionError, "a list of the notebook travels as a copy")
 def test_errors_of_the_function_are_not_retried(memory):
     runs = []
 
@@ -409,6 +412,7 @@ def test_an_id_argument_must_be_of_its_table(memory):
         of.live(user=task)
 
 
+@pytest.mark.gap(livedb.RemoteError, "a function on a service interrupts nobody here")
 def test_interrupting_a_mutation_leaves_nothing(memory):
     @memory.mutation
     def interrupted(ctx):
@@ -511,6 +515,7 @@ USES_OF_A_KEPT_CTX = {
 
 @pytest.mark.parametrize("use", USES_OF_A_KEPT_CTX)
 @pytest.mark.parametrize("kind", ["query", "mutation"])
+@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
 def test_a_ctx_kept_after_its_function_is_refused(memory, kind, use):
     made = memory["a"].insert({"n": 1})
     kept = []
@@ -529,6 +534,7 @@ def test_a_ctx_kept_after_its_function_is_refused(memory, kind, use):
     assert values(memory) == [1]
 
 
+@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
 def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
     kept = []
 
@@ -544,6 +550,7 @@ def test_a_ctx_kept_by_a_function_that_raised_is_refused(memory):
 
 
 @pytest.mark.parametrize("kind", ["query", "mutation"])
+@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
 def test_an_iteration_begun_in_a_function_does_not_go_on_after_it(memory, kind):
     memory["a"].insert([{"n": 1}, {"n": 2}])
     kept = []
@@ -561,6 +568,7 @@ def test_an_iteration_begun_in_a_function_does_not_go_on_after_it(memory, kind):
 
 
 @pytest.mark.parametrize("kind", ["query", "mutation"])
+@pytest.mark.gap(AssertionError, "the frames of a function on a service stay there")
 def test_the_traceback_of_a_users_error_is_of_their_own_code(memory, kind):
     def divide():
         return 1 / 0
@@ -579,6 +587,7 @@ def test_the_traceback_of_a_users_error_is_of_their_own_code(memory, kind):
     assert names[1:] == ["outer", "inner", "divide"]
 
 
+@pytest.mark.gap(AssertionError, "the frames of a function on a service stay there")
 def test_an_awaited_call_trims_its_traceback_as_a_direct_one_does(memory):
     def divide():
         return 1 / 0

@@ -49,6 +49,7 @@ def run_in_a_query(database: livedb.Database) -> None:
 
 
 @pytest.mark.parametrize("run", [run_directly, run_in_a_query])
+@pytest.mark.local("interrupts the thread that runs the statement")
 def test_ctrl_c_ends_a_statement_and_leaves_nothing_open(
     run: Callable[[livedb.Database], None], db: livedb.Database
 ) -> None:

@@ -16,6 +16,7 @@ from livedb.errors import (
     ClosedError,
     FunctionTypeError,
     HandleError,
+    TravelError,
 )
 from tests.live.waiting import until
 
@@ -474,6 +475,7 @@ def test_a_dropped_table_is_empty(memory):
     assert [row["n"] for row in handle.value] == [2]
 
 
+@pytest.mark.gap(AssertionError, "a list of the notebook travels as a copy")
 def test_refresh_runs_again_without_a_change(memory):
     outside = [1]
 
@@ -568,6 +570,7 @@ def test_results_that_read_the_time_are_not_kept(memory):
 # -- where handles may be read ---------------------------------------------------------------------
 
 
+@pytest.mark.gap(TravelError, "a handle does not travel")
 def test_a_handle_cannot_be_read_inside_a_function(memory):
     @memory.query
     def count(ctx):
@@ -624,6 +627,7 @@ def test_filters_built_by_code_are_not_confused(shop):
     assert found == [[0], [1], [2]]
 
 
+@pytest.mark.gap(TravelError, "its class is known by a name of the test alone")
 def test_the_frame_of_a_query_without_annotations_has_the_tables_types(shop):
     @shop.query
     def bare(ctx):
@@ -692,6 +696,9 @@ def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory
     assert newest.live().df.dtypes.equals(memory["visits"].df.dtypes)
 
 
+@pytest.mark.gap(
+    pytest.fail.Exception, "the service sends no rows older than an error to who comes later"
+)
 def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
     shop["items"].insert({"kind": "a", "price": 1})
 
@@ -752,3 +759,21 @@ def test_an_async_reader_is_not_given_a_value_twice(shop):
 
 def prices_of(rows):
     return [row.price for row in rows]
+
+
+def test_a_query_that_ends_the_program_fails_alone(shop):
+    @shop.query
+    def quits(ctx) -> int:
+        found = ctx.db.query("items").collect()
+        if len(found) == 1:
+            raise SystemExit(3)
+        return len(found)
+
+    shop["items"].insert({"kind": "a"})
+    with pytest.raises(FunctionTypeError, match="quits raised SystemExit, which ends a program"):
+        quits()
+    handle = quits.live()
+    assert isinstance(handle.error, FunctionTypeError)
+    assert len(shop.of_kind.live(kind="a").value) == 1
+    shop["items"].insert({"kind": "a"})
+    assert handle.value == 2

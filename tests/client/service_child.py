@@ -1,0 +1,16 @@
+"""A service in a process of its own, to be killed: `service_child.py WORKSPACE PORT`."""
+
+import signal
+import sys
+
+import livedb
+from livedb.auth.access import Role
+from livedb.service.access import Access
+from livedb.service.server import ServiceThread
+
+with livedb.open(sys.argv[1]) as db:
+    access = Access(db.backend.workspace.clock, anonymous=Role.OWNER)
+    with ServiceThread(db.backend.workspace, port=int(sys.argv[2]), access=access) as service:
+        sys.stdout.write(f"{service.port}\n")
+        sys.stdout.flush()
+        signal.pause()
