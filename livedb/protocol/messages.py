@@ -103,7 +103,7 @@ class Action(_Message, frozen=True, tag=True):
     component_path: str | None = None
 
 
-class Authenticate(_Message, frozen=True, tag=True):
+class Authenticate(_Message, frozen=True, tag=True, omit_defaults=True):
     """Act as somebody else from here on; raises the identity version by one."""
 
     base_version: U32
@@ -113,7 +113,7 @@ class Authenticate(_Message, frozen=True, tag=True):
     acting_as: Raw = NO_VALUE
 
 
-class Event(_Message, frozen=True, tag=True):
+class Event(_Message, frozen=True, tag=True, omit_defaults=True):
     """Telemetry, ignored."""
 
     event_type: str = ""

@@ -20,7 +20,7 @@ from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, InvalidValueError
 from livedb.functions.definition import FunctionKind
-from livedb.protocol.messages import Authenticate, ProtocolError, decode_json
+from livedb.protocol.messages import NO_VALUE, Authenticate, ProtocolError, decode_json
 
 _PERMISSIONS: dict[FunctionKind, Permission] = {
     "query": Permission.QUERY,
@@ -121,9 +121,10 @@ def _credentials(request: Authenticate) -> Credentials:
         return parse_user_token(value)
     if request.token_type != "Admin":  # noqa: S105  # a word of the protocol
         raise AuthenticationError(f"There are no tokens of type {request.token_type[:40]!r}")
-    named = bytes(request.impersonating) or bytes(request.acting_as)
+    # Two names of one field: npm and Rust clients have one each.
+    named = request.acting_as if request.impersonating is NO_VALUE else request.impersonating
     try:
-        acting_as: object = decode_json(named) if named else None
+        acting_as: object = decode_json(named)
     except (ProtocolError, InvalidValueError):
         raise AuthenticationError("The identity to act as is no JSON object") from None
     return parse_admin_key(value, acting_as)
