@@ -230,6 +230,7 @@ def test_a_handle_closed_while_it_is_read_keeps_its_value(db: Database) -> None:
     assert len(handle.value) == 1
 
 
+@pytest.mark.local("reads the live queries of the workspace")
 def test_who_comes_new_to_a_page_gets_a_fresh_one_and_the_others_keep_theirs(memory):
     """A page keeps the end of its first run: shared for ever, it would grow or shrink for all."""
     from livedb.live.sources import FunctionSource

@@ -19,7 +19,7 @@ from livedb.protocol.server import Compute, QueryState, Run, Send, ServerConnect
 
 def connected():
     connection = ServerConnection(JSON, newest_ts=1, now_s=0.0)
-    assert connection.receive(Connect(session_id="s"), now_ms=0.0) == []
+    assert connection.receive(Connect(session_id="s")) == []
     return connection
 
 
@@ -27,7 +27,7 @@ def follow(connection, query_id=0):
     """Follow one query, whose value is 1; the transition is sent."""
     add = Add(query_id=query_id, udf_path="f", args=[Raw(b"{}")])
     message = ModifyQuerySet(base_version=0, new_version=1, modifications=[add])
-    [order] = connection.receive(message, now_ms=0.0)
+    [order] = connection.receive(message)
     assert isinstance(order, Compute)
     [effect] = connection.computed(2, {query_id: state(1)}, is_own_commit_near=False)
     assert connection.sent(effect.message, now_s=0.0) == []
@@ -61,7 +61,7 @@ def test_after_a_response_comes_a_transition_although_nothing_changed():
     connection = connected()
     follow(connection)
     mutation = Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")])
-    [run] = connection.receive(mutation, now_ms=0.0)
+    [run] = connection.receive(mutation)
     assert isinstance(run, Run)
     connection.touched()
     outcome = Success(encode_json(None), ts=3)
@@ -79,7 +79,7 @@ def test_after_a_response_comes_a_transition_although_nothing_changed():
 def test_a_transition_that_waited_for_the_response_is_the_one_that_follows_it():
     connection = connected()
     follow(connection)
-    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]), now_ms=0.0)
+    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]))
     connection.touched()
     assert connection.computed(3, {0: state(2)}, is_own_commit_near=True) == []
     effects = connection.mutation_done(0, Success(encode_json(None), ts=3))
@@ -89,7 +89,7 @@ def test_a_transition_that_waited_for_the_response_is_the_one_that_follows_it():
 def test_a_transition_that_waited_and_is_older_than_the_commit_is_followed_by_another():
     connection = connected()
     follow(connection)
-    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]), now_ms=0.0)
+    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]))
     connection.touched()
     assert connection.computed(3, {0: state(2)}, is_own_commit_near=True) == []
     effects = connection.mutation_done(0, Success(encode_json(None), ts=4))
@@ -99,7 +99,7 @@ def test_a_transition_that_waited_and_is_older_than_the_commit_is_followed_by_an
 def test_what_was_computed_meanwhile_and_holds_the_commit_is_what_follows_the_response():
     connection = connected()
     follow(connection)
-    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]), now_ms=0.0)
+    connection.receive(Mutation(request_id=0, udf_path="f", args=[Raw(b"{}")]))
     connection.touched()
     [response] = connection.mutation_done(0, Success(encode_json(None), ts=3))
     assert isinstance(response.message, MutationResponse)

@@ -65,7 +65,7 @@ def test_a_broken_message_is_fatal_and_ends_the_connection_alone(served, wire, t
     wire.socket.send(text)
     heard, code, _ = wire.closed()
     assert kinds(heard) == ["FatalError"]
-    assert code == 1008
+    assert code in (1003, 1007, 1008)  # a wrong frame, no message, or one out of place
     with Wire(served) as other:
         other.add(0, "tasks")
         other.settle()
