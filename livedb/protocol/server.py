@@ -451,14 +451,15 @@ class ServerConnection:
             return []
         assert self._running == request_id, f"mutation {request_id} is not running"
         self._running = None
-        self._is_wanted = True
+        ts: int | None = None
         if isinstance(outcome, Success):
-            assert outcome.ts is not None, "a successful mutation has a ts"
+            ts = outcome.ts
+            assert ts is not None, "a successful mutation has a ts"
             response = MutationResponse(
                 request_id=request_id,
                 success=True,
                 result=outcome.value,
-                ts=encode_ts(outcome.ts),
+                ts=encode_ts(ts),
                 log_lines=list(outcome.log_lines),
             )
         else:
@@ -471,6 +472,9 @@ class ServerConnection:
                 error_data=outcome.data,
             )
         effects: list[Effect] = [Send(response)]
+        # What was held back for the response may show the mutation; else an update does.
+        if self._held is None or ts is None or ts > self._sent_ts:
+            self._is_wanted = True
         if self._held is not None:
             effects += self._send_transition(self._held)
             self._held = None
