@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Raw
@@ -28,6 +27,7 @@ from livedb.protocol.frames import ClientKind
 from livedb.protocol.server import Compute, Failure, Success
 from livedb.service.console import console
 from livedb.service.functions import find_function, read_object
+from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.query_set import LIVEDB, Update
 from livedb.service.workspace_calls import WorkspaceCalls
@@ -78,8 +78,7 @@ class Hub:
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         live = workspace.live
-        self._told: deque[_Told] = deque()
-        """On its way from the refresher's thread to the loop."""
+        self._loop_calls = LoopCalls(self._loop)
         self._transitions = live.transitions_told
         """Up to which connections have been handed what changed."""
         self.number, self.ts = 0, 0
@@ -191,27 +190,23 @@ class Hub:
         self._hand_over(number, None)
 
     def _hand_over(self, number: int, touched: dict[SyncConnection, list[Change]] | None) -> None:
-        self._told.append(
-            _Told(number, self._ts_of(number), self.workspace.live.transitions_told, touched)
-        )
-        with suppress(RuntimeError):  # the loop has ended, and the service with it
-            self._loop.call_soon_threadsafe(self._take_told)
+        transitions = self.workspace.live.transitions_told
+        told = _Told(number, self._ts_of(number), transitions, touched)
+        self._loop_calls.put(partial(self._take_told, told))
 
-    def _take_told(self) -> None:
-        while self._told:
-            told = self._told.popleft()
-            self._transitions = told.transitions
-            if told.number > self.number:
-                self.number, self.ts = told.number, max(self.ts, told.ts)
-            if told.touched is None:
-                self._has_asked = False
-                behind, self._behind = self._behind, {}
-                for connection in behind:
-                    connection.resume()
-                continue
-            for connection, changes in told.touched.items():
-                if connection.query_set.note(told.transitions, changes):
-                    connection.touched()
+    def _take_told(self, told: _Told) -> None:
+        self._transitions = told.transitions
+        if told.number > self.number:
+            self.number, self.ts = told.number, max(self.ts, told.ts)
+        if told.touched is None:
+            self._has_asked = False
+            behind, self._behind = self._behind, {}
+            for connection in behind:
+                connection.resume()
+            return
+        for connection, changes in told.touched.items():
+            if connection.query_set.note(told.transitions, changes):
+                connection.touched()
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -248,7 +243,22 @@ class Hub:
                     raise
                 return dialect.failure(error, tuple(call.log_lines))
 
-        return await self._loop.run_in_executor(self._calls, run)
+        return await self._called(run)
+
+    async def _called(self, run: Callable[[], R]) -> R:
+        """What `run` gives, on a thread: calls that end together wake the loop once."""
+        future: asyncio.Future[R] = self._loop.create_future()
+
+        def work() -> None:
+            try:
+                result = run()
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                self._loop_calls.put(partial(_end, future, partial(future.set_exception, error)))
+            else:
+                self._loop_calls.put(partial(_end, future, partial(future.set_result, result)))
+
+        self._calls.submit(work)
+        return await future
 
     def _run_path(
         self,
@@ -291,6 +301,12 @@ class Hub:
             await asyncio.sleep(0.05)
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._updates.shutdown(wait=False, cancel_futures=True)
+
+
+def _end(future: asyncio.Future[R], give: Callable[[], None]) -> None:
+    """Give a future what it waits for, unless who waited is gone."""
+    if not future.done():
+        give()
 
 
 def _is_not_the_functions(error: Exception) -> bool:

@@ -7,6 +7,7 @@ what is buffered for a slow reader stays at about one frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -17,8 +18,14 @@ from websockets.http11 import Request
 FRAGMENT_BYTES_MAX = 4 << 20
 """Bytes of one frame; a longer message is sent in several."""
 
+GATHERED_BYTES_MAX = 64 << 10
+"""Bytes of short messages that go to the socket in one write."""
+
 ABORT = "livedb.abort"
 """The ASGI extension by which the app ends a connection whose peer does not read."""
+
+SEND_ALL = "livedb.send_all"
+"""The ASGI extension by which the app sends what has gathered, in one write where it is short."""
 
 
 class FragmentingProtocol(WebSocketsSansIOProtocol):
@@ -29,6 +36,7 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
         scope = getattr(self, "scope", None)
         if scope is not None:
             scope["extensions"][ABORT] = {"abort": self.abort}
+            scope["extensions"][SEND_ALL] = {"send_all": self.send_all}
 
     def abort(self) -> None:
         """End the connection at once; what is buffered is lost."""
@@ -37,6 +45,42 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.abort()  # who answers no ping does not read either: closing politely takes for ever
+
+    async def send_all(self, messages: Sequence[str | bytes]) -> None:
+        """Send messages, each a WebSocket message of its own.
+
+        Each write is a system call, which lets go of the interpreter and has to wait for it again.
+        """
+        gathered = GATHERED_BYTES_MAX
+        for message in messages:
+            if gathered >= GATHERED_BYTES_MAX:
+                self._flush()
+                await self.writable.wait()
+                gathered = 0
+            if len(message) > GATHERED_BYTES_MAX:
+                kind = "text" if isinstance(message, str) else "bytes"
+                self._flush()
+                await self.send({"type": "websocket.send", kind: message})
+                continue
+            gathered += len(message)
+            self._require_open()
+            try:
+                if isinstance(message, str):
+                    self.conn.send_text(message.encode())
+                else:
+                    self.conn.send_binary(message)
+            except InvalidState:
+                raise ClientDisconnected from None
+        self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self.conn.data_to_send())
+        if data:
+            self.transport.write(data)
+
+    def _require_open(self) -> None:
+        if self.disconnected or self.close_sent:
+            raise ClientDisconnected
 
     async def send(self, message: Any) -> None:
         text = message.get("text") if message["type"] == "websocket.send" else None
@@ -51,11 +95,10 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
 
     async def _send_fragment(self, data: bytes, *, is_first: bool, is_last: bool) -> None:
         await self.writable.wait()
-        if self.disconnected or self.close_sent:
-            raise ClientDisconnected
+        self._require_open()
         try:
             send = self.conn.send_text if is_first else self.conn.send_continuation
             send(data, fin=is_last)
         except InvalidState:
             raise ClientDisconnected from None
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._flush()

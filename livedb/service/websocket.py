@@ -36,7 +36,7 @@ from livedb.protocol.server import (
     Verify,
 )
 from livedb.service.query_set import QuerySet, Update
-from livedb.service.transport import ABORT
+from livedb.service.transport import ABORT, SEND_ALL
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -263,20 +263,36 @@ class SyncConnection:
 
     async def _write(self) -> None:
         while True:
+            sent: list[_Outgoing] = []
             item = await self._outgoing.get()
+            while isinstance(item, _Outgoing):
+                sent.append(item)
+                if self._outgoing.empty():
+                    break
+                item = self._outgoing.get_nowait()
             try:
+                if sent:
+                    await self._send_all([frame for each in sent for frame in each.frames])
                 if isinstance(item, Close):
                     await self._close(item)
                     return
-                for frame in item.frames:
-                    if isinstance(frame, bytes):
-                        await self._websocket.send_bytes(frame)
-                    else:
-                        await self._websocket.send_text(frame)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the reader learns of it, and ends the connection
-            self._unsent_bytes -= item.size
-            self._perform(self._core.sent(item.message, now_s=self._hub.clock.monotonic_s()))
+            now_s = self._hub.clock.monotonic_s()
+            for each in sent:
+                self._unsent_bytes -= each.size
+                self._perform(self._core.sent(each.message, now_s=now_s))
+
+    async def _send_all(self, frames: Sequence[Frame]) -> None:
+        extension = self._websocket.scope.get("extensions", {}).get(SEND_ALL)
+        if extension is not None:
+            await extension["send_all"](frames)
+            return
+        for frame in frames:
+            if isinstance(frame, bytes):
+                await self._websocket.send_bytes(frame)
+            else:
+                await self._websocket.send_text(frame)
 
     async def _close(self, close: Close) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:
