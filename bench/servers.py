@@ -45,7 +45,7 @@ def start_peers(folder: Path, count: int) -> tuple[list[Peer], list[str]]:
     peers: list[Peer] = []
     missing: list[str] = []
     for kind in (Postgres, Redis):
-        program = kind.find()
+        program = kind.find(folder)
         if program is None:
             missing.append(kind.name)
         else:
@@ -86,20 +86,34 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _can_reach(user: str, folder: Path) -> bool:
+    try:
+        done = subprocess.run(["test", "-x", folder], user=user, cwd="/", check=False)
+    except (KeyError, ValueError, PermissionError):  # there is no such user, or none to become
+        return False
+    return done.returncode == 0
+
+
 class Postgres:
     """A trigger that notifies, and a listener that queries again."""
 
     name = "PostgreSQL NOTIFY + query"
 
-    @staticmethod
-    def find() -> Path | None:
-        """The newest version's programs."""
+    @classmethod
+    def find(cls, folder: Path) -> Path | None:
+        """The newest version's programs, if its user can reach the folder."""
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-        return found[-1].parent if found else None
+        if not found or not _can_reach(cls.user(), folder):
+            return None
+        return found[-1].parent
+
+    @staticmethod
+    def user() -> str:
+        """As whom it runs: it refuses to run as root."""
+        return "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
     def __init__(self, programs: Path, folder: Path, count: int) -> None:
-        # It refuses to run as root.
-        user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        user = self.user()
         folder.mkdir()
         shutil.chown(folder, user=user)
         subprocess.run(
@@ -187,7 +201,7 @@ class Redis:
     name = "Redis publish + get"
 
     @staticmethod
-    def find() -> Path | None:
+    def find(_: Path) -> Path | None:
         found = shutil.which("redis-server")
         return Path(found) if found else None
 

@@ -7,7 +7,7 @@ what is buffered for a slow reader stays at about one frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -24,6 +24,9 @@ GATHERED_BYTES_MAX = 64 << 10
 ABORT = "livedb.abort"
 """The ASGI extension by which the app ends a connection whose peer does not read."""
 
+RECEIVE = "livedb.receive"
+"""The ASGI extension by which the app is handed messages as they come, not through a queue."""
+
 SEND_ALL = "livedb.send_all"
 """The ASGI extension by which the app sends what has gathered, in one write where it is short."""
 
@@ -31,12 +34,37 @@ SEND_ALL = "livedb.send_all"
 class FragmentingProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
+    _take: Callable[[str | bytes], None] | None = None
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         scope = getattr(self, "scope", None)
         if scope is not None:
             scope["extensions"][ABORT] = {"abort": self.abort}
+            scope["extensions"][RECEIVE] = {"hand_to": self.hand_to}
             scope["extensions"][SEND_ALL] = {"send_all": self.send_all}
+
+    def hand_to(self, take: Callable[[str | bytes], None]) -> None:
+        """Call `take` with each message from here on. It may not wait, so nothing is held back.
+
+        Through the queue each message stops reading from the socket and starts it again, and wakes
+        the app's task.
+        """
+        self._take = take
+
+    def send_receive_event_to_app(self) -> None:
+        if self._take is None or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        data = b"".join(self.frames)
+        is_text = self.curr_msg_data_type == "text"
+        try:
+            message = data.decode() if is_text else data
+        except UnicodeDecodeError:
+            super().send_receive_event_to_app()  # which closes the connection
+            return
+        self.frames = []
+        self._take(message)
 
     def abort(self) -> None:
         """End the connection at once; what is buffered is lost."""

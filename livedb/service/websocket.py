@@ -36,7 +36,7 @@ from livedb.protocol.server import (
     Verify,
 )
 from livedb.service.query_set import QuerySet, Update
-from livedb.service.transport import ABORT, SEND_ALL
+from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -89,6 +89,9 @@ class SyncConnection:
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
+        extension = self._websocket.scope.get("extensions", {}).get(RECEIVE)
+        if extension is not None:  # before anything can come, so that no message overtakes another
+            extension["hand_to"](self._take)
         await self._websocket.accept()
         self._hub.connections.add(self)
         writer = asyncio.create_task(self._write())
