@@ -15,13 +15,15 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bench.tasks import task
 
 START_S_MAX = 20.0
 HOT = "k5"
+C = TypeVar("C")
 _TELL = """
 create function tell() returns trigger language plpgsql
 as $$ begin perform pg_notify('touched', new.id); return null; end $$
@@ -64,17 +66,21 @@ def _connect(port: int) -> socket.socket:
     return connection
 
 
-def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+def _when_ready(process: subprocess.Popen[bytes], connect: Callable[[], C]) -> C:
+    """The first client that a starting server takes; a server that takes none is stopped."""
     give_up = time.perf_counter() + START_S_MAX
     while True:
         try:
-            _connect(port).close()
-        except OSError:
+            return connect()
+        except (OSError, RefusedError):
             if time.perf_counter() > give_up or process.poll() is not None:
-                raise RuntimeError(f"{process.args!r} does not listen") from None
+                _stop(process)
+                raise
             time.sleep(0.05)
-        else:
-            return
+
+
+class RefusedError(Exception):
+    """What a server says instead of doing what it is asked."""
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -129,8 +135,7 @@ class Postgres:
         self._server = subprocess.Popen(
             command, user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        _wait_listening(port, self._server)
-        self._writer = _PostgresClient(port)
+        self._writer = _when_ready(self._server, lambda: _PostgresClient(port))
         self._listener = _PostgresClient(port)
         rows = ", ".join(
             f"('k{number}', {number}, '{json.dumps(task(number))}')" for number in range(count)
@@ -183,12 +188,14 @@ class _PostgresClient:
                 if len(self._buffer) < size + 1:
                     break
                 found = bytes(self._buffer[:1])
-                assert found != b"E", bytes(self._buffer)
+                if found == b"E":
+                    raise RefusedError(bytes(self._buffer))
                 del self._buffer[: size + 1]
                 if found == kind:
                     return
             data = self._socket.recv(1 << 16)
-            assert data, "the server closed the connection"
+            if not data:
+                raise RefusedError("the server closed the connection")
             self._buffer += data
 
     def close(self) -> None:
@@ -213,8 +220,8 @@ class Redis:
         words.insert(words.index("--save") + 1, "")
         command = [str(program), "--port", str(port), "--dir", str(folder), *words]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _wait_listening(port, self._server)
-        self._writer, self._listener, self._reader = (_RedisClient(port) for _ in range(3))
+        self._writer = _when_ready(self._server, lambda: _RedisClient(port))
+        self._listener, self._reader = _RedisClient(port), _RedisClient(port)
         for number in range(count):
             self._writer.call("SET", f"k{number}", json.dumps(task(number)))
         self._value = json.dumps(task(5))
