@@ -55,7 +55,7 @@ def _child(side: str, folder: Path, count: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
@@ -88,16 +88,16 @@ def _livedb(folder: Path, _count: int) -> int:
             columns = ", ".join(f'max("{field}")' for field in ("_id", *FIELDS))
             db.sql(f"select {columns} from {name}").to_arrow()
         pa.default_memory_pool().release_unused()
-        before = _resident_bytes()
+        before = resident_bytes()
         touch(table="second")
         pa.default_memory_pool().release_unused()
-        return _resident_bytes() - before
+        return resident_bytes() - before
 
 
 def _dicts(_folder: Path, count: int) -> int:
-    before = _resident_bytes()
+    before = resident_bytes()
     documents = {f"k{number:031}": task(number) for number in range(count)}
-    grown = _resident_bytes() - before
+    grown = resident_bytes() - before
     assert len(documents) == count
     return grown
 

@@ -410,11 +410,17 @@ class Runner:
         """Up to which commit the log was searched, and the result of this id's commit there."""
         mutation_id = call.mutation_id
         assert mutation_id is not None, "only an identified call can be remembered"
-        number, epoch, _ = self._committer.begin()
-        self._settle(number, epoch)
+        committer = self._committer
+        epoch = committer.epoch
+        on_its_way = committer.identified(mutation_id)
+        if on_its_way is not None:
+            self._settle(on_its_way, epoch)
+        # Before the look: what is committed after this number, the committer knows by its id.
+        number = committer.published
         commit = self._find_commit(mutation_id)
         if commit is None:
             return number, None
+        self._settle(commit.number, epoch)  # it is in the log, and perhaps not yet to be seen
         if commit.args_hash != args_hash:
             raise InvalidValueError(
                 f"Mutation id {mutation_id!r} was used before with another function or other "

@@ -33,6 +33,18 @@ TRANSITION_TRIES_MAX = 8
 """Times a transition starts again at a newer commit before it stops folds meanwhile."""
 
 
+class Standing(NamedTuple):
+    """A moment at which every live result is current.
+
+    Attributes:
+        number: the newest published commit.
+        transitions: made until then; see `LiveQueries.transitions_made`.
+    """
+
+    number: int
+    transitions: int
+
+
 class Change(NamedTuple):
     """One live query's part of a transition."""
 
@@ -78,6 +90,12 @@ class LiveQueries:
         self._is_woken = False
         self._is_closed = False
         self._closing = Event()
+        self._asked: SimpleQueue[Callable[[int], None]] = SimpleQueue()
+        self.transitions_made = 0
+        """That changed something while somebody listened: what a state read under `held` includes.
+        """
+        self.transitions_told = 0
+        """As many of them listeners have been told of, or are just being told."""
         self.number = committer.published
         """The commit all live results stand at."""
         self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
@@ -179,6 +197,25 @@ class LiveQueries:
         found = [self._by_key.get(key) for key in keys]
         return sum(query.runs for query in found if query is not None)
 
+    def standing_nowait(self) -> Standing | None:
+        """Where all live results stand, if that is the newest commit; None when some are stale.
+
+        Cost: two comparisons. Whoever must not block learns here that nothing is to be done.
+        """
+        with self._committer.publish_lock:
+            if self._stale or self._running:
+                return None
+            return Standing(self._committer.published, self.transitions_made)
+
+    def ask(self, answer: Callable[[int], None]) -> None:
+        """Have `answer` called with a commit published now or later at which all is current.
+
+        On the refresher's thread, when listeners have been told of every transition up to it; it
+        must not raise. Never called when the workspace is closed first.
+        """
+        self._asked.put(answer)
+        self._wake_up()
+
     def statistics(self) -> dict[str, int]:
         """How many live queries there are, are followed, are idle, and were touched."""
         if self._refresh_lock.acquire(blocking=False):
@@ -260,21 +297,6 @@ class LiveQueries:
         with self._refresh_lock:
             yield self._refresh_locked()
 
-    @contextmanager
-    def held_nowait(self) -> Iterator[int | None]:
-        """As `held`, or None when that would have to wait or to run anything."""
-        if not self._refresh_lock.acquire(blocking=False):
-            yield None
-            return
-        try:
-            with self._committer.publish_lock:
-                is_current = not self._stale
-                if is_current:
-                    self.number = self._committer.published
-            yield self.number if is_current else None
-        finally:
-            self._refresh_lock.release()
-
     def _refresh_locked(self) -> int:
         self._take_leave()
         for _ in range(TRANSITION_TRIES_MAX):
@@ -319,6 +341,7 @@ class LiveQueries:
         self.number = number
         self._running = set()
         if changes and self._listeners:
+            self.transitions_made += 1
             self._transitions.append((number, changes))
             if not self.is_refresher():
                 self._wake_up()
@@ -358,9 +381,13 @@ class LiveQueries:
             if not self._wake.get() or self._is_closed:
                 return
             self._is_woken = False
+            # Taken first: an answer is for who asked before the results were brought up to date.
+            asked = [self._asked.get() for _ in range(self._asked.qsize())]
             try:
-                self.refresh()
+                number = self.refresh()
                 self._deliver()
+                for answer in asked:
+                    answer(number)
             except Exception:  # the job worker: log it and go on with the next one
                 logger.exception("refreshing live queries failed")
             if self._transitions:
@@ -373,6 +400,7 @@ class LiveQueries:
     def _deliver(self) -> None:
         for _ in range(len(self._transitions)):
             number, changes = self._transitions.pop(0)
+            self.transitions_told += 1
             for listener in self._listeners:
                 listener(number, changes)
 

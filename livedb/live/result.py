@@ -41,6 +41,10 @@ class Result(Protocol):
     def diff_from(self, old: Result | None) -> RowDiff | None:
         """What changed since `old`; None when the rows have no ids to go by."""
 
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes it takes on the wire."""
+
     def value(self) -> Any:
         """A private copy of the value."""
 
@@ -117,6 +121,11 @@ class TableResult:
 
     def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
         return None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its columns."""
+        return int(self.table.nbytes)
 
     def value(self) -> pa.Table:
         return self.table

@@ -6,11 +6,18 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Raw
 
-from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
+from livedb.errors import (
+    AuthenticationError,
+    ClosedError,
+    LivedbError,
+    PermissionDeniedError,
+    SnapshotTooOldError,
+)
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.live.live_queries import Change
@@ -21,6 +28,7 @@ from livedb.protocol.server import Compute, Failure, Success
 from livedb.service.console import console
 from livedb.service.function_logs import FunctionLogs
 from livedb.service.functions import find_function, read_object, registered_name
+from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.query_set import LIVEDB, Update
 from livedb.service.workspace_calls import WorkspaceCalls
@@ -41,6 +49,18 @@ UPDATES_MAX = 8
 """Updates of connections that are computed at once; more wait."""
 
 
+class _Told(NamedTuple):
+    """What the refresher's thread has told: up to a commit, which connections follow what changed.
+
+    `touched` is None when it is the answer to a question.
+    """
+
+    number: int
+    ts: int
+    transitions: int
+    touched: dict[SyncConnection, list[Change]] | None
+
+
 class Hub:
     """Shared by all connections of a service. Made and closed on the event loop's thread."""
 
@@ -59,7 +79,16 @@ class Hub:
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
-        self._stop_listening = workspace.live.listen(self._tell)
+        live = workspace.live
+        self._loop_calls = LoopCalls(self._loop)
+        self._transitions = live.transitions_told
+        """Up to which connections have been handed what changed."""
+        self.number, self.ts = 0, 0
+        """The commit, and its timestamp, up to which connections know everything."""
+        self._behind: dict[SyncConnection, None] = {}
+        """Those that wait for a later commit than that."""
+        self._has_asked = False
+        self._stop_listening = live.listen(self._tell)
         console.begin()
 
     # -- threads -------------------------------------------------------------------------------
@@ -87,24 +116,56 @@ class Hub:
     # -- live queries --------------------------------------------------------------------------
 
     def update(self, connection: SyncConnection, order: Compute) -> Update:
-        """Bring a connection's query set to the newest commit; blocking."""
+        """Follow and drop queries of a connection, and go to the newest commit; blocking."""
         query_set = connection.query_set
         before = set(query_set.queries())
-        found = query_set.update(order)
-        after = set(query_set.queries())
-        if before != after:
+
+        def register() -> None:
+            nonlocal before
+            after = set(query_set.queries())
             with self._followers_lock:
                 for query in before - after:
                     self._leave(query, connection)
                 for query in after - before:
                     self._followers.setdefault(query, {})[connection] = None
-            if any(not query_set.knows(query, query.state) for query in after - before):
-                # It changed after it was read and before it was known whom to tell.
-                self._loop.call_soon_threadsafe(_touch, [connection])
-        return found
+            before = after
+
+        return query_set.update(order, register)
+
+    def is_level(self, connection: SyncConnection, ts: int) -> bool:
+        """Whether connections know everything up to timestamp `ts`; if not, one is told when."""
+        if self.ts < ts and not self._catch_up():
+            self._behind[connection] = None
+            self._ask()
+            return False
+        return True
+
+    def _catch_up(self) -> bool:
+        """Go to the newest commit, if connections know all that leads there."""
+        standing = self.workspace.live.standing_nowait()
+        if standing is None or standing.transitions != self._transitions:
+            return False
+        self.number, self.ts = standing.number, max(self.ts, self._ts_of(standing.number))
+        return True
+
+    def _ts_of(self, number: int) -> int:
+        """The timestamp of a commit; 0 when it is no longer known.
+
+        To say an earlier one than the states are of does no harm: a later transition says it.
+        """
+        try:
+            return self.workspace.committer.ts_of(number)
+        except SnapshotTooOldError:
+            return 0
+
+    def _ask(self) -> None:
+        if not self._has_asked:
+            self._has_asked = True
+            self.workspace.live.ask(self._reached)
 
     def forget(self, connection: SyncConnection) -> None:
         """A connection has ended; blocking."""
+        self._behind.pop(connection, None)
         with self._followers_lock:
             for query in connection.query_set.queries():
                 self._leave(query, connection)
@@ -117,17 +178,37 @@ class Hub:
             if not followers:
                 del self._followers[query]
 
-    def _tell(self, _: int, changes: Sequence[Change]) -> None:
-        """On the refresher's thread: tell the loop which connections a transition touched."""
-        touched: dict[SyncConnection, None] = {}
+    def _tell(self, number: int, changes: Sequence[Change]) -> None:
+        """On the refresher's thread: hand what a transition changed to the loop."""
+        touched: dict[SyncConnection, list[Change]] = {}
         with self._followers_lock:
             for change in changes:
                 for connection in self._followers.get(change.query, ()):
-                    # The update behind a response has often read it already.
-                    if not connection.query_set.knows(change.query, change.new):
-                        touched[connection] = None
-        if touched:
-            self._loop.call_soon_threadsafe(_touch, list(touched))
+                    touched.setdefault(connection, []).append(change)
+        self._hand_over(number, touched)
+
+    def _reached(self, number: int) -> None:
+        """On the refresher's thread: all that leads to a commit has been told."""
+        self._hand_over(number, None)
+
+    def _hand_over(self, number: int, touched: dict[SyncConnection, list[Change]] | None) -> None:
+        transitions = self.workspace.live.transitions_told
+        told = _Told(number, self._ts_of(number), transitions, touched)
+        self._loop_calls.put(partial(self._take_told, told))
+
+    def _take_told(self, told: _Told) -> None:
+        self._transitions = told.transitions
+        if told.number > self.number:
+            self.number, self.ts = told.number, max(self.ts, told.ts)
+        if told.touched is None:
+            self._has_asked = False
+            behind, self._behind = self._behind, {}
+            for connection in behind:
+                connection.resume()
+            return
+        for connection, changes in told.touched.items():
+            if connection.query_set.note(told.transitions, changes):
+                connection.touched()
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -174,7 +255,22 @@ class Hub:
             )
             return outcome
 
-        return await self._loop.run_in_executor(self._calls, run)
+        return await self._called(run)
+
+    async def _called(self, run: Callable[[], R]) -> R:
+        """What `run` gives, on a thread: calls that end together wake the loop once."""
+        future: asyncio.Future[R] = self._loop.create_future()
+
+        def work() -> None:
+            try:
+                result = run()
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                self._loop_calls.put(partial(_end, future, partial(future.set_exception, error)))
+            else:
+                self._loop_calls.put(partial(_end, future, partial(future.set_result, result)))
+
+        self._calls.submit(work)
+        return await future
 
     def _kind_of(self, path: str) -> FunctionKind | None:
         registry = self.workspace.registry
@@ -225,9 +321,10 @@ class Hub:
         self._updates.shutdown(wait=False, cancel_futures=True)
 
 
-def _touch(connections: Sequence[SyncConnection]) -> None:
-    for connection in connections:
-        connection.touched()
+def _end(future: asyncio.Future[R], give: Callable[[], None]) -> None:
+    """Give a future what it waits for, unless who waited is gone."""
+    if not future.done():
+        give()
 
 
 def _is_not_the_functions(error: BaseException, dialect: Dialect) -> bool:

@@ -1,17 +1,21 @@
 """The live queries of one connection, brought to one commit at a time.
 
-Blocking: called on worker threads, one call at a time for each connection.
+Two ways lead to the next commit. Where queries are followed and dropped, `update` does that and
+reads every state: it blocks, on a worker thread. Else nothing but what changed is looked at: the
+hub hands it to `note` as it is told, and `advance` shows it, on the event loop. One of the two
+happens at a time; `note` may come at any moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from livedb.auth.access import Caller
 from livedb.errors import AuthenticationError, InvalidValueError, LivedbError, PermissionDeniedError
 from livedb.functions.table_functions import table_function
+from livedb.live.live_queries import Change
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted, InlineSource, SqlSource
 from livedb.protocol.server import Compute, Failure, Followed, QueryState
@@ -19,6 +23,9 @@ from livedb.service.access import Access
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect
 from livedb.workspace import Workspace
+
+PROMPT_BYTES_MAX = 64 << 10
+"""Bytes of results that are made into messages on the event loop; more are made on a thread."""
 
 LIVEDB = "livedb"
 """The component whose paths are livedb's own: SQL, reads of tables, verbs of a workspace."""
@@ -57,22 +64,62 @@ class QuerySet:
         self._access = access
         self._dialect = dialect
         self._members: dict[int, _Member] = {}
+        self._ids: dict[LiveQuery, list[int]] = {}
+        """Under which ids each live query is followed."""
+        self._news: dict[LiveQuery, tuple[int, LiveState]] = {}
+        """The newest state that each was told to have, and by which transition."""
+        self._number = self._ts = 0
+        """The commit of the last update, and the transitions that it includes."""
+        self._transitions = 0
         self._rights: tuple[bool, str | None] = (False, None)
         """Whether internal functions are seen, and why no query may be run: as of the last update.
         """
-        self._read_states: dict[LiveQuery, LiveState] = {}
-        """As of the last update; replaced as a whole."""
 
     def queries(self) -> list[LiveQuery]:
         """The live queries now followed."""
-        return [each.query for each in list(self._members.values()) if each.query is not None]
+        return list(self._ids)
 
-    def knows(self, query: LiveQuery, state: LiveState | None) -> bool:
-        """Whether the last update read this state; from any thread."""
-        return self._read_states.get(query) is state
+    # -- what changed, on the event loop -------------------------------------------------------
 
-    def update(self, order: Compute) -> Update:
-        """Follow and drop what the order says, and go to the newest commit.
+    def note(self, transitions: int, changes: Sequence[Change]) -> bool:
+        """Keep what a transition changed, for the next `advance`; whether it was news."""
+        for change in changes:
+            self._news[change.query] = (transitions, change.new)
+        return transitions > self._transitions
+
+    def is_prompt(self) -> bool:
+        """Whether `advance` takes no time that others would feel, and need run nothing again."""
+        size = 0
+        for transitions, state in self._news.values():
+            if transitions <= self._transitions:
+                continue
+            if isinstance(state.error, IdentityWanted):
+                return False
+            size += 0 if state.result is None else state.result.size_bytes
+        return size <= PROMPT_BYTES_MAX
+
+    def advance(self, number: int, ts: int) -> Update:
+        """Go to a commit up to which `note` has been told everything."""
+        news, self._news = self._news, {}
+        # An update may have read on while these were on their way.
+        states = {
+            query_id: state
+            for query, (transitions, state) in news.items()
+            if transitions > self._transitions
+            for query_id in self._ids.get(query, ())
+        }
+        if number > self._number:
+            self._number, self._ts = number, ts
+        return Update(self._number, self._ts, self._changed(states))
+
+    # -- following -----------------------------------------------------------------------------
+
+    def update(self, order: Compute, on_follow: Callable[[], None]) -> Update:
+        """Follow and drop what the order says, and go to the newest commit; blocking.
+
+        Args:
+            on_follow: called when `queries` has changed, before they are read: what is told from
+                there on must reach `note`.
 
         Raises:
             ClosedError: the workspace is closed.
@@ -91,27 +138,21 @@ class QuerySet:
             wanted = dict.fromkeys(self._members, EVERYBODY)
         elif order.is_identity_new:
             wanted |= dict.fromkeys(self._personal(), identity)
-        while wanted:
+        while True:
             self._follow(wanted)
-            number, states = self._read()
+            on_follow()
+            states = self._read()
             wanted = {
                 query_id: identity
                 for query_id, state in states.items()
-                if isinstance(state.error, IdentityWanted)
+                if isinstance(state, LiveState) and isinstance(state.error, IdentityWanted)
             }
-        number, states = self._read()
-        return Update(number, self._workspace.committer.ts_of(number), self._changed(states))
-
-    def update_nowait(self, order: Compute) -> Update | None:
-        """As `update`, when nothing has to be waited for or run; None when it does."""
-        if order.added or order.removed or order.is_identity_new:
-            return None
-        queries = self.queries()
-        with self._workspace.live.held_nowait() as number:
-            if number is None:
-                return None
-            states = self._states_of(queries)
-        return Update(number, self._workspace.committer.ts_of(number), self._changed(states))
+            if not wanted:
+                break
+        for query_id, member in self._members.items():
+            if member.failure is not None:
+                states[query_id] = member.failure
+        return Update(self._number, self._ts, self._changed(states))
 
     def _rights_of(self, caller: Caller | None) -> tuple[bool, str | None]:
         try:
@@ -144,8 +185,10 @@ class QuerySet:
         for query_id in wanted:
             member = self._members[query_id]
             if member.query is not None:
-                self._workspace.live.unfollow(member.query)
+                self._leave(query_id, member.query)
             member.query = followed.get(query_id)
+            if member.query is not None:
+                self._ids.setdefault(member.query, []).append(query_id)
 
     def _source(self, query: Followed, identity: Any) -> LiveSource:
         sees_internal, refusal = self._rights
@@ -181,26 +224,25 @@ class QuerySet:
             raise InvalidValueError(f"{path} cannot be followed: {error!r}") from error
         raise InvalidValueError(f"There is nothing to follow under {path!r}")
 
-    def _read(self) -> tuple[int, dict[int, LiveState]]:
+    def _read(self) -> dict[int, LiveState | Failure]:
         """Every live query's state, all at one commit."""
-        queries = self.queries()
-        with self._workspace.live.held() as number:
-            return number, self._states_of(queries)
+        live = self._workspace.live
+        with live.held() as number:
+            states: dict[int, LiveState | Failure] = {
+                query_id: query.state
+                for query, query_ids in self._ids.items()
+                if query.state is not None
+                for query_id in query_ids
+            }
+            self._transitions = live.transitions_made
+        self._number, self._ts = number, self._workspace.committer.ts_of(number)
+        return states
 
-    def _states_of(self, queries: Sequence[LiveQuery]) -> dict[int, LiveState]:
-        read = {query: query.state for query in queries if query.state is not None}
-        self._read_states = read
-        return {
-            query_id: read[member.query]
-            for query_id, member in self._members.items()
-            if member.query is not None
-        }
-
-    def _changed(self, states: dict[int, LiveState]) -> dict[int, QueryState]:
+    def _changed(self, states: Mapping[int, LiveState | Failure]) -> dict[int, QueryState]:
         """What was not handed out before."""
         changed = {}
-        for query_id, member in self._members.items():
-            newest = member.failure or states[query_id]
+        for query_id, newest in states.items():
+            member = self._members[query_id]
             if newest is member.shown:
                 continue
             if isinstance(newest, Failure):
@@ -212,10 +254,18 @@ class QuerySet:
             member.shown = newest
         return changed
 
+    def _leave(self, query_id: int, query: LiveQuery) -> None:
+        followed = self._ids[query]
+        followed.remove(query_id)
+        if not followed:
+            del self._ids[query]
+        if not self._workspace.is_closed:
+            self._workspace.live.unfollow(query)
+
     def _drop(self, query_id: int) -> None:
         query = self._members.pop(query_id).query
-        if query is not None and not self._workspace.is_closed:
-            self._workspace.live.unfollow(query)
+        if query is not None:
+            self._leave(query_id, query)
 
     def close(self) -> None:
         """Follow nothing any more."""

@@ -7,6 +7,7 @@ what is buffered for a slow reader stays at about one frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,8 +19,17 @@ from websockets.http11 import Request
 FRAGMENT_BYTES_MAX = 4 << 20
 """Bytes of one frame; a longer message is sent in several."""
 
+GATHERED_BYTES_MAX = 64 << 10
+"""Bytes of short messages that go to the socket in one write."""
+
 ABORT = "livedb.abort"
 """The ASGI extension by which the app ends a connection whose peer does not read."""
+
+RECEIVE = "livedb.receive"
+"""The ASGI extension by which the app is handed messages as they come, not through a queue."""
+
+SEND_ALL = "livedb.send_all"
+"""The ASGI extension by which the app sends what has gathered, in one write where it is short."""
 
 
 HEAD_S_MAX = 10.0
@@ -50,11 +60,37 @@ class PromptHttpProtocol(H11Protocol):
 class FragmentingProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
+    _take: Callable[[str | bytes], None] | None = None
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         scope = getattr(self, "scope", None)
         if scope is not None:
             scope["extensions"][ABORT] = {"abort": self.abort}
+            scope["extensions"][RECEIVE] = {"hand_to": self.hand_to}
+            scope["extensions"][SEND_ALL] = {"send_all": self.send_all}
+
+    def hand_to(self, take: Callable[[str | bytes], None]) -> None:
+        """Call `take` with each message from here on. It may not wait, so nothing is held back.
+
+        Through the queue each message stops reading from the socket and starts it again, and wakes
+        the app's task.
+        """
+        self._take = take
+
+    def send_receive_event_to_app(self) -> None:
+        if self._take is None or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        data = b"".join(self.frames)
+        is_text = self.curr_msg_data_type == "text"
+        try:
+            message = data.decode() if is_text else data
+        except UnicodeDecodeError:
+            super().send_receive_event_to_app()  # which closes the connection
+            return
+        self.frames = []
+        self._take(message)
 
     def abort(self) -> None:
         """End the connection at once; what is buffered is lost."""
@@ -63,6 +99,42 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.abort()  # who answers no ping does not read either: closing politely takes for ever
+
+    async def send_all(self, messages: Sequence[str | bytes]) -> None:
+        """Send messages, each a WebSocket message of its own.
+
+        Each write is a system call, which lets go of the interpreter and has to wait for it again.
+        """
+        gathered = GATHERED_BYTES_MAX
+        for message in messages:
+            if gathered >= GATHERED_BYTES_MAX:
+                self._flush()
+                await self.writable.wait()
+                gathered = 0
+            if len(message) > GATHERED_BYTES_MAX:
+                kind = "text" if isinstance(message, str) else "bytes"
+                self._flush()
+                await self.send({"type": "websocket.send", kind: message})
+                continue
+            gathered += len(message)
+            self._require_open()
+            try:
+                if isinstance(message, str):
+                    self.conn.send_text(message.encode())
+                else:
+                    self.conn.send_binary(message)
+            except InvalidState:
+                raise ClientDisconnected from None
+        self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self.conn.data_to_send())
+        if data:
+            self.transport.write(data)
+
+    def _require_open(self) -> None:
+        if self.disconnected or self.close_sent:
+            raise ClientDisconnected
 
     async def send(self, message: Any) -> None:
         text = message.get("text") if message["type"] == "websocket.send" else None
@@ -77,11 +149,10 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
 
     async def _send_fragment(self, data: bytes, *, is_first: bool, is_last: bool) -> None:
         await self.writable.wait()
-        if self.disconnected or self.close_sent:
-            raise ClientDisconnected
+        self._require_open()
         try:
             send = self.conn.send_text if is_first else self.conn.send_continuation
             send(data, fin=is_last)
         except InvalidState:
             raise ClientDisconnected from None
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._flush()

@@ -32,10 +32,11 @@ from livedb.protocol.server import (
     Run,
     Send,
     ServerConnection,
+    Success,
     Verify,
 )
-from livedb.service.query_set import QuerySet
-from livedb.service.transport import ABORT
+from livedb.service.query_set import QuerySet, Update
+from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -78,12 +79,19 @@ class SyncConnection:
         self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: Compute | None = None
+        """An update that waits for a commit; see `resume`."""
+        self._seen_ts = 0
+        """Of the newest commit that an answered call of this connection can have seen."""
         self._running: Call | None = None
         """The call of the mutation that runs now."""
         self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
+        extension = self._websocket.scope.get("extensions", {}).get(RECEIVE)
+        if extension is not None:  # before anything can come, so that no message overtakes another
+            extension["hand_to"](self._take)
         await self._websocket.accept()
         self._hub.connections.add(self)
         writer = asyncio.create_task(self._write())
@@ -92,6 +100,7 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
+            self._waiting = None
             for task in (writer, ticker, *self._tasks):
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
@@ -130,7 +139,7 @@ class SyncConnection:
                 case Close():
                     self._outgoing.put_nowait(effect)
                 case Compute():
-                    self._spawn(self._compute(effect))
+                    self._compute(effect)
                 case Run():
                     self._spawn(self._run(effect))
                 case Verify():
@@ -152,19 +161,34 @@ class SyncConnection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compute(self, order: Compute) -> None:
+    def _compute(self, order: Compute) -> None:
+        """Bring the query set to a commit at which the client's own calls are seen."""
+        is_same = not (order.added or order.removed or order.is_identity_new)
+        if not is_same or not self.query_set.is_prompt():
+            self._spawn(self._follow(order))
+        elif self._hub.is_level(self, self._seen_ts):
+            self._computed(self.query_set.advance(self._hub.number, self._hub.ts))
+        else:
+            self._waiting = order
+
+    def resume(self) -> None:
+        """The commit that `is_level` was asked for may have come."""
+        order, self._waiting = self._waiting, None
+        if order is not None:
+            self._compute(order)
+
+    async def _follow(self, order: Compute) -> None:
         try:
-            # Mostly the refresher has been here before: no thread is needed to read what it left.
-            update = self.query_set.update_nowait(order)
-            if update is None:
-                update = await self._hub.in_thread(self._hub.update, self, order)
+            update = await self._hub.in_thread(self._hub.update, self, order)
         except ClosedError:
             self.drop(1001, "the service is going away")
-            return
         except Exception:
             logger.exception("computing an update failed")
             self.drop(CLOSE_INTERNAL, "InternalServerError")
-            return
+        else:
+            self._computed(update)
+
+    def _computed(self, update: Update) -> None:
         near = self._running is not None and self._running.is_committing
         number = update.number if self._dialect.is_exact else UNSET
         self._perform(
@@ -200,6 +224,8 @@ class SyncConnection:
         except LivedbError as error:  # the same request may succeed when the client sends it again
             self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
             return
+        ts = outcome.ts if isinstance(outcome, Success) else None
+        self._seen_ts = max(self._seen_ts, self._hub.newest_ts() if ts is None else ts)
         if kind == "mutation":
             self._running = None
             self._perform(self._core.mutation_done(request.request_id, outcome))
@@ -219,7 +245,10 @@ class SyncConnection:
 
     def touched(self) -> None:
         """A live query of this connection has changed."""
-        self._perform(self._core.touched())
+        if self._waiting is None:
+            self._perform(self._core.touched())
+        else:
+            self.resume()
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -236,20 +265,36 @@ class SyncConnection:
 
     async def _write(self) -> None:
         while True:
+            sent: list[_Outgoing] = []
             item = await self._outgoing.get()
+            while isinstance(item, _Outgoing):
+                sent.append(item)
+                if self._outgoing.empty():
+                    break
+                item = self._outgoing.get_nowait()
             try:
+                if sent:
+                    await self._send_all([frame for each in sent for frame in each.frames])
                 if isinstance(item, Close):
                     await self._close(item)
                     return
-                for frame in item.frames:
-                    if isinstance(frame, bytes):
-                        await self._websocket.send_bytes(frame)
-                    else:
-                        await self._websocket.send_text(frame)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the reader learns of it, and ends the connection
-            self._unsent_bytes -= item.size
-            self._perform(self._core.sent(item.message, now_s=self._hub.clock.monotonic_s()))
+            now_s = self._hub.clock.monotonic_s()
+            for each in sent:
+                self._unsent_bytes -= each.size
+                self._perform(self._core.sent(each.message, now_s=now_s))
+
+    async def _send_all(self, frames: Sequence[Frame]) -> None:
+        extension = self._websocket.scope.get("extensions", {}).get(SEND_ALL)
+        if extension is not None:
+            await extension["send_all"](frames)
+            return
+        for frame in frames:
+            if isinstance(frame, bytes):
+                await self._websocket.send_bytes(frame)
+            else:
+                await self._websocket.send_text(frame)
 
     async def _close(self, close: Close) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:

@@ -41,6 +41,10 @@ RESULT_BYTES_MAX = 512 << 20
 """Bytes of the rows of one SQL statement that are sent; more are refused."""
 
 
+_LOOK_S = 0.5
+"""Between two looks of a waiting caller at whether the workspace is still open."""
+
+
 class Answer(NamedTuple):
     """A verb's result: a value, attachments, and the commit's ts when it committed."""
 
@@ -220,7 +224,15 @@ class WorkspaceCalls:
         return Answer([rows, number])
 
     def _sync(self, *_: Any) -> Answer:
-        """The timestamp of the newest commit; the transition that follows is at it or later."""
+        """The timestamp of the newest commit, when all that follows from it has been told.
+
+        So whatever a caller did before, a function defined anew included, is in a transition that
+        the client has before this answer.
+        """
+        told = threading.Event()
+        self._workspace.live.ask(lambda _: told.set())
+        while not told.wait(_LOOK_S):
+            self._workspace.require_open()
         version, number, _catalog = self._version()
         ts = self._workspace.committer.ts_of(number)
         # As text: an int of 64 bits is no number.

@@ -276,6 +276,10 @@ class Committer:
         """(number, epoch, catalog) for a mutation to begin at: one moment's."""
         return self._tip
 
+    def identified(self, mutation_id: str) -> int | None:
+        """The commit with this id, if it is so new that the log may not have it yet."""
+        return self._identified.get(mutation_id)
+
     def catalog_at(self, number: int) -> Catalog:
         """The tables at commit `number`."""
         for since, catalog in reversed(self._catalogs):

@@ -262,3 +262,37 @@ def test_who_comes_new_to_a_page_gets_a_fresh_one_and_the_others_keep_theirs(mem
         live.unfollow(query)
     live.refresh()
     assert live.statistics()["followed"] == 0
+
+
+def test_results_stand_at_the_newest_commit_unless_some_are_stale(db: Database) -> None:
+    live = db.backend.workspace.live  # type: ignore[attr-defined]  # a local one
+    db["tasks"].insert({"title": "a"})
+    handle = db["tasks"].live()
+    standing = live.standing_nowait()
+    assert standing is not None
+    assert standing.number == db.statistics().published
+    with live.held():
+        db["tasks"].insert({"title": "b"})  # nobody can refresh meanwhile
+        assert live.standing_nowait() is None
+    assert len(handle.value) == 2
+    later = live.standing_nowait()
+    assert later is not None
+    assert later.number == db.statistics().published
+
+
+def test_an_answer_comes_after_listeners_were_told_of_all_that_leads_to_it(db: Database) -> None:
+    live = db.backend.workspace.live  # type: ignore[attr-defined]  # a local one
+    told: list[int] = []
+    stop = live.listen(lambda number, _: told.append(number))
+    handle = db["tasks"].live()
+    answers: SimpleQueue[tuple[int, list[int]]] = SimpleQueue()
+    for _ in range(20):
+        db["tasks"].insert({"title": "a"})
+        published = db.statistics().published
+        live.ask(lambda number: answers.put((number, list(told))))
+        number, known = answers.get(timeout=10)
+        assert number >= published
+        assert known[-1] >= published
+        assert live.transitions_told == live.transitions_made == len(known)
+    stop()
+    handle.close()

@@ -1,0 +1,125 @@
+"""What the connections of a service share: how far they are, and what an update looks at."""
+
+from __future__ import annotations
+
+import pytest
+
+from livedb.service.query_set import PROMPT_BYTES_MAX, QuerySet
+from tests.service.serving import Wire
+
+
+def is_response(message):
+    return message["type"] == "MutationResponse"
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """The query sets that were read on a thread, as they are counted by the work they do."""
+    made = []
+    update = QuerySet.update
+
+    def counted(self, *args):
+        made.append(self)
+        return update(self, *args)
+
+    monkeypatch.setattr(QuerySet, "update", counted)
+    return made
+
+
+def test_a_mutation_of_what_its_client_follows_leads_to_one_transition(served):
+    with Wire(served) as client:
+        client.add(1, "tasks:titles", {"user": "ann"})
+        client.transition()
+        for number in range(50):
+            client.mutate(number, "tasks:add", {"title": f"{number}", "user": "ann"})
+            client.hear_all(is_response)
+            (message,) = client.transition()
+            assert [each["queryId"] for each in message["modifications"]] == [1]
+        client.remove(1)
+        (last,) = client.transition()  # no further one is in between
+        assert [each["type"] for each in last["modifications"]] == ["QueryRemoved"]
+
+
+def test_a_mutation_that_touches_nobody_leads_to_one_transition_at_its_timestamp(served):
+    with Wire(served) as client:
+        client.add(1, "tasks:titles", {"user": "ann"})
+        client.transition()
+        for number in range(50):
+            client.mutate(number, "tasks:add", {"title": f"{number}", "user": "bob"})
+            *_, response = client.hear_all(is_response)
+            (message,) = client.transition()
+            assert message["modifications"] == []
+            assert message["endVersion"]["ts"] == response["ts"]
+
+
+def test_an_update_without_new_queries_takes_no_thread(served, updates):
+    with Wire(served) as client, Wire(served, session="other") as other:
+        client.add(1, "tasks:titles", {"user": "ann"})
+        client.transition()
+        other.add(1, "tasks:titles", {"user": "ann"})
+        other.transition()
+        following = len(updates)
+        for number in range(20):
+            client.mutate(number, "tasks:add", {"title": f"{number}", "user": "ann"})
+            client.hear_all(is_response)
+            client.transition()
+            other.hear_all(lambda _, number=number: len(other.values[1]) == number + 1)
+        assert len(updates) == following
+
+
+def test_a_long_result_is_made_into_a_message_on_a_thread(served, updates):
+    title = "x" * PROMPT_BYTES_MAX
+    with Wire(served) as client, Wire(served, session="other") as other:
+        other.add(1, "tasks:titles", {"user": "ann"})
+        other.transition()
+        following = len(updates)
+        client.mutate(1, "tasks:add", {"title": title, "user": "ann"})
+        other.hear_all(lambda _: other.values[1] == [title])
+        assert len(updates) > following
+        # And a short one after it, of another query, without.
+        other.add(2, "tasks:titles", {"user": "bob"})
+        other.hear_all(lambda _: 2 in other.values)
+        following = len(updates)
+        client.mutate(2, "tasks:add", {"title": "short", "user": "bob"})
+        other.hear_all(lambda _: other.values[2] == ["short"])
+        assert len(updates) == following
+
+
+def test_a_query_that_begins_to_ask_who_calls_is_run_for_its_caller(served):
+    db = served.db
+
+    @db.query(name="tasks:mine")
+    def mine(ctx):
+        first = ctx.db.query("tasks").first()
+        return None if first is None else [first.title, ctx.auth.get_user_identity()]
+
+    with Wire(served) as client:
+        client.add(1, "tasks:mine")
+        client.transition()
+        assert client.values[1] is None
+        client.mutate(1, "tasks:add", {"title": "first", "user": "ann"})
+        client.hear_all(lambda _: client.values[1] == ["first", None])
+
+
+def test_all_queries_of_a_connection_are_always_at_one_commit(served):
+    """Two queries that are followed one after the other, under commits that never stop."""
+    db = served.db
+
+    @db.query(name="tasks:count")
+    def count(ctx):
+        return ctx.db.count("tasks")
+
+    @db.query(name="tasks:count_again")
+    def count_again(ctx, n: int):
+        return ctx.db.count("tasks")
+
+    with Wire(served) as writer, Wire(served, session="reader") as reader:
+        for number in range(200):
+            writer.mutate(number, "tasks:add", {"title": f"{number}", "user": "ann"})
+        reader.add(1, "tasks:count")
+        for number in range(2, 10):
+            reader.add(number, "tasks:count_again", {"n": number})
+            message = reader.hear()
+            assert message["type"] == "Transition"
+            assert len(set(reader.values.values())) == 1, reader.values
+        reader.hear_all(lambda _: len(set(reader.values.values())) == 1 and reader.values[1] == 200)
