@@ -19,6 +19,7 @@ from livedb.changes.bulk_loads import BulkLoads
 from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
+from livedb.changes.settings import WorkspaceSettings
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.memory import MemoryCommitLog
@@ -194,6 +195,9 @@ class Workspace:
             parts, clock=self.clock, ids=self.ids, loads_folder=self.files.loads
         )
         self.pushed_functions = PushedFunctions(parts)
+        self.settings = WorkspaceSettings(
+            parts, self.tables.stored_settings(), self.tables.expect_settings
+        )
 
     def _open_log(self) -> CommitLog:
         if self.path is None:
@@ -245,6 +249,8 @@ class Workspace:
             self.backlog.append(commit.number, commit.writes)
             if commit.whole:
                 self.folder.expect(commit.number, commit.whole)
+            if commit.settings:
+                self.tables.expect_settings(commit.number, commit.settings)
             self.committer.remember_catalog(commit.number, commit.catalog)
         if recovered:
             self.folder.fold()
