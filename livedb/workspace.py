@@ -30,6 +30,7 @@ from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
+from livedb.invitations import Invitations
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
@@ -93,6 +94,10 @@ class Workspace:
         self._pid = os.getpid()
         self.database: Any = None
         """The `db` of this process, so that opening twice gives one object."""
+        self.served_at: str | None = None
+        """Where a service of this process answers for it."""
+        self.closing: list[Callable[[], None]] = []
+        """What to end before the workspace is closed, newest first: a service, say."""
         self._is_closed = False
         self._close_lock = threading.Lock()
         self._tuning = InterpreterTuning()
@@ -198,6 +203,7 @@ class Workspace:
         self.settings = WorkspaceSettings(
             parts, self.tables.stored_settings(), self.tables.expect_settings
         )
+        self.invitations = Invitations(self.settings, self.clock)
 
     def _open_log(self) -> CommitLog:
         if self.path is None:
@@ -418,6 +424,9 @@ class Workspace:
         with self._close_lock:
             if self._is_closed:
                 return
+            closing, self.closing = self.closing, []
+            for end in reversed(closing):
+                end()
             self._is_closed = True
         self._upkeep.close()
         self.live.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import (
@@ -23,7 +24,7 @@ from typing import (
 from livedb.client.backend import Backend, Origin, Params
 from livedb.client.functions import Action, Mutation, Query, names_of_functions
 from livedb.client.table import Table
-from livedb.errors import FunctionTypeError, LivedbError, LoadError
+from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
 from livedb.functions.actions import ActionContext, AsyncActionContext
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     from livedb.interchange.exports import ExportResult
     from livedb.notebook.handles import Handle, SqlResult
+    from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
+    from livedb.sharing.serving import Serving
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +76,20 @@ class Faces(Protocol):
     def table_rows(self, database: Database, name: str) -> dict[str, str]: ...
 
 
+class Sharing(Protocol):
+    """How a workspace is shared; the sharing floor implements it."""
+
+    def serve(self, **asked: Any) -> Serving: ...
+
+    def invite(
+        self, role: str, *, name: str, expires: timedelta | datetime | float | None
+    ) -> NewInvitation: ...
+
+    def invitations(self) -> InvitationList: ...
+
+    def revoke(self, token_id: str) -> Invitation: ...
+
+
 class _Options(NamedTuple):
     """The options of `@db.query(...)`."""
 
@@ -89,8 +106,9 @@ class Database:
     Get one from `livedb.open(path)`. It is a context manager; leaving it closes the workspace.
     """
 
-    def __init__(self, backend: Backend, faces: Faces) -> None:
+    def __init__(self, backend: Backend, faces: Faces, sharing: Sharing | None = None) -> None:
         self.backend = backend
+        self._sharing = sharing
         self._faces = faces
         self._warned: set[str] = set()
 
@@ -475,6 +493,77 @@ class Database:
     def backup(self, target: str | PathLike[str], /) -> int:
         """Write a copy of the workspace to a new folder; returns the commit it opens at."""
         return self.backend.backup(Path(target))
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        auth: Mapping[str, Any] | str | PathLike[str] | None = None,
+        anonymous: bool | str = False,
+        allow_origins: Sequence[str] = (),
+    ) -> Serving:
+        """Serve the workspace from this process, until it is closed; calling again changes nothing.
+
+        Other processes of yours that open the same path then use it together with this one.
+        Everybody else brings a token: see `invite`.
+
+        Args:
+            host: on which address; others than this machine's own need somebody invited first.
+            port: 0 for any that is free.
+            auth: who may vouch for users, `{"providers": [...]}` or a JSON file of that.
+            anonymous: True lets programs of this machine without a token call public functions; a
+                role, "member" or "viewer", says so of everybody who can reach `host`.
+            allow_origins: web pages that may call, such as "https://shop.example".
+
+        Raises:
+            WorkspaceError: the port is taken, the host is not safe that way, or it is served with
+                other settings; the message says what to do.
+        """
+        return self._shared().serve(
+            host=host, port=port, auth=auth, anonymous=anonymous, allow_origins=allow_origins
+        )
+
+    def invite(
+        self,
+        role: str = "editor",
+        *,
+        name: str,
+        expires: timedelta | datetime | float | None = timedelta(days=30),
+    ) -> NewInvitation:
+        """Give somebody access; what is returned has the secret link, and does not show it.
+
+        Args:
+            role: "editor" (functions, SQL, schema: as in this notebook), "member" (public
+                functions), "viewer" (public queries), or "owner" (everything, `invite` too).
+            name: whom it is for.
+            expires: how long or until when it holds, a number being seconds; None for ever.
+
+        Raises:
+            PermissionDeniedError: you are no owner.
+        """
+        return self._shared().invite(role, name=name, expires=expires)
+
+    @property
+    def invitations(self) -> InvitationList:
+        """Who has been given access, without their secrets."""
+        return self._shared().invitations()
+
+    def revoke(self, invitation: str | Invitation, /) -> Invitation:
+        """End an access, by its id or by what `invite` gave; who is connected with it is put out.
+
+        Raises:
+            InvalidValueError: there is none of that id.
+            PermissionDeniedError: you are no owner.
+        """
+        return self._shared().revoke(invitation if isinstance(invitation, str) else invitation.id)
+
+    def _shared(self) -> Sharing:
+        if self._sharing is None:
+            raise WorkspaceError("This workspace cannot be shared: open it with livedb.open")
+        return self._sharing
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.text import encode_value
 from livedb.travel.capture import capture
+from livedb.values import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -604,6 +605,12 @@ class RemoteBackend:
                 with suppress(ClosedError):  # closed by another thread just now
                     states[each] = each.state()
             return self._number, states
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def ask(self, verb: str, value: Value) -> Any:
+        """What the service answers to a verb that takes and gives a value; asked once."""
+        return PACK.read(self._act(verb, value, repeats=False))
 
     # -- data ----------------------------------------------------------------------------------
 

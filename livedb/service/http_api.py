@@ -162,7 +162,10 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
 
 
 async def _caller(request: Request, hub: Hub) -> Caller | None:
-    return await hub.in_thread(hub.access.from_header, request.headers.get("authorization"))
+    header = request.headers.get("authorization")
+    if header is None:
+        return hub.access.arriving(request.scope)
+    return await hub.in_thread(hub.access.from_header, header)
 
 
 def _path(body: _Body) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from msgspec import Raw
@@ -58,6 +59,7 @@ class Hub:
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         self._stop_listening = workspace.live.listen(self._tell)
+        self._stop_hearing = workspace.invitations.listen(self._hear_of_revocation)
         console.begin()
 
     # -- threads -------------------------------------------------------------------------------
@@ -78,9 +80,15 @@ class Hub:
         """How outcomes look to a kind of client."""
         return self._own if client is ClientKind.LIVEDB else self.convex
 
-    def anonymous(self) -> Caller | None:
-        """Who a client is before it authenticates."""
-        return self.access.anonymous
+    def _hear_of_revocation(self) -> None:
+        """On any thread: end the connections of whoever may no longer be here."""
+
+        def check() -> None:
+            for connection in list(self.connections):
+                connection.check_identity()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(check)
 
     # -- live queries --------------------------------------------------------------------------
 
@@ -196,6 +204,7 @@ class Hub:
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
+        self._stop_hearing()
         console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")

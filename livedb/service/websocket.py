@@ -73,11 +73,13 @@ class SyncConnection:
             self._dialect.codec,
             newest_ts=hub.newest_ts(),
             now_s=hub.clock.monotonic_s(),
-            identity=hub.anonymous(),
+            identity=hub.access.arriving(websocket.scope),
         )
         self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        """When to look whether its token has expired."""
         self._running: Call | None = None
         """The call of the mutation that runs now."""
         self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
@@ -92,6 +94,8 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
+            if self._expiry is not None:
+                self._expiry.cancel()
             for task in (writer, ticker, *self._tasks):
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
@@ -214,6 +218,19 @@ class SyncConnection:
             self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
             return
         self._perform(self._core.verified(caller))
+        self.check_identity()
+
+    def check_identity(self) -> None:
+        """End the connection if who it acts for may no longer be here, and look again in time."""
+        caller = self._core.identity
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if not self._hub.access.holds(caller):
+            self._perform(self._core.expired("The token or key has expired or was revoked"))
+        elif caller is not None and caller.expires_s is not None:
+            left_s = caller.expires_s - self._hub.clock.now_ns() / 1e9
+            wait_s = max(left_s, 0.01)  # the clocks of the loop and of tokens are two
+            self._expiry = asyncio.get_running_loop().call_later(wait_s, self.check_identity)
 
     def touched(self) -> None:
         """A live query of this connection has changed."""
