@@ -24,6 +24,7 @@ from livedb.errors import (
     FoldError,
     ForkedError,
     FormatError,
+    FunctionLoadError,
     FunctionNotFoundError,
     FunctionTimeoutError,
     FunctionTypeError,
@@ -76,7 +77,8 @@ if TYPE_CHECKING:
         mutation,
         query,
     )
-    from livedb.notebook.handles import Handle, SqlResult
+    from livedb.notebook.handles import Handle
+    from livedb.notebook.sql_result import SqlResult
     from livedb.repairing import RepairReport
     from livedb.schema.namespace import v
     from livedb.schema.tables import define_schema, define_table
@@ -93,7 +95,7 @@ _LAZY = {
     "MutationContext": "livedb.functions.context",
     "Query": "livedb.client.functions",
     "QueryContext": "livedb.functions.context",
-    "SqlResult": "livedb.notebook.handles",
+    "SqlResult": "livedb.notebook.sql_result",
     "Table": "livedb.client.table",
     "define_schema": "livedb.schema.tables",
     "define_table": "livedb.schema.tables",
@@ -183,6 +185,7 @@ __all__ = [
     "FoldError",
     "ForkedError",
     "FormatError",
+    "FunctionLoadError",
     "FunctionNotFoundError",
     "FunctionTimeoutError",
     "FunctionTypeError",

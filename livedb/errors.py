@@ -25,6 +25,7 @@
     ├── AuthenticationError         a token or key that proves nothing
     ├── PermissionDeniedError       a known caller who may not do this
     ├── TravelError                 a function that cannot travel to a shared workspace
+    ├── FunctionLoadError           a module of functions that cannot be loaded
     ├── LimitError                  a limit of `livedb.Limits` was reached
     │   ├── FunctionTimeoutError
     │   └── MemoryBudgetError
@@ -297,6 +298,23 @@ class TravelError(LivedbError):
 
     code = "CannotTravel"
     status = 400
+
+
+class FunctionLoadError(LivedbError):
+    """A folder of functions that cannot be loaded; the functions loaded before stay as they were.
+
+    Attributes:
+        file: the file that is wrong, None if it is none.
+        line: its line, None if unknown.
+    """
+
+    code = "FunctionLoadError"
+    status = 400
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
 
 
 class LimitError(LivedbError):

@@ -41,6 +41,12 @@ INDEX_FIELDS_MAX = 16
 INDEXES_PER_TABLE_MAX = 64
 """Indexes of one table (Convex's code; its documentation says 32)."""
 
+TABLE_NUMBER_MAX = (1 << 31) - 1
+"""Of ids that are loaded: the next new table gets a higher number, which must fit an id too."""
+
+JSON_ARRAY_BYTES_MAX = 8 << 20
+"""Bytes of a file that is one JSON array; it is read as a whole."""
+
 TABLES_MAX = 10_000
 """Tables of one workspace (Convex)."""
 

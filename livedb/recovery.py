@@ -8,6 +8,7 @@ from typing import Any
 
 from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.payload import (
+    ClearPart,
     DocumentsPart,
     FillPart,
     LoadPart,
@@ -54,7 +55,7 @@ def _recovered(number: int, parts: Sequence[Any], catalog: Catalog) -> Recovered
                 catalog = Catalog.from_json(catalog_of(part))
             case DocumentsPart():
                 writes += [_recovered_write(write) for write in part.writes]
-            case LoadPart() | FillPart():
+            case LoadPart() | FillPart() | ClearPart():
                 whole.append(part)
             case SettingsPart():
                 settings |= settings_of(part)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +106,32 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
         changes=tuple(repair.changes),
         backup=repair.backup,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a check read: up to which commit, how many of them, and the documents of each table."""
+
+    number: int
+    commits: int
+    documents: Mapping[str, int]
+
+
+def check_workspace(workspace: Workspace) -> CheckReport:
+    """Read every commit that the log has, and every row, of an open workspace.
+
+    Raises:
+        DamagedError: something cannot be read, or is not what was written.
+    Cost: reads everything once.
+    """
+    workspace.require_open()
+    number = workspace.folder.fold()
+    commits = 0
+    for commit in workspace.log.read(after=workspace.log.anchor_number, until=number):
+        decode_payload(commit.payload)
+        commits += 1
+    workspace.tables.check()
+    return CheckReport(number=number, commits=commits, documents=workspace.folded_sql.counts())
 
 
 @dataclass(frozen=True, slots=True)

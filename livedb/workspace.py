@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from livedb.backup import write_backup
-from livedb.changes.bulk_loads import BulkLoads
+from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
@@ -52,6 +52,7 @@ from livedb.workspace_files import WorkspaceFiles
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.functions.loader import LoadedFunctions
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb")
@@ -199,7 +200,9 @@ class Workspace:
         self.bulk_loads = BulkLoads(
             parts, clock=self.clock, ids=self.ids, loads_folder=self.files.loads
         )
-        self.pushed_functions = PushedFunctions(parts)
+        self.pushed_functions = PushedFunctions(
+            parts, registry=self.registry, schema_changes=self.schema_changes
+        )
         self.settings = WorkspaceSettings(
             parts, self.tables.stored_settings(), self.tables.expect_settings
         )
@@ -341,7 +344,21 @@ class Workspace:
         """Add all rows of a source to a table, or none; returns (rows, commit number)."""
         self.require_open()
         self._refuse_in_function("load data")
-        return self.bulk_loads.load(table_name, source, keep_ids=keep_ids, progress=progress)
+        report = None if progress is None else lambda _, rows: progress(rows)
+        load = TableLoad(table=table_name, source=source, keep_ids=keep_ids)
+        rows, number = self.bulk_loads.load([load], progress=report)
+        return rows[table_name], number
+
+    def load_tables(
+        self,
+        loads: Sequence[TableLoad],
+        *,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> tuple[dict[str, int], int]:
+        """Load and replace tables in one commit, or none; returns (rows by table, commit)."""
+        self.require_open()
+        self._refuse_in_function("load data")
+        return self.bulk_loads.load(loads, progress=progress)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -352,6 +369,26 @@ class Workspace:
         defined = self.registry.define(definition)
         self.invalidate_function(defined.name)
         return defined
+
+    def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:
+        """Make a folder's functions and schema those of the workspace, as a whole or not at all.
+
+        Args:
+            before: the names that the folder had when it was pushed last: those it has no more
+                are removed.
+
+        Raises:
+            SchemaChangeError: existing documents do not fit the schema; nothing was changed.
+        """
+        self.require_open()
+        self._refuse_in_function("define a function")
+        changed = self.pushed_functions.replace(
+            loaded.functions,
+            gone=frozenset(before) - loaded.names(),
+            tables=list(loaded.schema or ()),
+        )
+        for name in changed:
+            self.invalidate_function(name)
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""

@@ -8,12 +8,14 @@ there. Functions of cells are not logged: they belong to their notebook.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from livedb.changes.parts import Parts
-from livedb.commitlog.payload import PushedFunction, functions_part
-from livedb.functions.definition import FunctionDefinition
+from livedb.changes.schema_changes import SchemaChanges
+from livedb.commitlog.payload import REMOVED, PushedFunction, functions_part
+from livedb.functions.definition import FunctionDefinition, Registry
+from livedb.schema.tables import TableDefinition
 from livedb.transactions.committer import CommitDetails, CommitRequest
 from livedb.transactions.reads import ReadSet, WriteSet
 
@@ -21,18 +23,16 @@ from livedb.transactions.reads import ReadSet, WriteSet
 class PushedFunctions:
     """Logs the functions pushed to one workspace, when they changed since the last push."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, registry: Registry, schema_changes: SchemaChanges) -> None:
         self._parts = parts
+        self._registry = registry
+        self._schema_changes = schema_changes
         self._known: dict[str, PushedFunction] = {}
         """As last logged by this process; a first push after an open is logged again."""
 
     def log(self, functions: Sequence[FunctionDefinition], *, author: str | None = None) -> None:
         """Commit what changed of `functions`; costs nothing when none did."""
-        changed = [
-            pushed
-            for function in functions
-            if (pushed := _pushed(function)) != self._known.get(function.name)
-        ]
+        changed = self._changed(functions)
         if not changed:
             return
         begin, epoch, _ = self._parts.committer.begin()
@@ -48,6 +48,49 @@ class PushedFunctions:
             )
         )
         self._known.update((pushed.name, pushed) for pushed in changed)
+
+    def replace(
+        self,
+        functions: Sequence[FunctionDefinition],
+        *,
+        gone: Collection[str],
+        tables: Sequence[TableDefinition],
+        author: str | None = None,
+    ) -> frozenset[str]:
+        """Define functions and tables and drop the functions named `gone`, as one commit.
+
+        Returns the names whose function is another one now, or none.
+
+        Raises:
+            SchemaChangeError: existing documents do not fit; nothing was changed.
+        """
+        changed = self._changed(functions)
+        removed = [_removed(name) for name in sorted(gone) if self._registry.find(name)]
+        names: frozenset[str] = frozenset()
+
+        def swap() -> None:
+            nonlocal names
+            names = self._registry.replace(functions, gone=gone)
+
+        part = functions_part([*changed, *removed]) if changed or removed else None
+        self._schema_changes.apply(tables, author=author, functions=part, before_visible=swap)
+        self._known.update((pushed.name, pushed) for pushed in changed)
+        for each in removed:
+            self._known.pop(each.name, None)
+        return names
+
+    def _changed(self, functions: Sequence[FunctionDefinition]) -> list[PushedFunction]:
+        return [
+            pushed
+            for function in functions
+            if (pushed := _pushed(function)) != self._known.get(function.name)
+        ]
+
+
+def _removed(name: str) -> PushedFunction:
+    return PushedFunction(
+        name=name, kind=REMOVED, visibility="internal", source=None, args=None, returns=None
+    )
 
 
 def _pushed(function: FunctionDefinition) -> PushedFunction:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from livedb.changes.exclusive import judged, run_exclusively
 from livedb.changes.parts import Parts
-from livedb.commitlog.payload import FillPart
+from livedb.commitlog.payload import FillPart, FunctionsPart
 from livedb.errors import SchemaChangeError, SchemaDefinitionError
 from livedb.functions.definition import Registry
 from livedb.schema.catalog import Catalog, CatalogTable
@@ -27,25 +27,46 @@ class SchemaChanges:
         self._parts = parts
         self._registry = registry
 
-    def apply(self, definitions: Sequence[TableDefinition], *, author: str | None = None) -> int:
+    def apply(
+        self,
+        definitions: Sequence[TableDefinition],
+        *,
+        author: str | None = None,
+        functions: FunctionsPart | None = None,
+        before_visible: Callable[[], None] | None = None,
+    ) -> int:
         """Define or redefine tables, all or none; returns the commit number they hold from.
 
         Costs nothing when every table is already defined so. Existing documents are checked
         set-wise first; those that lack a required field with a default get it in the same commit.
+
+        Args:
+            functions: functions that are pushed by the same commit.
+            before_visible: called once it is certain, before anybody sees the commit.
 
         Raises:
             SchemaChangeError: existing documents do not fit; nothing was changed.
             SchemaDefinitionError: a definition contradicts itself or another table.
         """
         catalog = self._parts.committer.catalog_at(self._parts.committer.published)
-        if all(_is_defined_so(catalog, definition) for definition in definitions):
+        if functions is None and all(_is_defined_so(catalog, each) for each in definitions):
+            if before_visible is not None:
+                before_visible()
             return self._parts.committer.published
         return run_exclusively(
-            self._parts, lambda holder: self._apply_in_turn(definitions, holder, author)
+            self._parts,
+            lambda holder: self._apply_in_turn(
+                definitions, holder, author, functions, before_visible
+            ),
         )
 
     def _apply_in_turn(
-        self, definitions: Sequence[TableDefinition], holder: TurnHolder, author: str | None
+        self,
+        definitions: Sequence[TableDefinition],
+        holder: TurnHolder,
+        author: str | None,
+        functions: FunctionsPart | None,
+        call_before_visible: Callable[[], None] | None,
     ) -> int:
         begin, epoch, before = self._parts.committer.begin()
         catalog = before
@@ -59,7 +80,9 @@ class SchemaChanges:
             catalog = catalog.with_table(begin + 1, table)
             if known is not None:
                 changed.append((known, table))
-        if catalog is before:
+        if catalog is before and functions is None:
+            if call_before_visible is not None:
+                call_before_visible()
             return begin
         self._refuse_misfits(changed, catalog)
         fills = self._fills(changed)
@@ -80,14 +103,16 @@ class SchemaChanges:
                     self._registry.follow_table(
                         old.definition.whole_document(), new.definition.whole_document()
                     )
+            if call_before_visible is not None:
+                call_before_visible()
 
         request = CommitRequest(
             begin=begin,
             epoch=epoch,
             reads=judged(*[table.number for _, table in changed]),
             change=WriteSet((), catalog.changed_names(before), filled),
-            catalog=catalog,
-            extra_parts=fills,
+            catalog=None if catalog is before else catalog,
+            extra_parts=fills if functions is None else (*fills, functions),
             details=CommitDetails(author=author),
             holder=holder,
             on_publish=before_visible,

@@ -6,6 +6,7 @@ A handle cannot tell which: the contract suite runs over every backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,6 +100,21 @@ class Origin:
     reference: Callable[[object], str | None]
 
 
+class SnapshotReads(Protocol):
+    """A commit that stays readable.
+
+    Attributes:
+        number: the commit.
+        states: what each subscription showed there.
+    """
+
+    number: int
+    states: Mapping[Subscription, LiveState]
+
+    def here(self) -> AbstractContextManager[None]:
+        """Within it queries and SQL of this thread or task read that commit; mutations do not."""
+
+
 class Backend(Protocol):
     """A workspace as `db` uses it."""
 
@@ -145,10 +161,10 @@ class Backend(Protocol):
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> Subscription: ...
 
-    def states_at_once(
+    def snapshot(
         self, subscriptions: Iterable[Subscription]
-    ) -> tuple[int, dict[Subscription, LiveState]]:
-        """The newest commit, and the state of each subscription there; without closed ones."""
+    ) -> AbstractContextManager[SnapshotReads]:
+        """Keep the newest commit readable, with the states of subscriptions that are open."""
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]: ...
 

@@ -34,7 +34,7 @@ from livedb.functions.definition import (
     FunctionMark,
     Visibility,
     define,
-    pushed_name,
+    marked_function,
 )
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from livedb.interchange.exports import ExportResult
-    from livedb.notebook.handles import Handle, SqlResult
+    from livedb.notebook.handles import Handle
+    from livedb.notebook.sql_result import SqlResult
     from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
     from livedb.sharing.serving import Serving
 
@@ -356,7 +357,7 @@ class Database:
             )
         members = list(vars(source).values())
         functions = [
-            _marked(member)
+            marked_function(member)
             for member in members
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
@@ -420,7 +421,18 @@ class Database:
         return self._faces.function_handle(self.backend, function, args)
 
     def snapshot(self) -> AbstractContextManager[int]:
-        """Within it, every handle of this workspace stays at one commit, whose number it gives."""
+        """Within it all reads agree: they are of one commit, whose number it gives.
+
+        Every handle of this workspace stays there. So do the queries called, the SQL and the tables
+        read by the thread or task that is inside, which see nothing of what is written meanwhile,
+        not even by themselves; a mutation reads and writes at the newest commit as always.
+
+        Raises:
+            SnapshotTooOldError: by a query, when the block took longer than `snapshot_s_max`, or
+                its table was filled, loaded or dropped meanwhile, or nothing had read it before.
+        Cost: a fold of what SQL has not seen yet, as of one `db.sql`. Meanwhile DuckDB keeps what
+            later commits replace: do not stay inside for hours.
+        """
         return self._faces.snapshot(self.backend)
 
     # -- in and out ----------------------------------------------------------------------------
@@ -617,17 +629,3 @@ class LoadResult:
 
     def __repr__(self) -> str:
         return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
-
-
-def _marked(function: Any) -> FunctionDefinition:
-    """The definition of a function that a module-level decorator marked."""
-    mark: FunctionMark = getattr(function, MARK)
-    return define(
-        function,
-        kind=mark.kind,
-        visibility=mark.visibility,
-        name=pushed_name(function),
-        args=mark.args,
-        returns=mark.returns,
-        alias=mark.alias,
-    )

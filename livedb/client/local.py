@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Subscription
-from livedb.errors import ClosedError, FunctionTypeError
+from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
+from livedb.functions.actions import nested_call
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
 from livedb.live.live_queries import Change
@@ -26,9 +28,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.interchange.sources import Source
+    from livedb.live.folded_sql import FoldedSql
+    from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
 """Calls made with `.aio()` that run at once; more wait."""
+
+SNAPSHOT_TRIES_MAX = 8
+"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
 
 
 class LocalSubscription:
@@ -72,6 +79,21 @@ class LocalSubscription:
                 self._backend.workspace.live.unfollow(query)
 
 
+class LocalSnapshotReads:
+    """A commit of this process's workspace that stays readable."""
+
+    def __init__(
+        self, reader: FoldedSql, sql: SqlSnapshot, states: Mapping[Subscription, LiveState]
+    ) -> None:
+        self.number = sql.number
+        self.states = states
+        self._reader = reader
+        self._sql = sql
+
+    def here(self) -> AbstractContextManager[None]:
+        return self._reader.holding(self._sql)
+
+
 class LocalBackend:
     """A `Backend` on a `Workspace`."""
 
@@ -100,7 +122,9 @@ class LocalBackend:
         run = self.workspace.runner.nested_run()
         if run is not None:
             return run.snapshot.catalog  # with the tables that the run has made
-        return self.workspace.committer.catalog_at(self.number)
+        held = self.workspace.folded_sql.held()
+        number = self.number if held is None else held.number
+        return self.workspace.committer.catalog_at(number)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -130,7 +154,7 @@ class LocalBackend:
             return self.run(function, function.bind(args, kwargs, tables=self.catalog()))
         committer = workspace.committer
         tables = committer.catalog_at(committer.published)
-        return workspace.runner.run_alone(function, function.bind(args, kwargs, tables=tables))
+        return self._run_alone(function, function.bind(args, kwargs, tables=tables))
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         self.workspace.require_open()
@@ -143,7 +167,26 @@ class LocalBackend:
                 f"The {function.kind} {function.name!r} of another workspace cannot run inside a "
                 "query or mutation: it would not be undone with it"
             )
-        return runner.run_alone(function, args)
+        return self._run_alone(function, args)
+
+    def _run_alone(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        held = self.workspace.folded_sql.held()
+        if held is not None and function.kind == "query":
+            return self._run_at(held.number, function, args)
+        return self.workspace.runner.run_alone(function, args)
+
+    def _run_at(self, number: int, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
+        try:
+            run = self.workspace.runner.run_query(function, args, at=number, call=nested_call())
+        except SnapshotTooOldError as error:
+            raise SnapshotTooOldError(
+                f"{function.name} is to read commit {number} inside db.snapshot(), and cannot: "
+                f"{error.message}, outside of the block. SQL has that commit there.",
+                code=error.code,
+            ) from error
+        if run.error is not None:
+            raise run.error
+        return run.value
 
     async def run_async(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         if is_running():
@@ -151,7 +194,8 @@ class LocalBackend:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self.run, function, args)
+        run = copy_context().run  # a snapshot held here is held there
+        return await loop.run_in_executor(self._pool, run, self.run, function, args)
 
     # -- following -----------------------------------------------------------------------------
 
@@ -219,15 +263,30 @@ class LocalBackend:
     def drop_table(self, name: str) -> int:
         return self.workspace.drop_table(name)
 
-    def states_at_once(
-        self, subscriptions: Iterable[Subscription]
-    ) -> tuple[int, dict[Subscription, LiveState]]:
-        states: dict[Subscription, LiveState] = {}
-        with self.workspace.live.held() as number:
-            for each in subscriptions:
-                with suppress(ClosedError):  # closed by another thread just now
-                    states[each] = each.state()
-        return number, states
+    @contextmanager
+    def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[LocalSnapshotReads]:
+        self.require_open()
+        workspace = self.workspace
+        states, opened = self._states_and_sql(list(subscriptions))
+        with opened as sql, workspace.runner.keeping(sql.number):
+            yield LocalSnapshotReads(workspace.folded_sql, sql, states)
+
+    def _states_and_sql(
+        self, subscriptions: Sequence[Subscription]
+    ) -> tuple[dict[Subscription, LiveState], SqlSnapshot]:
+        """The states of subscriptions and the tables, at one commit."""
+        for attempt in range(SNAPSHOT_TRIES_MAX):
+            states: dict[Subscription, LiveState] = {}
+            with self.workspace.live.held() as number:
+                for each in subscriptions:
+                    with suppress(ClosedError):  # closed by another thread just now
+                        states[each] = each.state()
+                try:
+                    return states, self.workspace.folder.snapshot_at(number)
+                except SnapshotTooOldError:  # a fold of what was committed meanwhile
+                    if attempt == SNAPSHOT_TRIES_MAX - 1:
+                        raise
+        raise AssertionError("the loop returns or raises")
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         runner = self.workspace.runner

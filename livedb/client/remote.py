@@ -15,10 +15,10 @@ import asyncio
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -167,6 +167,20 @@ class RemoteSubscription:
             result=result, error=error, number=number, log_lines=tuple(change.log_lines)
         )
         return old, self.current
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoteSnapshotReads:
+    """The states of a service's handles at one commit.
+
+    The service does not read at a number yet: queries called and SQL are of the newest commit.
+    """
+
+    number: int
+    states: Mapping[Subscription, LiveState]
+
+    def here(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class RemoteBackend:
@@ -595,16 +609,17 @@ class RemoteBackend:
     def _is_away(self) -> bool:
         return self._is_closed or not self._session.is_connected
 
-    def states_at_once(
-        self, subscriptions: Iterable[Subscription]
-    ) -> tuple[int, dict[Subscription, LiveState]]:
+    @contextmanager
+    def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[RemoteSnapshotReads]:
+        """The states of subscriptions at one commit; see `RemoteSnapshotReads`."""
         self.pull()
         states: dict[Subscription, LiveState] = {}
         with self._lock:
             for each in subscriptions:
                 with suppress(ClosedError):  # closed by another thread just now
                     states[each] = each.state()
-            return self._number, states
+            reads = RemoteSnapshotReads(number=self._number, states=states)
+        yield reads
 
     # -- sharing -------------------------------------------------------------------------------
 

@@ -68,6 +68,11 @@ class CommitLog(Protocol):
             DamagedError: the next commit is not the one that was appended.
         """
 
+    @property
+    def anchor_number(self) -> int:
+        """The last commit that was truncated; 0 when the log has all of them."""
+        ...
+
     def chain_at(self, number: int) -> bytes | None:
         """The running hash up to `number` (`chain.EMPTY_CHAIN` at 0).
 

@@ -68,6 +68,10 @@ class MemoryCommitLog:
             commits = self._commits[max(after - start, 0) : max(end - start, 0)]
         yield from commits
 
+    @property
+    def anchor_number(self) -> int:
+        return self._anchor.number
+
     def chain_at(self, number: int) -> bytes | None:
         """The running hash up to `number`; None when it was truncated or never written."""
         with self._lock:

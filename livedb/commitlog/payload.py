@@ -50,6 +50,12 @@ class FillPart(msgspec.Struct, tag="fill:1", array_like=True, frozen=True):
     """By path, as in `schema.filling`: the text of each value, `livedb.text.encode_value`."""
 
 
+class ClearPart(msgspec.Struct, tag="clear:1", array_like=True, frozen=True):
+    """Every document of one table was deleted; loads of the same commit come after it."""
+
+    table: int
+
+
 class SchemaPart(msgspec.Struct, tag="schema:1", array_like=True, frozen=True):
     """Tables of the catalog as they are from this commit on."""
 
@@ -59,11 +65,16 @@ class SchemaPart(msgspec.Struct, tag="schema:1", array_like=True, frozen=True):
     """Names of the tables that are gone."""
 
 
+REMOVED = "removed"
+"""The kind of a function that is gone from its commit on; the rest of it says nothing."""
+
+
 class PushedFunction(msgspec.Struct, frozen=True):
-    """A function as it was pushed."""
+    """A function as it was pushed, or that it was removed."""
 
     name: str
     kind: str
+    """As `functions.definition.FunctionKind`, or `REMOVED`."""
     visibility: str
     source: str | None
     """None where Python could not say."""
@@ -117,15 +128,16 @@ def settings_of(part: SettingsPart) -> dict[str, Any]:
     return msgspec.json.decode(part.body, type=dict[str, Any])
 
 
-Part = DocumentsPart | LoadPart | FillPart | SchemaPart | FunctionsPart | SettingsPart
+Part = DocumentsPart | LoadPart | FillPart | ClearPart | SchemaPart | FunctionsPart | SettingsPart
 
-WholeTablePart = LoadPart | FillPart
+WholeTablePart = LoadPart | FillPart | ClearPart
 """A part that changes a table as a whole: what it did is in no `Write`, and the fold does it."""
 
 _NEWEST_VERSIONS = {
     "documents": 1,
     "load": 1,
     "fill": 1,
+    "clear": 1,
     "schema": 1,
     "functions": 1,
     "settings": 1,

@@ -134,6 +134,10 @@ class SqliteCommitLog:
                 yield link.commit
                 after, chain = link.commit.number, link.chain
 
+    @property
+    def anchor_number(self) -> int:
+        return self._anchor.number
+
     def chain_at(self, number: int) -> bytes | None:
         """The running hash up to `number`; None when it was truncated or never written."""
         if number == self._head.number:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -119,14 +119,25 @@ def settled(result: Any) -> Value:
     Documents stay as they were read: to make them again would cost half as much as reading them
     did. What a function has put into one of them, a live handle checks alone.
     """
-    if type(result) is Document or (
-        type(result) is list and set(map(type, result)) == _DOCUMENTS_ONLY
-    ):
+    kind = type(result)
+    if result is None or kind is Document or (kind is str and result.isascii()):
+        return result  # what mutations give most often: nothing, or an id
+    if kind is list and set(map(type, result)) == _DOCUMENTS_ONLY:
         return result
-    return as_documents(canonical_result(result))
+    return _all_documents(canonical_result(result))
 
 
 _DOCUMENTS_ONLY = {Document}
+_CONTAINERS = {list, dict}
+
+
+def _all_documents(value: Value) -> Value:
+    """A canonical value whose objects are documents: some of them were read, and stay so."""
+    if type(value) is dict:
+        return Document({name: _all_documents(each) for name, each in value.items()})
+    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
+        return [_all_documents(each) for each in value]
+    return value
 
 
 def canonical_result(result: Any) -> Value:
@@ -206,6 +217,24 @@ def pushed_name(function: Callable[..., Any]) -> str:
     return f"{function.__module__.replace('.', '/')}:{function.__name__}"
 
 
+def marked_function(function: Callable[..., Any], *, name: str | None = None) -> FunctionDefinition:
+    """The definition of a function that a module-level decorator marked.
+
+    Args:
+        name: how it is called; without one, by its module and its own name.
+    """
+    mark: FunctionMark = getattr(function, MARK)
+    return define(
+        function,
+        kind=mark.kind,
+        visibility=mark.visibility,
+        name=name or pushed_name(function),
+        args=mark.args,
+        returns=mark.returns,
+        alias=mark.alias,
+    )
+
+
 def call_signature(function: Callable[..., Any]) -> inspect.Signature:
     """The signature as callers see it: without the context."""
     signature = inspect.signature(function)
@@ -282,6 +311,23 @@ class Registry:
         numbered = replace(definition, version=self._version)
         self._functions[definition.name] = numbered
         return numbered
+
+    def replace(
+        self, definitions: Iterable[FunctionDefinition], *, gone: Iterable[str] = ()
+    ) -> frozenset[str]:
+        """Put or replace functions and drop those named `gone`, in one step.
+
+        Returns the names whose function is another one now, or none.
+        """
+        functions = dict(self._functions)
+        removed = {name for name in gone if functions.pop(name, None) is not None}
+        defined = set()
+        for definition in definitions:
+            self._version += 1
+            functions[definition.name] = replace(definition, version=self._version)
+            defined.add(definition.name)
+        self._functions = functions
+        return frozenset(removed | defined)
 
     def get(self, name: str) -> FunctionDefinition:
         """The function of that name.

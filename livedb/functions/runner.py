@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -214,6 +215,16 @@ class Runner:
         if error is None and call is not None:
             call.journal = snapshot.journal
         return _new_tuple(QueryRun, (value, error, number, reads, run.is_observed))
+
+    @contextmanager
+    def keeping(self, number: int) -> Iterator[None]:
+        """Within it a published commit stays readable, for `Limits.snapshot_s_max` at most."""
+        claim = Run("query", self._clock.monotonic_s(), self._clock.random, None)
+        self._active[claim] = number
+        try:
+            yield
+        finally:
+            self._active.pop(claim, None)
 
     # -- mutations -----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Tables written to Parquet, CSV and JSONL files, each appearing whole or not at all.
 
 A file is written beside its target under a temporary name, synced and renamed, so neither a reader
-nor a crash ever meets half of one. Parquet keeps every type. CSV and JSONL have fewer words:
+nor a crash ever meets half of one. What a killed process has left under such a name goes with the
+next export into that folder. Parquet keeps every type. CSV and JSONL have fewer words:
 datetimes are ISO text in UTC, bytes base64, and both come back through the table's schema; inside
 lists and objects they are livedb's tags. In CSV a null is nothing at all and an empty string is
 `""`; lists and objects are JSON text. A text is written as it is, also one that a spreadsheet would
@@ -14,6 +15,8 @@ only as text, so that names that SQL would confuse (`a` and `A`, the empty one) 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,9 +83,14 @@ def export(
     """
     target = Path(path).expanduser()
     write = _WRITERS[format or _format_of(target)]
-    with _published(target, overwrite=overwrite) as file:
+    with published(target, overwrite=overwrite) as file:
         write(table, file)
     return ExportResult(path=target, number=number, rows=table.num_rows)
+
+
+def write_rows(table: pa.Table, file: BinaryIO, *, format: Format) -> None:  # noqa: A002
+    """Write `table` to an open file, such as stdout."""
+    _WRITERS[format](table, file)
 
 
 def _format_of(target: Path) -> Format:
@@ -97,7 +105,7 @@ _SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": 
 
 
 @contextmanager
-def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write to, which is `target` at the end; after any failure nothing has happened."""
     if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises on names that cannot be
         raise LoadError(f"{str(target)!r} is a folder; name a file to export to.")
@@ -108,8 +116,11 @@ def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         )
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
-    temporary = target.with_name(f".livedb-{os.getpid()}-{threading.get_ident()}.part")
+    marks = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = target.with_name(f".livedb-{socket.gethostname()}-{marks}.part")
     try:
+        with suppress(OSError):  # a folder that may be written to and not listed
+            _remove_abandoned(target.parent)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -128,6 +139,29 @@ def _published(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # not even a name that can be
             temporary.unlink()
+
+
+_TEMPORARY = re.compile(r"\.livedb-(.+)-(\d+)-\d+\.part")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine were writing when they were killed."""
+    if os.name != "posix":
+        return  # elsewhere `os.kill` does not ask, it kills
+    for name in os.listdir(folder):  # noqa: PTH208 - names are all that is wanted
+        found = _TEMPORARY.fullmatch(name)
+        if found and found[1] == socket.gethostname() and not _is_alive(int(found[2])):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 def _exists(target: Path) -> LoadError:

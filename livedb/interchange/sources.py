@@ -153,6 +153,20 @@ def without_system_fields(source: Source) -> Source:
     return _mapped(source, schema, lambda batch: batch.select(kept))
 
 
+def first_id(source: Source) -> str | None:
+    """The `_id` of the first row; None without rows or ids, or if it is no text.
+
+    A source that can be read once only is not looked into.
+    """
+    if "_id" not in source.schema.names or not source.is_repeatable:
+        return None
+    for batch in source.reader():
+        if batch.num_rows:
+            found = batch.column("_id")[0].as_py()
+            return found if isinstance(found, str) else None
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
     nan: NanRule | None

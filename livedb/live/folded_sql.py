@@ -1,18 +1,21 @@
 """SQL over the folded tables: at the newest commit, or at exactly one, with what it depends on.
 
 It serves `db.sql`, live SQL (`live.sources.SqlAt`) and `ctx.db.sql`.
+A snapshot can be held over several statements of one thread or task, as `with db.snapshot()` does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
 from livedb.functions.runner import SqlReader
 from livedb.schema.catalog import Catalog
-from livedb.store.connection import CtrlC
+from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.store.snapshot import SqlSnapshot
+
+
+_held: ContextVar[Mapping[FoldedSql, SqlSnapshot]] = ContextVar("livedb_held_sql")
+"""The snapshots that this thread or task reads by, of each workspace at most one."""
+
+_NOTHING_HELD: Mapping[FoldedSql, SqlSnapshot] = {}
 
 
 class FoldedSql(SqlReader):
@@ -39,6 +48,30 @@ class FoldedSql(SqlReader):
         """End the thread; nothing may be running."""
         self._shield.close()
 
+    def held(self) -> SqlSnapshot | None:
+        """The snapshot that this thread or task reads by, if it holds one."""
+        return _held.get(_NOTHING_HELD).get(self)
+
+    @contextmanager
+    def holding(self, snapshot: SqlSnapshot) -> Iterator[None]:
+        """Within it this thread or task reads by `snapshot`, which its caller opens and closes."""
+        token = _held.set({**_held.get(_NOTHING_HELD), self: snapshot})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+    @contextmanager
+    def _snapshot(self, number: int | None = None) -> Iterator[SqlSnapshot]:
+        """A snapshot at `number`, or of what is held, or of everything published."""
+        held = self.held()
+        if held is not None and number in (None, held.number):
+            yield held
+            return
+        folder = self._folder
+        with folder.snapshot() if number is None else folder.snapshot_at(number) as snapshot:
+            yield snapshot
+
     def read(
         self, text: str, params: Mapping[str, Any] | Iterable[Any] | None = None
     ) -> tuple[pa.Table, int]:
@@ -47,7 +80,7 @@ class FoldedSql(SqlReader):
         Raises:
             SqlError: the statement is wrong or not allowed.
         """
-        with CtrlC(), self._folder.snapshot() as snapshot:
+        with CtrlC(), self._snapshot() as snapshot:
             catalog = self._committer.catalog_at(snapshot.number)
             table, _ = self._run(snapshot, text, params, catalog)
             return table, snapshot.number
@@ -61,7 +94,7 @@ class FoldedSql(SqlReader):
         on_start: Callable[[Callable[[], None]], None] = lambda _: None,
     ) -> tuple[pa.Table, ReadSet]:
         """The rows at exactly commit `number`, and what they depend on."""
-        with CtrlC(), self._folder.snapshot_at(number) as snapshot:
+        with CtrlC(), self._snapshot(number) as snapshot:
             on_start(snapshot.interrupt)
             catalog = self._committer.catalog_at(number)
             table, names = self._run(snapshot, text, params, catalog)
@@ -113,16 +146,46 @@ class FoldedSql(SqlReader):
 
     def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
         """The fields of a table's documents as published, oldest first."""
-        with CtrlC(), self._folder.snapshot() as snapshot:
+        with CtrlC(), self._snapshot() as snapshot:
             table = self._committer.catalog_at(snapshot.number).get(name)
             if table is None:
                 return []
             texts = snapshot.load_table(table.number).texts
         return [decode_fields(text.as_py()) for text in texts[:limit]]
 
+    def counts(self) -> dict[str, int]:
+        """The number of documents of every table, all at one commit."""
+        with CtrlC(), self._snapshot() as snapshot:
+            catalog = self._committer.catalog_at(snapshot.number)
+            return {table.definition.name: snapshot.count(table.number) for table in catalog}
+
+    def page(self, name: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
+        """Up to `limit` whole documents of a table by creation time; None without such a table."""
+        with CtrlC(), self._snapshot() as snapshot:
+            table = self._committer.catalog_at(snapshot.number).get(name)
+            if table is None:
+                return None
+            order = "desc" if is_descending else "asc"
+            rows = snapshot.query(
+                f"select _id, _creationTime, _doc from data.{quote(name)} "  # noqa: S608 - quoted
+                f"order by _creationTime {order}, _id {order} limit {int(limit)}"
+            )
+        return [
+            {**decode_fields(row["_doc"]), "_id": row["_id"], "_creationTime": row["_creationTime"]}
+            for row in rows.to_pylist()
+        ]
+
+    def whole_tables(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table, int]]:
+        """The rows of tables as SQL shows them, oldest first, all at one commit."""
+        with CtrlC(), self._snapshot() as snapshot:
+            catalog = self._committer.catalog_at(snapshot.number)
+            for name in names:
+                text = f'select * from {quote(name)} order by "_creationTime", "_id"'  # noqa: S608
+                yield name, self._run(snapshot, text, None, catalog)[0], snapshot.number
+
     def hidden_fields(self, name: str) -> tuple[str, ...]:
         """The fields of a table that SQL does not show, as of now: see `store.hidden`."""
-        with CtrlC(), self._folder.snapshot() as snapshot:
+        with CtrlC(), self._snapshot() as snapshot:
             table = self._committer.catalog_at(snapshot.number).get(name)
             return () if table is None else snapshot.hidden_fields(table.number)
 

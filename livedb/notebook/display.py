@@ -108,6 +108,11 @@ def text_of_table(title: str, state: RowState) -> str:
     return "\n".join([*wrong, *lines, summary])
 
 
+def static_bundle(title: str, state: RowState) -> dict[str, str]:
+    """What is displayed of rows that will not change."""
+    return {"text/html": html_of_table(title, state), "text/plain": text_of_table(title, state)}
+
+
 def _fitting(widths: Sequence[int]) -> int:
     """How many columns of these widths fit on a line; at least one."""
     ends = accumulate(width + 2 for width in widths)

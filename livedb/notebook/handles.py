@@ -1,4 +1,4 @@
-"""Live handles and SQL results: what a notebook user holds, reads and displays.
+"""Live handles: what a notebook user holds, reads and displays.
 
 A handle has two faces that never disagree. Reading it *pulls*: `.value`, `.df` and `.version` are
 the newest published commit at that instant, and a pull brings every handle of the workspace to one
@@ -16,43 +16,47 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import traitlets
 
-from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
-from livedb.client.table import user_level, whole_table_sql
+from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
+from livedb.client.table import user_level
 from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
-from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
 from livedb.ids import table_number_of
 from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, typed_containers
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
-from livedb.notebook.rows import RowChange, RowState, state_of_nothing, state_of_value
+from livedb.notebook.documents import RowDocuments
+from livedb.notebook.freezes import freeze_of
+from livedb.notebook.rows import (
+    RowChange,
+    RowState,
+    state_of_nothing,
+    state_of_table,
+    state_of_value,
+)
 from livedb.schema.catalog import Catalog
 from livedb.schema.validators import REFUSED
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from livedb.client.database import Database
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
 
 _OF_WIDGETS = frozenset({"comm", "_model_id", "get_state", "set_state"})
 
-SHOWN_ROWS_MAX = 50
-"""Rows read to display a table that is not followed."""
-
 logger = logging.getLogger("livedb")
 
+R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -63,22 +67,6 @@ class _Pulled(traitlets.Any):
         obj._pull()
         obj._decode()
         return super().get(obj, cls)
-
-
-_frozen: weakref.WeakKeyDictionary[Backend, _Freeze] = weakref.WeakKeyDictionary()
-
-
-class _Freeze:
-    """The states that handles show inside `with db.snapshot()`, and what each is exact at."""
-
-    def __init__(self, number: int, states: Mapping[Handle[Any], LiveState]) -> None:
-        self.number = number
-        self.states = {handle: (state, number) for handle, state in states.items()}
-
-    def add(self, handle: Handle[Any], state: LiveState, number: int) -> tuple[LiveState, int]:
-        """Freeze a handle made meanwhile: here, unless its result changed after this commit."""
-        exact_at = self.number if state.number <= self.number else number
-        return self.states.setdefault(handle, (state, exact_at))
 
 
 _handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
@@ -174,7 +162,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             )
         if not self._closing.alive:
             return
-        freeze = _frozen.get(self._backend)
+        freeze = freeze_of(self._backend)
         if freeze is not None:
             frozen = freeze.states.get(self)
             if frozen is not None:
@@ -193,7 +181,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Take a state, unless a newer one is shown already: several threads bring them."""
         number = max(number, state.number)
         with self._lock:
-            if not is_frozen and (number < self._shown_number or self._backend in _frozen):
+            is_older = number < self._shown_number or freeze_of(self._backend) is not None
+            if is_older and not is_frozen:
                 return
             self._shown_number = number
             self._trait_values["version"] = number
@@ -225,6 +214,71 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             result = None if self._shown is None else self._shown.result
             self._trait_values["value"] = None if result is None else result.value()
             self._is_decoded = True
+
+    def __len__(self) -> int:
+        """How many rows it has now."""
+        return len(self._rows())
+
+    @overload
+    def __iter__(self: Handle[list[R]]) -> Iterator[R]: ...
+    @overload
+    def __iter__(self: Handle[Any]) -> Iterator[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Its rows now: all of one commit, whatever changes during the iteration.
+
+        The rows of a query are as it returned them; those of SQL and of a table are documents,
+        in which a field that is absent is None.
+
+        Raises:
+            TypeError: the query returned something else than a list; read `value`.
+            whatever the newest run raised, when none has succeeded yet.
+        """
+        return iter(self._rows())
+
+    @overload
+    def __getitem__(self: Handle[list[R]], at: int) -> R: ...
+    @overload
+    def __getitem__(self: Handle[list[R]], at: slice) -> list[R]: ...
+    @overload
+    def __getitem__(self: Handle[Any], at: Any) -> Any: ...
+
+    def __getitem__(self, at: Any) -> Any:
+        """One row, or a list of several, now; as iteration gives them."""
+        return self._rows()[at]
+
+    def __bool__(self) -> bool:
+        """False when it has no rows, as of a list; a result that is no list is not looked at."""
+        state = self._pulled()
+        if state is None or state.result is None:
+            return True
+        rows = self._rows_of(state.result)
+        return rows is None or len(rows) > 0
+
+    def _rows(self) -> Sequence[Any]:
+        state = self._pulled()
+        self._warn_of_error()
+        result = None if state is None else state.result
+        if result is None and state is not None and state.error is not None:
+            raise state.error
+        rows = None if result is None else self._rows_of(result)
+        if rows is None:
+            raise TypeError(
+                f"The live handle {self.title} shows one value, not a list of rows; read .value"
+            )
+        return rows
+
+    def _pulled(self) -> LiveState | None:
+        self._pull()
+        return self._shown
+
+    def _rows_of(self, result: Result) -> Sequence[Any] | None:
+        if isinstance(result, TableResult):
+            fields = None if self._table is None else self._frame_fields()
+            return RowDocuments(result.table, fields)
+        self._decode()
+        value = self._trait_values["value"]
+        return value if isinstance(value, list) else None
 
     def raise_error(self) -> None:
         """Raise what the newest run raised, if it did."""
@@ -479,7 +533,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
                 return state_of_value(value, number=number, error=error)
         table = self._arrow_of(state)
-        return _row_state(table, self._frame_fields(), number, error)
+        return state_of_table(table, self._frame_fields(), number, error)
 
     @property
     def widget(self) -> LiveTable:
@@ -511,7 +565,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if self._ended.is_set() and not self._widgets:
-            return _static_bundle(self.title, self.current())
+            from livedb.notebook.display import static_bundle
+
+            return static_bundle(self.title, self.current())
         return self.widget._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
@@ -526,138 +582,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         raise TypeError("A live handle cannot be pickled; take its .value or .to_arrow()")
 
 
-class SqlResult(FrameMixin):
-    """The rows of a SQL statement at one commit.
-
-    The types are SQL's: lists and objects are JSON text, also when they come from a table whose
-    schema says more. A column taken as it is keeps its mark, so that a file of it loads again.
-
-    Attributes:
-        number: the commit.
-    """
-
-    def __init__(self, database: Database, text: str, params: Params) -> None:
-        self._database = database
-        self._text = text
-        self._params = params
-        self._table, self.number = database.backend.sql(text, params)
-
-    def live(self) -> Handle[Any]:
-        """A handle that follows the statement: it is run again when a table it reads changes."""
-        return self._database.live_sql(self._text, self._params)
-
-    def _to_arrow(self) -> pa.Table:
-        return self._table
-
-    def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
-        return self._table, self.number
-
-    def __len__(self) -> int:
-        return self._table.num_rows
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._table.to_pylist())
-
-    def current(self) -> RowState:
-        """What is displayed: see `livedb.notebook.rows.RowSource`."""
-        return _row_state(self._table, None, self.number, None)
-
-    @property
-    def title(self) -> str:
-        """The statement, on one line."""
-        return " ".join(self._text.split())
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return _static_bundle(self.title, self.current())
-
-    def __repr__(self) -> str:
-        from livedb.notebook.display import text_of_table
-
-        return text_of_table(self.title, self.current())
-
-
-def _static_bundle(title: str, state: RowState) -> dict[str, str]:
-    """What is displayed of rows that will not change."""
-    from livedb.notebook.display import html_of_table, text_of_table
-
-    return {"text/html": html_of_table(title, state), "text/plain": text_of_table(title, state)}
-
-
 def open_handles() -> list[Handle[Any]]:
     """Every handle of this process that still follows."""
     return [handle for handle in list(_handles) if not handle.is_closed]
-
-
-class NotebookFaces:
-    """Makes handles and results for a `Database`: see `livedb.client.database.Faces`."""
-
-    def attach(self, backend: Backend) -> None:
-        """A workspace was opened: in an IPython shell, mind what happens after each cell."""
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is not None:
-            from livedb.notebook.manners import install
-
-            install(shell, backend)
-
-    def function_handle(
-        self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
-    ) -> Handle[Any]:
-        return Handle(backend, lambda hear: backend.follow_function(function, args, hear))
-
-    def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]:
-        return Handle(backend, lambda hear: backend.follow_sql(text, params, hear), title=title)
-
-    def table_handle(self, backend: Backend, name: str) -> Handle[Any]:
-        text = whole_table_sql(name)
-        return Handle(
-            backend, lambda hear: backend.follow_sql(text, None, hear), title=name, table=name
-        )
-
-    def overview(self, database: Database) -> dict[str, str]:
-        from livedb.notebook.overview import overview_of
-
-        mine = [handle for handle in open_handles() if handle._backend is database.backend]
-        return overview_of(database, mine)
-
-    def table_rows(self, database: Database, name: str) -> dict[str, str]:
-        """What is displayed of a table: its first rows, without reading the others."""
-        whole = whole_table_sql(name)
-        counted = f"(select count(*) from ({whole}))"  # noqa: S608  # quoted
-        text = f"select {counted} as _count, * from ({whole} limit {SHOWN_ROWS_MAX})"  # noqa: S608
-        rows, number = database.backend.sql(text, None)
-        shown = rows.remove_column(0)
-        fields = fields_of(database[name].schema)
-        state = _row_state(shown, fields, number, None)
-        count = rows.column(0)[0].as_py() if rows.num_rows else 0
-        return _static_bundle(name, replace(state, row_count=count))
-
-    def sql_result(self, database: Database, text: str, params: Params) -> SqlResult:
-        return SqlResult(database, text, params)
-
-    @contextmanager
-    def snapshot(self, backend: Backend) -> Iterator[int]:
-        """Freeze every open handle of `backend` at one commit."""
-        if backend in _frozen:
-            yield _frozen[backend].number
-            return
-        mine = [handle for handle in list(_handles) if handle._backend is backend]
-        mine = [handle for handle in mine if not handle.is_closed]
-        number, states = _states_at_once(backend, mine)
-        _frozen[backend] = _Freeze(number, states)
-        try:
-            yield number
-        finally:
-            del _frozen[backend]
-
-
-def _states_at_once(
-    backend: Backend, handles: list[Handle[Any]]
-) -> tuple[int, dict[Handle[Any], LiveState]]:
-    """The states of several handles at one number."""
-    number, states = backend.states_at_once([handle._subscription for handle in handles])
-    known = [handle for handle in handles if handle._subscription in states]
-    return number, {handle: states[handle._subscription] for handle in known}
 
 
 def _fields_of_documents(
@@ -679,28 +606,6 @@ def _fields_of_documents(
     if any(fits(dict(row), None) is REFUSED for row in result.value()):
         return None
     return fields_of(table.definition)
-
-
-def _row_state(
-    table: pa.Table, fields: Mapping[str, FieldType] | None, number: int, error: str | None
-) -> RowState:
-    known = fields or {}
-    names = {"_id": "id", "_creationTime": "datetime"}
-    if table.column_names[:2] == list(names):
-        # Whole documents: when each was made interests last.
-        table = table.select([*table.column_names[:1], *table.column_names[2:], "_creationTime"])
-    return RowState(
-        number=number,
-        row_count=table.num_rows,
-        fields={
-            name: known.get(name) or names[name]
-            for name in table.column_names
-            if name in known or name in names
-        },
-        error=error,
-        key="_id" if "_id" in table.column_names else None,
-        window=lambda start, stop: table.slice(start, max(stop - start, 0)),
-    )
 
 
 def _row_change(notice: ChangeNotice) -> RowChange:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.interchange.arrow import FieldType
+
 Shape = Literal["rows", "record", "value"]
 """`rows`: a table; `record`: one dict, drawn as names and values; `value`: one scalar."""
 
@@ -82,6 +84,29 @@ def state_of_nothing(*, number: int, error: str | None) -> RowState:
         fields={},
         error=error,
         key=None,
+        window=lambda start, stop: table.slice(start, max(stop - start, 0)),
+    )
+
+
+def state_of_table(
+    table: pa.Table, fields: Mapping[str, FieldType] | None, number: int, error: str | None
+) -> RowState:
+    """The state of a result of rows; the columns of whole documents are put in another order."""
+    known = fields or {}
+    names = {"_id": "id", "_creationTime": "datetime"}
+    if table.column_names[:2] == list(names):
+        # Whole documents: when each was made interests last.
+        table = table.select([*table.column_names[:1], *table.column_names[2:], "_creationTime"])
+    return RowState(
+        number=number,
+        row_count=table.num_rows,
+        fields={
+            name: known.get(name) or names[name]
+            for name in table.column_names
+            if name in known or name in names
+        },
+        error=error,
+        key="_id" if "_id" in table.column_names else None,
         window=lambda start, stop: table.slice(start, max(stop - start, 0)),
     )
 

@@ -30,7 +30,8 @@ NO_ARGS = Raw(b"")
 """Stands for no argument."""
 
 NO_VALUE = Raw(b"null")
-"""What stands for an absent field of any JSON. (`Raw | None` would take nothing but null.)"""
+"""What stands for an absent field of any JSON. (`Raw | None` would take nothing but null.) It is no
+MessagePack, so fields that hold it are left out."""
 
 
 class ProtocolError(LivedbError):
@@ -103,7 +104,7 @@ class Action(_Message, frozen=True, tag=True):
     component_path: str | None = None
 
 
-class Authenticate(_Message, frozen=True, tag=True):
+class Authenticate(_Message, frozen=True, tag=True, omit_defaults=True):
     """Act as somebody else from here on; raises the identity version by one."""
 
     base_version: U32
@@ -113,7 +114,7 @@ class Authenticate(_Message, frozen=True, tag=True):
     acting_as: Raw = NO_VALUE
 
 
-class Event(_Message, frozen=True, tag=True):
+class Event(_Message, frozen=True, tag=True, omit_defaults=True):
     """Telemetry, ignored."""
 
     event_type: str = ""

@@ -19,7 +19,7 @@ from livedb.client.database import Database
 from livedb.client.local import LocalBackend
 from livedb.errors import LivedbError, WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
-from livedb.notebook.handles import NotebookFaces
+from livedb.notebook.faces import NotebookFaces
 from livedb.sharing.local import LocalSharing
 from livedb.workspace import Workspace
 from livedb.workspaces import open_workspace

@@ -261,9 +261,17 @@ def unique_clashes(
 
 
 def load_clashes(
-    snapshot: SqlSnapshot, table: CatalogTable, path: Path, staged: StagedLoad
+    snapshot: SqlSnapshot,
+    table: CatalogTable,
+    path: Path,
+    staged: StagedLoad,
+    *,
+    is_cleared: bool = False,
 ) -> None:
     """Refuse a staged load whose ids or unique keys exist already, in the table or in itself.
+
+    Args:
+        is_cleared: the load's commit deletes what the table has now.
 
     Raises:
         LoadError: an `_id` that it keeps is taken.
@@ -271,12 +279,12 @@ def load_clashes(
     Cost: nothing for new ids and no unique index; else as `unique_clashes`, for both.
     """
     name = table.definition.name
-    if staged.has_own_ids:
+    if staged.has_own_ids and not is_cleared:
         _refuse_taken_ids(snapshot, name, path)
     unique = [index for index in table.definition.indexes if index.is_unique]
     if not unique:
         return
-    existing = _texts_of(snapshot, name)
+    existing = _NO_TEXTS if is_cleared else _texts_of(snapshot, name)
     arriving = pyarrow.parquet.read_table(path, columns=["_id", "_doc"])
     for index in unique:
         known: dict[bytes, str] = {}
@@ -284,6 +292,9 @@ def load_clashes(
         clashes = _repeated(arriving, _keys_of(arriving, index), known)
         if clashes:
             raise _unique_error(index, name, arriving, clashes)
+
+
+_NO_TEXTS = pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
 
 
 def _refuse_taken_ids(snapshot: SqlSnapshot, name: str, path: Path) -> None:
@@ -319,7 +330,7 @@ def _unique_error(
 
 def _texts_of(snapshot: SqlSnapshot, name: str) -> pa.Table:
     if not _is_known(snapshot, name):
-        return pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
+        return _NO_TEXTS
     return snapshot.query(f"SELECT _id, _doc FROM data.{quote(name)}")  # noqa: S608 - quoted
 
 

@@ -118,6 +118,17 @@ def _condition(touched: pa.Table) -> str:
     return "_seq in (select _seq from livedb_touched) and _id in (select _id from livedb_touched)"
 
 
+def move_out_all(connection: duckdb.DuckDBPyConnection, table: int, name: str, number: int) -> None:
+    """Delete every document of table `name`, as commit `number` did, and keep each here."""
+    connection.execute(f"""
+        with gone as (
+            delete from data.{quote(name)} returning _id, _number, _creationTime, _doc
+        )
+        insert into meta.history
+        select {table}, _id, _number, {number}, _creationTime, _doc from gone
+    """)
+
+
 def append(
     connection: duckdb.DuckDBPyConnection, table: int, superseded: Sequence[Superseded]
 ) -> None:

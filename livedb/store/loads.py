@@ -82,6 +82,7 @@ def stage_load(
     start_ms: float = 0.0,
     keep_ids: bool = False,
     progress: Callable[[int], None] | None = None,
+    on_name: Callable[[str], None] = lambda _: None,
 ) -> StagedLoad:
     """Check `source` against `definition` and write it to a staged file.
 
@@ -92,6 +93,8 @@ def stage_load(
         keep_ids: keep the source's `_id`, and its `_creationTime` if it has one; else a source
             with such columns is refused.
         progress: told the rows staged so far, after each slab.
+        on_name: told each name that the file is about to have in `folder`. Nothing is left there
+            when this raises, but an interrupt may strike while it is removed, or after all.
 
     Raises:
         SchemaEnforcementError: a row does not fit the schema; names column, row and value.
@@ -109,7 +112,8 @@ def stage_load(
         next_time=max(start_ms, clock.now_ns() / 1e6),
     )
     try:
-        with closing(StagedFile(folder, clock, group_rows=SLAB_ROWS)) as file, stager:
+        staged_file = StagedFile(folder, clock, group_rows=SLAB_ROWS, on_name=on_name)
+        with closing(staged_file) as file, stager:
             file.open()
             for slab in _iter_slabs(source):
                 file.write(stager.staged(slab))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -23,11 +24,15 @@ class StagedFile:
 
     Args:
         group_rows: rows of a row group at most.
+        on_name: told each name that the file is about to have in `folder`.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, group_rows: int) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock, *, group_rows: int, on_name: Callable[[str], None]
+    ) -> None:
         self._folder = folder
         self._group_rows = group_rows
+        self._on_name = on_name
         self._path = folder / f".staging-{clock.random_bytes(8).hex()}"
         self._sink: _HashingSink | None = None
         self._writer: pyarrow.parquet.ParquetWriter | None = None
@@ -39,12 +44,21 @@ class StagedFile:
         # The thread is started before there is work: a Ctrl-C while the executor starts it makes
         # the executor forget it, and then the file would be closed under a write.
         self._thread.submit(_nothing).result()
+        self._on_name(self._path.name)
         # And it opens the file: a Ctrl-C, which strikes the main thread, cannot lose it.
         self._thread.submit(self._open).result()
 
     def close(self) -> None:
         """Let go of everything; a file that was not published is removed."""
-        self._thread.shutdown(wait=True)
+        try:
+            self._thread.shutdown(wait=True)
+        except BaseException:
+            self._thread.shutdown(wait=True)  # no file is closed while it is written
+            raise
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         with suppress(OSError, pa.ArrowException):
             # After a failure: the writer must let go of the sink before the sink is closed.
             if self._writer is not None:
@@ -65,7 +79,9 @@ class StagedFile:
         assert self._sink is not None
         self._writer.close()  # closing again is harmless
         digest = self._sink.sync()
-        self._path.replace(self._folder / file_name(digest))
+        name = file_name(digest)
+        self._on_name(name)
+        self._path.replace(self._folder / name)
         sync_folder(self._folder)
         return digest
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -170,31 +170,47 @@ class TableStore:
                 self._staged_layouts = layouts
                 self._staged_catalog = catalog
 
-    def fold_load(self, catalog: Catalog, number: int, part: LoadFile, chain: bytes) -> None:
-        """Bring the tables to commit `number`, which added the documents of a staged file.
+    def fold_loads(
+        self,
+        catalog: Catalog,
+        number: int,
+        loads: Sequence[LoadFile],
+        chain: bytes,
+        *,
+        cleared: Collection[int] = (),
+    ) -> None:
+        """Bring the tables to commit `number`, which added the documents of staged files.
 
-        The file has the columns `_id, _creationTime, _seq, _doc` and one per field.
+        A file has the columns `_id, _creationTime, _seq, _doc` and one per field.
+
+        Args:
+            cleared: the numbers of tables whose documents the commit deleted before.
 
         Raises:
             FoldError: as `fold`.
-            DamagedError: the file is not there or cannot be read.
-        Cost: set-wise, about what DuckDB needs to copy the file.
+            DamagedError: a file is not there or cannot be read.
+        Cost: set-wise, about what DuckDB needs to copy the files.
         """
         with self._lock:
             if number <= self._folded_number:
                 return
-            path = self._loads / part.file
-            if not path.is_file():
-                raise DamagedError(
-                    f"the file {part.file!r} of the bulk load at commit {number} is missing from "
-                    f"{str(self._loads)!r}; restore it from a backup"
-                )
+            for part in loads:
+                if not (self._loads / part.file).is_file():
+                    raise DamagedError(
+                        f"the file {part.file!r} of the bulk load at commit {number} is missing "
+                        f"from {str(self._loads)!r}; restore it from a backup"
+                    )
             with self._writing(number, chain) as connection:
                 layouts = self._synchronized(connection, catalog)
-                if part.table in layouts:
-                    before = layouts[part.table]
-                    layouts[part.table] = insert_file(connection, before, path, number)
-                    self._sequence_max.pop(part.table, None)
+                for table in cleared:
+                    if table in layouts:
+                        history.move_out_all(connection, table, layouts[table].name, number)
+                        self._sequence_max.pop(table, None)
+                for part in loads:
+                    if part.table in layouts:
+                        before, path = layouts[part.table], self._loads / part.file
+                        layouts[part.table] = insert_file(connection, before, path, number)
+                        self._sequence_max.pop(part.table, None)
                 self._staged_layouts = layouts
                 self._staged_catalog = catalog
 

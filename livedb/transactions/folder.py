@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from livedb.commitlog.payload import FillPart, LoadPart, WholeTablePart
+from livedb.commitlog.payload import ClearPart, FillPart, LoadPart, WholeTablePart
 from livedb.errors import SnapshotTooOldError
 from livedb.store.backlog import Backlog
 from livedb.text import decode_value
@@ -47,7 +47,7 @@ class Folder:
         self._lock = RLock()
         """Held while the tables change; taken before every other lock of the store."""
         self._whole: dict[int, Sequence[WholeTablePart]] = {}
-        """What commits that are not folded yet did to whole tables; one load, or fills."""
+        """What commits that are not folded yet did to whole tables: clears and loads, or fills."""
         self._shield = Shield("livedb-fold", covers_all_threads=True)
 
     @property
@@ -128,13 +128,14 @@ class Folder:
     def _fold_whole(self, number: int) -> None:
         catalog, chain = self._committer.catalog_at(number), self._chain(number)
         parts = self._whole[number]
-        for part in parts:
-            if isinstance(part, LoadPart):
-                assert len(parts) == 1, "a load is a commit of its own"
-                self._tables.fold_load(catalog, number, part, chain)
-                return
         fills = [(part.table, _values_of(part)) for part in parts if isinstance(part, FillPart)]
-        self._tables.fold_fill(catalog, number, fills, chain)
+        if fills:
+            assert len(parts) == len(fills), "fills are a commit of their own"
+            self._tables.fold_fill(catalog, number, fills, chain)
+            return
+        loads = [part for part in parts if isinstance(part, LoadPart)]
+        cleared = [part.table for part in parts if isinstance(part, ClearPart)]
+        self._tables.fold_loads(catalog, number, loads, chain, cleared=cleared)
 
     def _fold_documents(self, number: int) -> None:
         folded = self._tables.folded_number

@@ -7,8 +7,10 @@ import threading
 import pytest
 
 import livedb
+from livedb.changes.bulk_loads import TableLoad
 from livedb.changes.schema_changes import SchemaChanges
 from livedb.errors import SchemaChangeError
+from livedb.interchange.sources import open_source
 from livedb.store import check_rows
 
 WAIT_S = 20
@@ -114,8 +116,8 @@ def test_a_load_beside_a_writer_keeps_a_unique_key_unique(db, monkeypatch):
     look = check_rows.load_clashes
     looks = []
 
-    def look_then_let_go(*arguments):
-        look(*arguments)
+    def look_then_let_go(*arguments, **options):
+        look(*arguments, **options)
         looks.append(arguments)
         if len(looks) == 1:
             slow.finish()
@@ -126,3 +128,23 @@ def test_a_load_beside_a_writer_keeps_a_unique_key_unique(db, monkeypatch):
     assert "by_key" in str(caught.value)
     assert len(looks) == 1
     assert db["rows"].count() == 1
+
+
+def test_a_replacement_beside_a_writer_deletes_what_was_written_before_it(db, monkeypatch):
+    db["rows"].insert({"key": 1})
+    slow = Slow(db, "rows", {"key": 2})
+    look = check_rows.load_clashes
+    looks = []
+
+    def look_then_let_go(*arguments, **options):
+        look(*arguments, **options)
+        looks.append(arguments)
+        if len(looks) == 1:
+            slow.finish()
+
+    monkeypatch.setattr(check_rows, "load_clashes", look_then_let_go)
+    replacement = TableLoad(table="rows", source=open_source([{"key": 3}]), is_replaced=True)
+    db.backend.workspace.load_tables([replacement])
+    assert len(looks) == 2
+    assert [row["key"] for row in db["rows"].collect()] == [3]
+    assert db.sql("select key from rows").to_arrow()["key"].to_pylist() == [3]

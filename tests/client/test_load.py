@@ -200,13 +200,9 @@ def test_ctrl_c_at_any_moment_loads_all_or_nothing(db: livedb.Database) -> None:
             assert found in (expected, expected + len(rows))
             expected = found
     assert db.sql("select count(*) n from t").to_arrow()["n"][0].as_py() == expected
-    # A staged file that no commit names may be left; the next open deletes it.
-    assert len(leftovers(db)) <= interrupted
-    path = db.backend.workspace.path
-    if path is not None:
-        db.close()
-        with livedb.open(path) as again:
-            assert leftovers(again) == []
+    assert interrupted
+    # The files of loads that are folded go at the next open, all others went when they failed.
+    assert len(leftovers(db)) == expected // len(rows)
 
 
 def test_ctrl_c_while_the_writing_thread_starts_closes_nothing_under_it(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livedb.commitlog.payload import (
+    ClearPart,
     DocumentsPart,
     DocumentWrite,
     FillPart,
@@ -33,6 +34,7 @@ PARTS = st.lists(
     | st.builds(SchemaPart, st.binary(), st.lists(st.text()))
     | st.builds(FunctionsPart, st.binary())
     | st.builds(FillPart, st.integers(0, 2**31), st.dictionaries(st.text(), st.binary()))
+    | st.builds(ClearPart, st.integers(0, 2**31))
     | st.builds(SettingsPart, st.binary())
 )
 
@@ -65,6 +67,13 @@ def test_the_bytes_of_version_1_stay_as_they_are():
 def test_the_bytes_of_a_fill_stay_as_they_are():
     parts = [FillPart(3, {"status": b'"todo"'})]
     written = bytes.fromhex("9193a666696c6c3a310381a6737461747573c40622746f646f22")
+    assert encode_payload(parts) == written
+    assert decode_payload(written) == parts
+
+
+def test_the_bytes_of_a_clear_stay_as_they_are():
+    parts = [ClearPart(3)]
+    written = bytes.fromhex("9192a7636c6561723a3103")
     assert encode_payload(parts) == written
     assert decode_payload(written) == parts
 

@@ -6,8 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import livedb
-from livedb.commitlog.payload import DocumentsPart, LoadPart, SchemaPart, catalog_of, decode_payload
+from livedb.commitlog.payload import (
+    ClearPart,
+    DocumentsPart,
+    FillPart,
+    LoadPart,
+    SchemaPart,
+    catalog_of,
+    decode_payload,
+)
 from livedb.schema.catalog import Catalog
+from livedb.schema.check import compile_filler
+from livedb.text import decode_fields, decode_value, encode_fields
 
 Documents = dict[str, tuple[float, bytes]]
 
@@ -56,8 +66,17 @@ def replay_of(db: livedb.Database) -> tuple[dict[str, Documents], dict[str, int]
             match part:
                 case SchemaPart():
                     catalog = Catalog.from_json(catalog_of(part))
+                case ClearPart():
+                    by_number[part.table].clear()
+                    loaded[part.table] = 0
                 case LoadPart():
                     loaded[part.table] += part.rows
+                case FillPart():
+                    documents = by_number[part.table]
+                    values = {path: decode_value(text) for path, text in part.defaults.items()}
+                    fill = compile_filler(values.items())
+                    for document_id, (time, text) in documents.items():
+                        documents[document_id] = (time, encode_fields(fill(decode_fields(text))))
                 case DocumentsPart():
                     for table, document_id, time, text in part.writes:
                         if text is None:

@@ -21,7 +21,7 @@ from livedb.clock import SystemClock
 from livedb.errors import FormatError, WorkspaceLockedError
 from livedb.workspaces import open_workspace
 from tests.faults.checks import check_agreement, check_storm, workspace_of
-from tests.faults.workloads import LIMITS, LOAD_STEPS
+from tests.faults.workloads import FILL_STEPS, LIMITS, LOAD_STEPS
 
 
 def open_at_once(zygote, path, round_number):
@@ -77,6 +77,37 @@ def test_killed_at_a_step_of_a_bulk_load_it_is_there_whole_or_not_at_all(zygote,
         assert not list(workspace_of(db).files.loads.iterdir()), "a staged file is left"
         db.load("bulk", [{"n": 1_000}])
         assert len(db["bulk"].collect()) == len(found) + 1
+
+
+@pytest.mark.parametrize("step", LOAD_STEPS)
+def test_killed_at_a_step_of_a_replacement_all_tables_are_old_or_all_are_new(
+    zygote, tmp_path, step
+):
+    child = zygote.start("replace_until", tmp_path / "w", step)
+    assert child.wait() == -9, child.lines()
+    with livedb.open(tmp_path / "w") as db:
+        is_committed = step not in ("writing", "staged", "in-turn")
+        for name in ("a", "b"):
+            found = sorted(row["n"] for row in db[name].collect())
+            assert found == ([10, 11] if is_committed else [0, 1, 2])
+        check_agreement(db)
+        assert not list(workspace_of(db).files.loads.iterdir()), "a staged file is left"
+
+
+@pytest.mark.parametrize("step", FILL_STEPS)
+def test_killed_at_a_step_of_a_fill_every_document_has_the_default_or_none(zygote, tmp_path, step):
+    child = zygote.start("fill_until", tmp_path / "w", step)
+    assert child.wait() == -9, child.lines()
+    with livedb.open(tmp_path / "w") as db:
+        found = [each.get("status") for each in db["flat"].collect()]
+        levels = [each["inner"].get("level") for each in db["deep"].collect()]
+        is_committed = step != "judged"
+        assert found == ["done", *["todo" if is_committed else None] * 50]
+        assert levels == [7 if is_committed else None] * 50
+        assert (db["flat"].schema.document is not None) == is_committed
+        check_agreement(db)
+        assert db["flat"].insert({"n": 51, "status": "new"})
+        check_agreement(db)
 
 
 @pytest.mark.parametrize("step", ["before", "folding", "folded"])
@@ -176,7 +207,7 @@ class JumpingClock(SystemClock):
 def test_numbers_and_times_grow_through_clock_jumps(tmp_path):
     from livedb.client.database import Database
     from livedb.client.local import LocalBackend
-    from livedb.notebook.handles import NotebookFaces
+    from livedb.notebook.faces import NotebookFaces
 
     clock = JumpingClock()
     for _ in range(3):

@@ -40,6 +40,10 @@ LOAD_STEPS = ("writing", "staged", "in-turn", "appended", "folding-a-load", "fol
 """Where `die_at` can kill a bulk load: in its file, after it, between it and its commit, between
 log and answer, within and after the DuckDB transaction of its fold."""
 
+FILL_STEPS = ("judged", "appended", "folding-a-fill", "folding", "folded-a-fill")
+"""Where `die_at` can kill a change that fills defaults: between the look and its commit, between
+log and answer, twice within and once after the DuckDB transaction of its fold."""
+
 STEPS = (*LOAD_STEPS, "folding", "folded")
 
 
@@ -54,9 +58,12 @@ def die_at(db: livedb.Database, step: str, *, nth: int = 1) -> None:
         "staged": (StagedFile, "publish"),
         "in-turn": (workspace.bulk_loads, "_request"),
         "appended": (workspace.log, "append"),
+        "judged": (workspace.schema_changes, "_fills"),
+        "folding-a-fill": (tables, "fill_fields"),
+        "folded-a-fill": (workspace.tables, "fold_fill"),
         "folding": (workspace.tables, "_fold_table"),
         "folding-a-load": (tables, "insert_file"),
-        "folded-a-load": (workspace.tables, "fold_load"),
+        "folded-a-load": (workspace.tables, "fold_loads"),
         "folded": (workspace.tables, "fold"),
     }[step]
     original = getattr(owner, name)
@@ -504,6 +511,24 @@ def load_until(path: str, say: Say, step: str) -> None:
     db.backend.workspace.folder.fold()
 
 
+def replace_until(path: str, say: Say, step: str) -> None:
+    """Replace two tables by one load, and be killed at one of its steps."""
+    from livedb.changes.bulk_loads import TableLoad
+    from livedb.interchange.sources import open_source
+
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    for name in ("a", "b"):
+        db[name].insert([{"n": n} for n in range(3)])
+    db.backend.workspace.folder.fold()
+    die_at(db, step)
+    loads = [
+        TableLoad(table=name, source=open_source([{"n": 10}, {"n": 11}]), is_replaced=True)
+        for name in ("a", "b")
+    ]
+    db.backend.workspace.load_tables(loads)
+    db.backend.workspace.folder.fold()
+
+
 def fold_until(path: str, say: Say, step: str) -> None:
     """Be killed before, within or after the DuckDB transaction of a fold."""
     db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
@@ -515,6 +540,41 @@ def fold_until(path: str, say: Say, step: str) -> None:
     if step == "before":
         kill_self()
     die_at(db, step)
+    db.backend.workspace.folder.fold()
+
+
+class Inner:
+    n: int
+    level: int = 7
+
+
+class Deep:
+    n: int
+    inner: Inner
+
+
+class Flat:
+    n: int
+    status: str = "todo"
+
+
+def fill_until(path: str, say: Say, step: str) -> None:
+    """Fill defaults into two tables in one change, in one of them within an object; be killed."""
+    from livedb.schema.annotations import table_from_class
+
+    db = livedb.open(path, limits=Limits(fold_idle_s=1e9))
+    db["flat"].insert([{"n": n} for n in range(50)])
+    db["deep"].insert([{"n": n, "inner": {"n": n}} for n in range(50)])
+    db["flat"].patch(db["flat"].first()["_id"], {"status": "done"})
+    db.backend.workspace.folder.fold()
+    db["flat"].insert({"n": 50})
+
+    die_at(db, step, nth=2 if step == "folding" else 1)  # the first fold is of the 51st document
+    tables = [
+        table_from_class(each, name=name, indexes=None, unique=None, namespace=globals())
+        for each, name in ((Flat, "flat"), (Deep, "deep"))
+    ]
+    db.backend.apply_tables(tables)
     db.backend.workspace.folder.fold()
 
 

@@ -472,6 +472,18 @@ def test_a_result_is_converted_alike_however_the_function_is_asked(memory, given
         assert same_value(found, value)
 
 
+def test_a_document_inside_of_a_result_still_reads_as_one(memory):
+    made = memory["t"].insert({"n": 1})
+
+    @memory.query
+    def both(ctx):
+        document = ctx.db.get(made)
+        return {"one": document, "pair": (document, [document])}
+
+    found = both()
+    assert (found.one.n, found.pair[0].n, found["pair"][1][0].n) == (1, 1, 1)
+
+
 def test_a_result_of_sql_is_converted_alike_however_the_function_is_asked(memory):
     memory["t"].insert({"n": 1})
 

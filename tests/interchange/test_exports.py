@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -281,6 +282,24 @@ def test_a_killed_export_leaves_what_was_there(tmp_path: Path, ending: str) -> N
     ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"before"
+    assert len(os.listdir(tmp_path)) == 2  # noqa: PTH208
+    export(TABLE, tmp_path / "another.csv")
+    assert sorted(os.listdir(tmp_path)) == ["another.csv", path.name]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f".livedb-{socket.gethostname()}-{os.getppid()}-1.part",  # of a process that lives
+        ".livedb-elsewhere-4194305-1.part",  # of another machine
+        ".livedb-notes.part",
+        "data.part",
+    ],
+)
+def test_an_export_removes_nothing_but_what_dead_ones_left(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"kept")
+    export(TABLE, tmp_path / "x.csv")
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "x.csv"])  # noqa: PTH208
 
 
 def test_two_exports_to_one_file_at_once_leave_one_of_them_whole(tmp_path: Path) -> None:

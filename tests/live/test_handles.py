@@ -46,6 +46,89 @@ def prices(handle):
 # -- reading ---------------------------------------------------------------------------------------
 
 
+def test_a_handle_has_the_length_rows_and_truth_of_its_list(shop):
+    handle = shop.of_kind.live(kind="a")
+    assert (len(handle), list(handle), bool(handle)) == (0, [], False)
+    shop["items"].insert([{"kind": "a", "price": price} for price in (3, 1, 2)])
+    assert len(handle) == 3
+    assert [item.price for item in handle] == [1, 2, 3]
+    assert (handle[0].price, handle[-1].price) == (1, 3)
+    assert [item["price"] for item in handle[1:]] == [2, 3]
+    assert handle
+    with pytest.raises(IndexError):
+        handle[3]
+
+
+@pytest.mark.parametrize("follow", ["sql", "table", "sql result"])
+def test_rows_of_sql_and_of_tables_are_documents(db, follow):
+    @db.table("items")
+    class Item:
+        price: int
+        tags: list[str]
+        note: str | Missing = UNSET
+
+    table = db["items"]
+    table.insert([{"price": n, "tags": ["x"] * (n % 5)} for n in range(1_100)])
+    text = "select price, tags, note from items order by price"
+    rows = {
+        "sql": lambda: db.sql(text).live(),
+        "table": table.live,
+        "sql result": lambda: db.sql(text),
+    }[follow]()
+    assert (len(rows), rows[7].price, rows[-1]["price"]) == (1_100, 7, 1_099)
+    assert [row.price for row in rows] == list(range(1_100))
+    assert [row.price for row in rows[2:6:2]] == [2, 4]
+    assert rows[2].tags == (["x", "x"] if follow == "table" else '["x","x"]')
+    assert rows[2].note is None
+    for out_of_range in (1_100, -1_101):
+        with pytest.raises(IndexError):
+            rows[out_of_range]
+
+
+def test_an_iteration_goes_on_over_the_rows_that_it_began_with(shop):
+    shop["items"].insert([{"kind": "a", "price": price} for price in (1, 2)])
+    for handle in (shop.of_kind.live(kind="a"), shop["items"].live()):
+        seen = []
+        for item in handle:
+            seen.append(item.price)
+            shop["items"].insert({"kind": "a", "price": 9})
+        assert len(handle) == 2 * len(seen)
+        for item in shop["items"].collect()[2:]:
+            shop["items"].delete(item["_id"])
+
+
+def test_a_handle_of_one_value_says_that_it_has_no_rows(shop):
+    handle = shop.total.live()
+    assert handle  # it has a value, which is not looked at
+    for ask in (len, list, lambda handle: handle[0]):
+        with pytest.raises(TypeError, match=r"total\(\) shows one value.*\.value"):
+            ask(handle)
+
+
+def test_rows_of_a_failed_query_are_the_last_good_ones_or_its_error(shop):
+    @shop.query
+    def strict(ctx):
+        items = ctx.db.query("items").collect()
+        if len(items) > 1:
+            raise ApplicationError("too many")
+        return items
+
+    shop["items"].insert({"kind": "a"})
+    handle = strict.live()
+    shop["items"].insert({"kind": "b"})
+    with pytest.warns(UserWarning, match="last good rows"):
+        assert [item.kind for item in handle] == ["a"]
+
+    @shop.query
+    def broken(ctx):
+        raise ApplicationError("never")
+
+    handle = broken.live()
+    assert handle
+    with pytest.raises(ApplicationError, match="never"):
+        len(handle)
+
+
 def test_a_handle_read_after_a_commit_shows_it(shop):
     handle = shop.of_kind.live(kind="a")
     assert handle.value == []
@@ -192,44 +275,6 @@ def test_all_handles_stand_at_one_number(shop):
     until(lambda: len(second.value) == 4)
     assert mixed == []
     assert {h.version for h in (first, second, total, by_sql)} == {shop.number}
-
-
-def test_a_snapshot_freezes_every_handle(shop):
-    shop["items"].insert({"kind": "a", "price": 1})
-    items, total = shop.of_kind.live(kind="a"), shop.total.live()
-    with shop.snapshot() as number:
-        assert number == shop.number
-        shop["items"].insert({"kind": "a", "price": 2})
-        assert (prices(items), total.value) == ([1], 1)
-        assert items.version == total.version == number
-        with shop.snapshot() as inner:
-            assert inner == number
-        assert total.value == 1
-        assert len(items.df) == 1
-    assert (prices(items), total.value) == ([1, 2], 3)
-    assert items.version == shop.number
-
-
-def test_a_handle_made_inside_a_snapshot_shows_the_snapshots_state(shop):
-    shop["items"].insert({"kind": "a", "price": 1})
-    with shop.snapshot() as number:
-        items, table = shop.of_kind.live(kind="a"), shop["items"].live()
-        assert (prices(items), len(table.df), items.error) == ([1], 1, None)
-        assert items.version == table.version == number
-        shop["items"].insert({"kind": "a", "price": 2})
-        assert (prices(items), items.version, len(table.df)) == ([1], number, 1)
-    assert (prices(items), items.version, len(table.df)) == ([1, 2], shop.number, 2)
-
-
-def test_a_handle_made_after_later_commits_says_which_it_shows(shop):
-    with shop.snapshot() as number:
-        shop["items"].insert({"kind": "a", "price": 1})
-        items, later = shop.of_kind.live(kind="a"), shop.number
-        assert (prices(items), items.version) == ([1], later)
-        assert later > number
-        shop["items"].insert({"kind": "a", "price": 2})
-        assert (prices(items), items.version) == ([1], later)
-    assert prices(items) == [1, 2]
 
 
 # -- diffs -----------------------------------------------------------------------------------------

@@ -198,14 +198,14 @@ def test_a_handle_does_not_go_back_when_an_older_notice_comes_late(db: Database)
     assert handle._trait_values["version"] > number
 
 
-def test_states_at_one_number_leave_out_what_another_thread_has_closed(db: Database) -> None:
+def test_states_of_a_snapshot_leave_out_what_another_thread_has_closed(db: Database) -> None:
     db["tasks"].insert({"title": "a"})
     kept, closed = db["tasks"].order("asc").live(), db["tasks"].order("desc").live()
     subscriptions = [each._subscription for each in (kept, closed)]
     closed.close()
-    number, states = db.backend.states_at_once(subscriptions)
-    assert number == db.number
-    assert list(states) == [kept._subscription]
+    with db.backend.snapshot(subscriptions) as reads:
+        assert reads.number == db.number
+        assert list(reads.states) == [kept._subscription]
 
 
 def test_an_observer_that_raises_keeps_no_change_from_the_others(db: Database) -> None:

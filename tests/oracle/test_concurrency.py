@@ -157,7 +157,7 @@ class Storm:
         handle.close()
 
     def _freeze(self) -> None:
-        """Two functions and SQL, live, are at one number."""
+        """Two functions and SQL, live and called, are at one number."""
         seen = self.history.observer("frozen")
         handles = self.registers.live(), self.scanned.live()
         sql = self.db.live_sql(SQL)
@@ -165,6 +165,8 @@ class Storm:
             with self.db.snapshot() as number:
                 seen.extend(Seen(_vector(handle.value), number) for handle in handles)
                 seen.append(Seen(_vector_of_rows(sql.value.to_pylist()), number))
+                seen.append(Seen(_vector(self.scanned()), number))
+                seen.append(Seen(_vector_of_rows(self.db.sql(SQL).to_arrow().to_pylist()), number))
             time.sleep(0.001)
         for handle in (*handles, sql):
             handle.close()

@@ -488,14 +488,14 @@ def test_a_staged_file_is_folded_as_one_commit(tasks: Folder, tmp_path: Path) ->
     }
     staged(tmp_path, documents, n=pa.array([0.5, 1.5]), s=pa.array([7, 8]),
            o=pa.array([{"k": [1]}, None]))  # fmt: skip
-    tasks.store.fold_load(tasks.catalog, 2, Part(), b"two")
+    tasks.store.fold_loads(tasks.catalog, 2, [Part()], b"two")
     assert (tasks.store.folded_number, tasks.store.folded_chain) == (2, b"two")
     assert tasks.rows("select n, s, o, s__json from tasks order by n") == [
         {"n": 0.5, "s": None, "o": '{"k":[1]}', "s__json": "7"},
         {"n": 1.0, "s": "x", "o": None, "s__json": None},
         {"n": 1.5, "s": None, "o": None, "s__json": "8"},
     ]
-    tasks.store.fold_load(tasks.catalog, 2, Part(), b"two")
+    tasks.store.fold_loads(tasks.catalog, 2, [Part()], b"two")
     assert len(tasks.rows("from tasks")) == 3
     tasks.number = 2
     tasks.fold([write(ids[0], {"n": 9})])
@@ -504,7 +504,7 @@ def test_a_staged_file_is_folded_as_one_commit(tasks: Folder, tmp_path: Path) ->
 
 def test_a_missing_staged_file_is_damage(tasks: Folder) -> None:
     with pytest.raises(DamagedError, match="missing"):
-        tasks.store.fold_load(tasks.catalog, 1, Part(), b"")
+        tasks.store.fold_loads(tasks.catalog, 1, [Part()], b"")
     assert tasks.store.folded_number == 0
 
 

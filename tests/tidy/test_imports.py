@@ -18,9 +18,12 @@ HEAVY = (
     "pandas",
     "polars",
     "pyarrow",
+    "rich",
     "sqlglot",
     "starlette",
     "traitlets",
+    "typer",
+    "watchfiles",
 )
 
 
@@ -35,6 +38,11 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_importing_livedb_loads_nothing_heavy():
     assert loaded_after("import livedb").isdisjoint(HEAVY)
+
+
+def test_the_help_of_the_command_line_loads_nothing_heavy():
+    heavy = set(HEAVY) - {"rich", "typer"}
+    assert loaded_after("import livedb.cli.main").isdisjoint(heavy)
 
 
 def test_the_public_names_that_annotate_a_function_load_nothing_heavy():

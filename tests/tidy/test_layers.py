@@ -39,6 +39,7 @@ def test_every_import_obeys_the_contracts():
         ("live/planted.py", "import pandas", "pandas and polars only in"),
         ("protocol/planted.py", "from joserfc import jwk", "joserfc only in"),
         ("auth/planted.py", "from livedb.functions import runner", "auth knows no functions"),
+        ("client/planted.py", "import typer", "typer, rich and watchfiles only in"),
         ("client/planted.py", "import anywidget", "widgets and IPython only in"),
     ],
 )
@@ -64,4 +65,5 @@ def test_every_package_that_the_floors_name_exists():
     floors = settings["tool"]["importlinter"]["contracts"][0]["layers"]
     names = {name for floor in floors for name in floor.replace("|", " ").replace(":", " ").split()}
     there = {path.stem for path in (REPOSITORY / "livedb").iterdir()}
-    assert names - there == set()
+    needed = {name for name in names if not name.startswith("(")}  # those in () may be absent
+    assert needed - there == set()

@@ -76,6 +76,10 @@ def go(me: Id[User], task: Id[Task]) -> None:
     assert_type(found[0].note, str | Missing)
     handle = open_tasks.live(me, limit=3)
     assert_type(handle, Handle[list[Task]])
+    assert_type(handle[0], Task)
+    assert_type(handle[1:], list[Task])
+    for each in handle:
+        assert_type(each, Task)
     assert_type(handle.value[0].user, Id[User])
     assert_type(add_task("x", user=me), Id[Task])
     remove(key=task)

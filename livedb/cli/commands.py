@@ -1,0 +1,70 @@
+"""What every command has: examples in its help, one line for what went wrong, an exit code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn, ParamSpec
+
+import typer
+
+from livedb.cli.terminal import complain
+from livedb.errors import LivedbError
+
+P = ParamSpec("P")
+
+TRACEBACK_VARIABLE = "LIVEDB_TRACEBACK"
+"""Set to anything in the environment, a failure shows where it came from as well."""
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str]
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Add a function to `app` as the command `name`.
+
+    What it raises ends the program with exit code 1 and one line on stderr.
+    """
+    epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"$ livedb {each}" for each in examples)])
+
+    def register(function: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+                raise
+            except LivedbError as error:
+                fail(error.message)
+            except Exception as error:  # noqa: BLE001 - a program has no caller to pass it to
+                fail(foreign_error(error))
+
+        app.command(name, help=_paragraphs(function.__doc__ or ""), epilog=epilog)(guarded)
+        return guarded
+
+    return register
+
+
+def _paragraphs(doc: str) -> str:
+    """A docstring for a help that is as wide as the terminal: a line per paragraph."""
+    texts = inspect.cleandoc(doc).split("\n\n")
+    return "\n\n".join(" ".join(text.split()) for text in texts)
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with exit code 1."""
+    if os.environ.get(TRACEBACK_VARIABLE) and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    complain(message)
+    raise typer.Exit(1)
+
+
+def foreign_error(error: BaseException) -> str:
+    """One line for an exception that is not livedb's: what it is, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    text = str(error)
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"

@@ -1,0 +1,98 @@
+"""`run`: one function of a folder, on a workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livedb.canonical import canonical
+from livedb.cli.commands import command, fail, foreign_error
+from livedb.cli.opening import WorkspacePath, opened
+from livedb.cli.terminal import note, say
+from livedb.errors import LivedbError
+from livedb.text import decode_value, encode_value
+from livedb.values import Value
+
+if TYPE_CHECKING:
+    from livedb.client.backend import Backend
+    from livedb.functions.definition import FunctionDefinition
+
+FunctionsOption = Annotated[
+    Path, typer.Option("--functions", help="The folder of Python modules with functions.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+
+    @command(
+        app,
+        "run",
+        examples=[
+            'run shop.livedb tasks:add \'{"title": "Write the docs"}\'',
+            "run shop.livedb tasks:open_tasks --functions app/functions",
+        ],
+    )
+    def run(
+        path: WorkspacePath,
+        function: Annotated[str, typer.Argument(help="Its name, as in tasks:add.")],
+        arguments: Annotated[
+            str, typer.Argument(metavar="[ARGS]", help="Its arguments, a JSON object.")
+        ] = "{}",
+        *,
+        functions: FunctionsOption = Path("functions"),
+    ) -> None:
+        """Run a query or mutation and print its result as JSON.
+
+        Internal functions can be run too. What the function prints goes to stderr.
+        """
+        args = _arguments(arguments)
+        name = _name(function)
+        from livedb.client.local import LocalBackend
+        from livedb.functions.loader import FunctionFolder
+
+        with contextlib.closing(FunctionFolder(functions)) as folder:
+            loaded = folder.load()
+            with opened(path) as workspace:
+                for each in loaded.notes:
+                    note(each)
+                backend = LocalBackend(workspace)
+                backend.apply_tables(list(loaded.schema or ()))
+                for definition in loaded.functions:
+                    backend.define(definition)
+                found = backend.definition(name)
+                checked = found.check_arguments(args, tables=backend.catalog())
+                with contextlib.redirect_stdout(sys.stderr):
+                    result = _run(backend, found, checked)
+        text = encode_value(canonical(result)).decode()
+        say(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+
+
+def _run(backend: Backend, definition: FunctionDefinition, args: dict[str, Value]) -> Value:
+    try:
+        return backend.run(definition, args)
+    except LivedbError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises
+        fail(f"{definition.name} raised {foreign_error(error)}")
+
+
+def _arguments(text: str) -> dict[str, Value]:
+    try:
+        args = decode_value(text.encode())
+    except (ValueError, RecursionError, LivedbError) as error:
+        raise typer.BadParameter(f"the arguments are no JSON: {error}") from None
+    if not isinstance(args, dict):
+        raise typer.BadParameter(f"the arguments are one JSON object, not {text[:40]}")
+    return args
+
+
+def _name(function: str) -> str:
+    """`tasks.py:add` is `tasks:add`, as Convex's command line has it."""
+    module, colon, name = function.rpartition(":")
+    return f"{module.removesuffix('.py')}{colon}{name}"

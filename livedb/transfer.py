@@ -1,0 +1,196 @@
+"""Tables in and out of a workspace, many at once: snapshot zips, and files of one table each.
+
+An export is of one commit. An import is one commit, or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from livedb.changes.bulk_loads import TableLoad
+from livedb.errors import LoadError
+from livedb.functions.definition import did_you_mean
+from livedb.ids import table_number_of
+from livedb.schema.tables import check_table_name
+from livedb.store.connection import CtrlC
+from livedb.workspace import Workspace
+
+if TYPE_CHECKING:
+    from livedb.interchange.exports import ExportResult, Format
+    from livedb.interchange.snapshot_zip import SnapshotExport
+    from livedb.interchange.sources import Source
+
+ImportMode: TypeAlias = Literal["new", "append", "replace", "replace-all"]
+"""What becomes of documents that are there: "new" refuses tables that have some, "append" adds to
+them, "replace" replaces them, "replace-all" empties every other table as well."""
+
+Report: TypeAlias = Callable[[str, int], None]
+"""Is told a table and its rows so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """What an import brought: rows by table, the commit, and what was left out."""
+
+    rows: Mapping[str, int]
+    number: int
+    notes: Sequence[str] = ()
+
+
+def export_snapshot(
+    workspace: Workspace,
+    path: str | os.PathLike[str],
+    *,
+    tables: Collection[str] | None = None,
+    overwrite: bool = False,
+    progress: Report | None = None,
+) -> SnapshotExport:
+    """Write tables (None: all) as Convex's snapshot zip.
+
+    Raises:
+        LoadError: there is no such table; or the target exists, or cannot be written.
+    """
+    from livedb.interchange.snapshot_zip import write_snapshot
+
+    workspace.require_open()
+    with CtrlC(), workspace.folder.snapshot() as snapshot:
+        catalog = workspace.committer.catalog_at(snapshot.number)
+        numbers = {table.definition.name: table.number for table in catalog}
+        chosen = {name: numbers[name] for name in _chosen(tables, numbers)}
+        return write_snapshot(snapshot, chosen, path, overwrite=overwrite, progress=progress)
+
+
+def export_tables(
+    workspace: Workspace,
+    target: Path,
+    *,
+    format: Format,  # noqa: A002 - the word users know
+    tables: Collection[str] | None = None,
+    overwrite: bool = False,
+) -> list[ExportResult]:
+    """Write tables (None: all) as files of their own, as SQL shows them.
+
+    Args:
+        target: a file, for one table; or a folder.
+
+    Raises:
+        LoadError: as `export_snapshot`.
+    Cost: memory for one table.
+    """
+    from livedb.interchange.exports import export
+
+    workspace.require_open()
+    known = workspace.committer.catalog_at(workspace.committer.published).names()
+    names = _chosen(tables, known)
+    if not target.is_dir() and len(names) != 1:
+        raise LoadError(
+            f"{len(names)} tables need a folder that exists, and {str(target)!r} is none; make it, "
+            "or name one table"
+        )
+    results = []
+    for name, rows, number in workspace.folded_sql.whole_tables(names):
+        file = target / f"{name}.{format}" if target.is_dir() else target
+        results.append(export(rows, file, format=format, number=number, overwrite=overwrite))
+    return results
+
+
+def import_snapshot(
+    workspace: Workspace,
+    path: str | os.PathLike[str],
+    *,
+    mode: ImportMode = "new",
+    progress: Report | None = None,
+) -> ImportResult:
+    """Load a snapshot zip; ids and creation times are kept.
+
+    Raises:
+        LoadError, ValidationError: what is wrong with it; nothing was changed.
+    """
+    from livedb.interchange.snapshot_zip import SnapshotZip
+
+    workspace.require_open()
+    with SnapshotZip(path) as snapshot:
+        catalog = workspace.committer.catalog_at(workspace.committer.published)
+        loads = []
+        for table in snapshot.tables:
+            known = catalog.get(table.name)
+            source = table.source(None if known is None else known.definition)
+            loads.append(
+                _load(table.name, source, mode, number=table.number, keep_ids=table.has_ids)
+            )
+        rows, number = _run(workspace, loads, mode, progress)
+    return ImportResult(rows=rows, number=number, notes=tuple(snapshot.notes))
+
+
+def import_table(
+    workspace: Workspace,
+    name: str,
+    source: Source,
+    *,
+    mode: ImportMode = "new",
+    has_new_ids: bool = False,
+    progress: Report | None = None,
+) -> ImportResult:
+    """Load rows into one table.
+
+    Args:
+        has_new_ids: leave out the ids and creation times that rows have.
+
+    Raises:
+        LoadError, ValidationError: what is wrong with them; nothing was changed.
+    """
+    from livedb.interchange.sources import first_id, without_system_fields
+
+    workspace.require_open()
+    check_table_name(name)
+    opened = without_system_fields(source) if has_new_ids else source
+    found = first_id(opened)
+    number = None if found is None else table_number_of(found)
+    load = _load(name, opened, mode, number=number, keep_ids="_id" in opened.schema.names)
+    rows, commit = _run(workspace, [load], mode, progress)
+    return ImportResult(rows=rows, number=commit)
+
+
+def _load(
+    name: str, source: Source, mode: ImportMode, *, number: int | None, keep_ids: bool
+) -> TableLoad:
+    return TableLoad(
+        table=name,
+        source=source,
+        keep_ids=keep_ids,
+        number=number,
+        # An empty table is replaced too: it takes the number of the ids.
+        is_replaced=mode != "append",
+        must_be_empty=mode == "new",
+    )
+
+
+def _run(
+    workspace: Workspace, loads: list[TableLoad], mode: ImportMode, progress: Report | None
+) -> tuple[dict[str, int], int]:
+    names = [load.table for load in loads]
+    if mode == "replace-all":
+        catalog = workspace.committer.catalog_at(workspace.committer.published)
+        loads += [
+            TableLoad(table=other, source=None, is_replaced=True)
+            for other in catalog.names()
+            if other not in names
+        ]
+    if not loads:
+        return {}, workspace.committer.published
+    rows, number = workspace.load_tables(loads, progress=progress)
+    return {name: rows[name] for name in names}, number
+
+
+def _chosen(tables: Collection[str] | None, known: Collection[str]) -> list[str]:
+    """The tables to export, each once."""
+    if tables is None:
+        return sorted(known)
+    for name in tables:
+        if name not in known:
+            raise LoadError(f"There is no table {name!r} to export. {did_you_mean(name, known)}")
+    return list(dict.fromkeys(tables))

@@ -1,0 +1,45 @@
+"""`check` and `repair`."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_a_sound_workspace_is_said_to_be(run, shop):
+    assert "sound, at commit 2: 2 commits and 6 documents in 2 tables" in run("check", shop).stdout
+    facts = json.loads(run("check", shop, "--json").stdout)
+    assert facts["sound"] is True
+    assert facts["documents"] == {"tasks": 5, "users": 1}
+    assert "nothing was changed" in run("repair", shop).stdout
+    assert json.loads(run("repair", shop, "--json").stdout)["sound"] is True
+
+
+def test_a_damaged_workspace_is_told_and_repaired(run, shop):
+    (shop / "log").unlink()
+    failed = run("check", shop, code=1)
+    assert failed.stderr.startswith("error: ")
+    assert "repair" in failed.stderr
+    facts = json.loads(run("repair", shop, "--json").stdout)
+    assert facts["sound"] is False
+    assert facts["problems"]
+    assert "sound, at commit 2" in run("check", shop).stdout
+
+
+def test_damage_in_the_middle_of_the_log_is_found(run, tmp_path):
+    import livedb
+
+    path = tmp_path / "work"
+    with livedb.open(path) as db:
+        for n in range(400):
+            db["t"].insert({"text": f"{n:05}" * 40})
+    log = path / "log"
+    data = bytearray(log.read_bytes())
+    at = data.index(b"00150" * 40)
+    data[at : at + 5] = b"00151"
+    log.write_bytes(data)
+    assert "error: " in run("check", path, code=1).stderr
+
+
+def test_what_is_no_workspace_is_told(run, tmp_path):
+    assert "There is no workspace at" in run("check", tmp_path, code=1).stderr
+    assert "error: " in run("repair", tmp_path / "gone", code=1).stderr
