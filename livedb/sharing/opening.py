@@ -80,8 +80,9 @@ def connected(url: str, *, token: str | None) -> Database:
     """What `livedb.connect` gives; see there."""
     from livedb.client.remote import RemoteBackend
 
-    address, _, link = url.partition("#token=")
-    return _database_of_remote(RemoteBackend(address, token=token or link or None))
+    address, _, in_link = str(url).partition("#token=")
+    given = in_link if token is None else str(token)  # a text, not a `Secret`
+    return _database_of_remote(RemoteBackend(address, token=given or None))
 
 
 def _database_of_remote(backend: RemoteBackend) -> Database:

@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -75,21 +75,21 @@ class Serving:
     """
 
     def __init__(self, workspace: Workspace, options: ServeOptions) -> None:
-        self.options = options
         self._workspace = workspace
         self._ending = ExitStack()
         self._is_closed = False
         self._lock = threading.Lock()
         """Guards `_is_closed`; held while it closes."""
         with ExitStack() as undo:
-            self.url = self._start(undo)
+            self.url, port = self._start(undo, options)
             self._ending = undo.pop_all()
+        self.options = replace(options, port=port)
         workspace.served_at = self.url
         workspace.closing.append(self._close_for_good)
         _open.add(self)
 
-    def _start(self, undo: ExitStack) -> str:
-        workspace, options = self._workspace, self.options
+    def _start(self, undo: ExitStack, options: ServeOptions) -> tuple[str, int]:
+        workspace = self._workspace
         access = Access(
             workspace.clock,
             providers=options.providers,
@@ -116,7 +116,7 @@ class Serving:
             if door is None:
                 undo.callback(_leave_key(workspace.path, access).unlink, missing_ok=True)
             workspace.files.announce(address, __version__)
-        return url
+        return url, service.port
 
     @property
     def is_closed(self) -> bool:
