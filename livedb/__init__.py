@@ -123,13 +123,21 @@ def __dir__() -> list[str]:
 
 
 def open(  # noqa: A001  # livedb.open is the name users expect
-    path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
+    path: str | os.PathLike[str] | None = None,
+    *,
+    limits: Limits | None = None,
+    shared: bool = False,
 ) -> Database:
     """Open a workspace: a folder, made if absent, or memory without a path.
 
     Opening a path that this process has open already gives the same workspace, with its limits.
     One that another process of yours has open and serves (`db.serve()` there, or `livedb serve`) is
     used through that process.
+
+    Args:
+        shared: leave it to a background process of its own, which is started if there is none,
+            serves all who open it so, and ends some minutes after the last one left. Give it in
+            every notebook that uses the workspace.
 
     Raises:
         WorkspaceLockedError: another process has it open and does not serve it; the error names it.
@@ -140,6 +148,10 @@ def open(  # noqa: A001  # livedb.open is the name users expect
     """
     from livedb.sharing.opening import open_database
 
+    if shared:
+        from livedb.sharing.background import open_shared
+
+        return open_shared(path, limits=limits)
     return open_database(path, limits=limits)
 
 

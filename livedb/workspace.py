@@ -34,6 +34,7 @@ from livedb.invitations import Invitations
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
+from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition
@@ -185,6 +186,7 @@ class Workspace:
             cache_entries_max=self.limits.cache_entries_max,
             fold_pause=self.folder.paused,
         )
+        self.presence = Presence(self.live, self.clock)
         self._build_changes(turn)
         self._delete_unnamed_loads()
 

@@ -86,7 +86,7 @@ class WorkspaceFiles:
             FormatError: the path is something else, or a newer livedb made it.
         """
         if not self.is_temporary:
-            _check_is_workspace(self.folder)
+            check_is_workspace(self.folder)
             self._lock = WorkspaceLock(self.folder)
             self._lock.acquire()
             mark = self.folder / MARK_NAME
@@ -110,8 +110,12 @@ class WorkspaceFiles:
             self._lock.release()
 
 
-def _check_is_workspace(folder: Path) -> None:
-    """Refuse a path that is something else, without touching it."""
+def check_is_workspace(folder: Path) -> None:
+    """Refuse a path that is something else, without touching it.
+
+    Raises:
+        FormatError: it is no workspace and no place for one, or a newer livedb made it.
+    """
     if not folder.exists() and not folder.is_symlink():
         if not folder.parent.is_dir():
             raise FormatError(f"The folder {str(folder.parent)!r} does not exist; make it first")

@@ -40,6 +40,12 @@ def open_workspace(
         return opened
 
 
+def has_open(path: str) -> bool:
+    """Whether this process has the workspace at a real path open."""
+    found = _open.get(path)
+    return found is not None and not found.is_closed
+
+
 def _new_workspace(path: Path | None, limits: Limits | None, clock: Clock | None) -> Workspace:
     workspace = Workspace(path, limits=limits, clock=clock)
     _alive.add(workspace)

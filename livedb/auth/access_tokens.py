@@ -216,7 +216,8 @@ class AccessTokens:
             )
         if expires_s is not None and not 0 < expires_s <= SECONDS_MAX:
             raise InvalidValueError(
-                f"an access token expires in more than 0 seconds; {expires_s!r} was given",
+                f"an access token expires in more than 0 and at most {SECONDS_MAX:,.0f} seconds; "
+                f"{expires_s!r} was given",
                 code="InvalidAccessToken",
             )
         now_ns = self._clock.now_ns()

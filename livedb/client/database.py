@@ -68,6 +68,8 @@ class Faces(Protocol):
 
     def table_handle(self, backend: Backend, name: str) -> Handle[Any]: ...
 
+    def presence_handle(self, backend: Backend) -> Handle[Any]: ...
+
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
 
     def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
@@ -571,6 +573,14 @@ class Database:
             PermissionDeniedError: you are no owner.
         """
         return self._shared().revoke(invitation if isinstance(invitation, str) else invitation.id)
+
+    def who(self) -> Handle[Any]:
+        """Who is connected now, as a live handle: name, role, client, since when, last active.
+
+        "seen" is the time somebody was last active, told to half a minute. This process itself is
+        not listed when it is the one that has the workspace.
+        """
+        return self._faces.presence_handle(self.backend)
 
     def _shared(self) -> Sharing:
         if self._sharing is None:

@@ -545,6 +545,9 @@ class RemoteBackend:
         title = " ".join(text.split())
         return self._follow("sql", _sql(text, params), LIVEDB, title, None, on_change)
 
+    def follow_presence(self, on_change: OnChange) -> RemoteSubscription:
+        return self._follow("who", {}, LIVEDB, "who", None, on_change)
+
     def _follow(
         self,
         path: str,

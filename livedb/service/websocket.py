@@ -38,6 +38,7 @@ from livedb.service.query_set import QuerySet
 from livedb.service.transport import ABORT
 
 if TYPE_CHECKING:
+    from livedb.auth.access import Caller
     from livedb.service.hub import Hub
 
 logger = logging.getLogger("livedb.service")
@@ -78,6 +79,8 @@ class SyncConnection:
         self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._visitor = 0
+        """What presence names this client by."""
         self._expiry: asyncio.TimerHandle | None = None
         """When to look whether its token has expired."""
         self._running: Call | None = None
@@ -88,6 +91,9 @@ class SyncConnection:
         """Serve the connection until it ends."""
         await self._websocket.accept()
         self._hub.connections.add(self)
+        presence = self._hub.workspace.presence
+        who = _name_and_role(self._core.identity)
+        self._visitor = await self._hub.in_thread(presence.enter, *who, self._client.value)
         writer = asyncio.create_task(self._write())
         ticker = asyncio.create_task(self._tick())
         try:
@@ -100,6 +106,7 @@ class SyncConnection:
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
             await self._hub.in_thread(self._hub.forget, self)
+            await self._hub.in_thread(presence.leave, self._visitor)
             self._hub.connections.discard(self)
 
     # -- in ------------------------------------------------------------------------------------
@@ -119,6 +126,8 @@ class SyncConnection:
         except ProtocolError as error:
             self._perform(self._core.violated(error))
             return
+        if self._hub.workspace.presence.is_seen_late(self._visitor):
+            self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self._visitor))
         now_ms = self._hub.clock.now_ns() / 1e6
         self._perform(self._core.receive(message, now_ms=now_ms))
 
@@ -219,6 +228,9 @@ class SyncConnection:
             return
         self._perform(self._core.verified(caller))
         self.check_identity()
+        await self._hub.in_thread(
+            self._hub.workspace.presence.rename, self._visitor, *_name_and_role(caller)
+        )
 
     def check_identity(self) -> None:
         """End the connection if who it acts for may no longer be here, and look again in time."""
@@ -275,3 +287,8 @@ class SyncConnection:
         while True:
             await asyncio.sleep(TICK_S)
             self._perform(self._core.tick(now_s=self._hub.clock.monotonic_s()))
+
+
+def _name_and_role(caller: Caller | None) -> tuple[str, str]:
+    """What presence tells of somebody."""
+    return ("", "") if caller is None else (caller.name, caller.role.value)

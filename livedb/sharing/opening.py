@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 ATTACH_S_MAX = 10.0
 """Seconds until a process that says where it serves must be reached there, or have died."""
 
-_PAUSE_S = 0.02
+PAUSE_S = 0.02
+"""Between two looks at who has a workspace."""
 
 _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDictionary()
 """By real path: what this process has that another one has open."""
@@ -45,21 +46,21 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
             workspace = open_workspace(path, limits=limits)
         except WorkspaceLockedError as error:
             if real is None or error.address is None or error.pid == os.getpid():
-                raise _with_advice(error) from None
+                raise with_advice(error) from None
             if limits is not None:
                 raise WorkspaceError(
                     f"{real!r} is open in process {error.pid}, whose limits hold; open it here "
                     "without limits",
                     code="OtherLimits",
                 ) from None
-            attached = _attach(real, error)
+            attached = attach(real, error)
             if attached is not None:
                 return attached
             if waited_s > ATTACH_S_MAX:
                 raise
             # It is just ending, or has died between the two looks: look again.
-            threading.Event().wait(_PAUSE_S)
-            waited_s += _PAUSE_S
+            threading.Event().wait(PAUSE_S)
+            waited_s += PAUSE_S
         else:
             if real is not None:
                 _leave(real)
@@ -94,7 +95,7 @@ def _database_of_remote(backend: RemoteBackend) -> Database:
     return database
 
 
-def _attach(real: str, holder: WorkspaceLockedError) -> Database | None:
+def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
     """The workspace by the door of who has it; None when nobody answers there."""
     address = holder.address
     assert address is not None, "it is served somewhere"
@@ -156,7 +157,7 @@ def _require_same_version(real: str, holder: WorkspaceLockedError) -> None:
         )
 
 
-def _with_advice(error: WorkspaceLockedError) -> WorkspaceLockedError:
+def with_advice(error: WorkspaceLockedError) -> WorkspaceLockedError:
     """The same error, and how to use the workspace all the same."""
     if error.pid in {None, os.getpid()}:
         return error

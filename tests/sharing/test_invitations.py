@@ -183,7 +183,7 @@ def test_it_holds_for_as_long_as_was_said(memory):
     for_a_day = memory.invite(name="ann", expires=timedelta(days=1))
     lasts = for_a_day.expires - for_a_day.created
     assert abs(lasts - timedelta(days=1)) < timedelta(seconds=1)
-    moment = datetime(2099, 1, 1, tzinfo=UTC)
+    moment = datetime(2040, 1, 1, tzinfo=UTC)
     until = memory.invite(name="bob", expires=moment)
     assert abs(until.expires - moment) < timedelta(seconds=1)
 
