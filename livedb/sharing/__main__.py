@@ -6,52 +6,19 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from livedb.errors import LivedbError, WorkspaceLockedError
-from livedb.presence import Presence
 from livedb.sharing.background import start_lock
 from livedb.sharing.local import LocalSharing
 from livedb.sharing.serving import ServeOptions
+from livedb.sharing.vigil import Vigil
 from livedb.workspaces import open_workspace
 
 logger = logging.getLogger("livedb.service")
-
-
-class Vigil:
-    """Waits until nobody has been here for a while, or a signal says to end."""
-
-    def __init__(self, presence: Presence, idle_s: float) -> None:
-        self._presence = presence
-        self._idle_s = idle_s
-        self._is_ending = False
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        """Told of whoever comes and goes, and by signals: it may be put to within anything."""
-        presence.listen(lambda: self._wake.put(None))
-
-    def end(self, *_: object) -> None:
-        """End it; also as a signal's handler."""
-        self._is_ending = True
-        self._wake.put(None)
-
-    def keep(self) -> bool:
-        """Wait; whether it was a signal that ended it."""
-        while not self._is_ending:
-            try:
-                self._wake.get(timeout=None if self.has_visitors else self._idle_s)
-            except Empty:
-                return False
-        return True
-
-    @property
-    def has_visitors(self) -> bool:
-        """Whether somebody is here."""
-        return bool(self._presence.visitors())
 
 
 def main() -> int:
@@ -62,15 +29,12 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with open_workspace(asked.folder, limits=None) as workspace:
-            vigil = Vigil(workspace.presence, asked.idle_s)
-            for each in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(each, vigil.end)
+            vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
             serving = LocalSharing(workspace).serve_as(ServeOptions())
             logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
             _tell_ready(asked, {"url": serving.url})
             _keep(asked.folder, vigil)
             logger.info("process %d ends", os.getpid())
-            # Under the lock of the start, if it ends for want of visitors: closing takes a moment.
     except LivedbError as error:
         logger.error("%s", error.message)  # noqa: TRY400  # what a user can mend needs no traceback
         _tell_ready(asked, {"error": error.message})
@@ -86,12 +50,13 @@ def _keep(folder: Path, vigil: Vigil) -> None:
             lock = start_lock(folder, wait_s=0.0)
             lock.__enter__()
             if not vigil.has_visitors:
-                _held.append(lock)  # until the process is gone
+                _held.append(lock)
                 return
             lock.__exit__(None, None, None)
 
 
 _held: list[Any] = []
+"""The lock of the start, once it ends for want of visitors: closing takes a moment."""
 
 
 def _tell_ready(asked: argparse.Namespace, answer: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from livedb.client.database import Database
+from livedb.clock import SystemClock
 from livedb.commitlog.lock import (
     FOLDER_MODE,
     WorkspaceLock,
@@ -100,7 +101,9 @@ def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> Iterator[int]:
 
 
 def _attach_or_start(folder: Path, descriptor: int) -> Database:
-    starts, waited_s = 0, 0.0
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + START_S_MAX
+    starts = 0
     while True:
         holder = WorkspaceLock(folder).holder()
         if holder is None:
@@ -118,10 +121,9 @@ def _attach_or_start(folder: Path, descriptor: int) -> Database:
         attached = opening.attach(str(folder), error)
         if attached is not None:
             return attached
-        if waited_s > opening.ATTACH_S_MAX:
+        if clock.monotonic_s() > deadline_s:
             raise error
         threading.Event().wait(opening.PAUSE_S)  # it has died or is ending: its lock is free soon
-        waited_s += opening.PAUSE_S
 
 
 def _start(folder: Path, descriptor: int) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from livedb.client.database import Database
 from livedb.client.local import LocalBackend
-from livedb.errors import LivedbError, WorkspaceError, WorkspaceLockedError
+from livedb.clock import SystemClock
+from livedb.errors import DisconnectedError, LivedbError, WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
 from livedb.sharing.local import LocalSharing
@@ -27,7 +28,7 @@ from livedb.workspaces import open_workspace
 if TYPE_CHECKING:
     from livedb.client.remote import RemoteBackend
 
-ATTACH_S_MAX = 10.0
+ATTACH_S_MAX = 30.0
 """Seconds until a process that says where it serves must be reached there, or have died."""
 
 PAUSE_S = 0.02
@@ -40,7 +41,8 @@ _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDiction
 def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
     """What `livedb.open` gives; see there."""
     real = None if path is None else os.path.realpath(Path(path).expanduser())
-    waited_s = 0.0
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + ATTACH_S_MAX
     while True:
         try:
             workspace = open_workspace(path, limits=limits)
@@ -56,11 +58,10 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
             attached = attach(real, error)
             if attached is not None:
                 return attached
-            if waited_s > ATTACH_S_MAX:
+            if clock.monotonic_s() > deadline_s:
                 raise
             # It is just ending, or has died between the two looks: look again.
             threading.Event().wait(PAUSE_S)
-            waited_s += PAUSE_S
         else:
             if real is not None:
                 _leave(real)
@@ -108,7 +109,10 @@ def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
     if not _answers(address):
         return None
     _require_same_version(real, holder)
-    database = connected(address, token=_key_of(real, address))
+    try:
+        database = connected(address, token=_key_of(real, address))
+    except DisconnectedError:
+        return None  # it has just died
     _leave(real)
     _attached[real] = database
     return database

@@ -186,7 +186,8 @@ def serve_options(
     if anonymous is True and not is_loopback(host):
         raise WorkspaceError(
             f"Everybody who can reach {host} could call this workspace's functions without a "
-            "token. If that is meant, say it: anonymous='member', or 'viewer' for queries only."
+            "token. If that is meant, say it: anonymous='member', or 'viewer' for queries only "
+            "(--anonymous-as on the command line)."
         )
     return ServeOptions(
         host=host,
