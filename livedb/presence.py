@@ -115,7 +115,7 @@ class Presence:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
-        self._live.invalidate(lambda source: source is self.source)
+        self._live.invalidate_key(self.source.key)
 
 
 class PresenceSource:

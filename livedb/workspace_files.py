@@ -99,7 +99,7 @@ class WorkspaceFiles:
 
     def announce(self, address: str | None, version: str | None = None) -> None:
         """Tell other processes of this user where the workspace is served; None: nowhere."""
-        if self._lock is not None:
+        if self._lock is not None and self._lock.is_held:
             self._lock.announce(address, version)
 
     def release(self) -> None:

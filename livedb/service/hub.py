@@ -115,6 +115,7 @@ class Hub:
             for query in connection.query_set.queries():
                 self._leave(query, connection)
         connection.query_set.close()
+        self.workspace.presence.leave(connection.visitor)
 
     def _leave(self, query: LiveQuery, connection: SyncConnection) -> None:
         followers = self._followers.get(query)

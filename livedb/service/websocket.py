@@ -79,7 +79,7 @@ class SyncConnection:
         self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._visitor = 0
+        self.visitor = 0
         """What presence names this client by."""
         self._expiry: asyncio.TimerHandle | None = None
         """When to look whether its token has expired."""
@@ -91,12 +91,12 @@ class SyncConnection:
         """Serve the connection until it ends."""
         await self._websocket.accept()
         self._hub.connections.add(self)
-        presence = self._hub.workspace.presence
-        who = _name_and_role(self._core.identity)
-        self._visitor = await self._hub.in_thread(presence.enter, *who, self._client.value)
         writer = asyncio.create_task(self._write())
         ticker = asyncio.create_task(self._tick())
         try:
+            who = _name_and_role(self._core.identity)
+            enter = self._hub.workspace.presence.enter
+            self.visitor = await self._hub.in_thread(enter, *who, self._client.value)
             await self._read()
         finally:
             self._core.close()
@@ -106,7 +106,6 @@ class SyncConnection:
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
             await self._hub.in_thread(self._hub.forget, self)
-            await self._hub.in_thread(presence.leave, self._visitor)
             self._hub.connections.discard(self)
 
     # -- in ------------------------------------------------------------------------------------
@@ -126,8 +125,8 @@ class SyncConnection:
         except ProtocolError as error:
             self._perform(self._core.violated(error))
             return
-        if self._hub.workspace.presence.is_seen_late(self._visitor):
-            self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self._visitor))
+        if self._hub.workspace.presence.is_seen_late(self.visitor):
+            self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self.visitor))
         now_ms = self._hub.clock.now_ns() / 1e6
         self._perform(self._core.receive(message, now_ms=now_ms))
 
@@ -229,7 +228,7 @@ class SyncConnection:
         self._perform(self._core.verified(caller))
         self.check_identity()
         await self._hub.in_thread(
-            self._hub.workspace.presence.rename, self._visitor, *_name_and_role(caller)
+            self._hub.workspace.presence.rename, self.visitor, *_name_and_role(caller)
         )
 
     def check_identity(self) -> None:

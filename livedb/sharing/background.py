@@ -34,7 +34,7 @@ from livedb.errors import WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.sharing import opening
 from livedb.workspace_files import SERVICE_LOG_NAME, SERVICE_START_NAME, check_is_workspace
-from livedb.workspaces import has_open
+from livedb.workspaces import has_open, real_path
 
 START_S_MAX = 60.0
 """Seconds a service may take until it listens, and others wait for whoever starts it."""
@@ -59,7 +59,11 @@ def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -
             "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
             "own limits"
         )
-    real = os.path.realpath(Path(path).expanduser())
+    if sys.platform == "win32":
+        raise WorkspaceError(
+            "shared=True is not there on Windows yet; `livedb serve` does the same"
+        )
+    real = real_path(path)
     if has_open(real):
         raise WorkspaceError(
             f"{real!r} is open in this process itself. Call close() on it first, and open it with "

@@ -23,7 +23,7 @@ from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
 from livedb.sharing.local import LocalSharing
 from livedb.workspace import Workspace
-from livedb.workspaces import open_workspace
+from livedb.workspaces import open_workspace, real_path
 
 if TYPE_CHECKING:
     from livedb.client.remote import RemoteBackend
@@ -40,7 +40,7 @@ _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDiction
 
 def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
     """What `livedb.open` gives; see there."""
-    real = None if path is None else os.path.realpath(Path(path).expanduser())
+    real = None if path is None else real_path(path)
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + ATTACH_S_MAX
     while True:

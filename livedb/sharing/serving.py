@@ -15,7 +15,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from html import escape
 from os import PathLike
@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from livedb import __version__
 from livedb.auth.access import Role
+from livedb.auth.access_tokens import PREFIX
 from livedb.auth.providers import Provider, parse_providers
 from livedb.errors import InvalidValueError, WorkspaceError
 from livedb.notebook.display import framed
@@ -85,7 +86,7 @@ class Serving:
             self._ending = undo.pop_all()
         self.options = replace(options, port=port)
         workspace.served_at = self.url
-        workspace.closing.append(self._close_for_good)
+        workspace.closing.append(self.close_for_good)
         _open.add(self)
 
     def _start(self, undo: ExitStack, options: ServeOptions) -> tuple[str, int]:
@@ -94,9 +95,10 @@ class Serving:
             workspace.clock,
             providers=options.providers,
             tokens=workspace.invitations.tokens,
-            admin_keys=options.admin_keys,
             anonymous=options.anonymous,
         )
+        for key in options.admin_keys:
+            self._admit(key, "admin key", undo)
         door = None
         if workspace.path is not None and local_door.has_local_door():
             door = LocalDoor(workspace.path)
@@ -114,9 +116,24 @@ class Serving:
         if workspace.path is not None:
             address = url if door is None else door.address
             if door is None:
-                undo.callback(_leave_key(workspace.path, access).unlink, missing_ok=True)
+                self._leave_key(workspace.path, undo)
             workspace.files.announce(address, __version__)
         return url, service.port
+
+    def _admit(self, key: str, name: str, undo: ExitStack) -> None:
+        """Let a key open everything while it is served."""
+        tokens = self._workspace.invitations.tokens
+        undo.callback(tokens.withdraw, tokens.admit(key, Role.OWNER, name).id)
+
+    def _leave_key(self, folder: Path, undo: ExitStack) -> None:
+        """Put a key of the owner's where only processes of the same user find it."""
+        key = f"{PREFIX}{self._workspace.clock.random_bytes(32).hex()}"
+        self._admit(key, local_door.user_name(), undo)
+        path = folder / KEY_NAME
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(key)
+        undo.callback(path.unlink, missing_ok=True)
 
     @property
     def is_closed(self) -> bool:
@@ -125,12 +142,13 @@ class Serving:
 
     def close(self) -> None:
         """Serve it no more: clients are told to come again later. The workspace stays open."""
-        if self._end() and not self._workspace.is_closed:
-            self._workspace.closing.remove(self._close_for_good)
+        if self._end():
+            with suppress(ValueError):  # the workspace is being closed
+                self._workspace.closing.remove(self.close_for_good)
             self._workspace.files.announce(None)
 
-    def _close_for_good(self) -> None:
-        """Close with the workspace: who finds nobody at the door finds it free a moment later."""
+    def close_for_good(self) -> None:
+        """Close before the workspace: who finds nobody at the door looks until it is free."""
         self._end()
 
     def _end(self) -> bool:
@@ -254,24 +272,12 @@ def _who(options: ServeOptions) -> str:
     return f"without a token as {options.anonymous.value}"
 
 
-def _leave_key(folder: Path, access: Access) -> Path:
-    """Write a key of the owner's where only processes of the same user find it."""
-    secret, token = access.tokens.issue(Role.OWNER, local_door.user_name())
-    access.tokens.withdraw(token.id)
-    access.tokens.admit(secret, Role.OWNER, local_door.user_name())
-    path = folder / KEY_NAME
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(secret)
-    return path
-
-
 _open: weakref.WeakSet[Serving] = weakref.WeakSet()
 
 
 def _close_all() -> None:
     for each in list(_open):
-        each.close()
+        each.close_for_good()
 
 
 # Before Python ends its pools of threads, which a service needs to end its connections; functions

@@ -164,5 +164,7 @@ def test_its_files_are_private(path):
 def test_it_needs_a_path_and_has_its_own_limits(path):
     with pytest.raises(WorkspaceError):
         livedb.open(shared=True)
+    with pytest.raises(FormatError):
+        livedb.open("a\0b", shared=True)
     with pytest.raises(WorkspaceError):
         livedb.open(path, shared=True, limits=livedb.Limits())

@@ -12,6 +12,7 @@ import pytest
 
 import livedb
 from livedb.errors import AuthenticationError, InvalidValueError, WorkspaceError
+from livedb.sharing.serving import serve_options
 from tests.sharing.processes import Python
 
 
@@ -167,3 +168,14 @@ def test_a_wrong_token_is_refused(db):
     serving = db.serve()
     with pytest.raises(AuthenticationError):
         livedb.connect(serving.url, token="ldb_o_wrong")
+
+
+def test_an_admin_key_opens_nothing_when_it_is_served_no_more(db):
+    options = serve_options(
+        "127.0.0.1", 0, auth=None, anonymous=False, allow_origins=(), admin_keys=["shop|0123456789"]
+    )
+    tokens = db.backend.workspace.invitations.tokens
+    with db._sharing.serve_as(options):
+        assert tokens.find("0123456789").name == "admin key"
+    with pytest.raises(AuthenticationError):
+        tokens.find("0123456789")
