@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,30 @@ def main() -> int:
     for name in ("uvicorn", "websockets"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        with open_workspace(asked.folder, limits=None) as workspace:
+        # The lock of the start, when it is taken at the end, is given back after the workspace.
+        with ExitStack() as ending, open_workspace(asked.folder, limits=None) as workspace:
             vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
             serving = LocalSharing(workspace).serve_as(ServeOptions())
             logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
             _tell_ready(asked, {"url": serving.url})
-            _keep(asked.folder, vigil)
+            _keep(asked.folder, vigil, ending)
             logger.info("process %d ends", os.getpid())
     except LivedbError as error:
         logger.error("%s", error.message)  # noqa: TRY400  # what a user can mend needs no traceback
-        _tell_ready(asked, {"error": error.message})
+        _tell_ready(asked, {"error": error.message[:1000]})
         return 1
     return 0
 
 
-def _keep(folder: Path, vigil: Vigil) -> None:
+def _keep(folder: Path, vigil: Vigil, ending: ExitStack) -> None:
     """Wait for the end, which no opener is in the middle of."""
     while not vigil.keep():
         # Whoever is opening it now has this lock, and will be a visitor.
-        with suppress(WorkspaceLockedError):
-            lock = start_lock(folder, wait_s=0.0)
-            lock.__enter__()
+        with suppress(WorkspaceLockedError), ExitStack() as lock:
+            lock.enter_context(start_lock(folder, wait_s=0.0))
             if not vigil.has_visitors:
-                _held.append(lock)
+                ending.push(lock.pop_all())
                 return
-            lock.__exit__(None, None, None)
-
-
-_held: list[Any] = []
-"""The lock of the start, once it ends for want of visitors: closing takes a moment."""
 
 
 def _tell_ready(asked: argparse.Namespace, answer: dict[str, Any]) -> None:
@@ -64,7 +59,7 @@ def _tell_ready(asked: argparse.Namespace, answer: dict[str, Any]) -> None:
     ready, asked.ready_descriptor = asked.ready_descriptor, None
     if ready is not None:
         with suppress(OSError):  # who started it is gone
-            os.write(ready, json.dumps(answer).encode()[:4096])
+            os.write(ready, json.dumps(answer).encode())
         os.close(ready)
         os.close(asked.start_descriptor)
 
