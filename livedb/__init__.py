@@ -123,51 +123,52 @@ def __dir__() -> list[str]:
 
 
 def open(  # noqa: A001  # livedb.open is the name users expect
-    path: str | os.PathLike[str] | None = None, *, limits: Limits | None = None
+    path: str | os.PathLike[str] | None = None,
+    *,
+    limits: Limits | None = None,
+    shared: bool = False,
 ) -> Database:
     """Open a workspace: a folder, made if absent, or memory without a path (or ":memory:").
 
     Opening a path that this process has open already gives the same workspace, with its limits.
+    One that another process of yours has open and serves (`db.serve()` there, or `livedb serve`) is
+    used through that process.
+
+    Args:
+        shared: leave it to a background process of its own, which is started if there is none,
+            serves all who open it so, and ends some minutes after the last one left. Give it in
+            every notebook that uses the workspace.
 
     Raises:
-        WorkspaceLockedError: another process has it open; the error names it.
+        WorkspaceLockedError: another process has it open and does not serve it; the error names it.
         DamagedError: its files do not agree; `livedb.repair(path)` says what is left.
         FormatError: the path is something else, or a newer livedb made it.
-        WorkspaceError: this process has it open with other limits than those given.
+        WorkspaceError: this process has it open with other limits than those given, or the process
+            that serves it runs another version of livedb.
     """
-    from livedb.client.database import Database
-    from livedb.client.local import LocalBackend
-    from livedb.notebook.faces import NotebookFaces
-    from livedb.workspaces import open_workspace
+    from livedb.sharing.opening import open_database
 
-    workspace = open_workspace(path, limits=limits)
-    known: Database | None = getattr(workspace, "database", None)
-    if known is None:
-        backend, faces = LocalBackend(workspace), NotebookFaces()
-        known = workspace.database = Database(backend, faces)
-        faces.attach(backend)
-    return known
+    if shared:
+        from livedb.sharing.background import open_shared
+
+        return open_shared(path, limits=limits)
+    return open_database(path, limits=limits)
 
 
 def connect(url: str, *, token: str | None = None) -> Database:
     """Connect to a workspace on a service; what is given is used as that of `open`.
 
     Args:
-        url: where it is, such as `http://127.0.0.1:3210`.
+        url: where it is, such as `http://127.0.0.1:3210`, or the link of an invitation.
         token: an access token, or a user's; it is never shown.
 
     Raises:
         DisconnectedError: nothing answers there.
         AuthenticationError: the service does not accept the token.
     """
-    from livedb.client.database import Database
-    from livedb.client.remote import RemoteBackend
-    from livedb.notebook.faces import NotebookFaces
+    from livedb.sharing.opening import connected
 
-    backend, faces = RemoteBackend(url, token=token), NotebookFaces()
-    connected = Database(backend, faces)
-    faces.attach(backend)
-    return connected
+    return connected(url, token=token)
 
 
 def repair(path: str | os.PathLike[str]) -> RepairReport:

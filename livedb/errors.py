@@ -443,6 +443,7 @@ class WorkspaceLockedError(WorkspaceError):
         pid: the holder's process id, None if unknown.
         host: the holder's host name, None if unknown.
         address: where the holder serves, None if it does not.
+        version: the livedb that serves there.
     """
 
     code = "WorkspaceLocked"
@@ -455,11 +456,13 @@ class WorkspaceLockedError(WorkspaceError):
         pid: int | None = None,
         host: str | None = None,
         address: str | None = None,
+        version: str | None = None,
     ) -> None:
         super().__init__(message)
         self.pid = pid
         self.host = host
         self.address = address
+        self.version = version
 
 
 class DamagedError(WorkspaceError):

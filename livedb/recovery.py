@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from livedb.commitlog.contract import CommitLog
@@ -13,9 +13,11 @@ from livedb.commitlog.payload import (
     FillPart,
     LoadPart,
     SchemaPart,
+    SettingsPart,
     WholeTablePart,
     catalog_of,
     decode_payload,
+    settings_of,
 )
 from livedb.schema.catalog import Catalog
 from livedb.store.contract import StoredDocument, Write
@@ -29,6 +31,8 @@ class RecoveredCommit:
     catalog: Catalog
     writes: Sequence[Write]
     whole: Sequence[WholeTablePart]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Those that changed."""
 
 
 def recover(log: CommitLog, *, after: int, catalog: Catalog) -> list[RecoveredCommit]:
@@ -44,6 +48,7 @@ def recover(log: CommitLog, *, after: int, catalog: Catalog) -> list[RecoveredCo
 def _recovered(number: int, parts: Sequence[Any], catalog: Catalog) -> RecoveredCommit:
     writes: list[Write] = []
     whole: list[WholeTablePart] = []
+    settings: dict[str, Any] = {}
     for part in parts:
         match part:
             case SchemaPart():
@@ -52,9 +57,13 @@ def _recovered(number: int, parts: Sequence[Any], catalog: Catalog) -> Recovered
                 writes += [_recovered_write(write) for write in part.writes]
             case LoadPart() | FillPart() | ClearPart():
                 whole.append(part)
+            case SettingsPart():
+                settings |= settings_of(part)
             case _:
-                pass  # functions and settings: read by their own floor
-    return RecoveredCommit(number=number, catalog=catalog, writes=writes, whole=whole)
+                pass  # functions: read by their own floor
+    return RecoveredCommit(
+        number=number, catalog=catalog, writes=writes, whole=whole, settings=settings
+    )
 
 
 def _recovered_write(write: Any) -> Write:

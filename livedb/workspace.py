@@ -19,6 +19,7 @@ from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
 from livedb.changes.schema_changes import SchemaChanges
+from livedb.changes.settings import WorkspaceSettings
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
 from livedb.commitlog.memory import MemoryCommitLog
@@ -30,9 +31,11 @@ from livedb.functions.runner import Runner, is_running
 from livedb.functions.system_functions import define_system_functions
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
+from livedb.invitations import Invitations
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
+from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition, check_table_name
@@ -94,6 +97,10 @@ class Workspace:
         self._pid = os.getpid()
         self.database: Any = None
         """The `db` of this process, so that opening twice gives one object."""
+        self.served_at: str | None = None
+        """Where a service of this process answers for it."""
+        self.closing: list[Callable[[], None]] = []
+        """What to end before the workspace is closed, newest first: a service, say."""
         self._is_closed = False
         self._close_lock = threading.Lock()
         self._tuning = InterpreterTuning()
@@ -181,6 +188,7 @@ class Workspace:
             cache_entries_max=self.limits.cache_entries_max,
             fold_pause=self.folder.paused,
         )
+        self.presence = Presence(self.live, self.clock)
         self._build_changes(turn)
         self._delete_unnamed_loads()
 
@@ -199,6 +207,10 @@ class Workspace:
         self.pushed_functions = PushedFunctions(
             parts, registry=self.registry, schema_changes=self.schema_changes
         )
+        self.settings = WorkspaceSettings(
+            parts, self.tables.stored_settings(), self.tables.expect_settings
+        )
+        self.invitations = Invitations(self.settings, self.clock)
 
     def _open_log(self) -> CommitLog:
         if self.path is None:
@@ -250,6 +262,8 @@ class Workspace:
             self.backlog.append(commit.number, commit.writes)
             if commit.whole:
                 self.folder.expect(commit.number, commit.whole)
+            if commit.settings:
+                self.tables.expect_settings(commit.number, commit.settings)
             self.committer.remember_catalog(commit.number, commit.catalog)
         if recovered:
             self.folder.fold()
@@ -453,6 +467,9 @@ class Workspace:
         with self._close_lock:
             if self._is_closed:
                 return
+            closing, self.closing = self.closing, []
+            for end in reversed(closing):
+                end()
             self._is_closed = True
         self._upkeep.close()
         self.live.close()

@@ -1,6 +1,8 @@
 """The folder of a workspace: what lies in it, whose it is, and whether a path is one.
 
-    lock, lock.door who holds it
+    lock, lock.door who holds it, and where it serves the workspace
+    socket          where it does, for processes of the same user
+    service.start, service.log    of the background service
     workspace.json  the format's number
     log, log-wal, log.head    the commit log
     tables.duckdb   the tables as of the last fold
@@ -26,7 +28,15 @@ FORMAT_NUMBER = 1
 
 MARK_NAME = "workspace.json"
 MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
-_BEFORE_THE_MARK = frozenset({LOCK_NAME, DOOR_NAME, f"{MARK_NAME}.new"})
+
+SERVICE_START_NAME = "service.start"
+"""Locked while a background service is started or stops."""
+
+SERVICE_LOG_NAME = "service.log"
+
+_BEFORE_THE_MARK = frozenset(
+    {LOCK_NAME, DOOR_NAME, f"{MARK_NAME}.new", SERVICE_START_NAME, SERVICE_LOG_NAME}
+)
 """What a workspace killed while it was made may have left; all else is somebody's."""
 
 
@@ -76,7 +86,7 @@ class WorkspaceFiles:
             FormatError: the path is something else, or a newer livedb made it.
         """
         if not self.is_temporary:
-            _check_is_workspace(self.folder)
+            check_is_workspace(self.folder)
             self._lock = WorkspaceLock(self.folder)
             self._lock.acquire()
             mark = self.folder / MARK_NAME
@@ -87,6 +97,11 @@ class WorkspaceFiles:
         for each in (self.loads, self.staging):
             each.mkdir(exist_ok=True)
 
+    def announce(self, address: str | None, version: str | None = None) -> None:
+        """Tell other processes of this user where the workspace is served; None: nowhere."""
+        if self._lock is not None and self._lock.is_held:
+            self._lock.announce(address, version)
+
     def release(self) -> None:
         """Let go of the folder; one of a workspace in memory is removed. Twice is harmless."""
         if self.is_temporary:
@@ -95,8 +110,12 @@ class WorkspaceFiles:
             self._lock.release()
 
 
-def _check_is_workspace(folder: Path) -> None:
-    """Refuse a path that is something else, without touching it."""
+def check_is_workspace(folder: Path) -> None:
+    """Refuse a path that is something else, without touching it.
+
+    Raises:
+        FormatError: it is no workspace and no place for one, or a newer livedb made it.
+    """
     if not folder.exists() and not folder.is_symlink():
         if not folder.parent.is_dir():
             raise FormatError(f"The folder {str(folder.parent)!r} does not exist; make it first")

@@ -25,10 +25,7 @@ def open_workspace(
     """The workspace at `path`: the one this process has open already, or newly opened."""
     if path is None or path == ":memory:":  # as users of DuckDB and SQLite write it
         return _new_workspace(None, limits, clock)
-    if isinstance(path, str) and "\x00" in path:
-        raise FormatError("A path cannot hold a NUL character")
-    folder = Path(path).expanduser()
-    real = os.path.realpath(folder)
+    real = real_path(path)
     with _open_lock:
         found = _open.get(real)
         if found is not None and not found.is_closed:
@@ -38,6 +35,23 @@ def open_workspace(
         opened = _new_workspace(Path(real), limits, clock)
         _open[real] = opened
         return opened
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """What names a workspace however its path is written.
+
+    Raises:
+        FormatError: it is no path.
+    """
+    if isinstance(path, str) and "\x00" in path:
+        raise FormatError("A path cannot hold a NUL character")
+    return os.path.realpath(Path(path).expanduser())
+
+
+def has_open(path: str) -> bool:
+    """Whether this process has the workspace at a real path open."""
+    found = _open.get(path)
+    return found is not None and not found.is_closed
 
 
 def _new_workspace(path: Path | None, limits: Limits | None, clock: Clock | None) -> Workspace:

@@ -56,6 +56,26 @@ class AccessToken:
         """Whether it opens anything at that time."""
         return self.revoked_ns is None and (self.expires_ns is None or now_ns < self.expires_ns)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {
+            "digest": self.digest,
+            "role": self.role.value,
+            "name": self.name,
+            "createdNs": str(self.created_ns),  # JSON readers take large numbers for floats
+            "expiresNs": _text_of(self.expires_ns),
+            "revokedNs": _text_of(self.revoked_ns),
+        }
+
+    @classmethod
+    def from_json(cls, entry: object, place: str = "") -> AccessToken:
+        """The one that `to_json` kept.
+
+        Raises:
+            InvalidValueError: it kept something else; `place` says where it stands.
+        """
+        return _read(entry, place)
+
 
 class AccessTokens:
     """The access tokens of one workspace; safe to use from every thread."""
@@ -141,6 +161,11 @@ class AccessTokens:
                 self._by_id[token_id] = known
             return known
 
+    def withdraw(self, token_id: str) -> None:
+        """Forget a token that was issued and not given out after all."""
+        with self._lock:
+            self._by_id.pop(token_id, None)
+
     def tokens(self) -> tuple[AccessToken, ...]:
         """All that were given out and not forgotten, oldest first."""
         with self._lock:
@@ -157,18 +182,7 @@ class AccessTokens:
 
     def to_json(self) -> list[dict[str, Any]]:
         """What to keep of them, for `from_json`; holds no token."""
-        return [
-            {
-                "digest": token.digest,
-                "role": token.role.value,
-                "name": token.name,
-                "createdNs": str(token.created_ns),  # JSON readers take large numbers for floats
-                "expiresNs": _text_of(token.expires_ns),
-                "revokedNs": _text_of(token.revoked_ns),
-            }
-            for token in self.tokens()
-            if token.is_kept
-        ]
+        return [token.to_json() for token in self.tokens() if token.is_kept]
 
     @classmethod
     def from_json(cls, json: object, clock: Clock) -> AccessTokens:
@@ -181,7 +195,7 @@ class AccessTokens:
             raise InvalidValueError("access tokens are a list", code="InvalidAccessToken")
         made = cls(clock)
         for number, entry in enumerate(json):
-            token = _read(entry, f"[{number}]")
+            token = AccessToken.from_json(entry, f"[{number}]")
             made._by_id[token.id] = token
         return made
 
@@ -202,7 +216,8 @@ class AccessTokens:
             )
         if expires_s is not None and not 0 < expires_s <= SECONDS_MAX:
             raise InvalidValueError(
-                f"an access token expires in more than 0 seconds; {expires_s!r} was given",
+                f"an access token expires in more than 0 and at most {SECONDS_MAX:,.0f} seconds; "
+                f"{expires_s!r} was given",
                 code="InvalidAccessToken",
             )
         now_ns = self._clock.now_ns()

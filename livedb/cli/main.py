@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from livedb.cli import health, rows, running, transfer
+from livedb.cli import health, rows, running, serving, tokens, transfer
 
-GROUPS = (health, rows, transfer, running)
+GROUPS = (serving, health, rows, transfer, running, tokens)
 """Modules that bring commands, in the order of the help; each has `register`."""
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A live data workspace: look into it, query it, move data in and out, run functions.",
+    help="A live data workspace: serve it, query it, move data in and out, run functions.",
 )
 
 

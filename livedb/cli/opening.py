@@ -22,6 +22,21 @@ WorkspacePath = Annotated[
 ]
 
 
+def require_workspace(path: Path) -> None:
+    """Refuse a path where no workspace is.
+
+    Raises:
+        FormatError: there is none.
+    """
+    from livedb.workspace_files import MARK_NAME
+
+    if not (path.expanduser() / MARK_NAME).exists():
+        raise FormatError(
+            f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "
+            "livedb.open in Python."
+        )
+
+
 @contextmanager
 def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
     """The workspace at `path`, open.
@@ -32,13 +47,9 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
     Raises:
         FormatError: there is none.
     """
-    from livedb.workspace_files import MARK_NAME
     from livedb.workspaces import open_workspace  # heavy, and no part of a help
 
-    if not may_make and not (path.expanduser() / MARK_NAME).exists():
-        raise FormatError(
-            f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "
-            "livedb.open in Python."
-        )
+    if not may_make:
+        require_workspace(path)
     with open_workspace(path, limits=None) as workspace:
         yield workspace

@@ -201,6 +201,9 @@ class Backend(Protocol):
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> Subscription: ...
 
+    def follow_presence(self, on_change: OnChange) -> Subscription:
+        """Follow who is connected."""
+
     def snapshot(
         self, subscriptions: Iterable[Subscription]
     ) -> AbstractContextManager[SnapshotReads]:

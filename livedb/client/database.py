@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import (
@@ -23,7 +24,7 @@ from typing import (
 from livedb.client.backend import Backend, Origin, Params, Status
 from livedb.client.functions import Action, Mutation, Query, names_of_functions
 from livedb.client.table import Table
-from livedb.errors import FunctionTypeError, LivedbError, LoadError
+from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
 from livedb.functions.actions import ActionContext, AsyncActionContext
 from livedb.functions.context import MutationContext, QueryContext, table_name
 from livedb.functions.definition import (
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult
     from livedb.notebook.handles import Handle
     from livedb.notebook.sql_result import SqlResult
+    from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
+    from livedb.sharing.serving import Serving
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +67,8 @@ class Faces(Protocol):
     ) -> Handle[Any]: ...
 
     def table_handle(self, backend: Backend, name: str) -> Handle[Any]: ...
+
+    def presence_handle(self, backend: Backend) -> Handle[Any]: ...
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
 
@@ -85,6 +90,20 @@ class ActionDecorator(Protocol):
     def __call__(self, function: Callable[Concatenate[ActionContext, P], R], /) -> Action[P, R]: ...
 
 
+class Sharing(Protocol):
+    """How a workspace is shared; the sharing floor implements it."""
+
+    def serve(self, **asked: Any) -> Serving: ...
+
+    def invite(
+        self, role: str, *, name: str, expires: timedelta | datetime | float | None
+    ) -> NewInvitation: ...
+
+    def invitations(self) -> InvitationList: ...
+
+    def revoke(self, token_id: str) -> Invitation: ...
+
+
 class _Options(NamedTuple):
     """The options of `@db.query(...)`."""
 
@@ -101,8 +120,9 @@ class Database:
     Get one from `livedb.open(path)`. It is a context manager; leaving it closes the workspace.
     """
 
-    def __init__(self, backend: Backend, faces: Faces) -> None:
+    def __init__(self, backend: Backend, faces: Faces, sharing: Sharing | None = None) -> None:
         self.backend = backend
+        self._sharing = sharing
         self._faces = faces
         self._warned: set[str] = set()
 
@@ -498,6 +518,85 @@ class Database:
     def backup(self, target: str | PathLike[str], /) -> int:
         """Write a copy of the workspace to a new folder; returns the commit it opens at."""
         return self.backend.backup(Path(target))
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        auth: Mapping[str, Any] | str | PathLike[str] | None = None,
+        anonymous: bool | str = False,
+        allow_origins: Sequence[str] = (),
+    ) -> Serving:
+        """Serve the workspace from this process, until it is closed; calling again changes nothing.
+
+        Other processes of yours that open the same path then use it together with this one.
+        Everybody else brings a token: see `invite`.
+
+        Args:
+            host: on which address; others than this machine's own need somebody invited first.
+            port: 0 for any that is free.
+            auth: who may vouch for users, `{"providers": [...]}` or a JSON file of that.
+            anonymous: True lets programs of this machine without a token call public functions; a
+                role, "member" or "viewer", says so of everybody who can reach `host`.
+            allow_origins: web pages that may call, such as "https://shop.example".
+
+        Raises:
+            WorkspaceError: the port is taken, the host is not safe that way, or it is served with
+                other settings; the message says what to do.
+        """
+        return self._shared().serve(
+            host=host, port=port, auth=auth, anonymous=anonymous, allow_origins=allow_origins
+        )
+
+    def invite(
+        self,
+        role: str = "editor",
+        *,
+        name: str,
+        expires: timedelta | datetime | float | None = timedelta(days=30),
+    ) -> NewInvitation:
+        """Give somebody access; what is returned has the secret link, and does not show it.
+
+        Args:
+            role: "editor" (functions, SQL, schema: as in this notebook), "member" (public
+                functions), "viewer" (public queries), or "owner" (everything, `invite` too).
+            name: whom it is for.
+            expires: how long or until when it holds, a number being seconds; None for ever.
+
+        Raises:
+            PermissionDeniedError: you are no owner.
+        """
+        return self._shared().invite(role, name=name, expires=expires)
+
+    @property
+    def invitations(self) -> InvitationList:
+        """Who has been given access, without their secrets."""
+        return self._shared().invitations()
+
+    def revoke(self, invitation: str | Invitation, /) -> Invitation:
+        """End an access, by its id or by what `invite` gave; who is connected with it is put out.
+
+        Raises:
+            InvalidValueError: there is none of that id.
+            PermissionDeniedError: you are no owner.
+        """
+        return self._shared().revoke(invitation if isinstance(invitation, str) else invitation.id)
+
+    def who(self) -> Handle[Any]:
+        """Who is connected now, as a live handle: name, role, client, since when, last active.
+
+        "seen" is the time somebody was last active, told to half a minute. This process itself is
+        not listed when it is the one that has the workspace.
+        """
+        return self._faces.presence_handle(self.backend)
+
+    def _shared(self) -> Sharing:
+        if self._sharing is None:
+            raise WorkspaceError("This workspace cannot be shared: open it with livedb.open")
+        return self._sharing
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -239,6 +239,10 @@ class LocalBackend:
             self, SqlSource(self.workspace.folded_sql, text, params), on_change
         )
 
+    def follow_presence(self, on_change: OnChange) -> LocalSubscription:
+        self._refuse_in_function()
+        return LocalSubscription(self, self.workspace.presence.source, on_change)
+
     def _refuse_in_function(self) -> None:
         self.workspace.require_open()
         if is_running():

@@ -554,6 +554,9 @@ class RemoteBackend:
         given: Any = canonical(_sql(text, params))
         return self._follow(_Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
 
+    def follow_presence(self, on_change: OnChange) -> RemoteSubscription:
+        return self._follow(_Asked("who", LIVEDB, {}), "who", None, on_change)
+
     def _follow(
         self,
         asked: _Asked,
@@ -650,6 +653,12 @@ class RemoteBackend:
                     states[each] = each.state()
             reads = RemoteSnapshotReads(number=self._number, states=states)
         yield reads
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def ask(self, verb: str, value: Value) -> Any:
+        """What the service answers to a verb that takes and gives a value; asked once."""
+        return PACK.read(self._act(verb, value, repeats=False))
 
     # -- data ----------------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     address: str | None = None
     """Where the holder serves the workspace, for others to attach; None if it does not."""
+    version: str | None = None
+    """Of livedb, in the process that serves."""
 
 
 class WorkspaceLock:
@@ -128,16 +130,35 @@ class WorkspaceLock:
                 self.release()
                 raise
 
-    def announce(self, address: str | None) -> None:
+    def announce(self, address: str | None, version: str | None = None) -> None:
         """Tell those who are refused where the workspace is served."""
         self._check_not_forked()
         assert self._descriptor is not None, "the lock is not held"
         with self._door():
-            self._write_holder(address)
+            self._write_holder(address, version)
 
-    def _write_holder(self, address: str | None) -> None:
+    def holder(self) -> Holder | None:
+        """Who has the lock now; None when nobody has it, or nobody can say who.
+
+        Raises:
+            FormatError: `folder` is no folder, or its lock file cannot be opened.
+        """
+        self._check_not_forked()
+        with self._door():
+            descriptor = _open_lock_file(self.folder / LOCK_NAME)
+            try:
+                if try_lock(descriptor):
+                    unlock(descriptor)
+                    return None
+                return _read_holder(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _write_holder(self, address: str | None, version: str | None = None) -> None:
         assert self._descriptor is not None, "the lock is not held"
-        holder = Holder(pid=os.getpid(), host=socket.gethostname(), address=address)
+        holder = Holder(
+            pid=os.getpid(), host=socket.gethostname(), address=address, version=version
+        )
         _overwrite(self._descriptor, msgspec.json.encode(holder))
 
     def release(self) -> None:
@@ -233,6 +254,7 @@ def locked_error(path: Path, holder: Holder | None) -> WorkspaceLockedError:
         pid=holder.pid,
         host=holder.host,
         address=holder.address,
+        version=holder.version,
     )
 
 

@@ -92,9 +92,10 @@ class FunctionsPart(msgspec.Struct, tag="functions:1", array_like=True, frozen=T
 
 
 class SettingsPart(msgspec.Struct, tag="settings:1", array_like=True, frozen=True):
-    """Settings of the workspace that changed; the workspace reads the body."""
+    """Settings of the workspace that changed, each as it is from this commit on."""
 
     body: bytes
+    """JSON; `settings_of` reads it."""
 
 
 def schema_part(catalog: object) -> SchemaPart:
@@ -115,6 +116,16 @@ def functions_part(functions: Sequence[PushedFunction]) -> FunctionsPart:
 def functions_of(part: FunctionsPart) -> list[PushedFunction]:
     """What `functions_part` was given."""
     return msgspec.json.decode(part.body, type=list[PushedFunction])
+
+
+def settings_part(changed: Mapping[str, Any]) -> SettingsPart:
+    """The part that says what settings are from this commit on: JSON values by name."""
+    return SettingsPart(msgspec.json.encode(changed))
+
+
+def settings_of(part: SettingsPart) -> dict[str, Any]:
+    """What `settings_part` was given."""
+    return msgspec.json.decode(part.body, type=dict[str, Any])
 
 
 Part = DocumentsPart | LoadPart | FillPart | ClearPart | SchemaPart | FunctionsPart | SettingsPart

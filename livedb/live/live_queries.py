@@ -260,6 +260,16 @@ class LiveQueries:
         if found:
             self._wake_up()
 
+    def invalidate_key(self, key: Hashable) -> None:
+        """Mark the live query of one source stale, if it is followed. Cost: not that of others."""
+        with self._refresh_lock:
+            found = self._by_key.get(key)
+            if found is not None:
+                with self._committer.publish_lock:
+                    self._stale.add(found)
+        if found is not None:
+            self._wake_up()
+
     def invalidate_name(self, name: str) -> None:
         """Mark live queries stale whose runs looked up `name`; see `ReadSet.names`."""
         with self._committer.publish_lock:

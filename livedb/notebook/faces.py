@@ -53,6 +53,9 @@ class NotebookFaces:
             backend, lambda hear: backend.follow_sql(text, None, hear), title=name, table=name
         )
 
+    def presence_handle(self, backend: Backend) -> Handle[Any]:
+        return Handle(backend, backend.follow_presence, title="who")
+
     def overview(self, database: Database) -> dict[str, str]:
         from livedb.notebook.overview import overview_of
 

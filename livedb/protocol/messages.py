@@ -30,7 +30,8 @@ NO_ARGS = Raw(b"")
 """Stands for no argument."""
 
 NO_VALUE = Raw(b"null")
-"""What stands for an absent field of any JSON. (`Raw | None` would take nothing but null.)"""
+"""What stands for an absent field of any JSON. (`Raw | None` would take nothing but null.) It is no
+MessagePack, so fields that hold it are left out."""
 
 
 class ProtocolError(LivedbError):

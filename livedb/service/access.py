@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 from livedb.auth.access import Caller, Permission, Role, require
 from livedb.auth.access_tokens import AccessTokens
@@ -21,6 +22,7 @@ from livedb.clock import Clock
 from livedb.errors import AuthenticationError, InvalidValueError
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import NO_VALUE, Authenticate, ProtocolError, decode_json
+from livedb.service.local_door import came_by_it, user_name
 
 _PERMISSIONS: dict[FunctionKind, Permission] = {
     "query": Permission.QUERY,
@@ -58,6 +60,11 @@ class Access:
         """Who a client is that brings nothing; None is somebody who may do nothing."""
         if anonymous is not None:
             self.anonymous = self.authenticator.authenticate(NoCredentials())
+        self._local = Caller(role=Role.OWNER, name=user_name())
+
+    def arriving(self, scope: MutableMapping[str, Any]) -> Caller | None:
+        """Who a client is that brings nothing, by the door it came in (an ASGI scope)."""
+        return self._local if came_by_it(scope) else self.anonymous
 
     def authenticate(self, request: Authenticate) -> Caller | None:
         """Who sends an Authenticate message; may block.

@@ -169,7 +169,10 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
     Raises:
         AuthenticationError: its header proves nothing.
     """
-    return await hub.in_thread(hub.access.from_header, request.headers.get("authorization"))
+    header = request.headers.get("authorization")
+    if header is None:
+        return hub.access.arriving(request.scope)
+    return await hub.in_thread(hub.access.from_header, header)
 
 
 def _path(body: _Body) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
@@ -89,6 +90,7 @@ class Hub:
         """Those that wait for a later commit than that."""
         self._has_asked = False
         self._stop_listening = live.listen(self._tell)
+        self._stop_hearing = workspace.invitations.listen(self._hear_of_revocation)
         console.begin()
 
     # -- threads -------------------------------------------------------------------------------
@@ -109,9 +111,15 @@ class Hub:
         """How outcomes look to a kind of client."""
         return self._own if client is ClientKind.LIVEDB else self.convex
 
-    def anonymous(self) -> Caller | None:
-        """Who a client is before it authenticates."""
-        return self.access.anonymous
+    def _hear_of_revocation(self) -> None:
+        """On any thread: end the connections of whoever may no longer be here."""
+
+        def check() -> None:
+            for connection in list(self.connections):
+                connection.check_identity()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(check)
 
     # -- live queries --------------------------------------------------------------------------
 
@@ -170,6 +178,7 @@ class Hub:
             for query in connection.query_set.queries():
                 self._leave(query, connection)
         connection.query_set.close()
+        self.workspace.presence.leave(connection.visitor)
 
     def _leave(self, query: LiveQuery, connection: SyncConnection) -> None:
         followers = self._followers.get(query)
@@ -310,6 +319,7 @@ class Hub:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
         self._workspace_calls.close()
+        self._stop_hearing()
         console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")

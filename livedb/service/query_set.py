@@ -217,6 +217,8 @@ class QuerySet:
         try:
             if path == "sql":
                 return SqlSource(self._workspace.folded_sql, args["text"], args["params"])
+            if path == "who":
+                return self._workspace.presence.source
             if path == "table":
                 function = table_function(args["verb"], args["name"])
                 return InlineSource(self._workspace.runner, function, args["args"])

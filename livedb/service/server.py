@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -26,6 +27,9 @@ FRAME_BYTES_MAX = 17 << 20
 class ServiceThread:
     """A service on a thread of this process. `close()` it; it is a context manager.
 
+    Args:
+        listeners: further sockets to serve, which listen already; whoever made them closes them.
+
     Raises:
         WorkspaceError: the port is taken, or it cannot start.
     """
@@ -38,7 +42,9 @@ class ServiceThread:
         port: int = 0,
         access: Access | None = None,
         settings: ServiceSettings | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
+        self._more = list(listeners)
         self._socket = _listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
         settings = settings or ServiceSettings()
@@ -65,7 +71,7 @@ class ServiceThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+            asyncio.run(self._server.serve(sockets=[self._socket, *self._more]))
         except BaseException as error:  # noqa: BLE001  # told by whoever waits for the start
             self._error = error
 

@@ -39,6 +39,7 @@ from livedb.service.query_set import QuerySet, Update
 from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
 
 if TYPE_CHECKING:
+    from livedb.auth.access import Caller
     from livedb.service.hub import Hub
 
 logger = logging.getLogger("livedb.service")
@@ -74,7 +75,7 @@ class SyncConnection:
             self._dialect.codec,
             newest_ts=hub.newest_ts(),
             now_s=hub.clock.monotonic_s(),
-            identity=hub.anonymous(),
+            identity=hub.access.arriving(websocket.scope),
         )
         self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
         self._unsent_bytes = 0
@@ -83,6 +84,10 @@ class SyncConnection:
         """An update that waits for a commit; see `resume`."""
         self._seen_ts = 0
         """Of the newest commit that an answered call of this connection can have seen."""
+        self.visitor = 0
+        """What presence names this client by."""
+        self._expiry: asyncio.TimerHandle | None = None
+        """When to look whether its token has expired."""
         self._running: Call | None = None
         """The call of the mutation that runs now."""
         self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
@@ -97,10 +102,15 @@ class SyncConnection:
         writer = asyncio.create_task(self._write())
         ticker = asyncio.create_task(self._tick())
         try:
+            who = _name_and_role(self._core.identity)
+            enter = self._hub.workspace.presence.enter
+            self.visitor = await self._hub.in_thread(enter, *who, self._client.value)
             await self._read()
         finally:
             self._core.close()
             self._waiting = None
+            if self._expiry is not None:
+                self._expiry.cancel()
             for task in (writer, ticker, *self._tasks):
                 task.cancel()
             await asyncio.gather(writer, ticker, *self._tasks, return_exceptions=True)
@@ -124,6 +134,8 @@ class SyncConnection:
         except ProtocolError as error:
             self._perform(self._core.violated(error))
             return
+        if self._hub.workspace.presence.is_seen_late(self.visitor):
+            self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self.visitor))
         self._perform(self._core.receive(message))
 
     # -- effects -------------------------------------------------------------------------------
@@ -242,6 +254,22 @@ class SyncConnection:
             self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
             return
         self._perform(self._core.verified(caller))
+        self.check_identity()
+        await self._hub.in_thread(
+            self._hub.workspace.presence.rename, self.visitor, *_name_and_role(caller)
+        )
+
+    def check_identity(self) -> None:
+        """End the connection if who it acts for may no longer be here, and look again in time."""
+        caller = self._core.identity
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if not self._hub.access.holds(caller):
+            self._perform(self._core.expired("The token or key has expired or was revoked"))
+        elif caller is not None and caller.expires_s is not None:
+            left_s = caller.expires_s - self._hub.clock.now_ns() / 1e9
+            wait_s = max(left_s, 0.01)  # the clocks of the loop and of tokens are two
+            self._expiry = asyncio.get_running_loop().call_later(wait_s, self.check_identity)
 
     def touched(self) -> None:
         """A live query of this connection has changed."""
@@ -305,3 +333,8 @@ class SyncConnection:
         while True:
             await asyncio.sleep(TICK_S)
             self._perform(self._core.tick(now_s=self._hub.clock.monotonic_s()))
+
+
+def _name_and_role(caller: Caller | None) -> tuple[str, str]:
+    """What presence tells of somebody."""
+    return ("", "") if caller is None else (caller.name, caller.role.value)

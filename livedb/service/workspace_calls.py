@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from livedb.auth.access import Caller, Permission
+from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
 from livedb.functions.call import Call
@@ -77,6 +77,9 @@ class WorkspaceCalls:
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
             "statistics": (Permission.QUERY, self._statistics),
+            "invite": (Permission.INVITE, self._invite),
+            "invitations": (Permission.INVITE, self._invitations),
+            "revoke": (Permission.INVITE, self._revoke),
         }
 
     def run(self, verb: str, args: Raw, call: Call, caller: Caller | None) -> Success:
@@ -281,6 +284,27 @@ class WorkspaceCalls:
                 "row_memory_bytes": found.row_memory_bytes,
             }
         )
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def _invite(self, given: Any, _: Any, __: Call, caller: Caller | None) -> Answer:
+        """A new access token, which travels this once."""
+        secret, token = self._workspace.invitations.issue(
+            Role(given["role"]),
+            given["name"],
+            expires_s=given["expires_s"],
+            author=None if caller is None else caller.name,
+        )
+        return Answer(
+            {"secret": secret, "url": self._workspace.served_at, "token": token.to_json()}
+        )
+
+    def _invitations(self, *_: Any) -> Answer:
+        return Answer([token.to_json() for token in self._workspace.invitations.kept()])
+
+    def _revoke(self, given: Any, _: Any, __: Call, caller: Caller | None) -> Answer:
+        author = None if caller is None else caller.name
+        return Answer(self._workspace.invitations.revoke(given["id"], author=author).to_json())
 
 
 class _Described:

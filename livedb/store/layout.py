@@ -2,7 +2,7 @@
 
     data."<table>"    one row per document: system columns, then a column per field
     main."<table>"    the view that a user's SQL reads: _id, _creationTime and the fields
-    meta.*            format, folded number and chain, the tables' columns, the history
+    meta.*            format, folded number and chain, the tables' columns, the history, settings
 
 All of it changes inside the transaction of a fold, so a reader's snapshot has the shape and the
 rows of one commit.
@@ -12,7 +12,7 @@ rows of one commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,10 @@ def _shared_columns(union: UnionValidator) -> Declared:
     )
 
 
+_SETTINGS = "create table if not exists meta.settings (name varchar, json varchar)"
+"""Made with the first setting."""
+
+
 def create_meta(connection: duckdb.DuckDBPyConnection) -> None:
     """Lay out a new database."""
     for statement in (
@@ -131,6 +135,28 @@ def check_format(connection: duckdb.DuckDBPyConnection) -> bool:
             "update livedb to open it"
         )
     return True
+
+
+def write_settings(
+    connection: duckdb.DuckDBPyConnection, changed: Iterable[Mapping[str, Any]]
+) -> None:
+    """Keep what commits that are being folded made of settings, given in order."""
+    newest = {name: value for settings in changed for name, value in settings.items()}
+    if newest:
+        connection.execute(_SETTINGS)
+    for name, value in newest.items():
+        connection.execute("delete from meta.settings where name = ?", [name])
+        text = msgspec.json.encode(value).decode()
+        connection.execute("insert into meta.settings values (?, ?)", [name, text])
+
+
+def read_settings(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """The settings at the folded number."""
+    try:
+        rows = connection.sql("from meta.settings").to_arrow_table().to_pylist()
+    except duckdb.CatalogException:
+        return {}  # none was ever set
+    return {row["name"]: msgspec.json.decode(row["json"]) for row in rows}
 
 
 def read_layouts(connection: duckdb.DuckDBPyConnection) -> dict[int, Layout]:

@@ -13,12 +13,13 @@ One connection writes, under a lock; every reader has a cursor of its own and a 
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import duckdb
@@ -95,6 +96,7 @@ class TableStore:
         self._catalog: Catalog | None = None
         self._staged_catalog: Catalog | None = None
         self._sequence_max: dict[int, int] = {}  # the highest `_seq` of each table written so far
+        self._settings_due: deque[tuple[int, Mapping[str, Any]]] = deque()  # oldest first
         self._open()
 
     @property
@@ -118,6 +120,25 @@ class TableStore:
                 return layout.read_catalog(self._require_open())
             except duckdb.Error as error:
                 raise sql.query_error(error) from error
+
+    def stored_settings(self) -> dict[str, Any]:
+        """The settings of the workspace at `folded_number`, JSON values by name.
+
+        Raises:
+            DamagedError: they cannot be read.
+        """
+        with self._lock:
+            try:
+                return layout.read_settings(self._require_open())
+            except duckdb.Error as error:
+                raise sql.query_error(error) from error
+
+    def expect_settings(self, number: int, changed: Mapping[str, Any]) -> None:
+        """Commit `number` changed these settings: the fold that reaches it keeps them.
+
+        Commits come in order. Takes no lock.
+        """
+        self._settings_due.append((number, changed))
 
     def fold(
         self,
@@ -414,6 +435,8 @@ class TableStore:
         try:
             connection.begin()
             yield connection
+            due = [changed for number, changed in list(self._settings_due) if number <= until]
+            layout.write_settings(connection, due)
             connection.execute(
                 "update meta.state set folded_number = ?, folded_chain = ?", [until, chain]
             )
@@ -424,6 +447,8 @@ class TableStore:
                 raise fold_error(error) from error
             raise
         self._folded_number, self._folded_chain = until, chain
+        for _ in due:
+            self._settings_due.popleft()
         self._layouts, self._catalog = self._staged_layouts, self._staged_catalog
 
     def _roll_back(self, connection: duckdb.DuckDBPyConnection, error: BaseException) -> None:

@@ -56,12 +56,29 @@ def test_the_lock_names_its_holder_and_keeps_the_folder_private(folder):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / LOCK_NAME).stat().st_mode & 0o777 == 0o600
     holder = json.loads((folder / LOCK_NAME).read_text())
-    assert holder == {"pid": os.getpid(), "host": socket.gethostname(), "address": None}
+    me = {"pid": os.getpid(), "host": socket.gethostname()}
+    assert holder == {**me, "address": None, "version": None}
     lock.announce("http://127.0.0.1:8")
     assert json.loads((folder / LOCK_NAME).read_text())["address"] == "http://127.0.0.1:8"
     lock.release()
     lock.release()
     assert not lock.is_held
+
+
+def test_who_has_it_can_be_looked_up_without_taking_it(folder):
+    lock = WorkspaceLock(folder)
+    folder.mkdir()
+    assert WorkspaceLock(folder).holder() is None
+    with lock:
+        lock.announce("unix:/a", "1.2")
+        found = WorkspaceLock(folder).holder()
+        assert (found.pid, found.address, found.version) == (os.getpid(), "unix:/a", "1.2")
+        with pytest.raises(WorkspaceLockedError) as refused:
+            WorkspaceLock(folder).acquire()
+        assert refused.value.version == "1.2"
+    assert WorkspaceLock(folder).holder() is None
+    lock.acquire()  # a look took nothing
+    lock.release()
 
 
 def test_an_existing_folder_becomes_private(folder):

@@ -338,11 +338,33 @@ def test_a_mutation_after_the_identitys_time_does_not_run(served):
         client.add(0, "tasks:me")
         client.settle()
         time.sleep(max(0.0, soon_s - time.time()) + 0.05)
-        client.mutate(0, "tasks:grow", {"user": "ada"})
+        with contextlib.suppress(ConnectionClosed):  # it is over already
+            client.mutate(0, "tasks:grow", {"user": "ada"})
         heard, _, _ = client.closed()
     assert kinds(heard) == ["AuthError"]
     assert heard[0]["authUpdateAttempted"] is False
     assert served.db.function("tasks:titles")(user="ada") == []
+
+
+def test_a_client_that_says_nothing_is_put_out_when_its_identitys_time_is_over(served):
+    with Wire(served) as client:
+        client.authenticate("User", token("ada", time.time() + 0.7))
+        client.settle()
+        heard, code, _ = client.closed()
+    assert kinds(heard) == ["AuthError"]
+    assert code == 1008
+
+
+def test_a_new_token_in_time_keeps_the_connection(served):
+    with Wire(served) as client:
+        client.authenticate("User", token("ada", time.time() + 1.5))
+        client.settle()
+        client.authenticate("User", token("ada", FAR))
+        client.settle()
+        time.sleep(1.7)
+        client.add(0, "tasks:me")
+        client.settle()
+        assert client.values == {0: "ada"}
 
 
 def test_what_an_admin_followed_is_not_shown_to_who_comes_after(served, wire):

@@ -1,0 +1,1 @@
+"""Sharing a workspace: with other processes of one user, and with other people."""

@@ -1,0 +1,77 @@
+"""The background service of one workspace: `python -m livedb.sharing FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from livedb.errors import LivedbError, WorkspaceLockedError
+from livedb.sharing.background import start_lock
+from livedb.sharing.local import LocalSharing
+from livedb.sharing.serving import ServeOptions
+from livedb.sharing.vigil import Vigil
+from livedb.workspaces import open_workspace
+
+logger = logging.getLogger("livedb.service")
+
+
+def main() -> int:
+    """Serve until nobody is left; the exit code."""
+    asked = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for name in ("uvicorn", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        # The lock of the start, when it is taken at the end, is given back after the workspace.
+        with ExitStack() as ending, open_workspace(asked.folder, limits=None) as workspace:
+            vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
+            serving = LocalSharing(workspace).serve_as(ServeOptions())
+            logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
+            _tell_ready(asked, {"url": serving.url})
+            _keep(asked.folder, vigil, ending)
+            logger.info("process %d ends", os.getpid())
+    except LivedbError as error:
+        logger.error("%s", error.message)  # noqa: TRY400  # what a user can mend needs no traceback
+        _tell_ready(asked, {"error": error.message[:1000]})
+        return 1
+    return 0
+
+
+def _keep(folder: Path, vigil: Vigil, ending: ExitStack) -> None:
+    """Wait for the end, which no opener is in the middle of."""
+    while not vigil.keep():
+        # Whoever is opening it now has this lock, and will be a visitor.
+        with suppress(WorkspaceLockedError), ExitStack() as lock:
+            lock.enter_context(start_lock(folder, wait_s=0.0))
+            if not vigil.has_visitors:
+                ending.push(lock.pop_all())
+                return
+
+
+def _tell_ready(asked: argparse.Namespace, answer: dict[str, Any]) -> None:
+    """Tell who started this that it is ready, or why not, and let others start one again."""
+    ready, asked.ready_descriptor = asked.ready_descriptor, None
+    if ready is not None:
+        with suppress(OSError):  # who started it is gone
+            os.write(ready, json.dumps(answer).encode())
+        os.close(ready)
+        os.close(asked.start_descriptor)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m livedb.sharing", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--idle-s", type=float, required=True)
+    parser.add_argument("--ready-descriptor", type=int)
+    parser.add_argument("--start-descriptor", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""A workspace served by this process: to others on the network, and to processes of its own user.
+
+    TCP            whoever brings a token (or nobody in particular, where that was said)
+    local door     processes of the same user, who open the same path; see `service.local_door`
+
+The lock file names the local door. A system without Unix sockets has none: there, processes of the
+same user come in by TCP, with a key that lies in the workspace's folder, which only they can read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from livedb import __version__
+from livedb.auth.access import Role
+from livedb.auth.access_tokens import PREFIX
+from livedb.auth.providers import Provider, parse_providers
+from livedb.errors import InvalidValueError, WorkspaceError
+from livedb.notebook.display import framed
+from livedb.service import local_door
+from livedb.service.access import Access
+from livedb.service.app import ServiceSettings
+from livedb.service.doors import Doors
+from livedb.service.local_door import LocalDoor
+from livedb.service.server import ServiceThread
+from livedb.workspace import Workspace
+
+KEY_NAME = "socket.key"
+"""Inside the workspace's folder, on systems without Unix sockets."""
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # told apart, not listened on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """How a workspace is to be served.
+
+    Attributes:
+        providers: who may vouch for users.
+        anonymous: the role of who brings nothing; None lets nobody in without something.
+        admin_keys: keys that open everything.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    providers: Sequence[Provider] = ()
+    anonymous: Role | None = None
+    allow_origins: tuple[str, ...] = ()
+    admin_keys: tuple[str, ...] = ()
+
+    def is_met_by(self, known: ServeOptions) -> bool:
+        """Whether what is served as `known` is what is asked for; any port does for port 0."""
+        return (self.port in {0, known.port}) and self._rest() == known._rest()
+
+    def _rest(self) -> tuple[Any, ...]:
+        origins = frozenset(self.allow_origins)
+        return (self.host, tuple(self.providers), self.anonymous, origins, self.admin_keys)
+
+
+class Serving:
+    """A workspace that is being served. `close()` it; it is a context manager.
+
+    Attributes:
+        url: where clients find it; holds no token.
+    """
+
+    def __init__(self, workspace: Workspace, options: ServeOptions) -> None:
+        self._workspace = workspace
+        self._ending = ExitStack()
+        self._is_closed = False
+        self._lock = threading.Lock()
+        """Guards `_is_closed`; held while it closes."""
+        with ExitStack() as undo:
+            self.url, port = self._start(undo, options)
+            self._ending = undo.pop_all()
+        self.options = replace(options, port=port)
+        workspace.served_at = self.url
+        workspace.closing.append(self.close_for_good)
+        _open.add(self)
+
+    def _start(self, undo: ExitStack, options: ServeOptions) -> tuple[str, int]:
+        workspace = self._workspace
+        access = Access(
+            workspace.clock,
+            providers=options.providers,
+            tokens=workspace.invitations.tokens,
+            anonymous=options.anonymous,
+        )
+        for key in options.admin_keys:
+            self._admit(key, "admin key", undo)
+        door = None
+        if workspace.path is not None and local_door.has_local_door():
+            door = LocalDoor(workspace.path)
+            undo.callback(door.close)
+        service = ServiceThread(
+            workspace,
+            host=options.host,
+            port=options.port,
+            access=access,
+            settings=ServiceSettings(doors=_doors(options)),
+            listeners=[] if door is None else [door.listener],
+        )
+        undo.callback(service.close)
+        url = _url(options.host, service.port)
+        if workspace.path is not None:
+            address = url if door is None else door.address
+            if door is None:
+                self._leave_key(workspace.path, undo)
+            workspace.files.announce(address, __version__)
+        return url, service.port
+
+    def _admit(self, key: str, name: str, undo: ExitStack) -> None:
+        """Let a key open everything while it is served."""
+        tokens = self._workspace.invitations.tokens
+        undo.callback(tokens.withdraw, tokens.admit(key, Role.OWNER, name).id)
+
+    def _leave_key(self, folder: Path, undo: ExitStack) -> None:
+        """Put a key of the owner's where only processes of the same user find it."""
+        key = f"{PREFIX}{self._workspace.clock.random_bytes(32).hex()}"
+        self._admit(key, local_door.user_name(), undo)
+        path = folder / KEY_NAME
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(key)
+        undo.callback(path.unlink, missing_ok=True)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is served no more."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Serve it no more: clients are told to come again later. The workspace stays open."""
+        if self._end():
+            with suppress(ValueError):  # the workspace is being closed
+                self._workspace.closing.remove(self.close_for_good)
+            self._workspace.files.announce(None)
+
+    def close_for_good(self) -> None:
+        """Close before the workspace: who finds nobody at the door looks until it is free."""
+        self._end()
+
+    def _end(self) -> bool:
+        with self._lock:
+            if self._is_closed:
+                return False
+            self._is_closed = True
+            self._workspace.served_at = None
+            self._ending.close()
+            return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<livedb served at {self.url}{': closed' if self._is_closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        state = "closed" if self._is_closed else _who(self.options)
+        table = f"<table><tbody><tr><td>{escape(self.url)}</td></tr></tbody></table>"
+        return framed("served", table, [state])
+
+
+def serve_options(
+    host: str,
+    port: int,
+    *,
+    auth: Mapping[str, Any] | str | PathLike[str] | None,
+    anonymous: bool | str,
+    allow_origins: Sequence[str],
+    admin_keys: Sequence[str] = (),
+) -> ServeOptions:
+    """What `db.serve` was asked for.
+
+    Raises:
+        InvalidValueError: a role, a port or an auth configuration that is none.
+        WorkspaceError: anonymous access was not said clearly enough for this host.
+    """
+    if not 0 <= port <= 65535:
+        raise InvalidValueError(f"A port is a number from 0 to 65535, not {port!r}")
+    if isinstance(allow_origins, str):
+        raise InvalidValueError("allow_origins is a list of pages, such as ['https://a.example']")
+    role = Role.MEMBER if anonymous is True else None
+    if isinstance(anonymous, str):
+        if anonymous not in {Role.MEMBER, Role.VIEWER}:
+            raise InvalidValueError(
+                f"Without a token one may be 'member' or 'viewer', not {anonymous!r}"
+            )
+        role = Role(anonymous)
+    if anonymous is True and not is_loopback(host):
+        raise WorkspaceError(
+            f"Everybody who can reach {host} could call this workspace's functions without a "
+            "token. If that is meant, say it: anonymous='member', or 'viewer' for queries only "
+            "(--anonymous-as on the command line)."
+        )
+    return ServeOptions(
+        host=host,
+        port=port,
+        providers=parse_providers(_auth_config(auth)) if auth is not None else (),
+        anonymous=role,
+        allow_origins=tuple(allow_origins),
+        admin_keys=tuple(admin_keys),
+    )
+
+
+def refuse_closed_house(workspace: Workspace, options: ServeOptions) -> None:
+    """Refuse an address of the network that nobody could come in by, or anybody.
+
+    Raises:
+        WorkspaceError: nobody is invited yet.
+    """
+    now_ns = workspace.clock.now_ns()
+    is_open = options.providers or options.anonymous or options.admin_keys
+    if is_loopback(options.host) or is_open:
+        return
+    if not any(token.is_good(now_ns) for token in workspace.invitations.kept()):
+        raise WorkspaceError(
+            f"{options.host} can be reached from other machines, and nobody has been given access. "
+            "Call db.invite(name=...) first, which makes a token, or give auth=; or serve on "
+            "127.0.0.1, and let others come in through ssh."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _auth_config(auth: Mapping[str, Any] | str | PathLike[str]) -> object:
+    if isinstance(auth, Mapping):
+        return auth
+    try:
+        return json.loads(Path(auth).read_bytes())
+    except OSError as error:
+        raise InvalidValueError(f"Cannot read {str(auth)!r}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidValueError(f"{str(auth)!r} is no JSON: {error}") from None
+
+
+def _doors(options: ServeOptions) -> Doors:
+    known = Doors().allowed_hosts
+    # A name in a page's address proves nothing that a token does not; the list is for the loopback.
+    hosts = known if is_loopback(options.host) else ("*",)
+    return Doors(allowed_hosts=hosts, allowed_origins=options.allow_origins)
+
+
+def _url(host: str, port: int) -> str:
+    name = socket.gethostname() if host in _EVERYWHERE else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _who(options: ServeOptions) -> str:
+    if options.anonymous is None:
+        return "for who brings a token: db.invite"
+    return f"without a token as {options.anonymous.value}"
+
+
+_open: weakref.WeakSet[Serving] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for each in list(_open):
+        each.close_for_good()
+
+
+# Before Python ends its pools of threads, which a service needs to end its connections; functions
+# registered with `atexit` run after that.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # noqa: SLF001

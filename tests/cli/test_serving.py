@@ -1,0 +1,182 @@
+"""`livedb serve` and `livedb token`, as programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+import livedb
+from livedb.errors import AuthenticationError
+from tests.cli.conftest import PROGRAM, REPOSITORY
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "100"}
+
+
+@contextmanager
+def service(*args):
+    """`livedb serve` with a free port: the process, and the URL it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, "serve", *map(str, args), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        line = process.stdout.readline()
+        assert " is served at " in line, process.communicate()
+        yield process, line.rpartition(" ")[2].strip()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ended(process, number):
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def called(url, path, kind="query", **args):
+    body = json.dumps({"path": path, "args": args, "format": "json"}).encode()
+    request = urllib.request.Request(
+        f"{url}/api/{kind}", body, {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / "tasks.py").write_text(
+        "from livedb import mutation, query, MutationContext, QueryContext\n"
+        "@query\n"
+        "def count(ctx: QueryContext) -> int:\n"
+        "    return len(ctx.db.query('tasks').collect())\n"
+        "@mutation\n"
+        "def add(ctx: MutationContext, title: str) -> None:\n"
+        "    ctx.db.insert('tasks', {'title': title})\n"
+    )
+    return functions
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_ends_it_and_loses_nothing(shop, number):
+    with service(shop) as (process, url):
+        with livedb.open(shop) as db:  # by the local door
+            for n in range(20):
+                db["tasks"].insert({"title": f"more {n}"})
+            assert url.startswith("http://127.0.0.1:")
+            code, _, err = ended(process, number)
+        assert (code, "Traceback" in err) == (0, False), err
+    with livedb.open(shop) as db:
+        assert db["tasks"].count() == 25
+
+
+def test_functions_of_a_folder_answer_without_a_token_when_that_is_said(shop, folder):
+    with service(shop, "--functions", folder, "--anonymous") as (_, url):
+        assert called(url, "tasks:count")["value"] == 5
+        assert called(url, "tasks:add", "mutation", title="x")["status"] == "success"
+        assert called(url, "tasks:count")["value"] == 6
+
+
+def test_saved_functions_are_loaded_again(shop, folder):
+    with service(shop, "--functions", folder, "--watch", "--anonymous") as (_, url):
+        file = folder / "tasks.py"
+        file.write_text(file.read_text().replace("return len", "return -len"))
+        end = time.monotonic() + 30
+        while called(url, "tasks:count")["value"] != -5:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_an_admin_key_opens_everything(shop, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("shop|0123456789\n")
+    with service(shop, "--admin-key-file", key) as (_, url):
+        with pytest.raises(AuthenticationError):
+            livedb.connect(url)
+        request = urllib.request.Request(
+            f"{url}/api/query",
+            json.dumps({"path": "tasks:none", "args": {}, "format": "json"}).encode(),
+            {"content-type": "application/json", "authorization": "Convex shop|0123456789"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "args,words",
+    [
+        (["--host", "0.0.0.0"], "db.invite"),
+        (["--host", "0.0.0.0", "--anonymous"], "--anonymous-as"),
+        (["--functions", "/nowhere"], "/nowhere"),
+        (["--auth-config", "/nowhere.json"], "/nowhere.json"),
+        (["--admin-key-file", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_exit_code_1(program, shop, args, words):
+    done = program("serve", shop, *args)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_watch_without_functions_is_a_usage_error(program, shop):
+    assert program("serve", shop, "--watch").returncode == 2
+
+
+def test_one_that_is_open_elsewhere_is_named(program, shop):
+    with livedb.open(shop):
+        done = program("serve", shop)
+    assert done.returncode == 1
+    assert f"process {os.getpid()}" in done.stderr
+
+
+def test_a_token_made_while_it_is_served_works_until_it_is_revoked(program, shop):
+    with service(shop) as (_, url):
+        made = json.loads(
+            program("token", "create", shop, "--name", "Ann", "--role", "editor", "--json").stdout
+        )
+        with livedb.connect(url, token=made["token"]) as db:
+            assert db["tasks"].count() == 5
+            listed = program("token", "list", shop).stdout
+            assert "Ann" in listed
+            assert made["token"] not in listed
+            assert program("token", "revoke", shop, made["id"]).returncode == 0
+            end = time.monotonic() + 20
+            while db.backend.status.state != "closed":
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        with pytest.raises(AuthenticationError):
+            livedb.connect(url, token=made["token"])
+
+
+def test_tokens_of_a_closed_workspace(run, shop):
+    token = run("token", "create", shop, "--name", "Ann", "--expires-days", "0").stdout.strip()
+    assert token.startswith("ldb_e_")
+    [listed] = json.loads(run("token", "list", shop, "--json").stdout)
+    assert (listed["name"], listed["state"], listed["expires"]) == ("Ann", "open", None)
+    run("token", "revoke", shop, listed["id"])
+    [listed] = json.loads(run("token", "list", shop, "--json").stdout)
+    assert listed["state"] == "revoked"
+
+
+def test_an_unknown_token_is_one_line(run, shop):
+    assert "'abc'" in run("token", "revoke", shop, "abc", code=1).stderr
+
+
+def test_no_token_is_made_where_no_workspace_is(run, tmp_path):
+    run("token", "create", tmp_path / "nothing", "--name", "Ann", code=1)
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,170 @@
+"""`livedb.open(path, shared=True)`: one process of its own for a workspace, and none too many."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+
+import pytest
+
+import livedb
+from livedb.commitlog.lock import WorkspaceLock
+from livedb.errors import FormatError, WorkspaceError, WorkspaceLockedError
+from tests.sharing.processes import Python, is_alive
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a workspace will be, whose service is ended with the test."""
+    folder = tmp_path / "work"
+    yield folder
+    if folder.is_dir():
+        holder = WorkspaceLock(folder).holder()
+        if holder is not None and holder.pid != os.getpid():
+            os.kill(holder.pid, signal.SIGTERM)
+            gone(holder.pid)
+
+
+def holder_of(folder):
+    return WorkspaceLock(folder).holder()
+
+
+def gone(pid, timeout_s=30.0):
+    """Wait until a process has ended."""
+    end = time.monotonic() + timeout_s
+    while is_alive(pid):
+        assert time.monotonic() < end, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+def test_it_outlives_the_one_who_started_it(path):
+    with Python(path=str(path)) as first:
+        first.run("db = livedb.open(path, shared=True)\ndb['t'].insert({'n': 1})")
+        service = holder_of(path).pid
+        assert service != first.pid
+        first.kill()
+    with livedb.open(path, shared=True) as db:
+        assert holder_of(path).pid == service
+        assert db["t"].count() == 1
+        assert os.getsid(service) == service  # no kernel's signals reach it
+
+
+def test_two_who_open_at_once_start_one(path):
+    with Python(path=str(path)) as one, Python(path=str(path)) as two:
+        for each in (one, two):
+            each.begin("db = livedb.open(path, shared=True)\ndb['t'].insert({'n': 1})")
+        assert (one.finish(), two.finish()) == ("", "")
+        assert one.run("print(db['t'].count())") == "2"
+    log = (path / "service.log").read_text()
+    assert log.count(" serves ") == 1, log
+
+
+def test_it_ends_when_nobody_is_left(path, monkeypatch):
+    monkeypatch.setenv("LIVEDB_IDLE_S", "0.3")
+    with livedb.open(path, shared=True) as db:
+        db["t"].insert({"n": 1})
+        service = holder_of(path).pid
+        time.sleep(1.0)
+        assert is_alive(service)
+        db["t"].insert({"n": 2})
+    gone(service)
+    with livedb.open(path) as db:  # nobody has it: it is opened here
+        assert db["t"].count() == 2
+
+
+def test_one_that_crashed_is_started_again_by_the_next_and_others_come_back(path):
+    with Python(path=str(path)) as other:
+        other.run("db = livedb.open(path, shared=True)\ndb['t'].insert({'n': 1})")
+        service = holder_of(path).pid
+        os.kill(service, signal.SIGKILL)
+        with livedb.open(path, shared=True) as db:
+            assert holder_of(path).pid != service
+            assert db["t"].count() == 1
+            assert other.run("db['t'].insert({'n': 2})\nprint(db['t'].count())") == "2"
+
+
+def test_an_opener_killed_while_the_service_starts_leaves_it_usable(path):
+    with Python(path=str(path)) as opener:
+        opener.begin("livedb.open(path, shared=True)")
+        while not (path / "service.log").exists():
+            time.sleep(0.005)
+        opener.kill()
+    with livedb.open(path, shared=True) as db:
+        db["t"].insert({"n": 1})
+    assert (path / "service.log").read_text().count(" serves ") == 1
+
+
+def test_it_finishes_commits_when_it_is_told_to_end(path):
+    with livedb.open(path, shared=True) as db:
+        for n in range(50):
+            db["t"].insert({"n": n})
+        service = holder_of(path).pid
+        os.kill(service, signal.SIGTERM)
+        gone(service)
+    with livedb.open(path) as db:
+        assert db["t"].count() == 50
+
+
+def test_a_plain_open_finds_it_too(path):
+    with livedb.open(path, shared=True) as db, Python(path=str(path)) as other:
+        db["t"].insert({"n": 1})
+        assert other.run("print(livedb.open(path)['t'].count())") == "1"
+
+
+def test_one_that_a_notebook_has_open_is_told_from_one_that_starts(path):
+    with Python(path=str(path)) as notebook:
+        notebook.run("db = livedb.open(path)")
+        with pytest.raises(WorkspaceLockedError, match=r"db\.serve\(\)"):
+            livedb.open(path, shared=True)
+        notebook.run("db.serve()")
+        with livedb.open(path, shared=True) as db:
+            db["t"].insert({"n": 1})
+        assert notebook.run("print(db['t'].count())") == "1"
+
+
+def test_its_own_process_is_told_to_close_first(path):
+    with livedb.open(path), pytest.raises(WorkspaceError, match="this process itself"):
+        livedb.open(path, shared=True)
+
+
+def test_what_is_no_workspace_is_refused_untouched(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(FormatError):
+        livedb.open(tmp_path, shared=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_service_that_cannot_start_says_why(path):
+    livedb.open(path).close()
+    (path / "log").write_bytes(b"not a log" * 1000)
+    with pytest.raises(WorkspaceError, match="could not be started") as refused:
+        livedb.open(path, shared=True)
+    assert "damaged" in str(refused.value)
+
+
+def test_another_version_is_told_so(path, monkeypatch):
+    with Python(path=str(path)) as other:
+        other.run("db = livedb.open(path, shared=True)")
+        monkeypatch.setattr(livedb, "__version__", "99.0")
+        with pytest.raises(WorkspaceError, match=r"99\.0") as refused:
+            livedb.open(path, shared=True)
+        assert refused.value.code == "VersionMismatch"
+
+
+def test_its_files_are_private(path):
+    with livedb.open(path, shared=True):
+        for name in ("service.log", "service.start", "socket", "lock"):
+            assert stat.S_IMODE((path / name).stat().st_mode) == 0o600
+        assert json.loads((path / "lock").read_bytes())["version"] == livedb.__version__
+
+
+def test_it_needs_a_path_and_has_its_own_limits(path):
+    with pytest.raises(WorkspaceError):
+        livedb.open(shared=True)
+    with pytest.raises(FormatError):
+        livedb.open("a\0b", shared=True)
+    with pytest.raises(WorkspaceError):
+        livedb.open(path, shared=True, limits=livedb.Limits())

@@ -1,0 +1,181 @@
+"""`db.serve()`: who may reach it, how often it may be called, and what of it is displayed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+import livedb
+from livedb.errors import AuthenticationError, InvalidValueError, WorkspaceError
+from livedb.sharing.serving import serve_options
+from tests.sharing.processes import Python
+
+
+def ask(url, path, body=None, **headers):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        url + path, data, {"content-type": "application/json", **headers}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_serving_again_changes_nothing(db):
+    serving = db.serve()
+    assert db.serve() is serving
+    assert db.serve(port=int(serving.url.rpartition(":")[2])) is serving
+
+
+def test_serving_otherwise_asks_to_end_the_first(db):
+    serving = db.serve()
+    with pytest.raises(WorkspaceError, match=r"close\(\)"):
+        db.serve(anonymous=True)
+    serving.close()
+    assert db.serve(anonymous=True) is not serving
+
+
+def test_it_ends_with_its_block_and_the_workspace_stays_open(db):
+    with db.serve() as serving:
+        assert ask(serving.url, "/version")[0] == 200
+    assert serving.is_closed
+    with pytest.raises(OSError, match="refused"):
+        ask(serving.url, "/version")
+    db["t"].insert({"n": 1})
+
+
+def test_closing_the_workspace_ends_it(tmp_path):
+    with livedb.open(tmp_path / "work") as db:
+        serving = db.serve()
+        remote = livedb.connect(db.invite(name="ann").url)
+    assert serving.is_closed
+    serving.close()
+    assert remote.backend.status.state != "connected"
+    remote.close()
+
+
+def test_without_a_token_nobody_comes_in(db):
+    @db.query
+    def secret(ctx) -> str:
+        return "gold"
+
+    serving = db.serve()
+    status, text = ask(serving.url, "/api/query", {"path": "secret", "args": {}, "format": "json"})
+    assert status in {401, 403}, text
+
+
+def test_anonymous_lets_programs_of_this_machine_call_public_functions(db):
+    @db.query
+    def greeting(ctx) -> str:
+        return "hello"
+
+    serving = db.serve(anonymous=True)
+    body = {"path": "greeting", "args": {}, "format": "json"}
+    assert "hello" in ask(serving.url, "/api/query", body)[1]
+
+
+def test_the_network_is_served_only_when_somebody_was_invited(db):
+    with pytest.raises(WorkspaceError, match=r"db\.invite"):
+        db.serve("0.0.0.0")
+    db.invite(name="ann")
+    assert socket.gethostname() in db.serve("0.0.0.0").url
+
+
+def test_anonymous_on_the_network_must_be_said_by_role(db):
+    with pytest.raises(WorkspaceError, match="anonymous='member'"):
+        db.serve("0.0.0.0", anonymous=True)
+    db.serve("0.0.0.0", anonymous="viewer")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70_000},
+        {"anonymous": "owner"},
+        {"allow_origins": "https://a.example"},
+        {"auth": {}},
+        {"auth": "/nowhere/auth.json"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(db, wrong):
+    with pytest.raises(InvalidValueError):
+        db.serve(**wrong)
+
+
+def test_a_port_that_is_taken_is_named(db):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(WorkspaceError, match=str(port)):
+            db.serve(port=port)
+    db.serve()
+
+
+def test_pages_of_other_origins_come_in_when_they_are_named(db):
+    serving = db.serve(allow_origins=["https://shop.example"])
+    assert ask(serving.url, "/version", origin="https://shop.example")[0] == 200
+    assert ask(serving.url, "/version", origin="https://evil.example")[0] == 403
+
+
+def test_what_is_displayed_holds_no_token(db):
+    invitation = db.invite(name="ann")
+    serving = db.serve()
+    with_link = db.invite(name="bob")
+    shown = [repr(serving), serving._repr_html_(), repr(db), repr(db.invitations)]
+    shown += [db.invitations._repr_html_(), repr(with_link.url), repr([with_link.token])]
+    shown += [repr(invitation), repr(with_link), f"{with_link!r}"]
+    for text in shown:
+        assert str(invitation.token) not in text
+        assert str(with_link.token) not in text
+        assert "ldb_" not in text
+
+
+def test_calls_from_many_threads_start_one_service(db):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(db.serve())) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_script_that_serves_ends_by_itself_though_others_are_connected(tmp_path):
+    with Python(path=str(tmp_path / "work")) as script:
+        script.run("db = livedb.open(path)\ndb.serve()\nlink = str(db.invite(name='ann').url)")
+        with livedb.connect(script.run("print(link)")) as remote:
+            remote["t"].insert({"n": 1})
+            assert script.end() == 0
+    with livedb.open(tmp_path / "work") as db:
+        assert db["t"].count() == 1
+
+
+def test_a_closed_workspace_is_not_served(tmp_path):
+    db = livedb.open(tmp_path / "work")
+    db.close()
+    with pytest.raises(livedb.ClosedError):
+        db.serve()
+
+
+def test_a_wrong_token_is_refused(db):
+    serving = db.serve()
+    with pytest.raises(AuthenticationError):
+        livedb.connect(serving.url, token="ldb_o_wrong")
+
+
+def test_an_admin_key_opens_nothing_when_it_is_served_no_more(db):
+    options = serve_options(
+        "127.0.0.1", 0, auth=None, anonymous=False, allow_origins=(), admin_keys=["shop|0123456789"]
+    )
+    tokens = db.backend.workspace.invitations.tokens
+    with db._sharing.serve_as(options):
+        assert tokens.find("0123456789").name == "admin key"
+    with pytest.raises(AuthenticationError):
+        tokens.find("0123456789")
