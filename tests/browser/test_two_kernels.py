@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -128,9 +130,43 @@ def test_a_commit_in_one_notebook_changes_the_page_of_another_in_place(open_pair
     for page in (ana, ben):
         for output in (page.output(2), page.output(3)):
             expect(output.locator(".livedb-footer")).to_contain_text(f"commit {number}")
+    if come_in == CONNECT:
+        take_pictures(ana, ben)
 
 
-def test_when_the_owning_kernel_dies_the_other_says_so_and_comes_back(open_pair):
+def take_pictures(ana, ben) -> None:
+    """Those of the README: what Ben has just committed is lit on both pages."""
+    if "BROWSER_SCREENSHOTS" not in os.environ:
+        return
+    for theme, species in [("light", "Great crested grebe"), ("dark", "Goldfinch")]:
+        for page in (ana, ben):
+            page.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
+            page.page.locator("#jupyterlab-splash").wait_for(state="detached")
+            page.page.set_viewport_size({"width": 800, "height": 660})
+            page.cell(2).evaluate("each => each.scrollIntoView({block: 'start'})")
+            session = page.page.context.new_cdp_session(page.page)
+            session.send("Animation.enable")
+            session.send("Animation.setPlaybackRate", {"playbackRate": 0.02})
+        ben.execute(f"db.function('report')(species='{species}', count=3, by='Ben')")
+        for page in (ana, ben):
+            expect(rows_of(page.output(2)).first).to_contain_text(species)
+        save_together(f"collaborate-{theme}", ana, ben)
+
+
+def save_together(name, *pages) -> None:
+    """Keep one picture of several pages, side by side."""
+    shots = [base64.b64encode(page.page.screenshot()).decode() for page in pages]
+    images = "".join(f'<img src="data:image/png;base64,{shot}">' for shot in shots)
+    frame = pages[0].page.context.new_page()
+    frame.set_viewport_size({"width": 1608, "height": 660})
+    frame.set_content(
+        f'<body style="margin: 0; display: flex; gap: 8px; background: #888">{images}</body>'
+    )
+    frame.screenshot(path=Path(os.environ["BROWSER_SCREENSHOTS"]) / f"{name}.png")
+    frame.close()
+
+
+def test_when_the_owning_kernel_dies_the_other_says_so_and_comes_back(open_pair, open_notebook):
     ana, ben = open_pair(CONNECT)
     port = ana.value("service.port")
     os.kill(int(ana.value("os.getpid()")), signal.SIGKILL)
@@ -139,10 +175,9 @@ def test_when_the_owning_kernel_dies_the_other_says_so_and_comes_back(open_pair)
         expect(state_of(output)).not_to_have_attribute("data-state", "live")
         expect(rows_of(output)).to_have_count(3)
     ben.screenshot("collaborate-reconnecting")
-    # Ana starts her kernel again, and runs her cells, all but that of the first rows.
-    ana.restart_kernel()
-    ana.execute(IMPORTS + OPEN + DEFINE)
-    ana.execute(SERVE.format(port=port))
+    # Ana is back, in another notebook, and serves the workspace where it was served.
+    ana = open_notebook("ana-again", IMPORTS + OPEN + DEFINE, SERVE.format(port=port))
+    run_cells(ana, 0, 1)
     for output in (ben.output(2), ben.output(3)):
         expect(state_of(output)).to_have_attribute("data-state", "live")
         expect(output.get_by_role("alert")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""The service of the example in a child process, and what the tests do to it."""
+"""The example as its README serves it, in a child process, and what the tests do to it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ class TasksService:
         self.port = 0
         self.start()
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
     def start(self):
-        command = [sys.executable, str(Path(__file__).with_name("serve_tasks.py"))]
+        command = [sys.executable, "-c", "from livedb.cli.main import main; main()", "serve"]
+        options = ["--functions", EXAMPLE / "functions", "--port", self.port, "--anonymous"]
         self.process = subprocess.Popen(
-            [*command, str(self.folder), str(self.port)],
+            list(map(str, [*command, self.folder, *options])),
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
-        self.port = int(self.process.stdout.readline())
+        self.url = self.process.stdout.readline().split()[-1]
+        self.port = self.url.rpartition(":")[2]
 
     def pause(self):
         """It is there and hears, and answers nothing until `go_on`."""
