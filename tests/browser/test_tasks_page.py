@@ -55,7 +55,7 @@ def page_url(tmp_path_factory):
 
 @pytest.fixture
 def service(tmp_path):
-    service = TasksService(tmp_path / "tasks.livedb")
+    service = TasksService(tmp_path)
     yield service
     service.go_on()
     service.kill()
@@ -181,3 +181,19 @@ def test_pages_of_the_feed_join(open_page):
     expect(more).to_be_hidden()
     ben.tick("Task 0")
     expect(late.tasks.last).to_have_attribute("data-done", "true")
+
+
+def test_a_saved_function_changes_what_the_pages_show(open_page, service):
+    ana, ben = open_page("Ana"), open_page("Ben")
+    ana.add("First")
+    ana.add("Second")
+    expect(ben.tasks).to_have_text(["SecondAna", "FirstAna"])
+    module = service.functions / "tasks.py"
+    text = module.read_text()
+    module.write_text(text.replace('.order("desc").paginate', '.order("asc").paginate'))
+    for page in (ana, ben):
+        expect(page.tasks).to_have_text(["FirstAna", "SecondAna"])
+    # What cannot be loaded changes nothing.
+    module.write_text("def")
+    ana.add("Third")
+    expect(ben.tasks).to_have_text(["FirstAna", "SecondAna", "ThirdAna"])

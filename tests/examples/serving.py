@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,18 +14,22 @@ EXAMPLE = REPOSITORY / "examples/tasks"
 
 
 class TasksService:
-    """The tasks, served from a workspace in `folder`; it keeps its port when it starts again."""
+    """The tasks, served from a workspace in `folder`; it keeps its port when it starts again.
+
+    `functions` is a copy of the example's, in which a test may save.
+    """
 
     def __init__(self, folder):
         self.folder = folder
+        self.functions = shutil.copytree(EXAMPLE / "functions", folder / "functions")
         self.port = 0
         self.start()
 
     def start(self):
         command = [sys.executable, "-c", "from livedb.cli.main import main; main()", "serve"]
-        options = ["--functions", EXAMPLE / "functions", "--port", self.port, "--anonymous"]
+        options = ["--watch", "--anonymous", "--port", self.port, "--functions", self.functions]
         self.process = subprocess.Popen(
-            list(map(str, [*command, self.folder, *options])),
+            list(map(str, [*command, self.folder / "tasks.livedb", *options])),
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},

@@ -12,7 +12,7 @@ from tests.examples.serving import EXAMPLE, TasksService
 
 @pytest.fixture
 def service(tmp_path):
-    service = TasksService(tmp_path / "tasks.livedb")
+    service = TasksService(tmp_path)
     yield service
     service.kill()
 
