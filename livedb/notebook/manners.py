@@ -9,7 +9,8 @@ this. After each cell:
     table is closed once no view of it is open. If nothing else of the user's holds it, a list for
     example, that drops it;
 *   a query is run again when a helper function or another global that its code names was rebound:
-    to its live results that is a redefinition.
+    to its live results that is a redefinition. Functions on a service took their globals along when
+    they were defined, so a connected workspace is not asked anything between cells.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from livedb.client.backend import Backend
+from livedb.client.local import LocalBackend
 from livedb.clock import Clock, SystemClock
 from livedb.notebook.handles import Handle, open_handles
-
-if TYPE_CHECKING:
-    from livedb.client.local import LocalBackend
 
 UNSEEN_S_MAX = 60.0
 """Seconds a handle stays in the output history without a view: one opens some time after its cell
@@ -39,7 +38,7 @@ class Manners:
     def __init__(self, shell: Any, *, clock: Clock | None = None) -> None:
         self._shell = shell
         self._bound: dict[str, weakref.ref[Handle[Any]]] = {}
-        self._backends: weakref.WeakSet[Backend] = weakref.WeakSet()
+        self._backends: weakref.WeakSet[LocalBackend] = weakref.WeakSet()
         self._unseen_since: weakref.WeakKeyDictionary[Handle[Any], float] = (
             weakref.WeakKeyDictionary()
         )
@@ -49,7 +48,8 @@ class Manners:
 
     def add(self, backend: Backend) -> None:
         """Mind the functions of this workspace too."""
-        self._backends.add(backend)
+        if isinstance(backend, LocalBackend):
+            self._backends.add(backend)
 
     def _after_cell(self, _: Any = None) -> None:
         names: Mapping[str, Any] = self._shell.user_ns
@@ -106,7 +106,7 @@ class Manners:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def _follow_globals(self, backend: Backend) -> None:
+    def _follow_globals(self, backend: LocalBackend) -> None:
         for name in backend.function_names():
             handler = backend.definition(name).handler
             known = getattr(handler, "__globals__", None)
@@ -117,12 +117,7 @@ class Manners:
             before = self._globals.get((id(backend), name))
             self._globals[id(backend), name] = now
             if before is not None and before != now:
-                _local(backend).workspace.invalidate_function(name)
-
-
-def _local(backend: Any) -> LocalBackend:
-    local: LocalBackend = backend
-    return local
+                backend.workspace.invalidate_function(name)
 
 
 def _is_history(name: str) -> bool:

@@ -279,8 +279,8 @@ class Notebooks:
         for page in self.pages:
             page.command("kernelmenu:shutdown")
             page.page.context.close()
-        # JupyterLab raises this one itself when a kernel restarts under a widget's subshell.
-        own = "Canceled future for create_subshell_request"
+        # JupyterLab raises these itself when a kernel restarts or dies while it is asked something.
+        own = "Canceled future for "
         return [error for page in self.pages for error in page.errors if own not in error]
 
 

@@ -426,3 +426,14 @@ def test_a_handle_answers_as_its_widget_where_a_host_asks_for_one(kernel):
         "(True, True)"
     )
     assert kernel.value("(hasattr(h, 'nothing'), 'address' in h.get_state())") == "(False, True)"
+
+
+# -- workspaces on a service -----------------------------------------------------------------------
+
+
+def test_between_cells_a_service_is_asked_nothing(kernel):
+    kernel.run("from livedb.service.server import ServiceThread")
+    kernel.run("service = ServiceThread(db.backend.workspace)")
+    kernel.run("there = livedb.connect(service.url)")
+    for cell in ("there.close()", "service.close()", "None"):
+        assert kernel.run(cell) == []

@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 QUICKSTART = REPOSITORY / "notebooks/01_quickstart.ipynb"
+COLLABORATE = REPOSITORY / "notebooks/03_collaborate.ipynb"
 WARNINGS_ARE_ERRORS = """\
 import warnings
 warnings.simplefilter("error")
@@ -98,3 +99,32 @@ def test_the_quickstart_leaves_its_parquet_files(run):
     delays = pq.read_table(folder / "worst_journeys.parquet")["dep_delay"].to_pylist()
     assert len(delays) == 5
     assert delays == sorted(delays, reverse=True)
+
+
+def test_what_a_kernel_commits_another_shows(run):
+    mine, his, his_later = run(COLLABORATE).shown("\nlake")
+    assert "Kingfisher" in mine
+    assert "Kingfisher" in his
+    assert "Tawny owl" not in his
+    assert "Tawny owl" in his_later
+    assert "Mallard" in his_later
+    lake, by_species, lake_later, by_species_later = run(COLLABORATE).shown(
+        "display(lake, by_species)"
+    )
+    assert "Tawny owl" in lake
+    assert "Tawny owl" in by_species
+    # Ben defined what renamed it, in his kernel.
+    assert "Mandarin duck" in lake_later
+    assert "Mandarin duck" in by_species_later
+
+
+def test_no_output_holds_the_secret_of_an_invitation(run):
+    outputs = [cell.outputs for cell in run(COLLABORATE).code_cells()]
+    assert "127.0.0.1" in str(outputs)
+    assert "ldb_" not in str(outputs)
+
+
+def test_presence_names_who_was_invited(run):
+    (here,) = run(COLLABORATE).shown("\npeople")
+    assert "Ben" in here
+    assert "editor" in here
