@@ -336,9 +336,49 @@ def test_a_query_that_fails_at_once_recovers(memory):
 
     handle = first.live()
     assert isinstance(handle.error, TypeError)
-    assert handle.value is None
+    with pytest.raises(TypeError) as raised:
+        handle.value  # noqa: B018 - reading is what raises
+    assert raised.value is handle.error
     memory["a"].insert({"n": 3})
     assert (handle.value, handle.error) == (3, None)
+
+
+def test_a_new_handle_of_a_failing_query_has_no_rows_of_those_who_followed_before(shop):
+    @shop.query
+    def inverse(ctx):
+        return [{"x": 1 / item["price"]} for item in ctx.db.query("items").collect()]
+
+    shop["items"].insert({"kind": "a", "price": 1})
+    earlier = inverse.live()
+    zero = shop["items"].insert({"kind": "a", "price": 0})
+    assert earlier.value == [{"x": 1.0}]
+    handle = inverse.live()
+    assert isinstance(handle.error, ZeroDivisionError)
+    for read in (lambda: handle.value, lambda: len(handle), lambda: list(handle), handle.to_arrow):
+        with pytest.raises(ZeroDivisionError):
+            read()
+    assert handle.current().row_count == 0
+    shop["items"].patch(zero, {"price": 2})
+    assert handle.value == earlier.value == [{"x": 1.0}, {"x": 0.5}]
+    shop["items"].patch(zero, {"price": 0})
+    assert handle.value == [{"x": 1.0}, {"x": 0.5}]
+
+
+def test_a_handle_that_had_no_value_yet_can_be_waited_for(memory):
+    @memory.query
+    def first(ctx):
+        return ctx.db.query("a").first()["n"]
+
+    async def first_value(handle):
+        return await anext(handle.aio())
+
+    handle = first.live()
+    with pytest.raises(TypeError):
+        asyncio.run(first_value(handle))
+    seen = handle.version
+    memory["a"].insert({"n": 3})
+    assert handle.wait(10, after=seen)
+    assert asyncio.run(first_value(handle)) == 3
 
 
 def test_a_result_that_is_no_value_is_an_error_of_the_handle(memory):
@@ -710,8 +750,6 @@ def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(sh
     assert len(handle.df) == 1
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
         assert file.to_parquet(tmp_path / "x.parquet").number == good
-    with pytest.warns(UserWarning, match=f"of a commit before {shop.number}"):
-        inverse.live().to_arrow()
 
 
 def test_a_closed_handle_says_so_when_asked_to_follow(shop):
