@@ -29,7 +29,13 @@ from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.runner import is_running
 from livedb.ids import table_number_of
-from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, typed_containers
+from livedb.interchange.arrow import (
+    FieldType,
+    documents_to_arrow,
+    mark_int64,
+    result_to_arrow,
+    typed_containers,
+)
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
@@ -486,12 +492,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         if isinstance(state.result, TableResult):
             fields = None if self._table is None else self._frame_fields()
             return mark_int64(state.result.table, fields or {})
-        value = state.result.value()
-        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            if not isinstance(value, dict):
-                return documents_to_arrow([{"value": value}], None)
-            value = [value]
-        return documents_to_arrow(value, self._frame_fields())
+        definition = self._subscription.definition()
+        returns = None if definition is None else definition.signature.returns
+        return result_to_arrow(state.result.value(), self._frame_fields(), returns)
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         definition = self._subscription.definition()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from livedb import UNSET, Missing
+from livedb import UNSET, Missing, v
 from livedb.errors import (
     ApplicationError,
     ArgumentValidationError,
@@ -18,6 +18,8 @@ from livedb.errors import (
     HandleError,
 )
 from tests.live.waiting import until
+
+DATETIME = "datetime64[us, UTC]"
 
 
 @pytest.fixture
@@ -730,6 +732,50 @@ def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory
 
     memory["visits"].insert({"day": None, "left": None, "tags": []})
     assert newest.live().df.dtypes.equals(memory["visits"].df.dtypes)
+
+
+@pytest.mark.parametrize(
+    "returns, results, dtypes",
+    [
+        (int | None, [None, 1], {"value": "Int64"}),
+        (datetime | None, [None, datetime(2026, 1, 1, tzinfo=UTC)], {"value": DATETIME}),
+        (list[int], [[], [1]], {"value": "list<item: int64>[pyarrow]"}),
+        (dict[str, int | None], [{"x": None}, {"x": 1}], {"x": "Int64"}),
+        (list[dict[str, float]], [[{"x": 1}], [{"x": 1.5}]], {"x": "Float64"}),
+        (int | str, [1], {"value": "Int64"}),
+    ],
+    ids=str,
+)
+def test_the_return_type_says_the_dtypes_of_a_result(memory, returns, results, dtypes):
+    for result in results:
+
+        def some(ctx):
+            return result  # noqa: B023 - called in this turn only
+
+        some.__annotations__["return"] = returns
+        frame = memory.query(some).live().df
+        assert {name: str(each) for name, each in frame.dtypes.items()} == dtypes
+        assert len(frame) == 1
+
+
+def test_no_document_is_no_row_of_the_documents_columns(shop):
+    returns = shop.of_kind.definition.signature.returns
+
+    @shop.query(returns=v.union(returns.element, v.null()))
+    def newest(ctx):
+        return ctx.db.query("items").order("desc").first()
+
+    @shop.query(returns=v.union(returns, v.null()))
+    def none(ctx):
+        return None
+
+    handle = newest.live()
+    empty = handle.df
+    assert (len(empty), len(none.live().df)) == (0, 0)
+    shop["items"].insert({"kind": "a"})
+    assert len(handle.df) == 1
+    assert handle.df.dtypes.equals(empty.dtypes)
+    assert none.live().df.dtypes.equals(empty.dtypes)
 
 
 def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
