@@ -237,6 +237,11 @@ class LocalBackend:
 
     # -- data ----------------------------------------------------------------------------------
 
+    def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:
+        for name in self.function_names():
+            if is_changed(self.definition(name)):
+                self.workspace.invalidate_function(name)
+
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
         return self.workspace.apply_tables(definitions)
 

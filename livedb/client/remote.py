@@ -15,11 +15,12 @@ import asyncio
 import io
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.text import encode_value
 from livedb.travel.capture import capture
+from livedb.travel.parcel import TravellingFunction
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +101,36 @@ class Status:
 
     def __str__(self) -> str:
         return f"{self.state}: {self.detail}" if self.detail else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A function of this process as the service was given it.
+
+    Attributes:
+        fingerprint: of what travelled.
+        trouble: why it could not be sent again, if that was told.
+    """
+
+    definition: FunctionDefinition
+    origin: Origin | None
+    fingerprint: str
+    trouble: str | None = None
+
+
+def _without_globals(origin: Origin | None, definition: FunctionDefinition) -> Origin | None:
+    """`origin` to keep: what the function finds by itself would be held by it for ever."""
+    if origin is None:
+        return None
+    found = getattr(definition.handler, "__globals__", {})
+    names = {
+        name: value for name, value in origin.namespace.items() if found.get(name) is not value
+    }
+    return replace(origin, namespace=names)
+
+
+def _fingerprint(parcel: bytes) -> str:
+    return msgspec.msgpack.decode(parcel, type=TravellingFunction).fingerprint
 
 
 class RemoteSubscription:
@@ -209,6 +241,7 @@ class RemoteBackend:
         self._shown_ts = 0
         self._moved = threading.Condition(self._lock)
         self._registry = Registry()
+        self._sent: dict[str, _Sent] = {}
         self._calls: dict[int, Future[Any]] = {}
         self._outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._notices: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -449,8 +482,32 @@ class RemoteBackend:
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition:
-        self._act("define", {}, [self._parcel(definition, origin)])
+        parcel = self._parcel(definition, origin)
+        self._act("define", {}, [parcel])
+        self._sent[definition.name] = _Sent(
+            definition, _without_globals(origin, definition), _fingerprint(parcel)
+        )
         return self._registry.define(definition)
+
+    def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:  # noqa: ARG002
+        # What travels says more than the names a function uses itself: helpers of helpers too.
+        if self._is_away():
+            return  # after a later cell
+        for name, sent in list(self._sent.items()):
+            try:
+                parcel = self._parcel(sent.definition, sent.origin)
+                if _fingerprint(parcel) != sent.fingerprint:
+                    self.define(sent.definition, sent.origin)
+                elif sent.trouble is not None:
+                    self._sent[name] = replace(sent, trouble=None)
+            except LivedbError as error:
+                if str(error) != sent.trouble:
+                    self._sent[name] = replace(sent, trouble=str(error))
+                    warnings.warn(
+                        f"{name} stays on the service as it was sent before: {error}",
+                        UserWarning,
+                        stacklevel=2,
+                    )
 
     def _parcel(self, definition: FunctionDefinition, origin: Origin | None) -> bytes:
         captured = capture(

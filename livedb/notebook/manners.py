@@ -9,7 +9,8 @@ this. After each cell:
     table is closed once no view of it is open. If nothing else of the user's holds it, a list for
     example, that drops it;
 *   a query is run again when a helper function or another global that its code names was rebound:
-    to its live results that is a redefinition.
+    to its live results that is a redefinition. A function of a connected workspace is sent again
+    when anything that travels with it has changed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from livedb.client.backend import Backend
 from livedb.clock import Clock, SystemClock
+from livedb.functions.definition import FunctionDefinition
 from livedb.notebook.handles import Handle, open_handles
-
-if TYPE_CHECKING:
-    from livedb.client.local import LocalBackend
 
 UNSEEN_S_MAX = 60.0
 """Seconds a handle stays in the output history without a view: one opens some time after its cell
@@ -56,7 +55,7 @@ class Manners:
         self._close_replaced(names)
         self._forget_unseen(names)
         for backend in list(self._backends):
-            self._follow_globals(backend)
+            self._follow_code(backend)
 
     # -- handles -------------------------------------------------------------------------------
 
@@ -106,23 +105,19 @@ class Manners:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def _follow_globals(self, backend: Backend) -> None:
-        for name in backend.function_names():
-            handler = backend.definition(name).handler
-            known = getattr(handler, "__globals__", None)
-            code = getattr(handler, "__code__", None)
-            if known is not self._shell.user_ns or code is None:
-                continue
-            now = {used: _identity(known.get(used)) for used in _names_of(code)}
-            before = self._globals.get((id(backend), name))
-            self._globals[id(backend), name] = now
-            if before is not None and before != now:
-                _local(backend).workspace.invalidate_function(name)
+    def _follow_code(self, backend: Backend) -> None:
+        backend.follow_code(lambda definition: self._is_changed(backend, definition))
 
-
-def _local(backend: Any) -> LocalBackend:
-    local: LocalBackend = backend
-    return local
+    def _is_changed(self, backend: Backend, definition: FunctionDefinition) -> bool:
+        """Whether a global that a function of a cell names was rebound since the last cell."""
+        known = getattr(definition.handler, "__globals__", None)
+        code = getattr(definition.handler, "__code__", None)
+        if known is not self._shell.user_ns or code is None:
+            return False
+        now = {used: _identity(known.get(used)) for used in _names_of(code)}
+        before = self._globals.get((id(backend), definition.name))
+        self._globals[id(backend), definition.name] = now
+        return before is not None and before != now
 
 
 def _is_history(name: str) -> bool:
