@@ -46,6 +46,7 @@ from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
 from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.folder import Folder
+from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import function_key
 from livedb.transactions.turn import Turn
 from livedb.upkeep import Upkeep
@@ -159,10 +160,12 @@ class Workspace:
             is_volatile=self.path is None,
         )
         undo.append(self.committer.close)
+        self._load_files = LoadFiles(self.files.loads)
         self.folder = Folder(
             tables=self.tables,
             backlog=self.backlog,
             committer=self.committer,
+            files=self._load_files,
             chain_at=self.log.chain_at,
         )
         undo.append(self.folder.close)
@@ -201,9 +204,7 @@ class Workspace:
             rows=self.rows,
         )
         self.schema_changes = SchemaChanges(parts, registry=self.registry)
-        self.bulk_loads = BulkLoads(
-            parts, clock=self.clock, ids=self.ids, loads_folder=self.files.loads
-        )
+        self.bulk_loads = BulkLoads(parts, clock=self.clock, ids=self.ids, files=self._load_files)
         self.pushed_functions = PushedFunctions(
             parts, registry=self.registry, schema_changes=self.schema_changes
         )

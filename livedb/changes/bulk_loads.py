@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livedb.changes.exclusive import judged, run_exclusively
@@ -24,6 +23,7 @@ from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
 from livedb.transactions.committer import CommitRequest
+from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 
@@ -40,7 +40,7 @@ class BulkLoads:
     """Loads sources into the tables of one workspace.
 
     Args:
-        loads_folder: where staged files lie until they are folded.
+        files: where staged files lie until they are folded.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class BulkLoads:
         *,
         clock: Clock,
         ids: IdFactory,
-        loads_folder: Path,
+        files: LoadFiles,
     ) -> None:
         self._parts = parts
         self._clock = clock
         self._ids = ids
-        self._loads_folder = loads_folder
+        self._files = files
 
     def load(
         self,
@@ -92,6 +92,10 @@ class BulkLoads:
         names: list[str] = []
         request: CommitRequest | None = None
 
+        def on_name(name: str) -> None:
+            names.append(name)
+            self._files.need(name)
+
         def commit(holder: TurnHolder) -> int:
             nonlocal request
             request = None
@@ -103,22 +107,25 @@ class BulkLoads:
                 if each.source is not None:
                     table = plan.tables[each.table]
                     staged[table.number] = self._stage(
-                        each, table, plan.catalog, progress, on_name=names.append
+                        each, table, plan.catalog, progress, on_name=on_name
                     )
             rows = {each.table: _rows_of(staged, plan.tables.get(each.table)) for each in loads}
-            return rows, run_exclusively(self._parts, commit)
+            done = rows, run_exclusively(self._parts, commit)
         except BaseException as error:  # a Ctrl-C too: it must not leave an unnamed file
-            # No commit names the files if none took them, or that one was refused. When it is
-            # unknown what the log kept, one may: the next open sees.
+            # No commit names the files if none took them, or that one was refused; one that is
+            # published needs them itself. When it is unknown what the log kept, one may: the next
+            # open sees.
             is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
-            if is_refused or request is None or request.number == 0:
-                self._remove(names)
+            number = 0 if request is None else request.number
+            if is_refused or number <= self._parts.committer.published:
+                self._let_go(names)
             raise
+        self._let_go(names)
+        return done
 
-    def _remove(self, names: Iterable[str]) -> None:
+    def _let_go(self, names: Iterable[str]) -> None:
         for name in names:
-            if not self._parts.folder.names_load(name):
-                (self._loads_folder / name).unlink(missing_ok=True)
+            self._files.let_go(name)
 
     def _stage(
         self,
@@ -140,7 +147,7 @@ class BulkLoads:
                 catalog=catalog,
                 clock=self._clock,
                 ids=self._ids,
-                folder=self._loads_folder,
+                folder=self._files.folder,
                 start_ms=max(self._parts.committer.last_ts + 1, self._clock.now_ns()) / 1e6,
                 keep_ids=load.keep_ids,
                 progress=None if progress is None else partial(progress, load.table),
@@ -175,7 +182,7 @@ class BulkLoads:
             if each.source is None:
                 continue
             table = plan.tables[each.table]
-            path, load = self._loads_folder / staged[table.number].file, staged[table.number]
+            path, load = self._files.folder / staged[table.number].file, staged[table.number]
             with CtrlC(), self._parts.folder.snapshot() as snapshot:
                 known = before.get(each.table)
                 if each.must_be_empty and known is not None and snapshot.count(known.number):

@@ -165,6 +165,13 @@ class Backend(Protocol):
 
     def function_names(self) -> list[str]: ...
 
+    def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:
+        """Make what code has changed without a redefinition count: a helper, a global; after cells.
+
+        Args:
+            is_changed: whether the names that a function uses mean something else than before.
+        """
+
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int: ...
 
     def drop_table(self, name: str) -> int: ...

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
-from livedb.functions.actions import nested_call
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
 from livedb.live.live_queries import Change
@@ -168,7 +167,7 @@ class LocalBackend:
             return self.run(function, function.bind(args, kwargs, tables=self.catalog()))
         committer = workspace.committer
         tables = committer.catalog_at(committer.published)
-        return self._run_alone(function, function.bind(args, kwargs, tables=tables))
+        return workspace.runner.run_alone(function, function.bind(args, kwargs, tables=tables))
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         self.workspace.require_open()
@@ -181,26 +180,7 @@ class LocalBackend:
                 f"The {function.kind} {function.name!r} of another workspace cannot run inside a "
                 "query or mutation: it would not be undone with it"
             )
-        return self._run_alone(function, args)
-
-    def _run_alone(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
-        held = self.workspace.folded_sql.held()
-        if held is not None and function.kind == "query":
-            return self._run_at(held.number, function, args)
-        return self.workspace.runner.run_alone(function, args)
-
-    def _run_at(self, number: int, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
-        try:
-            run = self.workspace.runner.run_query(function, args, at=number, call=nested_call())
-        except SnapshotTooOldError as error:
-            raise SnapshotTooOldError(
-                f"{function.name} is to read commit {number} inside db.snapshot(), and cannot: "
-                f"{error.message}, outside of the block. SQL has that commit there.",
-                code=error.code,
-            ) from error
-        if run.error is not None:
-            raise run.error
-        return run.value
+        return runner.run_alone(function, args)
 
     async def run_async(
         self,
@@ -279,6 +259,11 @@ class LocalBackend:
                     subscription.on_change(notice)
 
     # -- data ----------------------------------------------------------------------------------
+
+    def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:
+        for name in self.function_names():
+            if is_changed(self.definition(name)):
+                self.workspace.invalidate_function(name)
 
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
         return self.workspace.apply_tables(definitions)

@@ -17,10 +17,11 @@ import asyncio
 import io
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.text import encode_value
 from livedb.travel.capture import capture
+from livedb.travel.parcel import TravellingFunction
 from livedb.values import Value
 from livedb.workspace import Statistics
 
@@ -79,6 +81,36 @@ LIVEDB = "livedb"
 
 UPLOAD_PART_BYTES = 4 << 20
 """Bytes of rows sent by one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A function of this process as the service was given it.
+
+    Attributes:
+        fingerprint: of what travelled.
+        trouble: why it could not be sent again, if that was told.
+    """
+
+    definition: FunctionDefinition
+    origin: Origin | None
+    fingerprint: str
+    trouble: str | None = None
+
+
+def _without_globals(origin: Origin | None, definition: FunctionDefinition) -> Origin | None:
+    """`origin` to keep: what the function finds by itself would be held by it for ever."""
+    if origin is None:
+        return None
+    found = getattr(definition.handler, "__globals__", {})
+    names = {
+        name: value for name, value in origin.namespace.items() if found.get(name) is not value
+    }
+    return replace(origin, namespace=names)
+
+
+def _fingerprint(parcel: bytes) -> str:
+    return msgspec.msgpack.decode(parcel, type=TravellingFunction).fingerprint
 
 
 class RemoteSubscription:
@@ -206,6 +238,8 @@ class RemoteBackend:
         self._registry = Registry()
         self._service_versions: dict[str, int] = {}
         """Of each function in `_registry`, the version it has on the service."""
+        self._sent: dict[str, _Sent] = {}
+        """Functions of cells as they were sent, to send again what has changed since."""
         self._catalog = Catalog()
         self._described = ""
         """The version of what is known of functions and tables."""
@@ -393,7 +427,11 @@ class RemoteBackend:
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition:
-        self._define([definition], [self._parcel(definition, origin)], {})
+        parcel = self._parcel(definition, origin)
+        self._define([definition], [parcel], {})
+        self._sent[definition.name] = _Sent(
+            definition, _without_globals(origin, definition), _fingerprint(parcel)
+        )
         return self._registry.get(definition.name)
 
     def push(self, functions: Sequence[FunctionDefinition]) -> None:
@@ -407,6 +445,26 @@ class RemoteBackend:
         for each in functions:
             self._registry.define(each)
             self._service_versions[each.name] = versions[each.name]
+
+    def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:  # noqa: ARG002
+        # What travels says more than the names a function uses itself: helpers of helpers too.
+        if self._connection.is_away:
+            return  # after a later cell
+        for name, sent in list(self._sent.items()):
+            try:
+                parcel = self._parcel(sent.definition, sent.origin)
+                if _fingerprint(parcel) != sent.fingerprint:
+                    self.define(sent.definition, sent.origin)
+                elif sent.trouble is not None:
+                    self._sent[name] = replace(sent, trouble=None)
+            except LivedbError as error:
+                if str(error) != sent.trouble:
+                    self._sent[name] = replace(sent, trouble=str(error))
+                    warnings.warn(
+                        f"{name} stays on the service as it was sent before: {error}",
+                        UserWarning,
+                        stacklevel=2,
+                    )
 
     def _parcel(self, definition: FunctionDefinition, origin: Origin | None) -> bytes:
         mark: FunctionMark | None = getattr(definition.handler, MARK, None)

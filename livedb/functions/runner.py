@@ -74,8 +74,18 @@ SNAPSHOT_RETRIES_MAX = 8
 """Times a query starts again because the snapshot it began on is no longer kept."""
 
 
+class HeldSnapshot(Protocol):
+    """A commit that stays readable."""
+
+    @property
+    def number(self) -> int: ...
+
+
 class SqlReader(Protocol):
     """Reads SQL for `ctx.db.sql`; the workspace implements it."""
+
+    def held(self) -> HeldSnapshot | None:
+        """The snapshot that this thread or task reads by, if it holds one."""
 
     def read_sql_at(
         self,
@@ -475,17 +485,38 @@ class Runner:
     ) -> Any:
         """Run a function of any kind on its own; its result, or what it raises.
 
-        Without a `call` it is the action's in progress, if there is one.
+        Without a `call` it is the action's in progress, if there is one. A query reads by the
+        snapshot that this thread or task holds, if it holds one.
         """
         call = nested_call() if call is None else call
         if function.kind == "mutation":
             return self.run_mutation(function, args, call)
         if function.kind == "action":
             return self.run_action(function, args, call)
-        run = self.run_query(function, args, call=call)
+        held = self._sql.held()
+        if held is None:
+            run = self.run_query(function, args, call=call)
+        else:
+            run = self._run_at(held.number, function, args, call)
         if run.error is not None:
             raise run.error
         return run.value
+
+    def _run_at(
+        self,
+        number: int,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        call: Call | None,
+    ) -> QueryRun:
+        try:
+            return self.run_query(function, args, at=number, call=call)
+        except SnapshotTooOldError as error:
+            raise SnapshotTooOldError(
+                f"{function.name} is to read commit {number} inside db.snapshot(), and cannot: "
+                f"{error.message}, outside of the block. SQL has that commit there.",
+                code=error.code,
+            ) from error
 
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function for the action in progress, as a transaction or action of its own."""

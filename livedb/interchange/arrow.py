@@ -11,6 +11,7 @@ livedb's own text form, as SQL shows it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from typing import Any, Literal, TypeAlias
@@ -64,6 +65,8 @@ _KIND_FIELDS: dict[str, FieldType] = {
     "array": "list",
     "object": "object",
 }
+
+_OBJECTS = frozenset({"object", "record"})
 
 _PYTHON_TYPES: dict[FieldType, frozenset[type]] = {
     "id": frozenset({str}),
@@ -130,6 +133,40 @@ def documents_to_arrow(
     ]
     schema = [_arrow_field(name, source) for source in (known, inferred) for name in source]
     return pa.table(arrays, schema=pa.schema(schema))
+
+
+def result_to_arrow(
+    value: Value, fields: Mapping[str, FieldType] | None, returns: Validator | None
+) -> pa.Table:
+    """A query's result: a row for each object of a list, one for an object, else one `value`.
+
+    Where the return type says which of them it is, neither an empty list nor a None changes it:
+    None in place of objects is no rows.
+
+    Args:
+        fields: those that are known of the objects, by the return type or by their table.
+        returns: the return type; without one, the value says what it is.
+
+    Raises:
+        InvalidValueError: a value that is not of its field's type.
+    """
+    shape = None if returns is None else returns.to_json()
+    of_what = None if shape is None else _kinds_of_rows(shape)
+    if shape is not None and of_what is not None and not of_what & _OBJECTS:
+        kind, arrow = _field_of(shape)
+        if kind != "any":
+            known = Fields({"value": kind}, {} if arrow is None else {"value": arrow})
+            with suppress(InvalidValueError, pa.ArrowException):  # of before it was redefined
+                return documents_to_arrow([{"value": value}], known)
+    if value is None and of_what is not None and of_what <= _OBJECTS and of_what:
+        value = []
+    rows = value if isinstance(value, list) else [value]
+    documents = [each for each in rows if isinstance(each, dict)]
+    if len(documents) < len(rows):
+        return documents_to_arrow([{"value": value}], None)
+    if of_what == {"record"} and shape is not None:
+        fields = _fields_of_record(shape, _names(documents))
+    return documents_to_arrow(documents, fields)
 
 
 def infer_fields(
@@ -270,6 +307,33 @@ def _object_fields(json: dict[str, Any]) -> dict[str, Any]:
             members = [each for each in json["value"] if each["type"] != "null"]
             return _object_fields(members[0]) if len(members) == 1 else _merged_fields(members)
     return {}
+
+
+def _kinds_of_rows(json: dict[str, Any]) -> set[str] | None:
+    """The kinds of what a result is, or is a list of, null aside; None where it may be either."""
+    members = [_kind(each) for each in _members(json) if _kind(each) != "null"]
+    if "array" in members and members.count("array") < len(members):
+        return None
+    kinds = {_kind(each) for each in _rows_of(json)} - {"null"}
+    return None if "any" in kinds else kinds
+
+
+def _rows_of(json: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alternatives of a result, those of a list being the alternatives of its elements."""
+    found = []
+    for member in _members(json):
+        found += _members(member["value"]) if member["type"] == "array" else [member]
+    return found
+
+
+def _fields_of_record(json: dict[str, Any], names: Iterable[str]) -> Fields:
+    """The fields of records, whose names the data says and whose types the record's values."""
+    [record] = [each for each in _rows_of(json) if _kind(each) == "record"]
+    kind, arrow = _field_of(record["values"]["fieldType"])
+    fields = Fields(dict.fromkeys(names, kind))
+    if arrow is not None:
+        fields.arrow.update(dict.fromkeys(names, arrow))
+    return fields
 
 
 def _merged_fields(members: list[dict[str, Any]]) -> dict[str, Any]:

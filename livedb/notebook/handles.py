@@ -29,7 +29,13 @@ from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError, InvalidIdError
 from livedb.functions.runner import is_running
 from livedb.ids import table_number_of
-from livedb.interchange.arrow import FieldType, documents_to_arrow, mark_int64, typed_containers
+from livedb.interchange.arrow import (
+    FieldType,
+    documents_to_arrow,
+    mark_int64,
+    result_to_arrow,
+    typed_containers,
+)
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
@@ -69,6 +75,15 @@ class _Pulled(traitlets.Any):
         return super().get(obj, cls)
 
 
+class _PulledValue(_Pulled):
+    """The value, or the error of a handle that never had one."""
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        value = super().get(obj, cls)
+        obj._require_result(obj._shown)
+        return value
+
+
 _handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
 
 
@@ -78,8 +93,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     Attributes:
         value: the newest result, a private copy for this handle.
         version: the commit number that `value` is exact at, or `error` when there is one.
-        error: what the newest run raised; `value` is then the last good result, None if there is
-            none, and a frame or a file of it warns once.
+        error: what the newest run raised; `value` is then the last good result, and a frame or a
+            file of it warns once. While this handle has had no good result, both raise the error.
     """
 
     if TYPE_CHECKING:
@@ -92,7 +107,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         def error(self) -> Exception | None: ...
 
     else:
-        value = _Pulled(allow_none=True, read_only=True)
+        value = _PulledValue(allow_none=True, read_only=True)
         version = _Pulled(read_only=True)
         error = _Pulled(allow_none=True, read_only=True)
 
@@ -108,7 +123,11 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._backend = backend
         self._table = table
         """The table whose rows these are, when they are all of it."""
+        self._taken: LiveState | None = None
+        """The newest state; `_shown` is what of it is this handle's own, see `_own_state`."""
         self._shown: LiveState | None = None
+        self._earlier: Result | None = None
+        """The last good result of those who followed the failing query before this handle did."""
         self._shown_number = 0
         self._rows_number: int | None = None
         """The newest commit that the shown rows are known to be of; not that of an error."""
@@ -186,12 +205,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 return
             self._shown_number = number
             self._trait_values["version"] = number
+            if state is self._taken:
+                if state.error is None:
+                    self._rows_number = number
+                return
+            self._taken, state = state, self._own_state(state)
             if state.error is None:
                 self._rows_number = number
             elif self._shown is None or state.result is not self._shown.result:
                 self._rows_number = None  # good rows that this handle never showed
-            if state is self._shown:
-                return
             old, self._shown = self._shown, state
             changes = [("error", self._trait_values.get("error"), state.error)]
             self._trait_values["error"] = state.error
@@ -205,6 +227,20 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             for name, before, now in changes:
                 if before is not now:
                     self._notify_trait(name, before, now)
+
+    def _own_state(self, state: LiveState) -> LiveState:
+        """The state without rows that were good only before this handle began."""
+        if state.error is None:
+            return state
+        if self._shown is None:
+            self._earlier = state.result
+        is_own = state.result is None or state.result is not self._earlier
+        return state if is_own else replace(state, result=None)
+
+    def _require_result(self, state: LiveState | None) -> None:
+        """Raise the error of a state that has no result, not even an older one."""
+        if state is not None and state.result is None and state.error is not None:
+            raise state.error
 
     def _decode(self) -> None:
         """Make the value of the shown state, which frames, widgets and most changes never need."""
@@ -258,9 +294,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _rows(self) -> Sequence[Any]:
         state = self._pulled()
         self._warn_of_error()
+        self._require_result(state)
         result = None if state is None else state.result
-        if result is None and state is not None and state.error is not None:
-            raise state.error
         rows = None if result is None else self._rows_of(result)
         if rows is None:
             raise TypeError(
@@ -366,7 +401,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """The value now and after each change, for `async for value in handle.aio():`.
 
         A reader slower than the changes sees the newest value, not every one. It ends when the
-        handle or its workspace is closed.
+        handle or its workspace is closed, and with the run's error while there is no value at all.
         """
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
@@ -455,19 +490,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         return made[1]
 
     def _make_arrow(self, state: LiveState | None) -> pa.Table:
+        self._require_result(state)
         if state is None or state.result is None:
-            if state is not None and state.error is not None:
-                raise state.error
             return documents_to_arrow([], self._frame_fields())
         if isinstance(state.result, TableResult):
             fields = None if self._table is None else self._frame_fields()
             return mark_int64(state.result.table, fields or {})
-        value = state.result.value()
-        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            if not isinstance(value, dict):
-                return documents_to_arrow([{"value": value}], None)
-            value = [value]
-        return documents_to_arrow(value, self._frame_fields())
+        definition = self._subscription.definition()
+        returns = None if definition is None else definition.signature.returns
+        return result_to_arrow(state.result.value(), self._frame_fields(), returns)
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
         definition = self._subscription.definition()

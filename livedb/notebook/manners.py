@@ -9,8 +9,8 @@ this. After each cell:
     table is closed once no view of it is open. If nothing else of the user's holds it, a list for
     example, that drops it;
 *   a query is run again when a helper function or another global that its code names was rebound:
-    to its live results that is a redefinition. Functions on a service took their globals along when
-    they were defined, so a connected workspace is not asked anything between cells.
+    to its live results that is a redefinition. A function of a connected workspace is sent again
+    when anything that travels with it has changed; a service is asked nothing else between cells.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from types import CodeType
 from typing import Any
 
 from livedb.client.backend import Backend
-from livedb.client.local import LocalBackend
 from livedb.clock import Clock, SystemClock
+from livedb.functions.definition import FunctionDefinition
 from livedb.notebook.handles import Handle, open_handles
 
 UNSEEN_S_MAX = 60.0
@@ -38,7 +38,7 @@ class Manners:
     def __init__(self, shell: Any, *, clock: Clock | None = None) -> None:
         self._shell = shell
         self._bound: dict[str, weakref.ref[Handle[Any]]] = {}
-        self._backends: weakref.WeakSet[LocalBackend] = weakref.WeakSet()
+        self._backends: weakref.WeakSet[Backend] = weakref.WeakSet()
         self._unseen_since: weakref.WeakKeyDictionary[Handle[Any], float] = (
             weakref.WeakKeyDictionary()
         )
@@ -48,15 +48,14 @@ class Manners:
 
     def add(self, backend: Backend) -> None:
         """Mind the functions of this workspace too."""
-        if isinstance(backend, LocalBackend):
-            self._backends.add(backend)
+        self._backends.add(backend)
 
     def _after_cell(self, _: Any = None) -> None:
         names: Mapping[str, Any] = self._shell.user_ns
         self._close_replaced(names)
         self._forget_unseen(names)
         for backend in list(self._backends):
-            self._follow_globals(backend)
+            self._follow_code(backend)
 
     # -- handles -------------------------------------------------------------------------------
 
@@ -106,18 +105,19 @@ class Manners:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def _follow_globals(self, backend: LocalBackend) -> None:
-        for name in backend.function_names():
-            handler = backend.definition(name).handler
-            known = getattr(handler, "__globals__", None)
-            code = getattr(handler, "__code__", None)
-            if known is not self._shell.user_ns or code is None:
-                continue
-            now = {used: _identity(known.get(used)) for used in _names_of(code)}
-            before = self._globals.get((id(backend), name))
-            self._globals[id(backend), name] = now
-            if before is not None and before != now:
-                backend.workspace.invalidate_function(name)
+    def _follow_code(self, backend: Backend) -> None:
+        backend.follow_code(lambda definition: self._is_changed(backend, definition))
+
+    def _is_changed(self, backend: Backend, definition: FunctionDefinition) -> bool:
+        """Whether a global that a function of a cell names was rebound since the last cell."""
+        known = getattr(definition.handler, "__globals__", None)
+        code = getattr(definition.handler, "__code__", None)
+        if known is not self._shell.user_ns or code is None:
+            return False
+        now = {used: _identity(known.get(used)) for used in _names_of(code)}
+        before = self._globals.get((id(backend), definition.name))
+        self._globals[id(backend), definition.name] = now
+        return before is not None and before != now
 
 
 def _is_history(name: str) -> bool:

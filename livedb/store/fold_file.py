@@ -1,16 +1,17 @@
 """The fold of a bulk load: a staged Parquet file becomes rows without passing through Python.
 
-The file's typed columns are taken as they are where the table's column has their type. Where it has
-not, the value is NULL and the field's JSON goes to `<field>__json`, taken from `_doc`: the same
-rule as `store.columns`, set-wise. A column of JSON that holds nothing but numbers, as ints beside
-floats and decimals are staged, becomes one of DOUBLE.
+The table gets the columns that inserts of the same rows, one after the other, would have given it:
+the rules of `store.columns`, set-wise. A typed column of the file goes into the table's column as
+it is, or all of it, as JSON, into `<field>__json`. A column of JSON is what staging makes of values
+that have no one Arrow type: there each value that the table's column can hold goes into it, and the
+others go into `<field>__json`.
 """
 
 # ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -45,16 +46,60 @@ _FILE_TYPES: Final[Mapping[str, ColumnType]] = MappingProxyType(
 )
 
 
+_TAGS: Final[Mapping[str, ColumnType]] = MappingProxyType(
+    {"$int64": "bigint", "$float": "double", "$bytes": "blob", "$datetime": "timestamptz"}
+)
+
+_KIND: Final = (
+    "case json_type({0}) when 'BOOLEAN' then 'boolean' when 'VARCHAR' then 'varchar' "
+    "when 'UBIGINT' then 'bigint' when 'BIGINT' then 'bigint' when 'DOUBLE' then 'double' "
+    "when 'OBJECT' then case json_keys({0})[1] "
+    + " ".join(f"when {quote_text(tag)} then {quote_text(kind)}" for tag, kind in _TAGS.items())
+    + " else 'json' end else 'json' end"
+)
+"""The type of the column that a staged JSON value would make, were it the first one."""
+
+
+def _tagged(tag: str) -> str:
+    return f"""json_extract_string({{0}}, '$."{tag}"')"""
+
+
+_READ: Final[Mapping[ColumnType, Mapping[ColumnType, str]]] = MappingProxyType(
+    {
+        "null": {},
+        "boolean": {"boolean": "try_cast({0} as boolean)"},
+        "bigint": {
+            "bigint": f"coalesce(try_cast({_tagged('$int64')} as bigint), "
+            "try_cast({0}::varchar as bigint))"
+        },
+        "double": {
+            "double": f"coalesce(try_cast({_tagged('$float')} as double), "
+            "try_cast({0}::varchar as double))",
+            "bigint": f"coalesce(try_cast({_tagged('$int64')} as double), "
+            "try_cast({0}::varchar as double))",
+        },
+        "varchar": {"varchar": "json_extract_string({0}, '$')"},
+        "blob": {"blob": f"try(from_base64({_tagged('$bytes')}))"},
+        "timestamptz": {"timestamptz": f"try_cast({_tagged('$datetime')} as timestamptz)"},
+        "json": {},
+    }
+)
+"""By the type of a column, the kinds of staged JSON values that it can hold, and how to read them.
+
+A column of JSON takes every value as it is.
+"""
+
+
 def insert_file(
     connection: duckdb.DuckDBPyConnection, before: Layout, path: Path, number: int
 ) -> Layout:
     """Add every row of a staged file to a table, as written by commit `number`."""
     source = f"read_parquet({quote_text(str(path))})"
     types = _file_types(connection, source)
-    numbers = _fields_of_numbers(connection, source, before, types)
+    kinds = _kinds(connection, source, before, types)
     is_hiding = _has_hidden(connection, path)
     unseen = _unseen_fields(connection, source, before, types) if is_hiding else ()
-    after, values = _plan(before, types | dict.fromkeys(numbers, "double"), numbers, unseen)
+    after, values = _plan(before, types, kinds, unseen)
     if is_hiding:
         after = replace(after, has_hidden=True)
     layout.change_table(connection, before, after)
@@ -76,41 +121,40 @@ def _file_types(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str,
     }
 
 
-def _fields_of_numbers(
+def _kinds(
     connection: duckdb.DuckDBPyConnection,
     source: str,
     before: Layout,
     types: Mapping[str, ColumnType],
-) -> frozenset[str]:
-    """The fields that no schema types and whose JSON is nothing but numbers.
+) -> dict[str, tuple[ColumnType, ...]]:
+    """The kinds of values that each field has in the file, in the order in which they come.
 
-    Staging knows a column's Arrow type, and JSON text is what keeps `3` and `3.0` apart in one; as
-    inserts of the same values would, they become a column that SQL can add up.
+    Cost: JSON is looked through, unless the table's column is of JSON or becomes it.
     """
-    declared = {column.field for column in before.columns if column.is_declared}
-    asked = [name for name, kind in types.items() if kind == "json" and name not in declared]
-    return frozenset(name for name in asked if _is_numbers(connection, source, name))
+    columns = {column.field: column.type for column in before.columns if not column.is_spill}
+    found: dict[str, tuple[ColumnType, ...]] = {}
+    for field, file_type in types.items():
+        if file_type == "null":
+            found[field] = ()
+        elif file_type == "json" and columns.get(field) != "json":
+            is_new = columns.get(field, "null") == "null"
+            found[field] = _kinds_of_json(connection, source, field, is_new=is_new)
+        else:
+            found[field] = (file_type,)
+    return found
 
 
-def _is_numbers(connection: duckdb.DuckDBPyConnection, source: str, field: str) -> bool:
-    """Whether a column of JSON has values and all are numbers; ends at the first that is none."""
-
-    def has(condition: str) -> bool:
-        found = connection.execute(f"select 1 from {source} where {condition} limit 1")
-        return found.fetchone() is not None
-
-    is_value = f"{quote(field)} is not null"
-    return not has(f"{is_value} and {_number_of(field)} is null") and has(is_value)
-
-
-def _number_of(field: str) -> str:
-    """A staged JSON value as DOUBLE; NULL when it is no number. Tags say what JSON has none for."""
+def _kinds_of_json(
+    connection: duckdb.DuckDBPyConnection, source: str, field: str, *, is_new: bool
+) -> tuple[ColumnType, ...]:
     name = quote(field)
-    return (
-        f"case json_type({name}) when 'OBJECT' "
-        f"""then try_cast(json_extract_string({name}, '$."$float"') as double) """
-        f"when 'VARCHAR' then null else try_cast({name}::varchar as double) end"
-    )
+    kinds = f"select {_KIND.format(name)} as kind from {source} where {name} is not null"
+    # In the order of the file, which DuckDB keeps.
+    first = connection.sql(f"{kinds} limit 1").to_arrow_table().column(0).to_pylist()
+    if not first or (is_new and first == ["json"]):
+        return tuple(first)
+    all_kinds = connection.sql(f"select distinct kind from ({kinds})").to_arrow_table()
+    return (*first, *(set(all_kinds.column(0).to_pylist()) - set(first)))
 
 
 def _unseen_fields(
@@ -143,12 +187,13 @@ def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
 def _plan(
     before: Layout,
     types: Mapping[str, ColumnType],
-    numbers: Collection[str],
+    kinds: Mapping[str, Sequence[ColumnType]],
     unseen: Collection[str],
 ) -> tuple[Layout, dict[str, str]]:
     """The table's shape with the file's fields in it, and each column's value in SQL.
 
     Args:
+        kinds: as `_kinds` found them.
         unseen: fields that the file holds in `_doc` alone; they are shown as JSON.
     """
     columns = list(before.columns)
@@ -157,7 +202,7 @@ def _plan(
     namer = Namer(before.columns)
     values: dict[str, str] = {}
     has_hidden = before.has_hidden
-    shown_as_json = list(unseen)
+    misfits = {field: json_of(field) for field in unseen}
     for field, file_type in types.items():
         if field not in at:
             if not namer.take(field):
@@ -165,32 +210,56 @@ def _plan(
                 continue
             at[field] = len(columns)
             columns.append(Column(field, field, "null"))
-        column = columns[at[field]] = _typed(columns[at[field]], file_type)
-        if column.type == "json":
-            values[column.name] = json_of(field)
-        elif field in numbers and column.type == "double":
-            values[column.name] = _number_of(field)
-        elif file_type in (column.type, "null") or (file_type, column.type) == ("bigint", "double"):
-            values[column.name] = f"try_cast({quote(field)} as {SQL_TYPES[column.type]})"
-        else:
-            shown_as_json.append(field)
-    for field in shown_as_json:
+        column = columns[at[field]] = _typed(columns[at[field]], kinds[field])
+        value, misfit = _value_and_misfit(column, file_type, kinds[field])
+        if value is not None:
+            values[column.name] = value
+        if misfit is not None:
+            misfits[field] = misfit
+    for field, misfit in misfits.items():
         if field in spills or namer.take(f"{field}__json", is_spill=True):
             spill = spills.get(field) or Column(field, f"{field}__json", "json", is_spill=True)
             if field not in spills:
                 columns.append(spill)
-            values[spill.name] = json_of(field)
+            values[spill.name] = misfit
     grown: Columns = tuple(columns)
     return replace(before, columns=grown, has_hidden=has_hidden), values
 
 
-def _typed(column: Column, file_type: ColumnType) -> Column:
+def _typed(column: Column, kinds: Sequence[ColumnType]) -> Column:
     """As `store.columns`: the first type seen stays, and BIGINT widens."""
-    if column.is_declared:
+    if column.is_declared or not kinds:
         return column
-    if column.type == "null" or (column.type, file_type) == ("bigint", "double"):
-        return replace(column, type=file_type)
-    return column
+    column_type = kinds[0] if column.type == "null" else column.type
+    if column_type == "bigint" and "double" in kinds:
+        column_type = "double"
+    return replace(column, type=column_type)
+
+
+def _value_and_misfit(
+    column: Column, file_type: ColumnType, kinds: Sequence[ColumnType]
+) -> tuple[str | None, str | None]:
+    """The SQL of what goes into a field's column and into its `__json`; None for nothing."""
+    field, name = column.field, quote(column.field)
+    if column.type == "json":
+        return json_of(field), None
+    if not kinds:
+        return None, None
+    if file_type != "json":
+        if file_type == column.type or (file_type, column.type) == ("bigint", "double"):
+            return f"try_cast({name} as {SQL_TYPES[column.type]})", None
+        return None, json_of(field)
+    readings = _READ[column.type]
+    kind = _KIND.format(name)
+    cases = " ".join(
+        f"when {quote_text(each)} then {reading.format(name)}" for each, reading in readings.items()
+    )
+    is_whole = set(kinds) <= readings.keys()
+    fitting = ", ".join(map(quote_text, readings))
+    return (
+        f"case {kind} {cases} end",
+        None if is_whole else f"case when {kind} not in ({fitting}) then {json_of(field)} end",
+    )
 
 
 def json_of(field: str) -> str:

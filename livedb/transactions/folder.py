@@ -17,6 +17,7 @@ from livedb.errors import SnapshotTooOldError
 from livedb.store.backlog import Backlog
 from livedb.text import decode_value
 from livedb.transactions.committer import Committer
+from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.shield import Shield
 from livedb.values import Value
 
@@ -29,6 +30,7 @@ class Folder:
     """Folds published commits, one caller at a time.
 
     Args:
+        files: the files of bulk loads, which the folder needs until it has folded them.
         chain_at: the commit log's running hash up to a number.
     """
 
@@ -38,11 +40,13 @@ class Folder:
         tables: TableStore,
         backlog: Backlog,
         committer: Committer,
+        files: LoadFiles,
         chain_at: Callable[[int], bytes | None],
     ) -> None:
         self._tables = tables
         self._backlog = backlog
         self._committer = committer
+        self._files = files
         self._chain_at = chain_at
         self._lock = RLock()
         """Held while the tables change; taken before every other lock of the store."""
@@ -61,15 +65,9 @@ class Folder:
 
     def expect(self, number: int, parts: Sequence[WholeTablePart]) -> None:
         """Commit `number` changed whole tables; it is folded by itself, as `parts` say."""
+        for file in _files_of(parts):
+            self._files.need(file)
         self._whole[number] = parts
-
-    def names_load(self, file: str) -> bool:
-        """Whether a load that is not folded yet needs this file."""
-        return any(
-            isinstance(part, LoadPart) and part.file == file
-            for parts in list(self._whole.values())
-            for part in parts
-        )
 
     def fold(self) -> int:
         """Fold everything published; returns the number the tables are at.
@@ -122,7 +120,8 @@ class Folder:
             self._fold_documents(whole_number - 1)
             self._fold_whole(whole_number)
             self._backlog.drop(whole_number)
-            del self._whole[whole_number]
+            for file in _files_of(self._whole.pop(whole_number)):
+                self._files.let_go(file)  # its rows are durable in the tables
         self._fold_documents(number)
 
     def _fold_whole(self, number: int) -> None:
@@ -150,6 +149,10 @@ class Folder:
         chain = self._chain_at(number)
         assert chain is not None, f"commit {number} is published, so the log has its chain"
         return chain
+
+
+def _files_of(parts: Sequence[WholeTablePart]) -> list[str]:
+    return [part.file for part in parts if isinstance(part, LoadPart)]
 
 
 def _values_of(part: FillPart) -> dict[str, Value]:

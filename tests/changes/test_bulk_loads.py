@@ -178,3 +178,27 @@ def test_an_emptied_table_gives_way_to_the_ids_of_another(db):
     load(db, TableLoad(table="a", source=None, is_replaced=True), replace("b", own(a), number=a))
     assert (number_of(db, "a"), number_of(db, "b")) == (a + 1, a)
     assert (db["a"].count(), db["b"].count()) == (0, 1)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def load_files(db):
+    return list(db.backend.workspace.files.loads.iterdir())
+
+
+def test_the_file_of_a_load_is_deleted_once_the_tables_have_its_rows(db):
+    for n in range(3):
+        db.load("t", [{"n": n}])
+        assert len(load_files(db)) == 1  # the check of the next load folds the one before
+    assert db.sql("select sum(n) s from t").to_arrow().to_pylist() == [{"s": 3}]
+    assert load_files(db) == []
+
+
+def test_a_load_whose_file_has_the_name_of_one_that_is_folded_meanwhile_keeps_it(db):
+    row = own(10_001, n=1)
+    for _ in range(3):
+        load(db, replace("t", row))
+    assert len(load_files(db)) == 1
+    assert db.sql("select n from t").to_arrow().to_pylist() == [{"n": 1}]
+    assert load_files(db) == []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from livedb import UNSET, Missing
+from livedb import UNSET, Missing, v
 from livedb.errors import (
     ApplicationError,
     ArgumentValidationError,
@@ -19,6 +19,8 @@ from livedb.errors import (
     TravelError,
 )
 from tests.live.waiting import until
+
+DATETIME = "datetime64[us, UTC]"
 
 
 @pytest.fixture
@@ -337,9 +339,49 @@ def test_a_query_that_fails_at_once_recovers(memory):
 
     handle = first.live()
     assert isinstance(handle.error, TypeError)
-    assert handle.value is None
+    with pytest.raises(TypeError) as raised:
+        handle.value  # noqa: B018 - reading is what raises
+    assert raised.value is handle.error
     memory["a"].insert({"n": 3})
     assert (handle.value, handle.error) == (3, None)
+
+
+def test_a_new_handle_of_a_failing_query_has_no_rows_of_those_who_followed_before(shop):
+    @shop.query
+    def inverse(ctx):
+        return [{"x": 1 / item["price"]} for item in ctx.db.query("items").collect()]
+
+    shop["items"].insert({"kind": "a", "price": 1})
+    earlier = inverse.live()
+    zero = shop["items"].insert({"kind": "a", "price": 0})
+    assert earlier.value == [{"x": 1.0}]
+    handle = inverse.live()
+    assert isinstance(handle.error, ZeroDivisionError)
+    for read in (lambda: handle.value, lambda: len(handle), lambda: list(handle), handle.to_arrow):
+        with pytest.raises(ZeroDivisionError):
+            read()
+    assert handle.current().row_count == 0
+    shop["items"].patch(zero, {"price": 2})
+    assert handle.value == earlier.value == [{"x": 1.0}, {"x": 0.5}]
+    shop["items"].patch(zero, {"price": 0})
+    assert handle.value == [{"x": 1.0}, {"x": 0.5}]
+
+
+def test_a_handle_that_had_no_value_yet_can_be_waited_for(memory):
+    @memory.query
+    def first(ctx):
+        return ctx.db.query("a").first()["n"]
+
+    async def first_value(handle):
+        return await anext(handle.aio())
+
+    handle = first.live()
+    with pytest.raises(TypeError):
+        asyncio.run(first_value(handle))
+    seen = handle.version
+    memory["a"].insert({"n": 3})
+    assert handle.wait(10, after=seen)
+    assert asyncio.run(first_value(handle)) == 3
 
 
 def test_a_result_that_is_no_value_is_an_error_of_the_handle(memory):
@@ -696,6 +738,50 @@ def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory
     assert newest.live().df.dtypes.equals(memory["visits"].df.dtypes)
 
 
+@pytest.mark.parametrize(
+    "returns, results, dtypes",
+    [
+        (int | None, [None, 1], {"value": "Int64"}),
+        (datetime | None, [None, datetime(2026, 1, 1, tzinfo=UTC)], {"value": DATETIME}),
+        (list[int], [[], [1]], {"value": "list<item: int64>[pyarrow]"}),
+        (dict[str, int | None], [{"x": None}, {"x": 1}], {"x": "Int64"}),
+        (list[dict[str, float]], [[{"x": 1}], [{"x": 1.5}]], {"x": "Float64"}),
+        (int | str, [1], {"value": "Int64"}),
+    ],
+    ids=str,
+)
+def test_the_return_type_says_the_dtypes_of_a_result(memory, returns, results, dtypes):
+    for result in results:
+
+        def some(ctx):
+            return result  # noqa: B023 - called in this turn only
+
+        some.__annotations__["return"] = returns
+        frame = memory.query(some).live().df
+        assert {name: str(each) for name, each in frame.dtypes.items()} == dtypes
+        assert len(frame) == 1
+
+
+def test_no_document_is_no_row_of_the_documents_columns(shop):
+    returns = shop.of_kind.definition.signature.returns
+
+    @shop.query(returns=v.union(returns.element, v.null()))
+    def newest(ctx):
+        return ctx.db.query("items").order("desc").first()
+
+    @shop.query(returns=v.union(returns, v.null()))
+    def none(ctx):
+        return None
+
+    handle = newest.live()
+    empty = handle.df
+    assert (len(empty), len(none.live().df)) == (0, 0)
+    shop["items"].insert({"kind": "a"})
+    assert len(handle.df) == 1
+    assert handle.df.dtypes.equals(empty.dtypes)
+    assert none.live().df.dtypes.equals(empty.dtypes)
+
+
 @pytest.mark.gap(
     pytest.fail.Exception, "the service sends no rows older than an error to who comes later"
 )
@@ -717,8 +803,6 @@ def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(sh
     assert len(handle.df) == 1
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
         assert file.to_parquet(tmp_path / "x.parquet").number == good
-    with pytest.warns(UserWarning, match=f"of a commit before {shop.number}"):
-        inverse.live().to_arrow()
 
 
 def test_a_closed_handle_says_so_when_asked_to_follow(shop):

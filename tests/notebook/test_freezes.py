@@ -99,6 +99,27 @@ def test_a_mutation_inside_a_snapshot_reads_the_newest_commit(shop):
     assert shop.total() == 3
 
 
+def test_queries_that_an_action_runs_inside_a_snapshot_read_the_snapshot(shop):
+    @shop.mutation
+    def add(ctx) -> None:
+        ctx.db.insert("items", {"kind": "a", "price": 1})
+
+    @shop.action
+    def look(ctx) -> list[int]:
+        ctx.run_mutation(add)
+        return [ctx.run_query("total"), shop.total()]
+
+    @shop.action
+    async def look_async(ctx) -> list[int]:
+        await ctx.run_mutation(add)
+        return [await ctx.run_query("total"), await shop.total.aio()]
+
+    shop.total()  # so that the table is in memory
+    with shop.snapshot():
+        assert (look(), look_async()) == ([0, 0], [0, 0])
+    assert look() == [3, 3]
+
+
 def test_another_thread_reads_on_at_the_newest_commit(shop):
     found = []
     with shop.snapshot():

@@ -313,6 +313,53 @@ def shouted(ctx: QueryContext) -> list[str]:
     assert kernel.value("h.value") == "['a!']"
 
 
+CONNECT = """\
+from livedb.auth.access import Role
+from livedb.service.access import Access
+from livedb.service.server import ServiceThread
+access = Access(db.backend.workspace.clock, anonymous=Role.OWNER)
+service = ServiceThread(db.backend.workspace, access=access).__enter__()
+there = livedb.connect(service.url)
+"""
+SHOUTED = """\
+@there.query
+def shouted(ctx) -> list[str]:
+    return [shown(task.title) for task in ctx.db.query("tasks").collect()]
+"""
+
+
+def test_a_changed_helper_of_a_function_on_a_service_is_sent_again_after_its_cell(kernel):
+    kernel.run(CONNECT)
+    kernel.run("mark = '?'\ndef shown(title): return title + mark")
+    kernel.run(SHOUTED)
+    kernel.run("add('a'); h = shouted.live()")
+    before = kernel.value("(h.value, h.runs)")
+    assert before == "(['a?'], 1)"
+    kernel.run("mark = '?'\ndef shown(title): return title + mark  # the same")
+    assert kernel.value("(h.value, h.runs)") == before
+    kernel.run("def shown(title): return title.upper() + mark")
+    assert kernel.value("(h.value, shouted())") == "(['A?'], ['A?'])"
+    kernel.run("mark = '!'")  # which only the helper names
+    assert kernel.value("(h.value, shouted())") == "(['A!'], ['A!'])"
+    outputs = kernel.run("import threading; mark = threading.Lock()")
+    assert "shouted stays on the service as it was sent before" in str(outputs)
+    assert kernel.run("None") == []
+    assert kernel.value("shouted()") == "['A!']"
+    kernel.run("mark = '.'")
+    assert kernel.value("h.value") == "['A.']"
+    kernel.run("there.close(); service.__exit__(None, None, None)")
+
+
+def test_what_a_function_on_a_service_was_defined_beside_is_not_kept(kernel):
+    kernel.run(CONNECT)
+    kernel.run("def shown(title): return title")
+    kernel.run("h = titles.live()")
+    kernel.run(SHOUTED)
+    kernel.run("del h")
+    assert kernel.value("live_queries()") == "0"
+    kernel.run("there.close(); service.__exit__(None, None, None)")
+
+
 def test_a_changed_global_is_followed_and_an_unchanged_one_costs_no_run(kernel):
     kernel.run("limit = 1")
     kernel.run("""\
