@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,10 @@ from livedb.cli.commands import command
 from livedb.cli.health import JsonOption
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import confirm, note, progress_bar, say, say_json
-from livedb.errors import LoadError
-from livedb.limits import JSON_ARRAY_BYTES_MAX
 
 if TYPE_CHECKING:
-    from livedb.interchange.sources import Format, Source
-    from livedb.transfer import ImportMode
-    from livedb.workspace import Workspace
+    from livedb.interchange.sources import Format
+    from livedb.transfer import FileFormat, ImportMode
 
 
 class ImportFormat(StrEnum):
@@ -108,12 +105,15 @@ def register(app: typer.Typer) -> None:
             if table is None:
                 done = transfer.import_snapshot(workspace, file, mode=mode, progress=progress)
             else:
-                done = transfer.import_table(
+                done = transfer.import_file(
                     workspace,
                     table,
-                    _source(workspace, table, file, chosen, zone, null or ()),
+                    file,
+                    format=_TABLE_FILES[chosen],
                     mode=mode,
                     has_new_ids=ids is Ids.NEW,
+                    zone=zone,
+                    null_values=null or (),
                     progress=progress,
                 )
         if as_json:
@@ -215,6 +215,13 @@ def _format_of(file: Path) -> ImportFormat:
 
 _HIDDEN_HINT = "SQL has no columns for them (docs/reference.md); a zip has the documents whole"
 
+_TABLE_FILES: dict[ImportFormat, FileFormat] = {
+    ImportFormat.PARQUET: "parquet",
+    ImportFormat.CSV: "csv",
+    ImportFormat.JSONL: "jsonl",
+    ImportFormat.JSON: "json",
+}
+
 _FILES: dict[ExportFormat, Format] = {
     ExportFormat.PARQUET: "parquet",
     ExportFormat.CSV: "csv",
@@ -227,43 +234,3 @@ def _export_format_of(target: Path) -> ExportFormat:
         return ExportFormat(target.suffix[1:].lower())
     except ValueError:
         return ExportFormat.ZIP
-
-
-def _source(
-    workspace: Workspace, table: str, file: Path, form: ImportFormat, zone: str | None, null: Any
-) -> Source:
-    from livedb.interchange.frames import fields_of
-    from livedb.interchange.sources import open_source
-
-    known = workspace.committer.catalog_at(workspace.committer.published).get(table)
-    given: Any = _array_of(file) if form is ImportFormat.JSON else file
-    return open_source(
-        given,
-        tz=zone,
-        null_values=tuple(null),
-        format=None if form is ImportFormat.JSON else form.value,  # type: ignore[arg-type]
-        fields=None if known is None else fields_of(known.definition),
-    )
-
-
-def _array_of(file: Path) -> list[Any]:
-    """The documents of a file that is one JSON array."""
-    from livedb.text import decode_value
-
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(JSON_ARRAY_BYTES_MAX + 1)
-    except OSError as error:
-        raise LoadError(f"{str(file)!r} cannot be read: {error.strerror}") from error
-    if len(data) > JSON_ARRAY_BYTES_MAX:
-        raise LoadError(
-            f"{str(file)!r} is one JSON array of more than {JSON_ARRAY_BYTES_MAX >> 20} MiB; write "
-            "one object per line instead (.jsonl)"
-        )
-    try:
-        rows = decode_value(data)
-    except (ValueError, RecursionError) as error:
-        raise LoadError(f"{str(file)!r} is no JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise LoadError(f"{str(file)!r} holds no array of objects")
-    return rows
