@@ -90,17 +90,33 @@ def export_tables(
 
     workspace.require_open()
     known = workspace.committer.catalog_at(workspace.committer.published).names()
+    files = files_of(target, tables, known, format)
+    return [
+        export(rows, files[name], format=format, number=number, overwrite=overwrite)
+        for name, rows, number in workspace.folded_sql.whole_tables(list(files))
+    ]
+
+
+def files_of(
+    target: Path,
+    tables: Collection[str] | None,
+    known: Collection[str],
+    format: Format,  # noqa: A002 - the word users know
+) -> dict[str, Path]:
+    """The file of each table to export (None: all that are known) to a file or a folder.
+
+    Raises:
+        LoadError: there is no such table; or several, and no folder.
+    """
     names = _chosen(tables, known)
-    if not target.is_dir() and len(names) != 1:
+    if target.is_dir():
+        return {name: target / f"{name}.{format}" for name in names}
+    if len(names) != 1:
         raise LoadError(
             f"{len(names)} tables need a folder that exists, and {str(target)!r} is none; make it, "
             "or name one table"
         )
-    results = []
-    for name, rows, number in workspace.folded_sql.whole_tables(names):
-        file = target / f"{name}.{format}" if target.is_dir() else target
-        results.append(export(rows, file, format=format, number=number, overwrite=overwrite))
-    return results
+    return {names[0]: target}
 
 
 def import_snapshot(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from livedb.cli import health, rows, running, transfer
+from livedb.cli import health, rows, running, transfer, watching
 
-GROUPS = (health, rows, transfer, running)
+GROUPS = (health, rows, transfer, running, watching)
 """Modules that bring commands, in the order of the help; each has `register`."""
 
 app = typer.Typer(

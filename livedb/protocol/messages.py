@@ -103,7 +103,7 @@ class Action(_Message, frozen=True, tag=True):
     component_path: str | None = None
 
 
-class Authenticate(_Message, frozen=True, tag=True):
+class Authenticate(_Message, frozen=True, tag=True, omit_defaults=True):
     """Act as somebody else from here on; raises the identity version by one."""
 
     base_version: U32

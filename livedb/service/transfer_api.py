@@ -1,7 +1,7 @@
 """The HTTP side of exports and imports; for those who may load and export data.
 
 Source: spec sync-protocol.md 14. Beside what Convex's command line tool says, an import may say
-`newIds`, `timeZone` and `nullValues`, and a file may be Parquet.
+`newIds`, `timeZone` and `nullValues`, a file may be Parquet, and an export may name each `table`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def _require(request: Request, hub: Hub) -> None:
 
 async def _request_export(request: Request, hub: Hub) -> Response:
     await _require(request, hub)
-    hub.transfers.request_export()
+    hub.transfers.request_export(request.query_params.getlist("table") or None)
     return Response(status_code=200)
 
 

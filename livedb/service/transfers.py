@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -103,6 +103,7 @@ class _Import:
 class _Export:
     path: Path
     touched_s: float
+    tables: Sequence[str] | None
     state: State = field(default_factory=lambda: {"state": "requested"})
 
 
@@ -162,8 +163,8 @@ class Transfers:
 
     # -- exports -------------------------------------------------------------------------------
 
-    def request_export(self) -> None:
-        """Begin to write a snapshot zip; it takes the place of the last one.
+    def request_export(self, tables: Sequence[str] | None = None) -> None:
+        """Begin to write tables (None: all) as a snapshot zip, which replaces the last one.
 
         Raises:
             LimitError: one is being written.
@@ -172,7 +173,9 @@ class Transfers:
             last = self._export
             if last is not None and last.state["state"] in {"requested", "in_progress"}:
                 raise LimitError("An export is being made already", code="ExportInProgress")
-            export = _Export(path=self._new_path(".zip"), touched_s=self._clock.monotonic_s())
+            export = _Export(
+                path=self._new_path(".zip"), touched_s=self._clock.monotonic_s(), tables=tables
+            )
             self._export = export
         if last is not None:
             last.path.unlink(missing_ok=True)
@@ -181,13 +184,16 @@ class Transfers:
     def _run_export(self, export: _Export) -> None:
         start_ts = self._clock.now_ns()
         self._move(export, state="in_progress")
-        transfer.export_snapshot(self._workspace, export.path)
+        done = transfer.export_snapshot(self._workspace, export.path, tables=export.tables)
         self._move(
             export,
             state="completed",
             start_ts=Int64(start_ts),
             complete_ts=Int64(self._clock.now_ns()),
             zip_object_key=export.path.name,
+            # Ours: what `livedb export` tells.
+            commit=done.number,
+            rows=[[name, count] for name, count in done.rows.items()],
         )
 
     def exported(self, start_ts: int) -> Path:

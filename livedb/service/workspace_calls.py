@@ -63,6 +63,8 @@ class WorkspaceCalls:
             "tables": (Permission.CHANGE_SCHEMA, self._apply_tables),
             "drop": (Permission.CHANGE_SCHEMA, self._drop),
             "documents": (Permission.SQL, self._documents),
+            "counts": (Permission.SQL, self._counts),
+            "page": (Permission.SQL, self._page),
             "hidden": (Permission.SQL, self._hidden),
             "upload": (Permission.LOAD, self._upload),
             "load": (Permission.LOAD, self._load),
@@ -172,6 +174,16 @@ class WorkspaceCalls:
 
     def _documents(self, given: Any, *_: Any) -> Answer:
         return Answer(self._workspace.documents(given["table"], limit=given["limit"]))
+
+    def _counts(self, *_: Any) -> Answer:
+        # As pairs: a table may have a name that no field can have.
+        return Answer([[name, n] for name, n in self._workspace.folded_sql.counts().items()])
+
+    def _page(self, given: Any, *_: Any) -> Answer:
+        found = self._workspace.folded_sql.page(
+            given["table"], limit=given["limit"], is_descending=given["is_descending"]
+        )
+        return Answer(found)
 
     def _hidden(self, given: Any, *_: Any) -> Answer:
         return Answer(list(self._workspace.hidden_fields(given["table"])))
