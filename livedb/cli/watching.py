@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -52,9 +53,10 @@ def register(app: typer.Typer) -> None:
         with ServiceClient(url, admin_key) as service:
             entries, cursor = service.logs_since(0)
             _say_calls(entries[len(entries) - min(history, len(entries)) :], as_json=as_json)
-            while is_following:
-                entries, cursor = service.logs_since(cursor)
-                _say_calls(entries, as_json=as_json)
+            with contextlib.suppress(KeyboardInterrupt):  # that is how it is ended
+                while is_following:
+                    entries, cursor = service.logs_since(cursor)
+                    _say_calls(entries, as_json=as_json)
 
     variables = typer.Typer(
         no_args_is_help=True,

@@ -293,7 +293,7 @@ class Transfers:
                     f"This import is {job.state['state']!r} and waits for no confirmation",
                     code="ImportNotWaiting",
                 )
-            job.state = {"state": "in_progress"}
+            job.state = {"state": "uploaded"}  # confirmed, and waits for its turn
         self._begin(job, self._run_import)
 
     def _run_import(self, job: _Import) -> None:

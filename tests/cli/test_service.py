@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 
 import httpx
 import pytest
@@ -160,6 +161,8 @@ def test_logs_follow_until_they_are_ended(over, program_started):
     assert json.loads(follower.stdout.readline())["identifier"] == "before"
     httpx.post(f"{over.url}/api/query", json={"path": "after", "args": {}})
     assert json.loads(follower.stdout.readline())["identifier"] == "after"
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(60) == 0
 
 
 def test_the_environment_may_say_where_and_with_what(run, over, shop, monkeypatch, tmp_path):
