@@ -15,8 +15,10 @@ from livedb.changes.bulk_loads import TableLoad
 from livedb.errors import LoadError
 from livedb.functions.definition import did_you_mean
 from livedb.ids import table_number_of
+from livedb.limits import JSON_ARRAY_BYTES_MAX
 from livedb.schema.tables import check_table_name
 from livedb.store.connection import CtrlC
+from livedb.values import Value
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 ImportMode: TypeAlias = Literal["new", "append", "replace", "replace-all"]
 """What becomes of documents that are there: "new" refuses tables that have some, "append" adds to
 them, "replace" replaces them, "replace-all" empties every other table as well."""
+
+FileFormat: TypeAlias = Literal["parquet", "csv", "jsonl", "json"]
+"""Files of one table that are read; "json" is one array of objects."""
 
 Report: TypeAlias = Callable[[str, int], None]
 """Is told a table and its rows so far."""
@@ -85,17 +90,33 @@ def export_tables(
 
     workspace.require_open()
     known = workspace.committer.catalog_at(workspace.committer.published).names()
+    files = files_of(target, tables, known, format)
+    return [
+        export(rows, files[name], format=format, number=number, overwrite=overwrite)
+        for name, rows, number in workspace.folded_sql.whole_tables(list(files))
+    ]
+
+
+def files_of(
+    target: Path,
+    tables: Collection[str] | None,
+    known: Collection[str],
+    format: Format,  # noqa: A002 - the word users know
+) -> dict[str, Path]:
+    """The file of each table to export (None: all that are known) to a file or a folder.
+
+    Raises:
+        LoadError: there is no such table; or several, and no folder.
+    """
     names = _chosen(tables, known)
-    if not target.is_dir() and len(names) != 1:
+    if target.is_dir():
+        return {name: target / f"{name}.{format}" for name in names}
+    if len(names) != 1:
         raise LoadError(
             f"{len(names)} tables need a folder that exists, and {str(target)!r} is none; make it, "
             "or name one table"
         )
-    results = []
-    for name, rows, number in workspace.folded_sql.whole_tables(names):
-        file = target / f"{name}.{format}" if target.is_dir() else target
-        results.append(export(rows, file, format=format, number=number, overwrite=overwrite))
-    return results
+    return {names[0]: target}
 
 
 def import_snapshot(
@@ -153,6 +174,96 @@ def import_table(
     load = _load(name, opened, mode, number=number, keep_ids="_id" in opened.schema.names)
     rows, commit = _run(workspace, [load], mode, progress)
     return ImportResult(rows=rows, number=commit)
+
+
+def import_file(
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    *,
+    format: FileFormat,  # noqa: A002 - the word users know
+    mode: ImportMode = "new",
+    has_new_ids: bool = False,
+    zone: str | None = None,
+    null_values: Sequence[str] = (),
+    progress: Report | None = None,
+) -> ImportResult:
+    """Load a file into one table; text is read by the table's schema.
+
+    Args:
+        has_new_ids: leave out the ids and creation times that rows have.
+        zone: of times without one.
+        null_values: what a CSV file writes for null beside nothing at all.
+
+    Raises:
+        LoadError, ValidationError: what is wrong with it; nothing was changed.
+    """
+    from livedb.interchange.frames import fields_of
+    from livedb.interchange.sources import open_source
+
+    workspace.require_open()
+    known = workspace.committer.catalog_at(workspace.committer.published).get(name)
+    source = open_source(
+        _array_of(path) if format == "json" else path,
+        tz=zone,
+        null_values=tuple(null_values),
+        format=None if format == "json" else format,
+        fields=None if known is None else fields_of(known.definition),
+    )
+    return import_table(
+        workspace, name, source, mode=mode, has_new_ids=has_new_ids, progress=progress
+    )
+
+
+def replaced_by(
+    workspace: Workspace, *, mode: ImportMode, table: str | None, path: Path
+) -> dict[str, int]:
+    """The tables, with their documents, that an import would empty first.
+
+    Args:
+        table: None when `path` is a snapshot zip.
+
+    Raises:
+        LoadError: it is none.
+    """
+    from livedb.interchange.snapshot_zip import SnapshotZip
+
+    if table is not None:
+        names = {table}
+    else:
+        with SnapshotZip(path) as snapshot:
+            names = {each.name for each in snapshot.tables}
+    if not mode.startswith("replace"):
+        return {}
+    counts = workspace.folded_sql.counts()
+    return {
+        name: count
+        for name, count in counts.items()
+        if count and (mode == "replace-all" or name in names)
+    }
+
+
+def _array_of(file: Path) -> list[Value]:
+    """The documents of a file that is one JSON array."""
+    from livedb.text import decode_value
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(JSON_ARRAY_BYTES_MAX + 1)
+    except OSError as error:
+        raise LoadError(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    if len(data) > JSON_ARRAY_BYTES_MAX:
+        raise LoadError(
+            f"{str(file)!r} is one JSON array of more than {JSON_ARRAY_BYTES_MAX >> 20} MiB; write "
+            "one object per line instead (.jsonl)"
+        )
+    try:
+        rows = decode_value(data)
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{str(file)!r} is no JSON: {error}") from error
+    if not isinstance(rows, list):
+        raise LoadError(f"{str(file)!r} holds no array of objects")
+    return rows
 
 
 def _load(

@@ -94,6 +94,8 @@ class WorkspaceFiles:
                 temporary = self.folder / f"{MARK_NAME}.new"
                 temporary.write_text(MARK_TEXT)
                 temporary.replace(mark)
+        # What a process left there when it was killed.
+        shutil.rmtree(self.staging, ignore_errors=True)
         for each in (self.loads, self.staging):
             each.mkdir(exist_ok=True)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from livedb.cli.terminal import complain
 from livedb.errors import LivedbError
@@ -22,11 +23,18 @@ TRACEBACK_VARIABLE = "LIVEDB_TRACEBACK"
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str]
+    app: typer.Typer,
+    name: str,
+    *,
+    examples: Sequence[str],
+    cls: type[TyperCommand] | None = None,
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Add a function to `app` as the command `name`.
 
     What it raises ends the program with exit code 1 and one line on stderr.
+
+    Args:
+        cls: how its arguments are read, when not as typer does.
     """
     epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"$ livedb {each}" for each in examples)])
 
@@ -42,7 +50,7 @@ def command(
             except Exception as error:  # noqa: BLE001 - a program has no caller to pass it to
                 fail(foreign_error(error))
 
-        app.command(name, help=_paragraphs(function.__doc__ or ""), epilog=epilog)(guarded)
+        app.command(name, cls=cls, help=_paragraphs(function.__doc__ or ""), epilog=epilog)(guarded)
         return guarded
 
     return register

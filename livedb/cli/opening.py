@@ -1,25 +1,81 @@
-"""Workspaces as commands open them: by path, and only where there is one.
+"""Workspaces as commands open them: by path, and only where there is one; or by URL.
 
-The seam for acting through a service: a command asks for a workspace here and nowhere else.
+The seam between the two: a command asks for a workspace here and nowhere else.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from livedb.errors import FormatError
+from livedb.errors import FormatError, WorkspaceLockedError
 
 if TYPE_CHECKING:
+    from livedb.client.backend import Backend
     from livedb.workspace import Workspace
+
+URL_VARIABLE = "LIVEDB_URL"
+ADMIN_KEY_VARIABLE = "LIVEDB_ADMIN_KEY"
 
 WorkspacePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="The workspace: its folder.", show_default=False)
 ]
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH",
+        help="The workspace: its folder. With --url there is no PATH.",
+        show_default=False,
+    ),
+]
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        help=f"Where a service has the workspace, instead of PATH; else ${URL_VARIABLE}.",
+        show_default=False,
+    ),
+]
+
+AdminKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-key",
+        help="What opens the service: an admin key or an access token.",
+        envvar=ADMIN_KEY_VARIABLE,
+        show_default=False,
+    ),
+]
+
+
+class PlaceCommand(TyperCommand):
+    """A command on a folder or a service: with a URL the other arguments move up by one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the URL in the place of PATH; a folder that is named wins over the environment."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        url, place = given.get("url"), given.get("place")
+        if not isinstance(url, str):
+            url = os.environ.get(URL_VARIABLE)
+            if not url or (isinstance(place, str) and _is_workspace(Path(place))):
+                return super().parse_args(ctx, args)
+            args = [f"--url={url}", *args]
+        return super().parse_args(ctx, [url, *args])
+
+
+def _is_workspace(path: Path) -> bool:
+    from livedb.workspace_files import MARK_NAME
+
+    return (path.expanduser() / MARK_NAME).exists()
 
 
 def require_workspace(path: Path) -> None:
@@ -28,9 +84,7 @@ def require_workspace(path: Path) -> None:
     Raises:
         FormatError: there is none.
     """
-    from livedb.workspace_files import MARK_NAME
-
-    if not (path.expanduser() / MARK_NAME).exists():
+    if not _is_workspace(path):
         raise FormatError(
             f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "
             "livedb.open in Python."
@@ -46,10 +100,48 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
 
     Raises:
         FormatError: there is none.
+        WorkspaceLockedError: another process has it.
     """
     from livedb.workspaces import open_workspace  # heavy, and no part of a help
 
     if not may_make:
         require_workspace(path)
-    with open_workspace(path, limits=None) as workspace:
+    try:
+        workspace = open_workspace(path, limits=None)
+    except WorkspaceLockedError as error:
+        raise _advised(error) from None
+    with workspace:
         yield workspace
+
+
+def _advised(error: WorkspaceLockedError) -> WorkspaceLockedError:
+    """Who serves what it holds is asked through its service."""
+    if error.address is None:
+        return error
+    address = error.address if error.address.startswith("http") else "URL"
+    return WorkspaceLockedError(
+        f"{error.message}, or go through its service: --url {address}, with --admin-key KEY",
+        pid=error.pid,
+        host=error.host,
+        address=error.address,
+    )
+
+
+@contextmanager
+def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend]:
+    """The workspace of a folder, or of a service.
+
+    Raises:
+        FormatError, WorkspaceLockedError: as `opened`.
+        DisconnectedError, AuthenticationError: the service does not answer, or not to this key.
+    """
+    if url is not None:
+        from livedb.client.remote import RemoteBackend
+
+        with contextlib.closing(RemoteBackend(url, token=key)) as remote:
+            yield remote
+        return
+    from livedb.client.local import LocalBackend
+
+    with opened(Path(place)) as workspace:
+        yield LocalBackend(workspace)

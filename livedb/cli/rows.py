@@ -12,7 +12,7 @@ import typer
 
 from livedb.cli.commands import command
 from livedb.cli.health import JsonOption
-from livedb.cli.opening import WorkspacePath, opened
+from livedb.cli.opening import AdminKeyOption, Place, PlaceCommand, UrlOption, backend_at
 from livedb.cli.terminal import cell, note, say, say_json, say_table
 from livedb.errors import LoadError
 from livedb.text import encode_value
@@ -21,7 +21,7 @@ from livedb.values import UNSET
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from livedb.workspace import Workspace
+    from livedb.client.backend import Backend
 
 
 class Order(StrEnum):
@@ -44,14 +44,16 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         "data",
+        cls=PlaceCommand,
         examples=[
             "data shop.livedb",
             "data shop.livedb tasks --limit 20",
             "data shop.livedb tasks --order asc --format jsonl > tasks.jsonl",
+            "data --url http://127.0.0.1:3210 tasks",
         ],
     )
     def data(
-        path: WorkspacePath,
+        place: Place,
         table: Annotated[
             str | None,
             typer.Argument(
@@ -65,13 +67,15 @@ def register(app: typer.Typer) -> None:
             DataFormat, typer.Option("--format", help="JSON lines can be imported again.")
         ] = DataFormat.PRETTY,
         as_json: JsonOption = False,
+        url: UrlOption = None,
+        admin_key: AdminKeyOption = None,
     ) -> None:
         """List the tables, or show the documents of one."""
-        with opened(path) as workspace:
+        with backend_at(place, url, admin_key) as backend:
             if table is None:
-                _say_tables(workspace, as_json=as_json or output is DataFormat.JSONL)
+                _say_tables(backend, as_json=as_json or output is DataFormat.JSONL)
                 return
-            documents = _documents(workspace, table, limit, order)
+            documents = _documents(backend, table, limit, order)
         if as_json:
             _say_array(encode_value(each).decode() for each in documents)
         elif output is DataFormat.JSONL:
@@ -86,6 +90,7 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         "sql",
+        cls=PlaceCommand,
         examples=[
             "sql shop.livedb 'select status, count(*) from tasks group by 1'",
             "sql shop.livedb 'from tasks' --csv > tasks.csv",
@@ -93,7 +98,7 @@ def register(app: typer.Typer) -> None:
         ],
     )
     def sql(
-        path: WorkspacePath,
+        place: Place,
         statement: Annotated[str, typer.Argument(help="One SQL statement that reads.")],
         *,
         as_json: JsonOption = False,
@@ -102,12 +107,14 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Write the rows to a Parquet file.")
         ] = None,
         overwrite: Annotated[bool, typer.Option(help="Replace the Parquet file.")] = False,
+        url: UrlOption = None,
+        admin_key: AdminKeyOption = None,
     ) -> None:
         """Run a SQL statement over every commit so far."""
         if as_json + as_csv + (parquet is not None) > 1:
             raise typer.BadParameter("--json, --csv and --parquet exclude each other")
-        with opened(path) as workspace:
-            table, number = workspace.sql(statement)
+        with backend_at(place, url, admin_key) as backend:
+            table, number = backend.sql(statement, None)
         if parquet is not None:
             from livedb.interchange.exports import export
 
@@ -121,8 +128,8 @@ def register(app: typer.Typer) -> None:
 _SYSTEM = ("_id", "_creationTime")
 
 
-def _say_tables(workspace: Workspace, *, as_json: bool) -> None:
-    counts = workspace.folded_sql.counts()
+def _say_tables(backend: Backend, *, as_json: bool) -> None:
+    counts = backend.counts()
     if as_json:
         say_json([{"name": name, "documents": count} for name, count in counts.items()])
     elif counts:
@@ -131,12 +138,10 @@ def _say_tables(workspace: Workspace, *, as_json: bool) -> None:
         note("There are no tables yet.")
 
 
-def _documents(
-    workspace: Workspace, table: str, limit: int, order: Order
-) -> Sequence[dict[str, Any]]:
-    found = workspace.folded_sql.page(table, limit=limit, is_descending=order is Order.DESC)
+def _documents(backend: Backend, table: str, limit: int, order: Order) -> Sequence[dict[str, Any]]:
+    found = backend.page(table, limit=limit, is_descending=order is Order.DESC)
     if found is None:
-        names = workspace.committer.catalog_at(workspace.committer.published).names()
+        names = backend.catalog().names()
         from livedb.functions.definition import did_you_mean
 
         advice = did_you_mean(table, names) or f"There are: {', '.join(names) or 'none yet'}."

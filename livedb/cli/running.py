@@ -12,7 +12,7 @@ import typer
 
 from livedb.canonical import canonical
 from livedb.cli.commands import command, fail, foreign_error
-from livedb.cli.opening import WorkspacePath, opened
+from livedb.cli.opening import AdminKeyOption, Place, PlaceCommand, UrlOption, backend_at
 from livedb.cli.terminal import note, say
 from livedb.errors import LivedbError
 from livedb.text import decode_value, encode_value
@@ -21,6 +21,7 @@ from livedb.values import Value
 if TYPE_CHECKING:
     from livedb.client.backend import Backend
     from livedb.functions.definition import FunctionDefinition
+    from livedb.functions.loader import LoadedFunctions
 
 FunctionsOption = Annotated[
     Path, typer.Option("--functions", help="The folder of Python modules with functions.")
@@ -33,44 +34,57 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         "run",
+        cls=PlaceCommand,
         examples=[
             'run shop.livedb tasks:add \'{"title": "Write the docs"}\'',
             "run shop.livedb tasks:open_tasks --functions app/functions",
+            "run --url http://127.0.0.1:3210 tasks:open_tasks",
         ],
     )
     def run(
-        path: WorkspacePath,
+        place: Place,
         function: Annotated[str, typer.Argument(help="Its name, as in tasks:add.")],
         arguments: Annotated[
             str, typer.Argument(metavar="[ARGS]", help="Its arguments, a JSON object.")
         ] = "{}",
         *,
         functions: FunctionsOption = Path("functions"),
+        url: UrlOption = None,
+        admin_key: AdminKeyOption = None,
     ) -> None:
         """Run a query or mutation and print its result as JSON.
 
-        Internal functions can be run too. What the function prints goes to stderr.
+        Internal functions can be run too. What the function prints goes to stderr. A service has
+        its functions already, and --functions does not count; it runs actions as well.
         """
         args = _arguments(arguments)
         name = _name(function)
-        from livedb.client.local import LocalBackend
-        from livedb.functions.loader import FunctionFolder
-
-        with contextlib.closing(FunctionFolder(functions)) as folder:
-            loaded = folder.load()
-            with opened(path) as workspace:
-                for each in loaded.notes:
-                    note(each)
-                backend = LocalBackend(workspace)
-                backend.apply_tables(list(loaded.schema or ()))
-                for definition in loaded.functions:
-                    backend.define(definition)
-                found = backend.definition(name)
-                checked = found.check_arguments(args, tables=backend.catalog())
-                with contextlib.redirect_stdout(sys.stderr):
-                    result = _run(backend, found, checked)
+        with contextlib.ExitStack() as stack:
+            # Loaded first: a folder that cannot be loaded touches no workspace.
+            loaded = None if url is not None else _loaded(functions, stack)
+            backend = stack.enter_context(backend_at(place, url, admin_key))
+            if loaded is not None:
+                _define(backend, loaded)
+            found = backend.definition(name)
+            checked = found.check_arguments(args, tables=backend.catalog())
+            with contextlib.redirect_stdout(sys.stderr):
+                result = _run(backend, found, checked)
         text = encode_value(canonical(result)).decode()
         say(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+
+
+def _loaded(folder: Path, stack: contextlib.ExitStack) -> LoadedFunctions:
+    from livedb.functions.loader import FunctionFolder
+
+    return stack.enter_context(contextlib.closing(FunctionFolder(folder))).load()
+
+
+def _define(backend: Backend, loaded: LoadedFunctions) -> None:
+    for each in loaded.notes:
+        note(each)
+    backend.apply_tables(list(loaded.schema or ()))
+    for definition in loaded.functions:
+        backend.define(definition)
 
 
 def _run(backend: Backend, definition: FunctionDefinition, args: dict[str, Value]) -> Value:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livedb.cli.commands import command
 from livedb.cli.health import JsonOption
-from livedb.cli.opening import WorkspacePath, opened
+from livedb.cli.opening import AdminKeyOption, Place, PlaceCommand, UrlOption, backend_at, opened
 from livedb.cli.terminal import confirm, note, progress_bar, say, say_json
 from livedb.errors import LoadError
-from livedb.limits import JSON_ARRAY_BYTES_MAX
 
 if TYPE_CHECKING:
-    from livedb.interchange.sources import Format, Source
-    from livedb.transfer import ImportMode
-    from livedb.workspace import Workspace
+    import pyarrow as pa
+
+    from livedb.client.backend import Backend
+    from livedb.interchange.exports import ExportResult, Format
+    from livedb.transfer import FileFormat, ImportMode, ImportResult
 
 
 class ImportFormat(StrEnum):
@@ -53,14 +56,16 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         "import",
+        cls=PlaceCommand,
         examples=[
             "import shop.livedb snapshot.zip",
             "import shop.livedb tasks.csv --table tasks --append",
             "import shop.livedb snapshot.zip --replace-all --yes",
+            "import --url http://127.0.0.1:3210 snapshot.zip",
         ],
     )
     def import_(
-        path: WorkspacePath,
+        place: Place,
         file: Annotated[Path, typer.Argument(metavar="FILE", help="What to import.")],
         *,
         table: Annotated[
@@ -87,14 +92,14 @@ def register(app: typer.Typer) -> None:
         ] = None,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         as_json: JsonOption = False,
+        url: UrlOption = None,
+        admin_key: AdminKeyOption = None,
     ) -> None:
         """Bring a snapshot zip, a Parquet, CSV, JSON or JSON lines file into a workspace.
 
         One commit, or nothing. Without a mode the tables must be empty or new; a workspace that
         does not exist is made.
         """
-        from livedb import transfer
-
         mode = _mode(append=append, replace=replace, replace_all=replace_all)
         chosen = form or _format_of(file)
         if chosen is ImportFormat.ZIP and table is not None:
@@ -103,19 +108,17 @@ def register(app: typer.Typer) -> None:
             raise typer.BadParameter(f"--table says which table {str(file)!r} is for")
         if mode.startswith("replace"):
             what = "all tables" if mode == "replace-all" else "the imported tables"
-            confirm(f"Replace what {what} of {path} have?", is_sure=yes)
-        with opened(path, may_make=True) as workspace, progress_bar({}) as progress:
-            if table is None:
-                done = transfer.import_snapshot(workspace, file, mode=mode, progress=progress)
-            else:
-                done = transfer.import_table(
-                    workspace,
-                    table,
-                    _source(workspace, table, file, chosen, zone, null or ()),
-                    mode=mode,
-                    has_new_ids=ids is Ids.NEW,
-                    progress=progress,
-                )
+            confirm(f"Replace what {what} of {place} have?", is_sure=yes)
+        how = _Import(
+            file=file,
+            table=table,
+            form=chosen,
+            mode=mode,
+            has_new_ids=ids is Ids.NEW,
+            zone=zone,
+            null_values=tuple(null or ()),
+        )
+        done = _import_here(Path(place), how) if url is None else _send(url, admin_key, how)
         if as_json:
             say_json({"commit": done.number, "rows": dict(done.rows), "notes": list(done.notes)})
             return
@@ -128,14 +131,16 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         "export",
+        cls=PlaceCommand,
         examples=[
             "export shop.livedb --path backups/",
             "export shop.livedb --path tasks.parquet --table tasks",
             "export shop.livedb --path out/ --format csv",
+            "export --url http://127.0.0.1:3210 --path backups/",
         ],
     )
     def export(
-        path: WorkspacePath,
+        place: Place,
         *,
         target: Annotated[
             Path, typer.Option("--path", help="A file; or a folder, which must exist.")
@@ -151,35 +156,23 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--overwrite", help="Replace files that are there.")
         ] = False,
         as_json: JsonOption = False,
+        url: UrlOption = None,
+        admin_key: AdminKeyOption = None,
     ) -> None:
         """Write tables to a snapshot zip, or to one Parquet, CSV or JSON lines file each.
 
         All are as of one commit. A zip can be imported here and into Convex.
         """
-        from livedb import transfer
-
-        chosen = form or _export_format_of(target)
-        notes: list[str] = []
-        with opened(path) as workspace, progress_bar({}) as progress:
-            if chosen is ExportFormat.ZIP:
-                file = target
-                if target.is_dir():
-                    file = target / f"snapshot_{workspace.clock.now_ns()}.zip"
-                done = transfer.export_snapshot(
-                    workspace, file, tables=table, overwrite=overwrite, progress=progress
-                )
-                files = {str(file): sum(done.rows.values())}
-                number = done.number
-            else:
-                results = transfer.export_tables(
-                    workspace, target, tables=table, format=_FILES[chosen], overwrite=overwrite
-                )
-                files = {str(each.path): each.rows for each in results}
-                number = results[0].number or 0 if results else 0
-                for name in table or workspace.folded_sql.counts():
-                    hidden = workspace.hidden_fields(name)
-                    if hidden:
-                        notes.append(f"{name} is without {len(hidden)} fields: {_HIDDEN_HINT}")
+        how = _Export(
+            target=target,
+            form=form or _export_format_of(target),
+            tables=table,
+            is_overwriting=overwrite,
+        )
+        if url is None:
+            files, number, notes = _export_here(Path(place), how)
+        else:
+            files, number, notes = _fetch(url, admin_key, how)
         for each in notes:
             note(each)
         if as_json:
@@ -215,6 +208,13 @@ def _format_of(file: Path) -> ImportFormat:
 
 _HIDDEN_HINT = "SQL has no columns for them (docs/reference.md); a zip has the documents whole"
 
+_TABLE_FILES: dict[ImportFormat, FileFormat] = {
+    ImportFormat.PARQUET: "parquet",
+    ImportFormat.CSV: "csv",
+    ImportFormat.JSONL: "jsonl",
+    ImportFormat.JSON: "json",
+}
+
 _FILES: dict[ExportFormat, Format] = {
     ExportFormat.PARQUET: "parquet",
     ExportFormat.CSV: "csv",
@@ -229,41 +229,176 @@ def _export_format_of(target: Path) -> ExportFormat:
         return ExportFormat.ZIP
 
 
-def _source(
-    workspace: Workspace, table: str, file: Path, form: ImportFormat, zone: str | None, null: Any
-) -> Source:
-    from livedb.interchange.frames import fields_of
-    from livedb.interchange.sources import open_source
+# -- imports ---------------------------------------------------------------------------------------
 
-    known = workspace.committer.catalog_at(workspace.committer.published).get(table)
-    given: Any = _array_of(file) if form is ImportFormat.JSON else file
-    return open_source(
-        given,
-        tz=zone,
-        null_values=tuple(null),
-        format=None if form is ImportFormat.JSON else form.value,  # type: ignore[arg-type]
-        fields=None if known is None else fields_of(known.definition),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Import:
+    """What an import was asked to do."""
+
+    file: Path
+    table: str | None
+    form: ImportFormat
+    mode: ImportMode
+    has_new_ids: bool
+    zone: str | None
+    null_values: tuple[str, ...]
+
+
+def _import_here(path: Path, how: _Import) -> ImportResult:
+    from livedb import transfer
+
+    with opened(path, may_make=True) as workspace, progress_bar({}) as progress:
+        if how.table is None:
+            return transfer.import_snapshot(workspace, how.file, mode=how.mode, progress=progress)
+        return transfer.import_file(
+            workspace,
+            how.table,
+            how.file,
+            format=_TABLE_FILES[how.form],
+            mode=how.mode,
+            has_new_ids=how.has_new_ids,
+            zone=how.zone,
+            null_values=how.null_values,
+            progress=progress,
+        )
+
+
+def _send(url: str, key: str | None, how: _Import) -> ImportResult:
+    from livedb.cli.service_client import ServiceClient
+    from livedb.transfer import ImportResult
+
+    with ServiceClient(url, key) as service:
+        done = service.import_file(
+            how.file,
+            mode=how.mode,
+            format=_WIRE_FORMATS[how.form],
+            tableName=how.table,
+            newIds=how.has_new_ids,
+            timeZone=how.zone,
+            nullValues=how.null_values,
+        )
+    return ImportResult(
+        rows={name: int(count) for name, count in done["rows"]},
+        number=int(done["commit"]),
+        notes=done["notes"],
     )
 
 
-def _array_of(file: Path) -> list[Any]:
-    """The documents of a file that is one JSON array."""
-    from livedb.text import decode_value
+_WIRE_FORMATS = {
+    ImportFormat.ZIP: "zip",
+    ImportFormat.PARQUET: "parquet",
+    ImportFormat.CSV: "csv",
+    ImportFormat.JSONL: "jsonLines",
+    ImportFormat.JSON: "jsonArray",
+}
 
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(JSON_ARRAY_BYTES_MAX + 1)
-    except OSError as error:
-        raise LoadError(f"{str(file)!r} cannot be read: {error.strerror}") from error
-    if len(data) > JSON_ARRAY_BYTES_MAX:
-        raise LoadError(
-            f"{str(file)!r} is one JSON array of more than {JSON_ARRAY_BYTES_MAX >> 20} MiB; write "
-            "one object per line instead (.jsonl)"
+
+# -- exports ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Export:
+    """What an export was asked to do."""
+
+    target: Path
+    form: ExportFormat
+    tables: list[str] | None
+    is_overwriting: bool
+
+    def zip_file(self, moment_ns: int) -> Path:
+        """The zip to write."""
+        folder = self.target
+        return folder / f"snapshot_{moment_ns}.zip" if folder.is_dir() else folder
+
+
+Exported = tuple[dict[str, int], int, list[str]]
+"""The rows of each file, the commit, and what a person should know."""
+
+
+def _export_here(path: Path, how: _Export) -> Exported:
+    from livedb import transfer
+    from livedb.client.local import LocalBackend
+
+    with opened(path) as workspace, progress_bar({}) as progress:
+        if how.form is ExportFormat.ZIP:
+            done = transfer.export_snapshot(
+                workspace,
+                how.zip_file(workspace.clock.now_ns()),
+                tables=how.tables,
+                overwrite=how.is_overwriting,
+                progress=progress,
+            )
+            return {str(done.path): sum(done.rows.values())}, done.number, []
+        results = transfer.export_tables(
+            workspace,
+            how.target,
+            tables=how.tables,
+            format=_FILES[how.form],
+            overwrite=how.is_overwriting,
         )
-    try:
-        rows = decode_value(data)
-    except (ValueError, RecursionError) as error:
-        raise LoadError(f"{str(file)!r} is no JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise LoadError(f"{str(file)!r} holds no array of objects")
-    return rows
+        return _told(results, LocalBackend(workspace), how)
+
+
+def _fetch(url: str, key: str | None, how: _Export) -> Exported:
+    from livedb.cli.service_client import ServiceClient
+    from livedb.clock import SystemClock
+    from livedb.interchange.exports import export
+    from livedb.transfer import files_of
+
+    if how.form is ExportFormat.ZIP:
+        file = how.zip_file(SystemClock().now_ns())
+        with ServiceClient(url, key) as service:
+            done = service.export_snapshot(
+                file, tables=how.tables or (), overwrite=how.is_overwriting
+            )
+        return {str(file): sum(int(count) for _, count in done["rows"])}, int(done["commit"]), []
+    form = _FILES[how.form]
+    with backend_at("", url, key) as backend:
+        files = files_of(how.target, how.tables, backend.catalog().names(), form)
+        tables = _at_one_commit(backend, list(files))
+        results = [
+            export(rows, files[name], format=form, number=number, overwrite=how.is_overwriting)
+            for name, (rows, number) in tables.items()
+        ]
+        return _told(results, backend, how)
+
+
+def _told(results: Sequence[ExportResult], backend: Backend, how: _Export) -> Exported:
+    files = {str(each.path): each.rows for each in results}
+    notes = []
+    for name in how.tables or backend.counts():
+        hidden = backend.hidden_fields(name)
+        if hidden:
+            notes.append(f"{name} is without {len(hidden)} fields: {_HIDDEN_HINT}")
+    return files, results[0].number or 0 if results else 0, notes
+
+
+def _at_one_commit(backend: Backend, names: Sequence[str]) -> dict[str, tuple[pa.Table, int]]:
+    """The rows of tables: read again when somebody commits meanwhile.
+
+    Raises:
+        LoadError: somebody always does.
+    """
+    for _ in range(READ_TRIES_MAX):
+        read = {
+            name: backend.sql(
+                f'select * from {_quoted(name)} order by "_creationTime", "_id"',  # noqa: S608
+                None,
+            )
+            for name in names
+        }
+        if len({number for _, number in read.values()}) <= 1:
+            return read
+    raise LoadError(
+        "The workspace changes while its tables are read one after another; export a zip, or one "
+        "table at a time with --table"
+    )
+
+
+READ_TRIES_MAX = 5
+"""Times that tables are read until no commit comes between."""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

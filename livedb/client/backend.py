@@ -221,6 +221,12 @@ class Backend(Protocol):
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         """The fields of a table's documents, oldest first, without the limits of functions."""
 
+    def counts(self) -> dict[str, int]:
+        """The number of documents of every table, all at one commit."""
+
+    def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
+        """Up to `limit` whole documents of a table by creation time; None without such a table."""
+
     def hidden_fields(self, table: str) -> tuple[str, ...]:
         """The fields of a table that SQL does not show, or not with every value."""
 

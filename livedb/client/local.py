@@ -313,6 +313,12 @@ class LocalBackend:
             )
         return self.workspace.documents(table, limit=limit)
 
+    def counts(self) -> dict[str, int]:
+        return self.workspace.folded_sql.counts()
+
+    def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
+        return self.workspace.folded_sql.page(table, limit=limit, is_descending=is_descending)
+
     def hidden_fields(self, table: str) -> tuple[str, ...]:
         return self.workspace.hidden_fields(table)
 

@@ -731,6 +731,14 @@ class RemoteBackend:
         found: Any = PACK.read(self._act("documents", {"table": table, "limit": limit}))
         return list(found)
 
+    def counts(self) -> dict[str, int]:
+        return dict(PACK.read(self._act("counts", {})))
+
+    def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
+        asked = {"table": table, "limit": limit, "is_descending": is_descending}
+        found: list[dict[str, Any]] | None = PACK.read(self._act("page", asked))
+        return found
+
     def hidden_fields(self, table: str) -> tuple[str, ...]:
         return tuple(PACK.read(self._act("hidden", {"table": table})))
 

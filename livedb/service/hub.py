@@ -32,6 +32,7 @@ from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.query_set import LIVEDB, Update
+from livedb.service.transfers import Transfers
 from livedb.service.workspace_calls import WorkspaceCalls
 from livedb.workspace import Workspace
 
@@ -76,6 +77,7 @@ class Hub:
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self.logs = FunctionLogs(self.clock, self._loop)
+        self.transfers = Transfers(workspace)
         self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
@@ -327,6 +329,7 @@ class Hub:
             if not self.connections:
                 break
             await asyncio.sleep(0.05)
+        self.transfers.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._updates.shutdown(wait=False, cancel_futures=True)
 

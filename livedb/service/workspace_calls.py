@@ -70,6 +70,8 @@ class WorkspaceCalls:
             "tables": (Permission.CHANGE_SCHEMA, self._apply_tables),
             "drop": (Permission.CHANGE_SCHEMA, self._drop),
             "documents": (Permission.SQL, self._documents),
+            "counts": (Permission.SQL, self._counts),
+            "page": (Permission.SQL, self._page),
             "hidden": (Permission.SQL, self._hidden),
             "upload": (Permission.LOAD, self._upload),
             "load": (Permission.LOAD, self._load),
@@ -208,6 +210,18 @@ class WorkspaceCalls:
 
     def _documents(self, given: _Given, *_: Any) -> Answer:
         return Answer(self._workspace.documents(given.text("table"), limit=given.optional("limit")))
+
+    def _counts(self, *_: Any) -> Answer:
+        # As pairs: a table may have a name that no field can have.
+        return Answer([[name, n] for name, n in self._workspace.folded_sql.counts().items()])
+
+    def _page(self, given: _Given, *_: Any) -> Answer:
+        found = self._workspace.folded_sql.page(
+            given.text("table"),
+            limit=given.whole("limit"),
+            is_descending=bool(given.optional("is_descending")),
+        )
+        return Answer(found)
 
     def _hidden(self, given: _Given, *_: Any) -> Answer:
         return Answer(list(self._workspace.hidden_fields(given.text("table"))))

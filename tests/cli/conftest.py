@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -56,3 +57,23 @@ def shop(tmp_path):
         db["tasks"].insert([{"title": f"task {n}", "n": n} for n in range(5)])
         db["users"].insert({"name": "Ada\x1b[31m", "big": livedb.Int64(7)})
     return path
+
+
+@pytest.fixture
+def program_started():
+    """Starts the real program in a process of its own, which is ended with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def call(*args):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-u", "-W", "error", "-c", PROGRAM, *map(str, args)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield call

@@ -132,3 +132,100 @@ def test_environment_variables_stay_and_no_table_shows_them(tmp_path):
                 db.sql("select * from _environment_variables").df  # noqa: B018
             with pytest.raises(livedb.SchemaDefinitionError):
                 db["_environment_variables"].insert({"name": "C", "value": "4"})
+
+
+def shown(served):
+    return sorted((row.title, row.n) for row in served.db["tasks"].collect())
+
+
+def left_in_staging(served):
+    return list(served.db.backend.workspace.files.staging.iterdir())
+
+
+def test_a_snapshot_is_exported_and_imported_again(convex, served, tmp_path):
+    add = served.db.function("tasks:add")
+    for n in range(3):
+        add(title=f"t{n}", user="ada", n=n)
+    before = shown(served)
+    ids = {row["_id"] for row in served.db["tasks"].collect()}
+    file = tmp_path / "shop.zip"
+    exported = convex("export", "--path", str(file))
+    assert exported.returncode == 0, exported.stderr
+    add(title="later", user="ada")
+
+    refused = convex("import", str(file))
+    assert refused.returncode == 1
+    assert "'tasks' has documents already" in refused.stderr
+    assert len(shown(served)) == 4
+
+    replaced = convex("import", str(file), "--replace", "--yes")
+    assert replaced.returncode == 0, replaced.stderr
+    assert "tasks: its 4 documents are removed" in replaced.stderr
+    assert "Added 3 documents" in replaced.stderr
+    assert shown(served) == before
+    assert {row["_id"] for row in served.db["tasks"].collect()} == ids
+
+
+def test_an_export_goes_into_a_folder_under_its_own_name(convex, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert convex("export", "--path", str(folder)).returncode == 0
+    (file,) = folder.iterdir()
+    assert file.name.startswith("snapshot_")
+    assert file.suffix == ".zip"
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("more.csv", "title,user,n\nfrom a file,bob,7\n"),
+        ("more.jsonl", '{"title": "from a file", "user": "bob", "n": 7}\n'),
+        ("more.json", '[{"title": "from a file", "user": "bob", "n": 7}]'),
+    ],
+)
+def test_a_file_of_one_table_is_imported_in_each_mode(convex, served, tmp_path, name, text):
+    served.db.function("tasks:add")(title="mine", user="ada", n=1)
+    file = tmp_path / name
+    file.write_text(text)
+    assert convex("import", str(file), "--table", "tasks").returncode == 1
+    added = convex("import", str(file), "--table", "tasks", "--append")
+    assert added.returncode == 0, added.stderr
+    assert shown(served) == [("from a file", 7), ("mine", 1)]
+    assert convex("import", str(file), "--table", "tasks", "--replace", "-y").returncode == 0
+    assert shown(served) == [("from a file", 7)]
+    assert left_in_staging(served) == []
+
+
+def test_replace_all_empties_the_other_tables(convex, served, tmp_path):
+    served.db["others"].insert({"n": 1})
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"title": "a", "user": "b", "n": 1}\n')
+    done = convex("import", str(file), "--table", "tasks", "--replace-all", "--yes")
+    assert "others: its 1 documents are removed" in done.stderr
+    assert (len(shown(served)), len(served.db["others"].collect())) == (1, 0)
+
+
+def test_what_cannot_be_imported_is_told_and_changes_nothing(convex, served, tmp_path):
+    served.db.function("tasks:add")(title="mine", user="ada", n=1)
+    wrong = tmp_path / "wrong.zip"
+    wrong.write_bytes(b"no zip")
+    failed = convex("import", str(wrong), "--replace", "--yes")
+    assert failed.returncode == 1
+    assert "the file" in failed.stderr
+    misfit = tmp_path / "misfit.jsonl"
+    misfit.write_text('{"title": 5, "user": "b", "n": 1}\n')
+    failed = convex("import", str(misfit), "--table", "tasks", "--append")
+    assert failed.returncode == 1
+    assert "title" in failed.stderr
+    assert shown(served) == [("mine", 1)]
+    assert left_in_staging(served) == []
+
+
+def test_a_file_of_several_parts_arrives_whole(convex, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVEX_IMPORT_CHUNK_SIZE", "1000")
+    file = tmp_path / "many.jsonl"
+    lines = [f'{{"title": "task {n}", "user": "ada", "n": {n}}}\n' for n in range(200)]
+    file.write_text("".join(lines))
+    done = convex("import", str(file), "--table", "tasks")
+    assert done.returncode == 0, done.stderr
+    assert shown(served) == sorted((f"task {n}", n) for n in range(200))
