@@ -613,7 +613,7 @@ def _sorted(value: Any) -> Any:
 
 
 def _state(each: Following) -> Any:
-    return _value(each), str(each.handle.error)
+    return _outcome(lambda: _value(each)), str(each.handle.error)
 
 
 def _value(each: Following) -> Any:
