@@ -7,13 +7,18 @@ from typing import assert_never
 
 from livedb.auth.access import Caller, Role
 from livedb.auth.access_tokens import PREFIX, AccessTokens
-from livedb.auth.authorization import AdminKey, Credentials, NoCredentials, UserToken, bare_key
+from livedb.auth.authorization import (
+    KEY_MARK,
+    AdminKey,
+    Credentials,
+    NoCredentials,
+    UserToken,
+    bare_key,
+)
 from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, PermissionDeniedError
 from livedb.identity import Identity
-
-_JWT_DOTS = 2
 
 
 class Authenticator:
@@ -54,8 +59,8 @@ class Authenticator:
                 return self._without_credentials()
             case UserToken(token):
                 # Whoever connects with an admin key has one word for it and for a user's token;
-                # a JWT has three parts.
-                is_ours = token.startswith(PREFIX) or token.count(".") != _JWT_DOTS
+                # no JWT has the mark that stands between a deployment's name and its key.
+                is_ours = token.startswith(PREFIX) or KEY_MARK in token
                 return self._holder(bare_key(token)) if is_ours else self._user(token)
             case AdminKey(key, acting_as):
                 return self._admin(key, acting_as)

@@ -44,6 +44,9 @@ class AdminKey:
         return f"AdminKey(..., acting_as={self.acting_as!r})"
 
 
+KEY_MARK = "|"
+"""Stands between the name of a deployment and its admin key."""
+
 Credentials = NoCredentials | UserToken | AdminKey
 
 
@@ -92,7 +95,7 @@ def parse_admin_key(value: str, acting_as: object = None) -> AdminKey:
 
 def bare_key(key: str) -> str:
     """A key without the prefix that names a deployment."""
-    return key.rpartition("|")[2]
+    return key.rpartition(KEY_MARK)[2]
 
 
 def _admin_key(text: str) -> AdminKey:

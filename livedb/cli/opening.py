@@ -138,7 +138,9 @@ def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend
     if url is not None:
         from livedb.client.remote import RemoteBackend
 
-        with contextlib.closing(RemoteBackend(url, token=key)) as remote:
+        # With a name before it, a key is known for one where a user's token is expected.
+        token = key if key is None or "|" in key else f"livedb|{key}"
+        with contextlib.closing(RemoteBackend(url, token=token)) as remote:
             yield remote
         return
     from livedb.client.local import LocalBackend

@@ -176,6 +176,12 @@ def test_the_environment_may_say_where_and_with_what(run, over, shop, monkeypatc
     assert "elsewhere" in run("data", tmp_path / "other").stdout
 
 
+def test_a_key_opens_with_and_without_the_name_before_it(over):
+    bare = ADMIN_KEY.partition("|")[2]
+    assert over("data", key=bare).stdout == over("data").stdout
+    assert over("env list", key=bare).stderr == over("env list").stderr
+
+
 def test_who_has_no_key_is_told(over):
     for name, args in [("data", []), ("env list", []), ("logs", ["--no-follow"])]:
         failed = over(name, *args, key="wrong", code=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import httpx
@@ -12,6 +13,7 @@ import livedb
 from livedb.clock import ManualClock
 from livedb.service import transfers as module
 from livedb.service.transfers import IMPORT, KEPT_S_MAX, LATEST_EXPORT, ImportOrder, Transfers
+from livedb.workspace import Workspace
 from tests.service.serving import ADMIN_KEY
 
 ORDER = {"mode": "append", "format": "jsonLines", "tableName": "tasks"}
@@ -205,6 +207,23 @@ def test_nothing_is_left_when_the_service_ends(client, served):
     assert list(files.iterdir()) == []
 
 
+def test_a_confirmed_import_that_waits_ends_with_the_service(tmp_path):
+    async def scenario(workspace):
+        transfers = Transfers(workspace)
+        order = ImportOrder(mode="new", table="t", format="jsonl")
+        import_id = transfers.finish_upload(transfers.start_upload(), order)
+        transfers._jobs.submit(int).result()
+        hold = threading.Event()
+        transfers._jobs.submit(hold.wait)
+        transfers.perform_import(import_id)
+        transfers.close()
+        hold.set()
+        assert list(workspace.files.staging.iterdir()) == []
+
+    with Workspace(tmp_path / "work") as workspace:
+        asyncio.run(scenario(workspace))
+
+
 def test_what_nobody_wants_any_more_is_removed(tmp_path):
     clock = ManualClock()
 
@@ -229,8 +248,6 @@ def test_what_nobody_wants_any_more_is_removed(tmp_path):
             assert transfers._imports[import_id].state["state"] == "failed"
         finally:
             transfers.close()
-
-    from livedb.workspace import Workspace
 
     with Workspace(tmp_path / "work", clock=clock) as workspace:
         asyncio.run(scenario(workspace))
