@@ -301,12 +301,12 @@ class WorkspaceCalls:
 
     # -- sharing -------------------------------------------------------------------------------
 
-    def _invite(self, given: Any, _: Any, __: Call, caller: Caller | None) -> Answer:
+    def _invite(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
         """A new access token, which travels this once."""
         secret, token = self._workspace.invitations.issue(
-            Role(given["role"]),
-            given["name"],
-            expires_s=given["expires_s"],
+            Role(given.text("role")),
+            given.text("name"),
+            expires_s=given.optional("expires_s"),
             author=None if caller is None else caller.name,
         )
         return Answer(
@@ -316,9 +316,9 @@ class WorkspaceCalls:
     def _invitations(self, *_: Any) -> Answer:
         return Answer([token.to_json() for token in self._workspace.invitations.kept()])
 
-    def _revoke(self, given: Any, _: Any, __: Call, caller: Caller | None) -> Answer:
+    def _revoke(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
         author = None if caller is None else caller.name
-        return Answer(self._workspace.invitations.revoke(given["id"], author=author).to_json())
+        return Answer(self._workspace.invitations.revoke(given.text("id"), author=author).to_json())
 
 
 class _Described:
