@@ -7,6 +7,7 @@ what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no long
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,3 +96,20 @@ def limited(request):
     yield open_with
     for each in opened:
         each.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_of_playwright(request):
+    """Playwright leaves its event loop "running" in the worker after a browser test.
+
+    Whoever calls `asyncio.run` in a later test is told that it cannot.
+    """
+    if request.node.get_closest_marker("browser"):
+        yield
+        return
+    left = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(left)

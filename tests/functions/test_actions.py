@@ -110,6 +110,7 @@ def test_actions_run_each_other_to_a_depth(counted):
         down(8)
 
 
+@pytest.mark.local("the functions of an outer test cannot travel")
 def test_what_an_action_runs_is_for_the_same_caller_and_its_lines_are_the_actions(counted):
     @counted.action
     def work(ctx):

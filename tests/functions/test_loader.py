@@ -19,6 +19,8 @@ from livedb.commitlog.payload import (
 from livedb.errors import FunctionLoadError, FunctionNotFoundError, SchemaChangeError
 from livedb.functions.loader import LOADS_KEPT, FunctionFolder
 
+pytestmark = pytest.mark.local("a folder is pushed to the workspace itself")
+
 QUERY = """
 from livedb import query
 

@@ -782,9 +782,6 @@ def test_no_document_is_no_row_of_the_documents_columns(shop):
     assert none.live().df.dtypes.equals(empty.dtypes)
 
 
-@pytest.mark.gap(
-    pytest.fail.Exception, "the service sends no rows older than an error to who comes later"
-)
 def test_frames_and_files_of_a_failed_query_warn_once_naming_error_and_commit(shop, tmp_path):
     shop["items"].insert({"kind": "a", "price": 1})
 

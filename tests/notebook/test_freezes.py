@@ -9,6 +9,8 @@ import pytest
 
 from livedb.errors import SnapshotTooOldError, SqlError
 
+pytestmark = pytest.mark.local("a connected snapshot holds handles only")
+
 
 @pytest.fixture
 def shop(db):

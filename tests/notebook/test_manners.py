@@ -335,7 +335,7 @@ def test_a_changed_helper_of_a_function_on_a_service_is_sent_again_after_its_cel
     kernel.run("add('a'); h = shouted.live()")
     before = kernel.value("(h.value, h.runs)")
     assert before == "(['a?'], 1)"
-    kernel.run("mark = '?'\ndef shown(title): return title + mark  # the same")
+    kernel.run("mark = '?'\ndef shown(title): return title + mark")
     assert kernel.value("(h.value, h.runs)") == before
     kernel.run("def shown(title): return title.upper() + mark")
     assert kernel.value("(h.value, shouted())") == "(['A?'], ['A?'])"

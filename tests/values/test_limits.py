@@ -29,7 +29,7 @@ def test_none_is_no_limit_only_where_that_is_the_default():
         except InvalidValueError:
             continue
         allowed.add(name)
-    assert allowed == {"function_s_max", "sql_s_max"}
+    assert allowed == {"action_s_max", "function_s_max", "sql_s_max"}
 
 
 @pytest.mark.parametrize(
