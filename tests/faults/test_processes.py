@@ -185,9 +185,9 @@ def snapshot_of(folder):
 
 
 class JumpingClock(SystemClock):
-    """The wall clock as a bad night of NTP makes it: back an hour, on a year, standing still."""
+    """The wall clock as a bad night of NTP makes it: back an hour, on a season, standing still."""
 
-    JUMPS_NS = (-3600 * 10**9, 365 * 86400 * 10**9, 0, -1, 10**9)
+    JUMPS_NS = (-3600 * 10**9, 100 * 86400 * 10**9, 0, -1, 10**9)
 
     def __init__(self):
         self._rng = random.Random(5)
@@ -211,7 +211,7 @@ def test_numbers_and_times_grow_through_clock_jumps(tmp_path):
 
     clock = JumpingClock()
     for _ in range(3):
-        # Without the window, a jump of a year forward would drop the log's older commits.
+        # Without the window, jumps forward would drop the log's older commits.
         limits = replace(LIMITS, retry_window_s=1e9)
         workspace = open_workspace(tmp_path / "w", limits=limits, clock=clock)
         with Database(LocalBackend(workspace), NotebookFaces()) as db:
