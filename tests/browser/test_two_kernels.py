@@ -168,7 +168,7 @@ def save_together(name, *pages) -> None:
 
 def test_when_the_owning_kernel_dies_the_other_says_so_and_comes_back(open_pair, open_notebook):
     ana, ben = open_pair(CONNECT)
-    port = ana.value("service.port")
+    port = ana.value("service.options.port")
     os.kill(int(ana.value("os.getpid()")), signal.SIGKILL)
     for output in (ben.output(2), ben.output(3)):
         expect(output.get_by_role("alert")).to_contain_text("Reconnecting")
