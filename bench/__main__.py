@@ -12,14 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import commit, loading, memory, reads, service, storage, subscriptions, throughput
+from bench import commit, loading, memory, pages, reads, service, storage, subscriptions, throughput
 from bench.figure import Figure, as_markdown
 from bench.measure import Bench, Scale
 
 HERE = Path(__file__).parent
 GROUPS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     module.GROUP: module.run
-    for module in (commit, throughput, reads, subscriptions, service, loading, memory, storage)
+    for module in (
+        commit,
+        throughput,
+        reads,
+        subscriptions,
+        service,
+        pages,
+        loading,
+        memory,
+        storage,
+    )
 }
 
 
