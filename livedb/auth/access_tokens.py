@@ -137,6 +137,13 @@ class AccessTokens:
             )
         return known
 
+    def has(self, token: str) -> bool:
+        """Whether `token` was given out, good or not."""
+        digest = _digest_of(token)
+        with self._lock:
+            known = self._by_id.get(digest[:_ID_LENGTH], _NOBODY)
+        return compare_digest(known.digest, digest)
+
     def is_good(self, token_id: str) -> bool:
         """Whether the token of that id opens anything now; for callers that stay connected."""
         with self._lock:

@@ -6,16 +6,15 @@ from dataclasses import replace
 from typing import assert_never
 
 from livedb.auth.access import Caller, Role
-from livedb.auth.access_tokens import PREFIX, AccessTokens
+from livedb.auth.access_tokens import AccessTokens
 from livedb.auth.authorization import (
-    KEY_MARK,
     AdminKey,
     Credentials,
     NoCredentials,
     UserToken,
     bare_key,
 )
-from livedb.auth.tokens import Verifier
+from livedb.auth.tokens import Verifier, is_compact
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, PermissionDeniedError
 from livedb.identity import Identity
@@ -58,10 +57,11 @@ class Authenticator:
             case NoCredentials():
                 return self._without_credentials()
             case UserToken(token):
-                # Whoever connects with an admin key has one word for it and for a user's token;
-                # no JWT has the mark that stands between a deployment's name and its key.
-                is_ours = token.startswith(PREFIX) or KEY_MARK in token
-                return self._holder(bare_key(token)) if is_ours else self._user(token)
+                # Whoever connects has one word for a key and for a user's token. A JWT has three
+                # parts; an operator's key may look like one, so those given out are asked first.
+                key = bare_key(token)
+                is_ours = not is_compact(token) or self._access_tokens.has(key)
+                return self._holder(key) if is_ours else self._user(token)
             case AdminKey(key, acting_as):
                 return self._admin(key, acting_as)
         assert_never(credentials)

@@ -107,6 +107,11 @@ class Verifier:
         return expires_s
 
 
+def is_compact(token: str) -> bool:
+    """Whether a text has the three parts of a JWT (RFC 7515, compact form); says nothing of them."""
+    return token.count(".") == 2
+
+
 def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims as the token has them, of which nothing is true yet."""
     if len(token) > TOKEN_BYTES_MAX:

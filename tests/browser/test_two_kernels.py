@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import os
 import re
+import secrets
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
+
+from tests.serve_process import ServeProcess
 
 pytestmark = pytest.mark.browser
 
@@ -57,6 +60,20 @@ TOTALS = (
     'totals = db.sql("select species, sum(count) as birds from sightings '
     'group by species order by birds desc, species").live()\ntotals'
 )
+
+
+MODULE = """\
+from livedb import mutation, query
+
+@query
+def seen_at(ctx, place: str) -> list:
+    return ctx.db.query("sightings").order("desc").take(10)
+
+@mutation
+def report(ctx, species: str, count: int, by: str) -> str:
+    row = {"species": species, "count": count, "place": "lake", "by": by}
+    return ctx.db.insert("sightings", row)
+"""
 
 
 def rows_of(output: Locator) -> Locator:
@@ -185,3 +202,41 @@ def test_when_the_owning_kernel_dies_the_other_says_so_and_comes_back(open_pair,
     expect(rows_of(ben.output(2)).first).to_contain_text("Tawny owl")
     run_cells(ben, 4)
     assert ana.value("[each.species for each in seen_at(place='lake')][0]") == "'Wren'"
+
+
+@pytest.fixture
+def served_birds(tmp_path):
+    """A workspace served by a process with functions of its own, and the key to it."""
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / "lake.py").write_text(MODULE)
+    key = secrets.token_hex(16)
+    options = ("--functions", functions, "--admin-key", key)
+    service = ServeProcess(tmp_path / "birds.livedb", *options)
+    yield service, key
+    service.kill()
+
+
+def test_a_service_killed_and_started_again_under_both_loses_nothing(open_notebook, served_birds):
+    service, key = served_birds
+    come_in = f"db = livedb.connect({service.url!r}, token={key!r})"
+    lake = LAKE.replace("seen_at", "lake:seen_at")
+    report = "db.function('lake:report')(species={species!r}, count=1, by='somebody')"
+    pages = [open_notebook(name, IMPORTS + come_in, "db", lake, TOTALS) for name in ("ana", "ben")]
+    pages[0].execute(IMPORTS + come_in)
+    pages[0].execute(report.format(species="Grey heron"))
+    for page in pages:
+        run_cells(page, *range(4))
+    service.kill()
+    for page in pages:
+        for output in (page.output(2), page.output(3)):
+            expect(output.get_by_role("alert")).to_contain_text("Reconnecting")
+            expect(rows_of(output)).to_have_count(1)
+    service.start()
+    for page, species in zip(pages, ("Wren", "Mallard"), strict=True):
+        page.execute(report.format(species=species))
+    for page in pages:
+        for output in (page.output(2), page.output(3)):
+            expect(output.get_by_role("alert")).to_be_hidden()
+            expect(rows_of(output)).to_have_count(3)
+        expect(rows_of(page.output(2)).first).to_contain_text("Mallard")

@@ -1,20 +1,16 @@
-"""The example as its README serves it, in a child process, and what the tests do to it."""
+"""The example as its README serves it, in a child process."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.serve_process import REPOSITORY, ServeProcess
+
 EXAMPLE = REPOSITORY / "examples/tasks"
 
 
-class TasksService:
-    """The tasks, served from a workspace in `folder`; it keeps its port when it starts again.
+class TasksService(ServeProcess):
+    """The tasks, served from a workspace in `folder`.
 
     `functions` is a copy of the example's, in which a test may save.
     """
@@ -22,29 +18,5 @@ class TasksService:
     def __init__(self, folder):
         self.folder = folder
         self.functions = shutil.copytree(EXAMPLE / "functions", folder / "functions")
-        self.port = 0
-        self.start()
-
-    def start(self):
-        command = [sys.executable, "-c", "from livedb.cli.main import main; main()", "serve"]
-        options = ["--watch", "--anonymous", "--port", self.port, "--functions", self.functions]
-        self.process = subprocess.Popen(
-            list(map(str, [*command, self.folder / "tasks.livedb", *options])),
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )
-        self.url = self.process.stdout.readline().split()[-1]
-        self.port = self.url.rpartition(":")[2]
-
-    def pause(self):
-        """It is there and hears, and answers nothing until `go_on`."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(20)
-        self.process.stdout.close()
+        options = ("--watch", "--anonymous", "--functions", self.functions)
+        super().__init__(folder / "tasks.livedb", *options)
