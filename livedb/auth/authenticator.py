@@ -7,13 +7,7 @@ from typing import assert_never
 
 from livedb.auth.access import Caller, Role
 from livedb.auth.access_tokens import AccessTokens
-from livedb.auth.authorization import (
-    AdminKey,
-    Credentials,
-    NoCredentials,
-    UserToken,
-    bare_key,
-)
+from livedb.auth.authorization import AdminKey, Credentials, NoCredentials, UserToken, bare_key
 from livedb.auth.tokens import Verifier, is_compact
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, PermissionDeniedError

@@ -108,7 +108,7 @@ class Verifier:
 
 
 def is_compact(token: str) -> bool:
-    """Whether a text has the three parts of a JWT (RFC 7515, compact form); says nothing of them."""
+    """Whether a text has the three parts of a JWT (RFC 7515, compact form), whatever they say."""
     return token.count(".") == 2
 
 
