@@ -35,7 +35,8 @@ ASYNC_CALLS_MAX = 64
 """Calls made with `.aio()` that run at once; more wait."""
 
 SNAPSHOT_TRIES_MAX = 8
-"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
+"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile; then folds
+pause for one."""
 
 
 class LocalSubscription:
@@ -283,18 +284,20 @@ class LocalBackend:
         self, subscriptions: Sequence[Subscription]
     ) -> tuple[dict[Subscription, LiveState], SqlSnapshot]:
         """The states of subscriptions and the tables, at one commit."""
-        for attempt in range(SNAPSHOT_TRIES_MAX):
-            states: dict[Subscription, LiveState] = {}
-            with self.workspace.live.held() as number:
-                for each in subscriptions:
-                    with suppress(ClosedError):  # closed by another thread just now
-                        states[each] = each.state()
-                try:
-                    return states, self.workspace.folder.snapshot_at(number)
-                except SnapshotTooOldError:  # a fold of what was committed meanwhile
-                    if attempt == SNAPSHOT_TRIES_MAX - 1:
-                        raise
-        raise AssertionError("the loop returns or raises")
+        for _ in range(SNAPSHOT_TRIES_MAX):
+            with suppress(SnapshotTooOldError):  # a fold of what was committed meanwhile
+                return self._try_states_and_sql(subscriptions, pauses_folds=False)
+        return self._try_states_and_sql(subscriptions, pauses_folds=True)
+
+    def _try_states_and_sql(
+        self, subscriptions: Sequence[Subscription], *, pauses_folds: bool
+    ) -> tuple[dict[Subscription, LiveState], SqlSnapshot]:
+        states: dict[Subscription, LiveState] = {}
+        with self.workspace.live.held(pauses_folds=pauses_folds) as number:
+            for each in subscriptions:
+                with suppress(ClosedError):  # closed by another thread just now
+                    states[each] = each.state()
+            return states, self.workspace.folder.snapshot_at(number)
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         runner = self.workspace.runner

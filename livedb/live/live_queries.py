@@ -299,13 +299,18 @@ class LiveQueries:
             return self._refresh_locked()
 
     @contextmanager
-    def held(self) -> Iterator[int]:
+    def held(self, *, pauses_folds: bool = False) -> Iterator[int]:
         """Within it every live result stays at one commit, whose number it gives.
 
-        Others who need a newer result wait meanwhile: be quick.
+        Others who need a newer result wait meanwhile: be quick. With `pauses_folds` the tables
+        are not folded beyond that commit, and others who read SQL wait as well.
         """
         with self._refresh_lock:
-            yield self._refresh_locked()
+            if not pauses_folds:
+                yield self._refresh_locked()
+                return
+            with self._fold_pause() as number:
+                yield self._transition(number)
 
     def _refresh_locked(self) -> int:
         self._take_leave()

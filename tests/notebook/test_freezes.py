@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from queue import SimpleQueue
 
 import pytest
 
@@ -198,3 +199,32 @@ def test_a_handle_made_after_later_commits_says_which_it_shows(shop):
         shop["items"].insert({"kind": "a", "price": 2})
         assert (prices(items), items.version) == ([1], later)
     assert prices(items) == [1, 2]
+
+
+def test_a_snapshot_comes_to_its_end_while_others_commit_and_fold_without_a_pause(shop):
+    """Found by `tests/oracle/test_concurrency.py`, seed 115."""
+    asked, folded = SimpleQueue(), threading.Event()
+
+    @shop.query
+    def overtaken(ctx) -> int:
+        folded.clear()
+        asked.put(True)
+        folded.wait(0.5)  # the last time it waits in vain: folds pause
+        return len(ctx.db.query("items").collect())
+
+    def commit_and_fold():
+        while asked.get():
+            shop["items"].insert({"kind": "a", "price": 1})
+            shop.sql("select 1").to_arrow()
+            folded.set()
+
+    thread = threading.Thread(target=commit_and_fold)
+    thread.start()
+    try:
+        handle = overtaken.live()
+        with shop.snapshot() as number:
+            assert handle.value == shop.sql("select count(*) as n from items")[0]["n"]
+            assert handle.version == number
+    finally:
+        asked.put(False)
+        thread.join()
