@@ -8,12 +8,14 @@ Source: spec sync-protocol.md 5 and 6.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from livedb.errors import LivedbError
+
+M = TypeVar("M")
 
 PATH_CHARACTERS_MAX = 1024
 """Of a function's path; longer names nothing."""
@@ -225,8 +227,8 @@ ServerMessage = (
     Transition | TransitionChunk | MutationResponse | ActionResponse | AuthError | FatalError | Ping
 )
 
-_client_decoder = msgspec.json.Decoder(ClientMessage)
-_server_decoder = msgspec.json.Decoder(ServerMessage)
+_client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
 _encoder = msgspec.json.Encoder()
 
 
@@ -236,11 +238,7 @@ def decode_client_message(text: str | bytes) -> ClientMessage:
     Raises:
         ProtocolError: it is no message of the protocol.
     """
-    try:
-        message: ClientMessage = _client_decoder.decode(text)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
-        raise ProtocolError(f"This is no message of the sync protocol: {error}") from None
-    return message
+    return _decode(_client_decoder, text)
 
 
 def decode_server_message(text: str | bytes) -> ServerMessage:
@@ -249,11 +247,14 @@ def decode_server_message(text: str | bytes) -> ServerMessage:
     Raises:
         ProtocolError: it is no message of the protocol.
     """
+    return _decode(_server_decoder, text)
+
+
+def _decode(decoder: msgspec.json.Decoder[M], text: str | bytes) -> M:
     try:
-        message: ServerMessage = _server_decoder.decode(text)
+        return decoder.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"This is no message of the sync protocol: {error}") from None
-    return message
 
 
 def encode_message(message: ClientMessage | ServerMessage) -> bytes:
