@@ -1,6 +1,7 @@
-"""Workspaces for tests: `db` runs a test in memory, on disk and connected, `memory` without disk.
+"""Workspaces for tests: `db` runs a test in memory and on disk, `memory` in memory alone.
 
-The suites of `CONTRACT` hold for a connected `db` as well. A test that looks inside the workspace
+The suites of `CONTRACT` hold for a connected `db` as well; whoever serves it has it on disk, so
+that one form shows both. A test that looks inside the workspace
 says so with `@pytest.mark.local("why")`; one that shows something a connected `db` cannot do says
 what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no longer does.
 """
@@ -28,9 +29,11 @@ CONTRACT = ("client", "functions", "live", "notebook")
 
 
 def pytest_generate_tests(metafunc):
-    for name, backends in (("db", ("memory", "disk")), ("memory", ("memory",))):
+    connected = _connected(metafunc.definition)
+    on_disk = ["disk"] if "remote" not in connected else []
+    for name, forms in (("db", ["memory", *on_disk]), ("memory", ["memory"])):
         if name in metafunc.fixturenames and _is_from_here(metafunc, name):
-            metafunc.parametrize(name, [*backends, *_connected(metafunc.definition)], indirect=True)
+            metafunc.parametrize(name, [*forms, *connected], indirect=True)
 
 
 def _is_from_here(metafunc, name):
@@ -64,7 +67,7 @@ def memory(request, tmp_path):
 @contextmanager
 def _opened(backend, tmp_path):
     if backend == "remote":
-        with livedb.open() as served, connected(served) as opened:
+        with livedb.open(tmp_path / "work") as served, connected(served) as opened:
             yield opened
     else:
         with livedb.open(tmp_path / "work" if backend == "disk" else None) as opened:
