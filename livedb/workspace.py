@@ -26,9 +26,15 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.functions.context import PLACES_KEY
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
-from livedb.functions.system_functions import define_system_functions
+from livedb.functions.system_functions import (
+    CLOUD_URL_VARIABLE,
+    SITE_URL_VARIABLE,
+    define_system_functions,
+    define_urls,
+)
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
 from livedb.invitations import Invitations
@@ -401,6 +407,20 @@ class Workspace:
         """Run the live queries of a function again: it, or something it names, is another now."""
         self.live.invalidate(lambda source: getattr(source, "name", None) == name)
         self.live.invalidate_name(function_key(name))
+
+    def tell_places(self, places: tuple[str, str] | None) -> None:
+        """Say where the workspace is served, and its HTTP actions: `ctx.env` follows.
+
+        Args:
+            places: the URLs of the two; None when it is served no more.
+        """
+        if places is None:
+            self.runner.places = {}
+        else:
+            define_urls(self.registry, *places)
+            names = (CLOUD_URL_VARIABLE, SITE_URL_VARIABLE)
+            self.runner.places = dict(zip(names, places, strict=True))
+        self.live.invalidate_name(PLACES_KEY)
 
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():

@@ -29,7 +29,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from livedb.errors import TravelError
-from livedb.functions.definition import FunctionKind, Visibility, require_plain
+from livedb.functions.definition import FunctionKind, Visibility, a_kind, require_plain
 from livedb.limits import INT_SAFE_MAX, VALUE_NESTING_MAX
 from livedb.schema.namespace import v
 from livedb.schema.validators import Validator
@@ -123,8 +123,8 @@ def _require_source(handler: Any, kind: FunctionKind, name: str) -> None:
         )
     if not isinstance(handler, FunctionType):
         raise TravelError(
-            f"{name} cannot travel to the service: it is of type {_type_name(handler)}, and a "
-            f"{kind} is a plain `def`"
+            f"{name} cannot travel to the service: it is of type {_type_name(handler)}, and "
+            f"{a_kind(kind)} is a plain `def`"
         )
     require_plain(handler, kind)
 
