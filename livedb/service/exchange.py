@@ -153,6 +153,9 @@ class SiteExchange:
         """How far the response is: of the handler's thread while it runs, of the loop's after."""
         self.is_stalled = False
         """The client has stopped reading."""
+        self._is_whole = False
+        self._gathered: list[Message] = []
+        """What waits to be sent; of the handler's thread alone, like `_is_whole`."""
         self._lock = threading.Lock()
         """Guards the three below; taken alone."""
         self._is_body_given = False
@@ -188,6 +191,9 @@ class SiteExchange:
         body = getattr(response, "body", None)
         if body is not None:
             refuse_too_long(len(body))
+            # Whoever passes a response on has the length that it had when it was compressed.
+            response.headers["content-length"] = str(len(body))
+            self._is_whole = True
         await response(self._scope, self._receive, self._pass_on)
 
     async def _receive(self) -> Message:
@@ -204,11 +210,18 @@ class SiteExchange:
         return {"type": "http.disconnect"}
 
     async def _pass_on(self, message: Message) -> None:
-        """Send one message; it is with the connection when this returns."""
+        """Send one message; it is with the connection when this returns.
+
+        The head of a response that is there as a whole crosses over with its body.
+        """
         checked = self.response.checked(message)
         if self._is_gone:
             raise ClientGoneError("the client has gone")
-        sending = self._sending(checked)
+        self._gathered.append(checked)
+        if self._is_whole and checked["type"] == "http.response.start":
+            return
+        sending = self._sending(self._gathered)
+        self._gathered = []
         try:
             future = asyncio.run_coroutine_threadsafe(sending, self._loop)
         except RuntimeError:  # the loop has ended, and the service with it
@@ -223,8 +236,9 @@ class SiteExchange:
 
     # -- on the service's loop -----------------------------------------------------------------
 
-    async def _sending(self, message: Message) -> None:
-        await self._send(message)
+    async def _sending(self, messages: list[Message]) -> None:
+        for each in messages:
+            await self._send(each)
 
     def end(self) -> None:
         """Tell the handler that nobody is there any more; twice is harmless."""

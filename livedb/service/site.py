@@ -100,7 +100,8 @@ class Site:
             path: the one to match, as it stands in the URL.
         """
         seen = _as_seen(scope, normal_path(path))
-        function = self._table().find(seen["method"], seen["path"])
+        is_path = path.startswith("/")  # not `*`, nor a proxy's whole URL
+        function = self._table().find(seen["method"], seen["path"]) if is_path else None
         if function is None:
             await PlainTextResponse("No matching routes found", 404)(scope, receive, send)
             return
@@ -170,14 +171,14 @@ class Site:
         clock = self._workspace.clock
         began_s = clock.monotonic_s()
         call = Call(identity=None)
-        error: BaseException | None = None
+        shown: tuple[str, Response] | None = None
         try:
             self._workspace.require_open()
             call = self._call_for(headers)
             self._workspace.runner.run_http_action(function, exchange, call)
-        except BaseException as raised:  # noqa: BLE001  # a handler's SystemExit ends only itself
-            error = raised
-        shown = None if error is None else self._shown(error, exchange, function)
+        except BaseException as error:  # noqa: BLE001  # a handler's SystemExit ends only itself
+            # Not kept: its frames hold this one, and a stream's generator that is to end now.
+            shown = self._shown(error, exchange, function)
         self._hub.logs.add(
             identifier=function.name,
             kind=function.kind,
