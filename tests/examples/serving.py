@@ -27,7 +27,16 @@ class TasksService:
 
     def start(self):
         command = [sys.executable, "-c", "from livedb.cli.main import main; main()", "serve"]
-        options = ["--watch", "--anonymous", "--port", self.port, "--functions", self.functions]
+        options = [
+            "--watch",
+            "--anonymous",
+            "--port",
+            self.port,
+            "--site-port",
+            0,
+            "--functions",
+            self.functions,
+        ]
         self.process = subprocess.Popen(
             list(map(str, [*command, self.folder / "tasks.livedb", *options])),
             stdout=subprocess.PIPE,
@@ -35,6 +44,7 @@ class TasksService:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
         self.url = self.process.stdout.readline().split()[-1]
+        self.site_url = self.process.stdout.readline().split()[-1]
         self.port = self.url.rpartition(":")[2]
 
     def pause(self):

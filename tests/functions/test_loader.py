@@ -257,8 +257,8 @@ def test_the_routes_of_http_are_functions_named_as_routes(folder):
         ),
         (
             "http.py",
-            "from livedb import HttpRouter as R\nhttp = R()\n@http.route(path='/x', method='GET')\ndef x(ctx): ...",
-            r"http.py:3: SchemaDefinitionError: function x: .*def x\(ctx, request\)",
+            "from livedb import HttpRouter as R\n@R().route(path='/x', method='GET')\ndef x(c): 1",
+            r"http.py:2: SchemaDefinitionError: function x: .*def x\(ctx, request\)",
         ),
         ("schema.py", "x = 1", "schema.py: schema = livedb.define_schema.* none is there"),
         (

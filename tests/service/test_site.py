@@ -12,9 +12,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 import livedb
+from livedb.auth.access import Role
+from livedb.errors import PermissionDeniedError, TravelError
 from livedb.service import exchange, site
 from tests.service import shop
 from tests.service.serving import ADMIN_KEY, serving, token
@@ -530,6 +533,69 @@ def test_the_list_of_functions_has_the_routes(db, served):
     body = {"path": "_system/cli/modules:apiSpec", "args": {}}
     spec = httpx.post(f"{served.url}/api/query", json=body, headers=admin).json()["value"]
     assert {"functionType": "HttpAction", "method": "GET", "path": "/a/*"} in spec
+
+
+# -- connected notebooks ---------------------------------------------------------------------------
+
+
+@contextmanager
+def connected(served, role):
+    secret, _ = served.thread._server._service._access.tokens.issue(role, "tests")
+    with livedb.connect(served.url, token=secret) as remote:
+        yield remote
+
+
+GREETING = "hello"
+
+
+def greeting(name):
+    return f"{GREETING} {name}"
+
+
+def test_a_connected_notebook_defines_routes_which_travel_as_source(db, served, http):
+    with connected(served, Role.EDITOR) as remote:
+
+        @remote.mutation
+        def note(ctx, title: str) -> None:
+            ctx.db.insert("notes", {"title": title})
+
+        @remote.http.route(path="/greet", method=["POST", "PUT"])
+        async def greet(ctx: livedb.AsyncActionContext, request: Request) -> Response:
+            name = await request.text()
+            await ctx.run_mutation(note, title=name)
+            return PlainTextResponse(greeting(name))
+
+        @remote.http.route(path="/plain", method="GET")
+        def plain(ctx, request):
+            return livedb.json_response(len(request.headers) > 1)
+
+        assert remote.http.routes == db.http.routes == ["GET /plain", "POST /greet", "PUT /greet"]
+        assert http.put("/greet", content=b"ada").text == "hello ada"
+        assert http.get("/plain").json() is True
+        assert db["notes"].count() == 1
+    # What a lost kernel has defined stays, as its functions do.
+    assert http.post("/greet", content=b"bob").text == "hello bob"
+
+
+def test_a_route_that_cannot_travel_is_refused_and_so_is_who_may_not_define(db, served, http):
+    lock = threading.Lock()
+
+    @livedb.http_action
+    def locked(ctx, request):
+        with lock:
+            return Response()
+
+    @livedb.http_action
+    def fine(ctx, request):
+        return Response()
+
+    for role, handler, error, words in [
+        (Role.EDITOR, locked, TravelError, r"GET /a cannot travel.*'lock'"),
+        (Role.MEMBER, fine, PermissionDeniedError, "may not define functions"),
+    ]:
+        with connected(served, role) as remote, pytest.raises(error, match=words):
+            remote.http.route(path="/a", method="GET", handler=handler)
+    assert http.get("/a").status_code == 404
 
 
 # -- doors -----------------------------------------------------------------------------------------
