@@ -22,7 +22,7 @@ from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import Call
 from livedb.functions.context import Auth, run_arguments
-from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
 from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
@@ -327,15 +327,17 @@ def run_http_action(
 
     Raises: as `run_action`, and what `Exchange.respond` raises.
     """
+    handler = function.handler
     with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
-        if inspect.iscoroutinefunction(function.handler):
+        if getattr(handler, HTTP_MARK, False):
 
             async def answer() -> None:
-                given = await function.handler(action.async_context, exchange.async_request)
-                await exchange.respond(given)
+                given = handler(action.async_context, exchange.async_request)
+                # A wrapper around it may give a response of its own at once.
+                await exchange.respond(await given if inspect.isawaitable(given) else given)
 
             action.run(answer)
             return
-        response = function.handler(action.context, exchange.request)
+        response = handler(action.context, exchange.request)
         action.require_time()
         action.run(lambda: exchange.respond(response))

@@ -36,6 +36,10 @@ _NAMES_SHOWN_MAX = 5
 MARK = "__livedb_function__"
 """The attribute by which `push` finds the functions of a module."""
 
+HTTP_MARK = "_livedb_http_action"
+"""The attribute of an HTTP action's handler: whether it is `async def`, below what wraps it. (Names
+with two underscores do not travel.)"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FunctionDefinition:
@@ -174,7 +178,8 @@ def define(
     Raises:
         SchemaDefinitionError: it is no plain function, or its parameters contradict the rules.
     """
-    handler = inspect.unwrap(function)
+    # A wrapper of an HTTP action, which checks a signature say, is part of it.
+    handler = function if kind == "http_action" else inspect.unwrap(function)
     require_plain(handler, kind)
     if kind == "http_action":
         signature = _of_requests(handler)

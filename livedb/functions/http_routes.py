@@ -17,13 +17,14 @@ handler below `/public/` never answers for `/public/../private`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 from livedb.errors import RouteError
-from livedb.functions.definition import FunctionDefinition, define
+from livedb.functions.definition import HTTP_MARK, FunctionDefinition, define
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,8 +33,6 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 RESERVED = "/.files"
 """Paths from here on are livedb's own."""
-
-_HTTP_MARK = "__livedb_http_action__"
 
 _KEPT = "!$%&'()*+,-./:;=@[\\]_|~"
 """Besides letters and digits, what a URL's path keeps as it is; the rest is percent-encoded."""
@@ -49,7 +48,7 @@ def http_action(function: F) -> F:
     `def` is given a `livedb.HttpRequest`, an `async def` a `livedb.AsyncHttpRequest`, and `ctx` is
     that of an action.
     """
-    setattr(function, _HTTP_MARK, True)
+    setattr(function, HTTP_MARK, inspect.iscoroutinefunction(inspect.unwrap(function)))
     return function
 
 
@@ -223,16 +222,23 @@ def answered_by(handler: Any, put: Callable[[Any], Any]) -> Any:
     """`put` a marked handler, or what is decorated with the result.
 
     Raises:
-        RouteError: it is not marked.
+        RouteError: it is not marked, or no function.
     """
     if handler is None:
-        return lambda function: put(http_action(function))
-    if not getattr(handler, _HTTP_MARK, False):
+        return lambda function: put(http_action(_required_function(function)))
+    _required_function(handler)
+    if not hasattr(handler, HTTP_MARK):
         raise RouteError(
             f"handler {getattr(handler, '__name__', handler)!r} is no HTTP action: put "
             "@livedb.http_action above it"
         )
     return put(handler)
+
+
+def _required_function(handler: Any) -> Any:
+    if not inspect.isfunction(handler):
+        raise RouteError(f"A request is answered by a function, not by {handler!r}")
+    return handler
 
 
 class RouteTable:

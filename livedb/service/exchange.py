@@ -195,6 +195,8 @@ class SiteExchange:
             response.headers["content-length"] = str(len(body))
             self._is_whole = True
         await response(self._scope, self._receive, self._pass_on)
+        if not self.response.is_complete and not self._is_gone:
+            raise FunctionTypeError(f"{type(response).__name__} did not send a response to its end")
 
     async def _receive(self) -> Message:
         """The body, and then the news that the client has gone, once it has."""

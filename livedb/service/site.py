@@ -147,9 +147,9 @@ class Site:
             self._exchanges.discard(exchange)
             exchange.end()
             watching.cancel()
-        if exchange.is_stalled:
+        if exchange.is_stalled and ABORT in scope.get("extensions", {}):
             # A polite end would wait for a peer that does not read.
-            scope.get("extensions", {}).get(ABORT, {}).get("abort", exchange.end)()
+            scope["extensions"][ABORT]["abort"]()
         return response if exchange.response.status is None else None
 
     def take(self, size: int) -> None:
@@ -176,6 +176,8 @@ class Site:
             self._workspace.require_open()
             call = self._call_for(headers)
             self._workspace.runner.run_http_action(function, exchange, call)
+        except ClientGoneError as gone:
+            call.log("INFO", str(gone))  # the end of many a stream, and no failure
         except BaseException as error:  # noqa: BLE001  # a handler's SystemExit ends only itself
             # Not kept: its frames hold this one, and a stream's generator that is to end now.
             shown = self._shown(error, exchange, function)
@@ -213,7 +215,7 @@ class Site:
             answer["trace"] = "\n".join([detail, *frames])
         if failure.data is not UNSET:
             answer["data"] = failure.data
-        if exchange.response.status is not None and not isinstance(error, ClientGoneError):
+        if exchange.response.status is not None and not exchange.response.is_complete:
             logger.warning("the response of %s was cut off: %s", function.name, detail or code)
         return failure.message, as_json(answer, 500)
 

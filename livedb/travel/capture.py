@@ -95,7 +95,7 @@ def capture(
         SchemaDefinitionError: it is no plain function.
     Cost: about a millisecond; the texts of cells and files are compiled once.
     """
-    handler = inspect.unwrap(function)
+    handler: Any = function if kind == "http_action" else inspect.unwrap(function)
     chosen: str = name or getattr(handler, "__name__", None) or "function"
     _require_source(handler, kind, chosen)
     capturing = _Capture(chosen, handler, namespace or {}, reference)

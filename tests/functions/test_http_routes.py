@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import types
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,6 +178,16 @@ def test_a_handler_takes_a_context_and_a_request(source, words):
         livedb.HttpRouter().route(path="/a", method="GET")(names["f"])
 
 
+@pytest.mark.parametrize("answering", [3, "GET /a", print, functools.partial(handler), object()])
+def test_only_functions_answer(answering):
+    for how in (
+        lambda table: table.route(path="/a", method="GET", handler=answering),
+        lambda table: table.route(path="/a", method="GET")(answering),
+    ):
+        with pytest.raises(RouteError, match="is answered by a function"):
+            how(livedb.HttpRouter())
+
+
 def test_further_parameters_may_have_defaults():
     @livedb.HttpRouter().route(path="/a", method="GET")
     def f(ctx, request, retries=3, *rest, **more): ...
@@ -212,8 +225,6 @@ def test_the_routes_of_cells_are_listed_apart_and_defined_anew_by_their_cell(mem
 
 
 def test_a_module_that_is_pushed_brings_its_routes(memory):
-    import types
-
     module = types.ModuleType("hooks")
     module.http = router("/a", "POST /b/*")
     assert memory.push(module) == ["GET /a", "POST /b/*"]
