@@ -408,18 +408,19 @@ class Workspace:
         self.live.invalidate(lambda source: getattr(source, "name", None) == name)
         self.live.invalidate_name(function_key(name))
 
-    def tell_places(self, places: tuple[str, str] | None) -> None:
-        """Say where the workspace is served, and its HTTP actions: `ctx.env` follows.
+    def tell_places(self, cloud_url: str, site_url: str) -> None:
+        """Say where the workspace is served, and where its HTTP actions are: `ctx.env` follows."""
+        define_urls(self.registry, cloud_url, site_url)
+        places = {CLOUD_URL_VARIABLE: cloud_url, SITE_URL_VARIABLE: site_url}
+        self._place({name: url for name, url in places.items() if url})
 
-        Args:
-            places: the URLs of the two; None when it is served no more.
-        """
-        if places is None:
-            self.runner.places = {}
-        else:
-            define_urls(self.registry, *places)
-            names = (CLOUD_URL_VARIABLE, SITE_URL_VARIABLE)
-            self.runner.places = dict(zip(names, places, strict=True))
+    def forget_places(self, cloud_url: str) -> None:
+        """It is served there no more; where it is served elsewhere since stays said."""
+        if self.runner.places.get(CLOUD_URL_VARIABLE) == cloud_url:
+            self._place({})
+
+    def _place(self, places: Mapping[str, str]) -> None:
+        self.runner.places = places
         self.live.invalidate_name(PLACES_KEY)
 
     def _refuse_in_function(self, verb: str) -> None:

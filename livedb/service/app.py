@@ -122,11 +122,11 @@ class ServiceApp:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._hub = Hub(self._workspace, self._access, shows_details=self._settings.shows_details)
         self._site = Site(self._hub)
-        self._workspace.tell_places((self._settings.public_url, self._settings.site_url))
+        self._workspace.tell_places(self._settings.public_url, self._settings.site_url)
         try:
             yield
         finally:
-            self._workspace.tell_places(None)
+            self._workspace.forget_places(self._settings.public_url)
             self._site.close()
             await self._hub.close()
 
