@@ -115,8 +115,6 @@ class ServiceApp:
         """Answer those who wait for something to happen; on the loop's thread."""
         if self._hub is not None:
             self._hub.logs.close()
-        if self._site is not None:
-            self._site.end()
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

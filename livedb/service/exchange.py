@@ -157,7 +157,8 @@ class SiteExchange:
         self._gathered: list[Message] = []
         """What waits to be sent; of the handler's thread alone, like `_is_whole`."""
         self._lock = threading.Lock()
-        """Guards the three below; taken alone."""
+        """Guards the four below; taken alone."""
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] | None = None
         self._is_body_given = False
         self._is_gone = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -171,7 +172,8 @@ class SiteExchange:
 
     @property
     def async_request(self) -> AsyncHttpRequest:
-        """For an `async def`."""
+        """For an `async def`, on its loop."""
+        self._set_task()
         return AsyncHttpRequest(self._scope, self._body, self._receive)
 
     async def respond(self, response: Any) -> None:
@@ -188,6 +190,7 @@ class SiteExchange:
                 f"An HTTP action returns a response, such as starlette.responses.Response or "
                 f"livedb.json_response(..), not {type(response).__name__}"
             )
+        self._set_task()
         body = getattr(response, "body", None)
         if body is not None:
             refuse_too_long(len(body))
@@ -197,6 +200,11 @@ class SiteExchange:
         await response(self._scope, self._receive, self._pass_on)
         if not self.response.is_complete and not self._is_gone:
             raise FunctionTypeError(f"{type(response).__name__} did not send a response to its end")
+
+    def _set_task(self) -> None:
+        """The task that runs here is the one to cancel."""
+        with self._lock:
+            self._task = (asyncio.get_running_loop(), asyncio.current_task())
 
     async def _receive(self) -> Message:
         """The body, and then the news that the client has gone, once it has."""
@@ -250,3 +258,11 @@ class SiteExchange:
         for loop, gone in waiting:
             with suppress(RuntimeError):  # the handler is done
                 loop.call_soon_threadsafe(gone.set)
+
+    def cancel(self) -> None:
+        """End a handler where it awaits something."""
+        with self._lock:
+            found = self._task
+        if found is not None and found[1] is not None:
+            with suppress(RuntimeError):  # it is done
+                found[0].call_soon_threadsafe(found[1].cancel)

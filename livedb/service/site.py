@@ -81,14 +81,8 @@ class Site:
         self._body_bytes = 0
         """Of all bodies that are here."""
 
-    def end(self) -> None:
-        """Tell every handler that nobody is there any more: streams end."""
-        for exchange in list(self._exchanges):
-            exchange.end()
-
     def close(self) -> None:
-        """Let the threads go; handlers that run are left to end."""
-        self.end()
+        """Let the threads go; a plain `def` that still runs is left to end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # -- requests ------------------------------------------------------------------------------
@@ -143,6 +137,9 @@ class Site:
             response = await self._loop.run_in_executor(
                 self._pool, self._run, function, exchange, Headers(scope=scope)
             )
+        except asyncio.CancelledError:  # the service has waited for it, and ends
+            exchange.cancel()
+            raise
         finally:
             self._exchanges.discard(exchange)
             exchange.end()

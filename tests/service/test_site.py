@@ -868,25 +868,52 @@ def test_the_time_limit_of_actions_holds_for_handlers_and_their_streams():
                 httpx.get(f"{served.site_url}/stream")
 
 
-def test_a_service_that_ends_ends_streams_and_their_threads(db):
-    ended = threading.Event()
+def test_a_service_that_ends_waits_for_handlers_and_then_ends_those_that_await(db):
+    ended = []
 
-    @db.http.route(path="/a", method="GET")
-    async def answer(ctx, request):
+    @db.http.route(path="/soon", method="GET")
+    async def soon(ctx, request):
+        await asyncio.sleep(1)
+        return PlainTextResponse("in time")
+
+    @db.http.route(path="/never", method="GET")
+    async def never(ctx, request):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("never")
+
+    @db.http.route(path="/stream", method="GET")
+    async def stream(ctx, request):
         async def parts():
             try:
                 while True:
                     yield "x"
                     await asyncio.sleep(0.01)
             finally:
-                ended.set()
+                ended.append("stream")
 
         return StreamingResponse(parts())
 
-    with serving(db) as served, httpx.stream("GET", f"{served.site_url}/a") as found:
-        next(found.iter_text())
-        served.thread.close()
-        assert ended.wait(20)
+    answers = {}
+
+    def ask(path):
+        try:
+            answers[path] = httpx.get(f"{served.site_url}{path}", timeout=60).text
+        except httpx.HTTPError as error:
+            answers[path] = error
+
+    with serving(db) as served:
+        threads = [threading.Thread(target=ask, args=[p]) for p in ("/soon", "/never", "/stream")]
+        for each in threads:
+            each.start()
+        site_app = served.thread._server._service._site
+        until(lambda: len(site_app._exchanges) == 3)
+    for each in threads:
+        each.join()
+    until(lambda: sorted(ended) == ["never", "stream"])
+    assert answers["/soon"] == "in time"
+    assert isinstance(answers["/stream"], httpx.HTTPError)
 
 
 def test_the_connection_serves_on_after_an_error(db, http):
