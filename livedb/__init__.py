@@ -45,6 +45,7 @@ from livedb.errors import (
     ReadOnlyError,
     RemoteError,
     ReturnsValidationError,
+    RouteError,
     SchemaChangeError,
     SchemaDefinitionError,
     SchemaEnforcementError,
@@ -77,11 +78,13 @@ if TYPE_CHECKING:
         mutation,
         query,
     )
+    from livedb.functions.http_routes import HttpRouter, http_action
     from livedb.notebook.handles import Handle
     from livedb.notebook.sql_result import SqlResult
     from livedb.repairing import RepairReport
     from livedb.schema.namespace import v
     from livedb.schema.tables import define_schema, define_table
+    from livedb.service.http_messages import AsyncHttpRequest, HttpRequest, json_response
 
 __version__ = "0.1.0"
 
@@ -89,8 +92,11 @@ _LAZY = {
     "Action": "livedb.client.functions",
     "ActionContext": "livedb.functions.actions",
     "AsyncActionContext": "livedb.functions.actions",
+    "AsyncHttpRequest": "livedb.service.http_messages",
     "Database": "livedb.client.database",
     "Handle": "livedb.notebook.handles",
+    "HttpRequest": "livedb.service.http_messages",
+    "HttpRouter": "livedb.functions.http_routes",
     "Mutation": "livedb.client.functions",
     "MutationContext": "livedb.functions.context",
     "Query": "livedb.client.functions",
@@ -100,9 +106,11 @@ _LAZY = {
     "define_schema": "livedb.schema.tables",
     "define_table": "livedb.schema.tables",
     "action": "livedb.functions.definition",
+    "http_action": "livedb.functions.http_routes",
     "internal_action": "livedb.functions.definition",
     "internal_mutation": "livedb.functions.definition",
     "internal_query": "livedb.functions.definition",
+    "json_response": "livedb.service.http_messages",
     "mutation": "livedb.functions.definition",
     "query": "livedb.functions.definition",
     "v": "livedb.schema.namespace",
@@ -185,6 +193,7 @@ __all__ = [
     "ApplicationError",
     "ArgumentValidationError",
     "AsyncActionContext",
+    "AsyncHttpRequest",
     "AuthenticationError",
     "ClosedError",
     "ConflictError",
@@ -203,6 +212,8 @@ __all__ = [
     "FunctionTypeError",
     "Handle",
     "HandleError",
+    "HttpRequest",
+    "HttpRouter",
     "Id",
     "IdentityProviderError",
     "IndexRangeError",
@@ -227,6 +238,7 @@ __all__ = [
     "ReadOnlyError",
     "RemoteError",
     "ReturnsValidationError",
+    "RouteError",
     "SchemaChangeError",
     "SchemaDefinitionError",
     "SchemaEnforcementError",
@@ -244,9 +256,11 @@ __all__ = [
     "connect",
     "define_schema",
     "define_table",
+    "http_action",
     "internal_action",
     "internal_mutation",
     "internal_query",
+    "json_response",
     "mutation",
     "open",
     "query",

@@ -22,6 +22,7 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── RouteError                  a route of HTTP actions that contradicts the rules
     ├── AuthenticationError         a token or key that proves nothing
     ├── PermissionDeniedError       a known caller who may not do this
     ├── TravelError                 a function that cannot travel to a shared workspace
@@ -266,6 +267,13 @@ class FunctionTypeError(LivedbError):
     """A query called as a mutation, a mutation inside a query, and the like."""
 
     code = "FunctionPathWrongType"
+    status = 400
+
+
+class RouteError(LivedbError):
+    """A route of HTTP actions that contradicts the rules (`code` says which), or another route."""
+
+    code = "InvalidRoute"
     status = 400
 
 

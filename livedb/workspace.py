@@ -26,9 +26,15 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.functions.context import PLACES_KEY
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
-from livedb.functions.system_functions import define_system_functions
+from livedb.functions.system_functions import (
+    CLOUD_URL_VARIABLE,
+    SITE_URL_VARIABLE,
+    define_system_functions,
+    define_urls,
+)
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
 from livedb.invitations import Invitations
@@ -401,6 +407,21 @@ class Workspace:
         """Run the live queries of a function again: it, or something it names, is another now."""
         self.live.invalidate(lambda source: getattr(source, "name", None) == name)
         self.live.invalidate_name(function_key(name))
+
+    def tell_places(self, cloud_url: str, site_url: str) -> None:
+        """Say where the workspace is served, and where its HTTP actions are: `ctx.env` follows."""
+        define_urls(self.registry, cloud_url, site_url)
+        places = {CLOUD_URL_VARIABLE: cloud_url, SITE_URL_VARIABLE: site_url}
+        self._place({name: url for name, url in places.items() if url})
+
+    def forget_places(self, cloud_url: str) -> None:
+        """It is served there no more; where it is served elsewhere since stays said."""
+        if self.runner.places.get(CLOUD_URL_VARIABLE) == cloud_url:
+            self._place({})
+
+    def _place(self, places: Mapping[str, str]) -> None:
+        self.runner.places = places
+        self.live.invalidate_name(PLACES_KEY)
 
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 class ServeProcess:
     """A workspace, served; it keeps its port when it starts again.
 
-    `url` is where, and `options` go to `livedb serve`.
+    `url` and `site_url` are where, and `options` go to `livedb serve`.
     """
 
     def __init__(self, workspace, *options):
@@ -25,7 +25,7 @@ class ServeProcess:
 
     def start(self):
         command = [sys.executable, "-c", "from livedb.cli.main import main; main()", "serve"]
-        options = ["--port", self.port, *self._options]
+        options = ["--port", self.port, "--site-port", 0, *self._options]
         self.process = subprocess.Popen(
             list(map(str, [*command, self.workspace, *options])),
             stdout=subprocess.PIPE,
@@ -33,6 +33,7 @@ class ServeProcess:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
         self.url = self.process.stdout.readline().split()[-1]
+        self.site_url = self.process.stdout.readline().split()[-1]
         self.port = self.url.rpartition(":")[2]
 
     def pause(self):

@@ -42,6 +42,14 @@ def register(app: typer.Typer) -> None:
         watch: Annotated[bool, typer.Option("--watch", help="Load them again when saved.")] = False,
         host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="0 for any that is free.")] = 3210,
+        site_port: Annotated[
+            int | None,
+            typer.Option(
+                metavar="PORT",
+                help="Where HTTP actions are answered.",
+                show_default="the one after --port",
+            ),
+        ] = None,
         auth_config: Annotated[
             Path | None,
             typer.Option(metavar="FILE", help='Who vouches for users: {"providers": [...]}.'),
@@ -91,6 +99,7 @@ def register(app: typer.Typer) -> None:
                 options = _options(
                     host,
                     port,
+                    site_port=site_port,
                     auth=auth_config if auth_config is not None else _auth_of(loaded),
                     anonymous=anonymous_as or anonymous,
                     allow_origins=allow_origin or (),
@@ -98,8 +107,9 @@ def register(app: typer.Typer) -> None:
                 )
                 serving = LocalSharing(workspace).serve_as(options)
                 say(f"{path} is served at {serving.url}")
+                say(f"its HTTP actions are at {serving.site_url}")
                 if loaded is not None:
-                    note(f"{len(loaded.functions)} functions of {functions}")
+                    note(_summary(loaded, functions))
                 vigil.keep()
                 note("ending")
 
@@ -120,7 +130,7 @@ def _functions(workspace: Workspace, folder: Path | None, *, is_watched: bool) -
         workspace.push_functions(loaded, before=() if before is None else before.names())
         first.append(loaded)
         if before is not None:
-            note(f"{len(loaded.functions)} functions of {folder}, loaded again")
+            note(f"{_summary(loaded, folder)}, loaded again")
 
     with contextlib.closing(FunctionFolder(folder)) as opened_folder:
         if is_watched:
@@ -134,6 +144,15 @@ def _functions(workspace: Workspace, folder: Path | None, *, is_watched: bool) -
         else:
             push(opened_folder.load(), None)
             yield first[0]
+
+
+def _summary(loaded: LoadedFunctions, folder: Path | None) -> str:
+    """`3 functions and 1 route of app`."""
+    routes = sum(1 for each in loaded.functions if each.kind == "http_action")
+    shown = f"{len(loaded.functions) - routes} functions"
+    if routes:
+        shown += f" and {routes} route{'' if routes == 1 else 's'}"
+    return f"{shown} of {folder}"
 
 
 def _auth_of(loaded: LoadedFunctions | None) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from typing import (
 
 from livedb.client.backend import Backend, Origin, Params, Status
 from livedb.client.functions import Action, Mutation, Query, names_of_functions
+from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
 from livedb.functions.actions import ActionContext, AsyncActionContext
@@ -36,6 +37,7 @@ from livedb.functions.definition import (
     define,
     marked_function,
 )
+from livedb.functions.http_routes import HttpRouter
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
 from livedb.schema.tables import SchemaDefinition, check_table_name
@@ -351,7 +353,7 @@ class Database:
         return decorate if function is None else decorate(function)
 
     def push(self, source: ModuleType | SchemaDefinition, /) -> list[str]:
-        """Apply a schema, or a module's schema and functions; returns the functions' names.
+        """Apply a schema, or a module's schema, functions and routes; returns the names.
 
         A function `f` of module `pkg.tasks` is named `pkg/tasks:f`, and a cell calls
         `db.function("pkg/tasks:f")`. `tasks.f` itself stays the plain function, whose first
@@ -375,12 +377,15 @@ class Database:
             if isinstance(getattr(member, MARK, None), FunctionMark)
             and member.__module__ == source.__name__
         ]
+        for member in members:
+            functions += member.definitions() if isinstance(member, HttpRouter) else ()
         schemas = [member for member in members if isinstance(member, SchemaDefinition)]
         if not functions and not schemas:
             raise FunctionTypeError(
                 f"Module {source.__name__!r} has nothing to push: it makes no schema with "
-                "livedb.define_schema, and no function of its own is decorated with "
-                "@livedb.query, @livedb.mutation, @livedb.action or their internal_ forms"
+                "livedb.define_schema, no routes with livedb.HttpRouter, and no function of its "
+                "own is decorated with @livedb.query, @livedb.mutation, @livedb.action or their "
+                "internal_ forms"
             )
         for schema in schemas:
             self.backend.apply_tables(list(schema))
@@ -389,8 +394,14 @@ class Database:
 
     @property
     def functions(self) -> list[str]:
-        """The names of the functions."""
-        return self.backend.function_names()
+        """The names of the functions; `db.http.routes` lists HTTP actions."""
+        names = self.backend.function_names()
+        return [name for name in names if self.backend.definition(name).kind != "http_action"]
+
+    @property
+    def http(self) -> HttpRoutes:
+        """The HTTP actions, which the workspace answers while it is served; `.route` adds one."""
+        return HttpRoutes(self)
 
     def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any] | Action[..., Any]:
         """The function of that name, to call, or to follow if it is a query.
@@ -399,8 +410,12 @@ class Database:
             FunctionNotFoundError: there is none.
         """
         definition = self.backend.definition(name)
-        faces = {"query": Query, "mutation": Mutation, "action": Action}
-        face: type[Any] = faces[definition.kind]
+        if definition.kind == "http_action":
+            raise FunctionTypeError(
+                f"{name!r} is an HTTP action: it answers requests, and nothing calls it"
+            )
+        faces: dict[str, type[Any]] = {"query": Query, "mutation": Mutation, "action": Action}
+        face = faces[definition.kind]
         found: Query[..., Any] | Mutation[..., Any] | Action[..., Any] = face(self, definition)
         return found
 
@@ -526,6 +541,7 @@ class Database:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
+        site_port: int | None = None,
         auth: Mapping[str, Any] | str | PathLike[str] | None = None,
         anonymous: bool | str = False,
         allow_origins: Sequence[str] = (),
@@ -538,6 +554,8 @@ class Database:
         Args:
             host: on which address; others than this machine's own need somebody invited first.
             port: 0 for any that is free.
+            site_port: where HTTP actions are answered; without one the port after `port`, or any
+                that is free.
             auth: who may vouch for users, `{"providers": [...]}` or a JSON file of that.
             anonymous: True lets programs of this machine without a token call public functions; a
                 role, "member" or "viewer", says so of everybody who can reach `host`.
@@ -548,7 +566,12 @@ class Database:
                 other settings; the message says what to do.
         """
         return self._shared().serve(
-            host=host, port=port, auth=auth, anonymous=anonymous, allow_origins=allow_origins
+            host=host,
+            port=port,
+            site_port=site_port,
+            auth=auth,
+            anonymous=anonymous,
+            allow_origins=allow_origins,
         )
 
     def invite(

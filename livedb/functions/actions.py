@@ -11,8 +11,9 @@ import asyncio
 import inspect
 import math
 import random as random_module
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +22,7 @@ from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import Call
 from livedb.functions.context import Auth, run_arguments
-from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
 from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
@@ -68,7 +69,13 @@ def nested_call() -> Call | None:
 
 
 class ActionCaller(Protocol):
-    """How an action runs other functions; the runner implements it."""
+    """How an action runs other functions; the runner implements it.
+
+    Attributes:
+        places: environment variables that say where the workspace is served.
+    """
+
+    places: Mapping[str, str]
 
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function as a transaction, or an action, of its own."""
@@ -104,7 +111,7 @@ class ActionContext:
     def env(self) -> Mapping[str, str]:
         """The environment variables, as they are now."""
         values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
-        return values
+        return {**values, **self._caller.places}
 
     def run_query(
         self,
@@ -182,6 +189,89 @@ class AsyncActionContext(ActionContext):
         return await asyncio.to_thread(super().run_action, function, arguments, **args)
 
 
+class Acting:
+    """An action in progress: the contexts for its function, and the time that it has.
+
+    Attributes:
+        context: for a plain `def`.
+        async_context: for an `async def`.
+    """
+
+    def __init__(
+        self, caller: ActionCaller, name: str, call: Call, clock: Clock, limits: Limits
+    ) -> None:
+        self.context = ActionContext(caller, clock, call)
+        self.async_context = AsyncActionContext(caller, clock, call)
+        self._name = name
+        self._clock = clock
+        limit_s = limits.action_s_max
+        self._deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
+
+    def require_time(self) -> None:
+        """Go on only within the time limit.
+
+        Raises:
+            FunctionTimeoutError: it is over.
+        """
+        if self._clock.monotonic_s() > self._deadline_s:
+            raise self._timeout()
+
+    def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What `work` comes to, on a loop of its own; cancelled where it waits when time is up.
+
+        Raises:
+            FunctionTimeoutError: it was.
+        """
+        left_s = self._deadline_s - self._clock.monotonic_s()
+
+        async def run() -> Any:
+            timeout = asyncio.timeout(None if math.isinf(left_s) else left_s)
+            try:
+                async with timeout:
+                    return await work()
+            except TimeoutError:
+                if timeout.expired():
+                    raise self._timeout() from None
+                raise
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(run())
+        # A cell's thread has a loop, which stands still until the cell is done.
+        with ThreadPoolExecutor(1, thread_name_prefix="livedb-action") as thread:
+            return thread.submit(copy_context().run, asyncio.run, run()).result()
+
+    def _timeout(self) -> FunctionTimeoutError:
+        return FunctionTimeoutError(
+            f"The action {self._name} took longer than Limits.action_s_max; what it committed stays"
+        )
+
+
+@contextmanager
+def acting(
+    caller: ActionCaller, name: str, *, call: Call, clock: Clock, limits: Limits
+) -> Iterator[Acting]:
+    """Within it an action is in progress: what is run, printed and asked there is its.
+
+    Raises:
+        LimitError: actions run in one another too deep.
+    """
+    around = _running.get()
+    depth = 1 if around is None else around.depth + 1
+    if depth > CALL_DEPTH_MAX:
+        raise LimitError(
+            f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
+            code="MaximumCallDepthExceeded",
+        )
+    action = Acting(caller, name, call, clock, limits)
+    try:
+        _running.set(_Running(call, depth, action.require_time))
+        yield action
+    finally:
+        _running.set(around)
+
+
 def run_action(
     caller: ActionCaller,
     function: FunctionDefinition,
@@ -198,58 +288,56 @@ def run_action(
         FunctionTimeoutError: it took longer than `Limits.action_s_max`.
         whatever the action raises.
     """
-    around = _running.get()
-    depth = 1 if around is None else around.depth + 1
-    if depth > CALL_DEPTH_MAX:
-        raise LimitError(
-            f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
-            code="MaximumCallDepthExceeded",
-        )
-    limit_s = limits.action_s_max
-    deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
-
-    def require_time() -> None:
-        if clock.monotonic_s() > deadline_s:
-            raise _timeout(function.name)
-
-    try:
-        _running.set(_Running(call, depth, require_time))
+    with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
         if inspect.iscoroutinefunction(function.handler):
-            context = AsyncActionContext(caller, clock, call)
-            return _run_async(function, context, args, limit_s)
-        result = function.call(ActionContext(caller, clock, call), args)
-        require_time()
+            return action.run(lambda: function.call_async(action.async_context, args))
+        result = function.call(action.context, args)
+        action.require_time()
         return result
-    finally:
-        _running.set(around)
 
 
-def _timeout(name: str) -> FunctionTimeoutError:
-    return FunctionTimeoutError(
-        f"The action {name} took longer than Limits.action_s_max; what it committed stays"
-    )
+class Exchange(Protocol):
+    """A request as handlers are given it, and the way for their response; a service implements it.
+
+    Attributes:
+        request: for a plain `def`.
+        async_request: for an `async def`.
+    """
+
+    @property
+    def request(self) -> Any: ...
+
+    @property
+    def async_request(self) -> Any: ...
+
+    async def respond(self, response: Any) -> None:
+        """Send what a handler gave, to its end; raises when it is no response."""
 
 
-def _run_async(
+def run_http_action(
+    caller: ActionCaller,
     function: FunctionDefinition,
-    context: ActionContext,
-    args: Mapping[str, Value],
-    limit_s: float | None,
-) -> Any:
-    async def run() -> Any:
-        timeout = asyncio.timeout(limit_s)
-        try:
-            async with timeout:
-                return await function.call_async(context, args)
-        except TimeoutError:
-            if timeout.expired():
-                raise _timeout(function.name) from None
-            raise
+    exchange: Exchange,
+    *,
+    call: Call,
+    clock: Clock,
+    limits: Limits,
+) -> None:
+    """Run an HTTP action until its response is sent, which may run code of it too.
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run())
-    # A cell's thread has a loop, which stands still until the cell is done.
-    with ThreadPoolExecutor(1, thread_name_prefix="livedb-action") as thread:
-        return thread.submit(copy_context().run, asyncio.run, run()).result()
+    Raises: as `run_action`, and what `Exchange.respond` raises.
+    """
+    handler = function.handler
+    with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
+        if getattr(handler, HTTP_MARK, False):
+
+            async def answer() -> None:
+                given = handler(action.async_context, exchange.async_request)
+                # A wrapper around it may give a response of its own at once.
+                await exchange.respond(await given if inspect.isawaitable(given) else given)
+
+            action.run(answer)
+            return
+        response = handler(action.context, exchange.request)
+        action.require_time()
+        action.run(lambda: exchange.respond(response))

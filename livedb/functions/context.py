@@ -51,6 +51,9 @@ _NONE: Mapping[str, Any] = {}
 
 SYSTEM_TABLES = ("_storage", "_scheduled_functions")
 
+PLACES_KEY = "places of the service"
+"""Among the names that a run has read: it asked for environment variables. No table has spaces."""
+
 
 def table_name(table: str | type[Any]) -> str:
     """The name of a table given by name or by its class."""
@@ -71,7 +74,13 @@ class IdentityAsker(Protocol):
 
 
 class Caller(IdentityAsker, Protocol):
-    """How a context calls other functions; the runner implements it."""
+    """How a context calls other functions; the runner implements it.
+
+    Attributes:
+        places: environment variables that say where the workspace is served.
+    """
+
+    places: Mapping[str, str]
 
     def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any: ...
 
@@ -381,14 +390,20 @@ class SystemWriter(DatabaseWriter):
 class Environment(Mapping[str, str]):
     """`ctx.env`: the environment variables, as `npx convex env` or an administrator set them."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, places: Mapping[str, str]) -> None:
         self._snapshot = snapshot
+        self._places = places
         self._values: dict[str, str] | None = None
+
+    def stored(self) -> dict[str, str]:
+        """Those that somebody set, without those that say where the workspace is served."""
+        rows: DocumentQuery[Document] = DocumentQuery(self._snapshot, ENVIRONMENT_TABLE)
+        return {row["name"]: row["value"] for row in rows.collect()}
 
     def _read(self) -> dict[str, str]:
         if self._values is None:
-            rows: DocumentQuery[Document] = DocumentQuery(self._snapshot, ENVIRONMENT_TABLE)
-            self._values = {row["name"]: row["value"] for row in rows.collect()}
+            self._snapshot.reads.names.add(PLACES_KEY)
+            self._values = {**self.stored(), **self._places}
         return self._values
 
     def __getitem__(self, name: str) -> str:
@@ -507,7 +522,8 @@ class QueryContext(_Context):
     @property
     def env(self) -> Environment:
         """The environment variables."""
-        return Environment(self.db._snapshot)  # noqa: SLF001  # another face of the same snapshot
+        # Another face of the same snapshot.
+        return Environment(self.db._snapshot, self._caller.places)  # noqa: SLF001
 
     def run_mutation(self, *_: Any, **__: Any) -> Any:
         """Refused: a query only reads."""
@@ -528,7 +544,8 @@ class MutationContext(_Context):
     @property
     def env(self) -> Environment:
         """The environment variables."""
-        return Environment(self.db._snapshot)  # noqa: SLF001  # another face of the same snapshot
+        # Another face of the same snapshot.
+        return Environment(self.db._snapshot, self._caller.places)  # noqa: SLF001
 
     def run_mutation(
         self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any

@@ -25,7 +25,7 @@ from livedb.schema.substitute import substitute
 from livedb.schema.validators import ObjectValidator, TableNumbers, Validator
 from livedb.values import Document, Value
 
-FunctionKind = Literal["query", "mutation", "action"]
+FunctionKind = Literal["query", "mutation", "action", "http_action"]
 Visibility = Literal["public", "internal"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,13 +36,18 @@ _NAMES_SHOWN_MAX = 5
 MARK = "__livedb_function__"
 """The attribute by which `push` finds the functions of a module."""
 
+HTTP_MARK = "_livedb_http_action"
+"""The attribute of an HTTP action's handler: whether it is `async def`, below what wraps it. (Names
+with two underscores do not travel.)"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FunctionDefinition:
-    """One query, mutation or action.
+    """One query, mutation, action or HTTP action.
 
     Attributes:
-        name: how it is called: `f` from a cell, `folder/module:f` from a module.
+        name: how it is called: `f` from a cell, `folder/module:f` from a module. An HTTP action is
+            named as its route, `POST /hooks/*`, and called by none.
         handler: the user's function; its first parameter is the context.
         signature: validators of its arguments and result, and the wire's names.
         version: raised by each redefinition under the same name.
@@ -173,9 +178,13 @@ def define(
     Raises:
         SchemaDefinitionError: it is no plain function, or its parameters contradict the rules.
     """
-    handler = inspect.unwrap(function)
+    # A wrapper of an HTTP action, which checks a signature say, is part of it.
+    handler = function if kind == "http_action" else inspect.unwrap(function)
     require_plain(handler, kind)
-    signature = signature_validators(handler, namespace=namespace, alias=alias)
+    if kind == "http_action":
+        signature = _of_requests(handler)
+    else:
+        signature = signature_validators(handler, namespace=namespace, alias=alias)
     if args is not None or returns is not None:
         signature = replace(
             signature,
@@ -191,14 +200,51 @@ def define(
     )
 
 
+def _of_requests(handler: Callable[..., Any]) -> FunctionSignature:
+    """The signature of an HTTP action: it takes a request, which nobody gives as an argument."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(handler).parameters.values())
+    takes_two = len(parameters) >= 2 and all(each.kind in positional for each in parameters[:2])
+    if not takes_two or any(_is_wanted(each) for each in parameters[2:]):
+        raise SchemaDefinitionError(
+            f"function {handler.__name__}: an HTTP action is called with a context and a request, "
+            f"as in `def {handler.__name__}(ctx, request)`"
+        )
+    return FunctionSignature(
+        name=handler.__name__,
+        args=v.object({}),
+        extra=None,
+        returns=None,
+        defaults={},
+        wire_names={},
+        positional=(),
+    )
+
+
+def _is_wanted(parameter: inspect.Parameter) -> bool:
+    """Whether a call must give it."""
+    is_variable = parameter.kind in {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }
+    return parameter.default is inspect.Parameter.empty and not is_variable
+
+
 def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
     """Refuse what a call would only prepare: its body would never run inside the transaction."""
-    if inspect.iscoroutinefunction(handler) and kind == "action":
+    may_await = kind in {"action", "http_action"}
+    if inspect.iscoroutinefunction(handler) and may_await:
         return
-    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-        found, advice = "`async def`", "await outside of it, and pass what came as an argument"
+    advice = "await outside of it, and pass what came as an argument"
+    if kind == "http_action":
+        advice = "return a StreamingResponse of an inner generator"
+    if inspect.iscoroutinefunction(handler):
+        found = "`async def`"
+    elif inspect.isasyncgenfunction(handler):
+        found = "an `async def` with `yield`" if may_await else "`async def`"
     elif inspect.isgeneratorfunction(handler):
-        found, advice = "a generator (it has `yield`)", "return a list"
+        found = "a generator (it has `yield`)"
+        advice = advice if kind == "http_action" else "return a list"
     else:
         return
     raise SchemaDefinitionError(
@@ -208,8 +254,13 @@ def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
 
 
 def a_kind(kind: FunctionKind) -> str:
-    """`a query`, `an action`."""
-    return f"an {kind}" if kind == "action" else f"a {kind}"
+    """`a query`, `an HTTP action`."""
+    return {"action": "an action", "http_action": "an HTTP action"}.get(kind, f"a {kind}")
+
+
+def wire_kind(kind: str) -> str:
+    """`Query`, `HttpAction`: as Convex writes a kind."""
+    return "".join(word.capitalize() for word in kind.split("_"))
 
 
 def pushed_name(function: Callable[..., Any]) -> str:
@@ -321,6 +372,7 @@ class Registry:
         """
         functions = dict(self._functions)
         removed = {name for name in gone if functions.pop(name, None) is not None}
+        self._version += len(removed)
         defined = set()
         for definition in definitions:
             self._version += 1
@@ -331,7 +383,7 @@ class Registry:
 
     @property
     def version(self) -> int:
-        """Differs when a function was defined since."""
+        """Differs when a function was defined or dropped since."""
         return self._version
 
     def get(self, name: str) -> FunctionDefinition:
@@ -363,6 +415,10 @@ class Registry:
     def names(self) -> list[str]:
         """Of all functions but livedb's own, sorted."""
         return sorted(name for name in self._functions if not name.startswith("_system/"))
+
+    def of_kind(self, kind: FunctionKind) -> list[FunctionDefinition]:
+        """All functions of a kind, livedb's own included."""
+        return [each for each in list(self._functions.values()) if each.kind == kind]
 
     def follow_table(self, old: Validator, new: Validator) -> None:
         """A table's documents are `new` from now on: so are those that signatures speak of.

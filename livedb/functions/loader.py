@@ -32,6 +32,7 @@ from typing import Any
 
 from livedb.errors import FunctionLoadError, LivedbError
 from livedb.functions.definition import MARK, FunctionDefinition, FunctionMark, marked_function
+from livedb.functions.http_routes import HttpRouter
 from livedb.schema.tables import SchemaDefinition
 
 _PACKAGE = "livedb_functions_"
@@ -48,11 +49,10 @@ class LoadedFunctions:
     """What a folder held when it was loaded.
 
     Attributes:
-        functions: sorted by name.
+        functions: sorted by name; the routes of `http.py` are among them, as HTTP actions.
         schema: what `schema.py` defines; None without one.
         auth_providers: `providers` of `auth_config.py`; None without one.
         crons: the object that `crons.py` made, as it is.
-        http: the object that `http.py` made, as it is.
         notes: what whoever loads the folder should be told.
     """
 
@@ -60,7 +60,6 @@ class LoadedFunctions:
     schema: SchemaDefinition | None = None
     auth_providers: Sequence[Mapping[str, Any]] | None = None
     crons: object = None
-    http: object = None
     notes: Sequence[str] = ()
 
     def names(self) -> frozenset[str]:
@@ -127,16 +126,15 @@ def _read(generation: _Generation) -> LoadedFunctions:
             with generation.blamed(function):
                 functions[full] = marked_function(function, name=full)
     notes: list[str] = []
-    declared = {
-        name: _declared(modules[name], name, notes) for name in _DECLARES if name in modules
-    }
+    crons = modules.get("crons")
     auth = modules.get("auth_config")
+    for route in _routes(modules.get("http")):
+        functions[route.name] = route
     return LoadedFunctions(
         functions=[functions[name] for name in sorted(functions)],
         schema=_schema(modules.get("schema")),
         auth_providers=None if auth is None else _auth_providers(auth),
-        crons=declared.get("crons"),
-        http=declared.get("http"),
+        crons=None if crons is None else _crons(crons, notes),
         notes=notes,
     )
 
@@ -193,14 +191,22 @@ def _auth_providers(module: ModuleType) -> Sequence[Mapping[str, Any]]:
     raise _declaration_error(module, "providers = [{..}, ..] is expected, a list of dicts")
 
 
-_DECLARES = {"crons": "crons", "http": "http"}
-"""Modules that declare one object, and its name."""
+def _routes(module: ModuleType | None) -> Sequence[FunctionDefinition]:
+    """The HTTP actions that `http.py` routes."""
+    if module is None:
+        return ()
+    router = getattr(module, "http", None)
+    if not isinstance(router, HttpRouter):
+        raise _declaration_error(
+            module, f"http = livedb.HttpRouter() is expected, and http is {router!r}"
+        )
+    return router.definitions()
 
 
-def _declared(module: ModuleType, name: str, notes: list[str]) -> object:
-    declared = getattr(module, _DECLARES[name], None)
+def _crons(module: ModuleType, notes: list[str]) -> object:
+    declared = getattr(module, "crons", None)
     if declared is None:
-        notes.append(f"{name}.py makes no object named {_DECLARES[name]!r}, so it declares nothing")
+        notes.append("crons.py makes no object named 'crons', so it declares nothing")
     return declared
 
 

@@ -29,7 +29,7 @@ from livedb.errors import (
     ReadOnlyError,
     SnapshotTooOldError,
 )
-from livedb.functions.actions import action_call, nested_call, run_action
+from livedb.functions.actions import Exchange, action_call, nested_call, run_action, run_http_action
 from livedb.functions.call import Call, IdentityWantedError
 from livedb.functions.context import DatabaseReader, DatabaseWriter, MutationContext, QueryContext
 from livedb.functions.deadline import Watchdog
@@ -170,6 +170,8 @@ class Runner:
         """The runs in progress, each with the number whose versions must be kept for it."""
         self.runs: dict[str, int] = {}
         """How often each function's handler was called: work, for tests and statistics."""
+        self.places: Mapping[str, str] = {}
+        """Environment variables that say where the workspace is served, while it is."""
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -480,6 +482,19 @@ class Runner:
         finally:
             call.end_run()
 
+    def run_http_action(self, function: FunctionDefinition, exchange: Exchange, call: Call) -> None:
+        """Run an HTTP action, once, until its response is sent.
+
+        Raises: as `actions.run_http_action`.
+        """
+        self.runs[function.name] = self.runs.get(function.name, 0) + 1
+        try:
+            run_http_action(
+                self, function, exchange, call=call, clock=self._clock, limits=self._limits
+            )
+        finally:
+            call.end_run()
+
     def run_alone(
         self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None
     ) -> Any:
@@ -489,6 +504,8 @@ class Runner:
         snapshot that this thread or task holds, if it holds one.
         """
         call = nested_call() if call is None else call
+        if function.kind == "http_action":
+            raise _answers_requests(function)
         if function.kind == "mutation":
             return self.run_mutation(function, args, call)
         if function.kind == "action":
@@ -548,6 +565,8 @@ class Runner:
 
     def _of_kind(self, kind: FunctionKind, name: str) -> FunctionDefinition:
         definition = self.registry.get(name)
+        if definition.kind == "http_action":
+            raise _answers_requests(definition)
         if definition.kind != kind:
             raise FunctionTypeError(
                 f"{definition.name!r} is {a_kind(definition.kind)}: call it with "
@@ -720,6 +739,13 @@ class Runner:
     def _warn(self, function: FunctionDefinition, snapshot: Snapshot) -> None:
         for line in snapshot.usage.warnings():
             logger.warning("%s used %s", function.name, line)
+
+
+def _answers_requests(function: FunctionDefinition) -> FunctionTypeError:
+    return FunctionTypeError(
+        f"{function.name!r} is an HTTP action: it answers requests, and nothing calls it. Put what "
+        "both need into an action, a query or a mutation."
+    )
 
 
 def _no_action_in_transaction(function: FunctionDefinition) -> FunctionTypeError:

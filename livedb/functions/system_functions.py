@@ -12,13 +12,19 @@ from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext, SystemWriter
-from livedb.functions.definition import FunctionKind, Registry, define
+from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
+from livedb.functions.http_routes import Route
 from livedb.schema.tables import ENVIRONMENT_TABLE
 
 UPDATE_ENVIRONMENT = "_system/cli/updateEnvironmentVariables:default"
 READ_ENVIRONMENT = "_system/cli/queryEnvironmentVariables:values"
 CLOUD_URL = "_system/cli/convexUrl:cloudUrl"
+SITE_URL = "_system/cli/convexUrl:siteUrl"
 API_SPEC = "_system/cli/modules:apiSpec"
+
+CLOUD_URL_VARIABLE = "CONVEX_CLOUD_URL"
+SITE_URL_VARIABLE = "CONVEX_SITE_URL"
+"""The environment variables that are there while a service runs, and that nobody sets."""
 
 NAME_CHARACTERS_MAX = 40
 """Of an environment variable (Convex)."""
@@ -48,13 +54,14 @@ def define_system_functions(registry: Registry) -> None:
         registry.define(define(function, kind=kind, visibility="internal", name=name))
 
 
-def define_url(registry: Registry, url: str) -> None:
+def define_urls(registry: Registry, cloud_url: str, site_url: str) -> None:
     """Say where the workspace is served, for whoever asks a function."""
+    for name, url in ((CLOUD_URL, cloud_url), (SITE_URL, site_url)):
 
-    def cloud_url(ctx: QueryContext) -> str:  # noqa: ARG001
-        return url
+        def place(ctx: QueryContext, url: str = url) -> str:  # noqa: ARG001
+            return url
 
-    registry.define(define(cloud_url, kind="query", visibility="internal", name=CLOUD_URL))
+        registry.define(define(place, kind="query", visibility="internal", name=name))
 
 
 def tables(ctx: QueryContext, paginationOpts: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001, N803
@@ -75,18 +82,19 @@ def table_data(
 
 
 def environment(ctx: QueryContext) -> dict[str, str]:
-    """All environment variables."""
-    return dict(ctx.env)
+    """All environment variables that somebody set."""
+    return ctx.env.stored()
 
 
 def environment_variables(ctx: QueryContext) -> list[dict[str, str]]:
     """All environment variables, as the command line tool lists them."""
-    return [{"name": name, "value": ctx.env[name]} for name in sorted(ctx.env)]
+    return [{"name": name, "value": value} for name, value in sorted(ctx.env.stored().items())]
 
 
 def environment_variable(ctx: QueryContext, name: str) -> dict[str, str] | None:
     """One environment variable."""
-    return {"name": name, "value": ctx.env[name]} if name in ctx.env else None
+    found = ctx.env.stored()
+    return {"name": name, "value": found[name]} if name in found else None
 
 
 def update_environment(ctx: MutationContext, changes: list[dict[str, Any]]) -> None:
@@ -115,6 +123,11 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
             f"{NAME_CHARACTERS_MAX}",
             code="InvalidEnvironmentVariableName",
         )
+    if name in {CLOUD_URL_VARIABLE, SITE_URL_VARIABLE}:
+        raise InvalidValueError(
+            f"{name} says where the workspace is served; nobody sets it",
+            code="ReservedEnvironmentVariableName",
+        )
     if value is not None and not isinstance(value, str):
         raise InvalidValueError(f"The value of {name} is no text", code="InvalidValue")
     if value is not None and len(value.encode()) > VALUE_BYTES_MAX:
@@ -127,14 +140,20 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def _spec(registry: Registry) -> list[dict[str, Any]]:
     """What the command line tool shows of each function."""
-    spec = []
+    spec: list[dict[str, Any]] = []
     for name in registry.names():
         function = registry.get(name)
+        if function.kind == "http_action":
+            route = Route.of_name(name)
+            shown = f"{route.path}{'*' if route.is_prefix else ''}"
+            kind = wire_kind(function.kind)
+            spec.append({"functionType": kind, "method": route.method, "path": shown})
+            continue
         module, colon, export = name.rpartition(":")
         spec.append(
             {
                 "identifier": f"{module if colon else 'cells'}.js:{export}",
-                "functionType": function.kind.capitalize(),
+                "functionType": wire_kind(function.kind),
                 "visibility": {"kind": function.visibility},
                 "args": function.signature.args_json(),
                 "returns": function.signature.returns_json() or {"type": "any"},

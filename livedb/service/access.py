@@ -28,6 +28,7 @@ _PERMISSIONS: dict[FunctionKind, Permission] = {
     "query": Permission.QUERY,
     "mutation": Permission.CALL,
     "action": Permission.CALL,
+    "http_action": Permission.CALL,
 }
 
 

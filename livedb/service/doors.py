@@ -36,11 +36,19 @@ class Doors:
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     allowed_origins: tuple[str, ...] = ()
 
-    def refusal(self, headers: Headers) -> str | None:
-        """Why a request with these headers is not let in; None when it is."""
+    def host_refusal(self, headers: Headers) -> str | None:
+        """Why a request is not let in by the name that it calls; None when it is."""
         host = _host_name(headers.get("host", ""))
         if "*" not in self.allowed_hosts and host not in self.allowed_hosts:
             return f"HostNotAllowed: this service does not answer to the name {host!r}"
+        return None
+
+    def refusal(self, headers: Headers) -> str | None:
+        """Why a request with these headers is not let in; None when it is."""
+        refused = self.host_refusal(headers)
+        if refused is not None:
+            return refused
+        host = _host_name(headers.get("host", ""))
         origin = headers.get("origin")
         if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
             return None
@@ -54,6 +62,35 @@ def _host_name(netloc: str) -> str:
     """The name of `name:port`, `[::1]:port` or either alone."""
     name, colon, port = netloc.rpartition(":")
     return (name if colon and port.isdecimal() else netloc).lower()
+
+
+class HostKeeper:
+    """ASGI middleware: lets in what calls the service by its name, from pages of any origin.
+
+    What pages may do is the app's to say then, CORS included.
+    """
+
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        self._app = app
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        refusal = self._doors.host_refusal(headers)
+        if refusal is not None:
+            await _refuse(refusal, 403, scope, receive, send)
+        elif _is_ambiguous(headers):
+            await _refuse(_AMBIGUOUS, 400, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+_AMBIGUOUS = "AmbiguousLength: a request has a Content-Length or a Transfer-Encoding"
+
+
+def _is_ambiguous(headers: Headers) -> bool:
+    """Whether a proxy before us may have read a request as two, or as half of one."""
+    return "content-length" in headers and "transfer-encoding" in headers
 
 
 class DoorKeeper:
@@ -72,10 +109,8 @@ class DoorKeeper:
         if refusal is not None:
             await _refuse(refusal, 403, scope, receive, send)
             return
-        if "content-length" in headers and "transfer-encoding" in headers:
-            # A proxy before us may have read it as two requests, or half of one.
-            ambiguous = "AmbiguousLength: a request has a Content-Length or a Transfer-Encoding"
-            await _refuse(ambiguous, 400, scope, receive, send)
+        if _is_ambiguous(headers):
+            await _refuse(_AMBIGUOUS, 400, scope, receive, send)
             return
         origin = headers.get("origin")
         if origin is None or scope["type"] == "websocket":

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from livedb.clock import Clock
+from livedb.functions.definition import wire_kind
 
 ENTRIES_MAX = 1000
 """Calls that are remembered; older ones are forgotten."""
@@ -42,22 +43,24 @@ class FunctionLogs:
         began_s: float,
         log_lines: tuple[str, ...],
         error: str | None,
+        status: str = "success",
     ) -> None:
         """Remember a call that has ended; from any thread.
 
         Args:
+            status: of one without an error; an HTTP action's is the one of its response.
             began_s: on the monotonic clock.
         """
         now_ns = self._clock.now_ns()
         entry = {
             "kind": "Completion",
             "identifier": identifier,
-            "udfType": kind.capitalize(),
+            "udfType": wire_kind(kind),
             "timestamp": now_ns / 1e9,
             "executionTime": self._clock.monotonic_s() - began_s,
             "logLines": list(log_lines),
             "error": error,
-            "success": None if error is not None else {"status": "success"},
+            "success": None if error is not None else {"status": status},
         }
         with self._lock:
             # A cursor is a time, so that one of before a restart is still before what follows.

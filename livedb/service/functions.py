@@ -49,6 +49,8 @@ def find_function(
             official clients know.
     """
     found = registry.find(registered_name(registry, path, component))
+    if found is not None and found.kind == "http_action":
+        found = None  # its name is a route, and it answers requests only
     if found is None or (found.visibility != "public" and not sees_internal):
         word = "" if sees_internal else "public "
         raise FunctionNotFoundError(f"Could not find {word}function for '{path}'.")

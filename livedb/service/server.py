@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ from livedb.workspace import Workspace
 START_S_MAX = 15.0
 """Seconds a service may take until it listens."""
 
+PORT_MAX = 65535
+
 FRAME_BYTES_MAX = 17 << 20
 """Bytes of one message from a client: arguments take at most 16 MiB."""
 
@@ -28,6 +31,8 @@ class ServiceThread:
     """A service on a thread of this process. `close()` it; it is a context manager.
 
     Args:
+        site_port: where HTTP actions are answered, 0 for any port that is free; without one the
+            port after `port`, or any that is free when it is taken.
         listeners: further sockets to serve, which listen already; whoever made them closes them.
 
     Raises:
@@ -40,6 +45,7 @@ class ServiceThread:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        site_port: int | None = None,
         access: Access | None = None,
         settings: ServiceSettings | None = None,
         listeners: Sequence[socket.socket] = (),
@@ -47,9 +53,19 @@ class ServiceThread:
         self._more = list(listeners)
         self._socket = _listen(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
+        try:
+            self._site_socket = _listen_for_site(host, port, site_port)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.site_port: int = self._site_socket.getsockname()[1]
         settings = settings or ServiceSettings()
-        if not settings.public_url:
-            settings = replace(settings, public_url=self.url)
+        settings = replace(
+            settings,
+            public_url=settings.public_url or self.url,
+            site_url=settings.site_url or self.site_url,
+            site_port=self.site_port,
+        )
         app = ServiceApp(workspace, access or Access(workspace.clock), settings)
         self._server = ServiceServer(app)
         self._error: BaseException | None = None
@@ -67,11 +83,17 @@ class ServiceThread:
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"http://{self.host}:{self.port}"
+        return url_of(self.host, self.port)
+
+    @property
+    def site_url(self) -> str:
+        """Where its HTTP actions are found."""
+        return url_of(self.host, self.site_port)
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._server.serve(sockets=[self._socket, *self._more]))
+            sockets = [self._socket, self._site_socket, *self._more]
+            asyncio.run(self._server.serve(sockets=sockets))
         except BaseException as error:  # noqa: BLE001  # told by whoever waits for the start
             self._error = error
 
@@ -80,6 +102,7 @@ class ServiceThread:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+        self._site_socket.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +140,25 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         lifespan="on",
     )
+
+
+def url_of(host: str, port: int) -> str:
+    """What clients call an address by; one that means all of this machine's, by its name."""
+    name = socket.gethostname() if host in _EVERYWHERE else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # told apart, not listened on
+
+
+def _listen_for_site(host: str, port: int, site_port: int | None) -> socket.socket:
+    if site_port is not None:
+        return _listen(host, site_port)
+    if 0 < port < PORT_MAX:
+        # Nobody asked for the port after it, so two services may stand side by side.
+        with suppress(WorkspaceError):
+            return _listen(host, port + 1)
+    return _listen(host, 0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -47,6 +47,7 @@ class PromptHttpProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not None:
             self._head_timer.cancel()
+            self.cycle.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._head_timer.cancel()

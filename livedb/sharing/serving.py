@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import socket
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -33,13 +32,11 @@ from livedb.service.access import Access
 from livedb.service.app import ServiceSettings
 from livedb.service.doors import Doors
 from livedb.service.local_door import LocalDoor
-from livedb.service.server import ServiceThread
+from livedb.service.server import PORT_MAX, ServiceThread
 from livedb.workspace import Workspace
 
 KEY_NAME = "socket.key"
 """Inside the workspace's folder, on systems without Unix sockets."""
-
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # told apart, not listened on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +44,7 @@ class ServeOptions:
     """How a workspace is to be served.
 
     Attributes:
+        site_port: where HTTP actions are answered; None for the port after `port`, if it is free.
         providers: who may vouch for users.
         anonymous: the role of who brings nothing; None lets nobody in without something.
         admin_keys: keys that open everything.
@@ -54,6 +52,7 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     port: int = 0
+    site_port: int | None = None
     providers: Sequence[Provider] = ()
     anonymous: Role | None = None
     allow_origins: tuple[str, ...] = ()
@@ -61,7 +60,8 @@ class ServeOptions:
 
     def is_met_by(self, known: ServeOptions) -> bool:
         """Whether what is served as `known` is what is asked for; any port does for port 0."""
-        return (self.port in {0, known.port}) and self._rest() == known._rest()
+        is_there = self.port in {0, known.port} and self.site_port in {None, 0, known.site_port}
+        return is_there and self._rest() == known._rest()
 
     def _rest(self) -> tuple[Any, ...]:
         origins = frozenset(self.allow_origins)
@@ -73,6 +73,7 @@ class Serving:
 
     Attributes:
         url: where clients find it; holds no token.
+        site_url: where its HTTP actions are.
     """
 
     def __init__(self, workspace: Workspace, options: ServeOptions) -> None:
@@ -82,14 +83,15 @@ class Serving:
         self._lock = threading.Lock()
         """Guards `_is_closed`; held while it closes."""
         with ExitStack() as undo:
-            self.url, port = self._start(undo, options)
+            service = self._start(undo, options)
             self._ending = undo.pop_all()
-        self.options = replace(options, port=port)
+        self.url, self.site_url = service.url, service.site_url
+        self.options = replace(options, port=service.port, site_port=service.site_port)
         workspace.served_at = self.url
         workspace.closing.append(self.close_for_good)
         _open.add(self)
 
-    def _start(self, undo: ExitStack, options: ServeOptions) -> tuple[str, int]:
+    def _start(self, undo: ExitStack, options: ServeOptions) -> ServiceThread:
         workspace = self._workspace
         access = Access(
             workspace.clock,
@@ -107,18 +109,18 @@ class Serving:
             workspace,
             host=options.host,
             port=options.port,
+            site_port=options.site_port,
             access=access,
             settings=ServiceSettings(doors=_doors(options)),
             listeners=[] if door is None else [door.listener],
         )
         undo.callback(service.close)
-        url = _url(options.host, service.port)
         if workspace.path is not None:
-            address = url if door is None else door.address
+            address = service.url if door is None else door.address
             if door is None:
                 self._leave_key(workspace.path, undo)
             workspace.files.announce(address, __version__)
-        return url, service.port
+        return service
 
     def _admit(self, key: str, name: str, undo: ExitStack) -> None:
         """Let a key open everything while it is served."""
@@ -167,11 +169,14 @@ class Serving:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<livedb served at {self.url}{': closed' if self._is_closed else ''}>"
+        if self._is_closed:
+            return f"<livedb served at {self.url}: closed>"
+        return f"<livedb served at {self.url}, HTTP actions at {self.site_url}>"
 
     def _repr_html_(self) -> str:
         state = "closed" if self._is_closed else _who(self.options)
-        table = f"<table><tbody><tr><td>{escape(self.url)}</td></tr></tbody></table>"
+        cells = f"<td>{escape(self.url)}</td><td>HTTP actions: {escape(self.site_url)}</td>"
+        table = f"<table><tbody><tr>{cells}</tr></tbody></table>"
         return framed("served", table, [state])
 
 
@@ -179,6 +184,7 @@ def serve_options(
     host: str,
     port: int,
     *,
+    site_port: int | None = None,
     auth: Mapping[str, Any] | str | PathLike[str] | None,
     anonymous: bool | str,
     allow_origins: Sequence[str],
@@ -190,8 +196,13 @@ def serve_options(
         InvalidValueError: a role, a port or an auth configuration that is none.
         WorkspaceError: anonymous access was not said clearly enough for this host.
     """
-    if not 0 <= port <= 65535:
-        raise InvalidValueError(f"A port is a number from 0 to 65535, not {port!r}")
+    for each in (port, site_port or 0):
+        if not 0 <= each <= PORT_MAX:
+            raise InvalidValueError(f"A port is a number from 0 to {PORT_MAX}, not {each!r}")
+    if site_port and site_port == port:
+        raise InvalidValueError(
+            f"HTTP actions need another port than {port}, which is the service's"
+        )
     if isinstance(allow_origins, str):
         raise InvalidValueError("allow_origins is a list of pages, such as ['https://a.example']")
     role = Role.MEMBER if anonymous is True else None
@@ -210,6 +221,7 @@ def serve_options(
     return ServeOptions(
         host=host,
         port=port,
+        site_port=site_port,
         providers=parse_providers(_auth_config(auth)) if auth is not None else (),
         anonymous=role,
         allow_origins=tuple(allow_origins),
@@ -259,11 +271,6 @@ def _doors(options: ServeOptions) -> Doors:
     # A name in a page's address proves nothing that a token does not; the list is for the loopback.
     hosts = known if is_loopback(options.host) else ("*",)
     return Doors(allowed_hosts=hosts, allowed_origins=options.allow_origins)
-
-
-def _url(host: str, port: int) -> str:
-    name = socket.gethostname() if host in _EVERYWHERE else host
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _who(options: ServeOptions) -> str:

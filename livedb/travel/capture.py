@@ -29,7 +29,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from livedb.errors import TravelError
-from livedb.functions.definition import FunctionKind, Visibility, require_plain
+from livedb.functions.definition import FunctionKind, Visibility, a_kind, require_plain
 from livedb.limits import INT_SAFE_MAX, VALUE_NESTING_MAX
 from livedb.schema.namespace import v
 from livedb.schema.validators import Validator
@@ -95,7 +95,7 @@ def capture(
         SchemaDefinitionError: it is no plain function.
     Cost: about a millisecond; the texts of cells and files are compiled once.
     """
-    handler = inspect.unwrap(function)
+    handler: Any = function if kind == "http_action" else inspect.unwrap(function)
     chosen: str = name or getattr(handler, "__name__", None) or "function"
     _require_source(handler, kind, chosen)
     capturing = _Capture(chosen, handler, namespace or {}, reference)
@@ -123,8 +123,8 @@ def _require_source(handler: Any, kind: FunctionKind, name: str) -> None:
         )
     if not isinstance(handler, FunctionType):
         raise TravelError(
-            f"{name} cannot travel to the service: it is of type {_type_name(handler)}, and a "
-            f"{kind} is a plain `def`"
+            f"{name} cannot travel to the service: it is of type {_type_name(handler)}, and "
+            f"{a_kind(kind)} is a plain `def`"
         )
     require_plain(handler, kind)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
@@ -38,6 +41,18 @@ def service(*args):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def site_of(process):
+    """The URL of the site, which the second line says."""
+    line = process.stdout.readline()
+    assert line.startswith("its HTTP actions are at http://127.0.0.1:")
+    return line.split()[-1]
+
+
+def answered(url, data=None):
+    with urllib.request.urlopen(url, data, timeout=30) as answer:
+        return answer.read().decode()
 
 
 def ended(process, number):
@@ -99,6 +114,74 @@ def test_saved_functions_are_loaded_again(shop, folder):
         while called(url, "tasks:count")["value"] != -5:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+@pytest.fixture
+def routed(folder):
+    """The folder, with an `http.py`."""
+    (folder / "http.py").write_text(
+        "from starlette.responses import PlainTextResponse\n"
+        "from livedb import HttpRouter\n"
+        "http = HttpRouter()\n"
+        "@http.route(path='/add', method='POST')\n"
+        "async def add(ctx, request):\n"
+        "    await ctx.run_mutation('tasks:add', title=await request.text())\n"
+        "    return PlainTextResponse(str(await ctx.run_query('tasks:count')))\n"
+        "@http.route(path='/where', method='GET')\n"
+        "def where(ctx, request):\n"
+        "    return PlainTextResponse(ctx.env['CONVEX_SITE_URL'])\n"
+    )
+    return folder
+
+
+def test_http_actions_of_a_folder_are_answered_on_the_site_port(shop, routed):
+    with service(shop, "--functions", routed) as (process, url):
+        site = site_of(process)
+        assert site != url
+        assert answered(f"{site}/add", b"x") == "6"
+        assert answered(f"{url}/http/add", b"y") == "7"
+        assert answered(f"{site}/where") == site
+        code, _, err = ended(process, signal.SIGTERM)
+        assert (code, "2 functions and 2 routes of" in err) == (0, True), err
+
+
+def test_http_py_is_followed_and_a_bad_one_leaves_the_routes_as_they_were(shop, routed):
+    with service(shop, "--functions", routed, "--watch") as (process, _):
+        site = site_of(process)
+        file = routed / "http.py"
+        good = file.read_text()
+        (routed / "tasks.py").write_text(
+            (routed / "tasks.py").read_text().replace("return len", "return -len")
+        )
+        file.write_text(good.replace("method='GET'", "method='get'"))
+        lines = iter(process.stderr.readline, "")
+        assert any("'get' is not a method" in line for line in lines)
+        assert answered(f"{site}/add", b"x") == "6"  # neither of the two was loaded
+        file.write_text(good.replace("'/where'", "'/here'"))
+        assert any("loaded again" in line for line in lines)
+        assert answered(f"{site}/here") == site
+        assert answered(f"{site}/add", b"x") == "-7"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            answered(f"{site}/where")
+
+
+def free_ports():
+    """Two ports, one after the other, that were free a moment ago."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+
+
+def test_the_site_is_on_the_port_that_is_said_or_the_next_one(shop, program):
+    port = free_ports()
+    with service(shop, "--site-port", port) as (process, _):
+        assert site_of(process) == f"http://127.0.0.1:{port}"
+        taken = program("serve", shop.with_name("other"), "--port", "0", "--site-port", port)
+        assert (taken.returncode, f"Cannot listen on 127.0.0.1:{port}" in taken.stderr) == (1, True)
+        same = program("serve", shop.with_name("other"), "--port", port, "--site-port", port)
+        assert (same.returncode, "another port" in same.stderr) == (1, True)
 
 
 def test_an_admin_key_opens_everything(shop, tmp_path):

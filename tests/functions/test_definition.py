@@ -23,6 +23,7 @@ from livedb.errors import (
     ReturnsValidationError,
     SchemaDefinitionError,
 )
+from livedb.functions.definition import Registry, define
 from livedb.functions.purity import ImpureFunctionWarning
 from livedb.values import same_value
 
@@ -514,3 +515,11 @@ def test_documents_are_handed_on_as_they_were_read(memory):
         return read[0]
 
     assert all_of_it() is read[0]
+
+
+def test_the_version_of_a_registry_differs_when_a_function_is_dropped():
+    registry = Registry()
+    registry.define(define(lambda ctx: 1, kind="query", name="one"))
+    before = registry.version
+    assert registry.replace([], gone=["one", "two"]) == {"one"}
+    assert registry.version != before

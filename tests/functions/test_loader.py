@@ -161,7 +161,7 @@ def test_modules_import_each_other_by_short_names_and_by_relative_ones(folder):
 def test_the_standard_library_wins_over_a_module_of_its_name(folder):
     loaded = folder(
         {
-            "http.py": "http = 'routes'\n",
+            "http.py": "import livedb\nhttp = livedb.HttpRouter()\n",
             "tasks.py": """
                 import livedb
                 from http import HTTPStatus
@@ -173,8 +173,7 @@ def test_the_standard_library_wins_over_a_module_of_its_name(folder):
             """,
         }
     ).load()
-    assert call(loaded, "tasks:status") == "200 routes"
-    assert loaded.http == "routes"
+    assert call(loaded, "tasks:status") == "200 <HttpRouter: no routes>"
 
 
 def test_dataclasses_and_annotations_find_their_module(folder):
@@ -219,9 +218,48 @@ def test_schema_and_auth_config_are_read(folder):
     assert loaded.notes == ["crons.py makes no object named 'crons', so it declares nothing"]
 
 
+def test_the_routes_of_http_are_functions_named_as_routes(folder):
+    loaded = folder(
+        {
+            "http.py": """
+                from livedb import HttpRouter
+                from hooks import stripe
+                http = HttpRouter()
+                http.route(path="/stripe", method="POST", handler=stripe)
+
+                @http.route(path_prefix="/files/", method=["GET", "DELETE"])
+                async def files(ctx, request): ...
+            """,
+            "hooks.py": """
+                import livedb
+
+                @livedb.http_action
+                def stripe(ctx, request): ...
+            """,
+        }
+    ).load()
+    assert [(each.name, each.kind) for each in loaded.functions] == [
+        ("DELETE /files/*", "http_action"),
+        ("GET /files/*", "http_action"),
+        ("POST /stripe", "http_action"),
+    ]
+
+
 @pytest.mark.parametrize(
     "file,text,message",
     [
+        ("http.py", "x = 1", r"http.py: http = livedb.HttpRouter\(\) is expected.* None"),
+        ("http.py", "http = 3", r"http.py: http = livedb.HttpRouter\(\) is expected.* 3"),
+        (
+            "http.py",
+            "import livedb\nhttp = livedb.HttpRouter()\nhttp.route(path='x', method='GET')",
+            "http.py:3: RouteError: path 'x' must start with a '/'",
+        ),
+        (
+            "http.py",
+            "from livedb import HttpRouter as R\n@R().route(path='/x', method='GET')\ndef x(c): 1",
+            r"http.py:2: SchemaDefinitionError: function x: .*def x\(ctx, request\)",
+        ),
         ("schema.py", "x = 1", "schema.py: schema = livedb.define_schema.* none is there"),
         (
             "schema.py",

@@ -62,6 +62,8 @@ class Served:
         self.thread = thread
         self.url = thread.url
         self.port = thread.port
+        self.site_url = thread.site_url
+        self.site_port = thread.site_port
 
     def hub_is_idle(self):
         """Whether no connection is left."""

@@ -7,6 +7,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import pytest
 
@@ -33,6 +34,45 @@ def test_serving_again_changes_nothing(db):
     serving = db.serve()
     assert db.serve() is serving
     assert db.serve(port=int(serving.url.rpartition(":")[2])) is serving
+
+
+def site_port(serving):
+    return int(serving.site_url.rpartition(":")[2])
+
+
+def free_ports():
+    """Two ports, one after the other, that were free a moment ago."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+            with suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+
+
+def test_the_site_is_on_the_port_after_the_services(db):
+    port = free_ports()
+    with db.serve(port=port) as serving:
+        assert site_port(serving) == port + 1
+        assert repr(serving).endswith(f"HTTP actions at http://127.0.0.1:{port + 1}>")
+        assert f":{port + 1}" in serving._repr_html_()
+        with livedb.open() as other, pytest.raises(WorkspaceError, match="Cannot listen"):
+            other.serve(site_port=port + 1)
+
+
+def test_the_site_is_on_a_free_port_when_the_next_one_is_taken(db):
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port + 1)), db.serve(port=port) as serving:
+        assert site_port(serving) not in {port, port + 1}
+
+
+def test_serving_again_with_its_site_port_changes_nothing_and_with_another_is_refused(db):
+    serving = db.serve()
+    assert db.serve(site_port=site_port(serving)) is serving
+    assert db.serve(site_port=0) is serving
+    with pytest.raises(WorkspaceError, match="other settings"):
+        db.serve(site_port=site_port(serving) + 1)
+    with pytest.raises(InvalidValueError, match="from 0 to 65535"):
+        db.serve(site_port=65536)
 
 
 def test_serving_otherwise_asks_to_end_the_first(db):

@@ -7,12 +7,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal, assert_type
 
+from starlette.responses import Response, StreamingResponse
+
 import livedb
 from livedb import (
     UNSET,
     ActionContext,
     AsyncActionContext,
+    AsyncHttpRequest,
     Handle,
+    HttpRequest,
     Id,
     Int64,
     Missing,
@@ -88,6 +92,23 @@ async def greet_later(ctx: AsyncActionContext, name: str) -> str:
 def sweep(ctx: ActionContext, days: int) -> int:
     return days + ctx.now.day
 
+
+@db.http.route(path="/greet", method=["GET", "POST"])
+async def answer(ctx: AsyncActionContext, request: AsyncHttpRequest) -> Response:
+    name = await request.text()
+    return livedb.json_response({"greeting": await ctx.run_action("greet", name=name)}, 201)
+
+
+router = livedb.HttpRouter()
+
+
+@livedb.http_action
+def stream(ctx: ActionContext, request: HttpRequest) -> Response:
+    return StreamingResponse(request.stream(), media_type=request.headers.get("content-type"))
+
+
+router.route(path_prefix="/echo/", method="PUT", handler=stream)
+assert_type(db.http.routes, list[str])
 
 schema = livedb.define_schema(
     {

@@ -1,0 +1,303 @@
+"""The site of a workspace: its HTTP actions, as an ASGI app.
+
+A request's body is read here, whole and bounded, before a handler begins: so a client who sends
+slowly costs a coroutine and not a thread. Handlers run on threads of their own, a bounded number at
+once, beside those of function calls: slow ones delay each other and nobody else.
+
+Anybody may call an HTTP action who can reach it, as in Convex: what it asks of its callers is its
+own business, CORS included. An `Authorization` that the service accepts is the caller's identity;
+every other one is left to the handler, which may have its own use for it.
+
+Source: spec features.md 12, sync-protocol.md 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from livedb.errors import ClosedError, LivedbError
+from livedb.functions.call import Call
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.http_routes import RouteTable, normal_path
+from livedb.service.exchange import ClientGoneError, SiteExchange
+from livedb.service.http_api import as_json
+from livedb.service.transport import ABORT
+
+if TYPE_CHECKING:
+    from livedb.service.hub import Hub
+
+logger = logging.getLogger("livedb.service")
+
+RUNNING_MAX = 64
+"""HTTP actions that run at once; more wait."""
+
+REQUESTS_MAX = 256
+"""HTTP actions that run or wait at once; a further request is answered 503."""
+
+BODY_BYTES_MAX = 20 << 20
+"""Bytes of a request's body (Convex); more is 413."""
+
+BODIES_BYTES_MAX = 256 << 20
+"""Bytes of the bodies of all requests together; a request that would need more is answered 503."""
+
+BODY_S_MAX = 60.0
+"""Seconds in which a body has to arrive; then 408."""
+
+UNDER_API = "/http"
+"""Where the site is on the first origin, too."""
+
+
+class _RefusedError(LivedbError):
+    """A request that no handler sees; `answer_status` is the answer's."""
+
+    def __init__(self, message: str, code: str, status: int) -> None:
+        super().__init__(message, code=code)
+        self.answer_status = status
+
+
+class Site:
+    """Made and closed on the event loop's thread."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._workspace = hub.workspace
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(RUNNING_MAX, thread_name_prefix="livedb-http")
+        self._routes: tuple[int, RouteTable] | None = None
+        """Of that version of the registry."""
+        self._exchanges: set[SiteExchange] = set()
+        self._body_bytes = 0
+        """Of all bodies that are here."""
+
+    def close(self) -> None:
+        """Let the threads go; a plain `def` that still runs is left to end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- requests ------------------------------------------------------------------------------
+
+    async def answer(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Answer a request.
+
+        Args:
+            path: the one to match, as it stands in the URL.
+        """
+        seen = _as_seen(scope, normal_path(path))
+        is_path = path.startswith("/")  # not `*`, nor a proxy's whole URL
+        function = self._table().find(seen["method"], seen["path"]) if is_path else None
+        if function is None:
+            await PlainTextResponse("No matching routes found", 404)(scope, receive, send)
+            return
+        held = _Held(self)
+        try:
+            response = await self._handle(function, seen, held, receive, send)
+        except _RefusedError as refused:
+            response = _refusal(refused)
+        finally:
+            held.release()
+        if response is not None:
+            await response(scope, receive, send)
+
+    def _table(self) -> RouteTable:
+        registry = self._workspace.registry
+        version = registry.version  # before the functions: a later one is looked at again
+        if self._routes is None or self._routes[0] != version:
+            self._routes = (version, RouteTable(registry.of_kind("http_action")))
+        return self._routes[1]
+
+    async def _handle(
+        self,
+        function: FunctionDefinition,
+        scope: Scope,
+        held: _Held,
+        receive: Receive,
+        send: Send,
+    ) -> Response | None:
+        """Run what answers a request; gives a response that it did not send itself."""
+        body = await _read(scope, held, receive)
+        if body is None:
+            return None  # the client has gone
+        if len(self._exchanges) >= REQUESTS_MAX:
+            raise _too_many(f"{REQUESTS_MAX} HTTP actions run or wait already")
+        exchange = SiteExchange(scope, body, send)
+        self._exchanges.add(exchange)
+        watching = self._loop.create_task(_watch(exchange, receive))
+        try:
+            response = await self._loop.run_in_executor(
+                self._pool, self._run, function, exchange, Headers(scope=scope)
+            )
+        except asyncio.CancelledError:  # the service has waited for it, and ends
+            exchange.cancel()
+            raise
+        finally:
+            self._exchanges.discard(exchange)
+            exchange.end()
+            watching.cancel()
+        if exchange.is_stalled and ABORT in scope.get("extensions", {}):
+            # A polite end would wait for a peer that does not read.
+            scope["extensions"][ABORT]["abort"]()
+        return response if exchange.response.status is None else None
+
+    def take(self, size: int) -> None:
+        """Count bytes of a body that are here now, or fewer of them.
+
+        Raises:
+            _RefusedError: there are too many.
+        """
+        if self._body_bytes + size > BODIES_BYTES_MAX:
+            raise _too_many("The bodies of other requests leave no room for this one")
+        self._body_bytes += size
+
+    # -- on a handler's thread -----------------------------------------------------------------
+
+    def _run(
+        self, function: FunctionDefinition, exchange: SiteExchange, headers: Headers
+    ) -> Response | None:
+        """Run a handler; the response to an error, None when there was none."""
+        clock = self._workspace.clock
+        began_s = clock.monotonic_s()
+        call = Call(identity=None)
+        shown: tuple[str, Response] | None = None
+        try:
+            self._workspace.require_open()
+            call = self._call_for(headers)
+            self._workspace.runner.run_http_action(function, exchange, call)
+        except ClientGoneError as gone:
+            call.log("INFO", str(gone))  # the end of many a stream, and no failure
+        except BaseException as error:  # noqa: BLE001  # a handler's SystemExit ends only itself
+            # Not kept: its frames hold this one, and a stream's generator that is to end now.
+            shown = self._shown(error, exchange, function)
+        self._hub.logs.add(
+            identifier=function.name,
+            kind=function.kind,
+            began_s=began_s,
+            log_lines=tuple(call.log_lines),
+            error=None if shown is None else shown[0],
+            status=str(exchange.response.status),
+        )
+        return None if shown is None else shown[1]
+
+    def _call_for(self, headers: Headers) -> Call:
+        """For whom a handler runs: who the Authorization says, if it says somebody."""
+        header = headers.get("authorization")
+        caller = None
+        if header is not None:
+            with suppress(LivedbError):  # then it is the handler's own, if anybody's
+                caller = self._hub.access.from_header(header)
+        return Call(identity=None if caller is None else caller.identity)
+
+    def _shown(
+        self, error: BaseException, exchange: SiteExchange, function: FunctionDefinition
+    ) -> tuple[str, Response]:
+        """An error as the log has it, and the response that says so."""
+        if isinstance(error, ClosedError) and exchange.response.status is None:
+            refused = _RefusedError(error.message, error.code, 503)
+            return error.message, _refusal(refused)
+        failure = self._hub.convex.failure(error)
+        code, _, detail = failure.message.partition("\n")
+        answer: dict[str, Any] = {"code": code}
+        if detail:
+            frames = _frames(error.__traceback__, function)
+            answer["trace"] = "\n".join([detail, *frames])
+        if failure.data is not UNSET:
+            answer["data"] = failure.data
+        if exchange.response.status is not None and not exchange.response.is_complete:
+            logger.warning("the response of %s was cut off: %s", function.name, detail or code)
+        return failure.message, as_json(answer, 500)
+
+
+class _Held:
+    """The bytes of one request's body, while they are here."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """Raises: as `Site.take`."""
+        self._site.take(size)
+        self._size += size
+
+    def release(self) -> None:
+        self._site.take(-self._size)
+        self._size = 0
+
+
+def _as_seen(scope: Scope, path: str) -> Scope:
+    """A request as its handler sees it: as it was sent, from the site's own root."""
+    return {**scope, "path": path, "raw_path": path.encode(), "root_path": "", "app_root_path": ""}
+
+
+async def _read(scope: Scope, held: _Held, receive: Receive) -> bytes | None:
+    """The body; None when the client goes before it is here."""
+    declared = Headers(scope=scope).get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise _too_long()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                part = message.get("body", b"")
+                size += len(part)
+                if size > BODY_BYTES_MAX:
+                    raise _too_long()
+                held.add(len(part))
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        late = f"The body did not arrive within {BODY_S_MAX:.0f} s"
+        raise _RefusedError(late, "RequestTimeout", 408) from None
+
+
+async def _watch(exchange: SiteExchange, receive: Receive) -> None:
+    """Tell a handler when its client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.end()
+
+
+def _too_long() -> _RefusedError:
+    return _RefusedError(f"A body may have at most {BODY_BYTES_MAX:,} bytes", "TooLarge", 413)
+
+
+def _too_many(why: str) -> _RefusedError:
+    return _RefusedError(f"{why}; try again in a moment", "TooManyConcurrentRequests", 503)
+
+
+def _refusal(refused: _RefusedError) -> Response:
+    status = refused.answer_status
+    response = as_json({"code": refused.code, "message": refused.message}, status)
+    if status == 408:
+        response.headers["connection"] = "close"
+    elif status == 503:
+        response.headers["retry-after"] = "1"
+    return response
+
+
+def _frames(frames: TracebackType | None, function: FunctionDefinition) -> Sequence[str]:
+    """Where an error comes from, from the handler on; nothing when it was not reached."""
+    code = function.handler.__code__
+    while frames is not None and frames.tb_frame.f_code is not code:
+        frames = frames.tb_next
+    if frames is None:
+        return ()
+    return [
+        f"    at {frame.name} ({frame.filename}:{frame.lineno})"
+        for frame in traceback.extract_tb(frames)
+    ]
