@@ -103,6 +103,15 @@ def test_each_law_has_one_line_of_tests():
     assert numbers == list("123456789")
 
 
+def test_every_thread_is_in_the_architecture_and_no_other():
+    starts = re.compile(r'(?:name ?= ?f?|thread_name_prefix=|Shield\()"(livedb-[a-z]+)')
+    sources = (path.read_text() for path in REPOSITORY.glob("livedb/**/*.py"))
+    started = {name for source in sources for name in starts.findall(source)}
+    section = ARCHITECTURE.partition("## Threads and locks")[2]
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE))
+    assert set(re.findall(r"`(livedb-[a-z]+)", rows)) == started
+
+
 def test_the_files_that_the_readme_points_to_exist():
     targets = re.findall(r"\]\(([^)#:]+)\)", README)
     assert [target for target in targets if not (REPOSITORY / target).exists()] == []
