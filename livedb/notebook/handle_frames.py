@@ -18,6 +18,7 @@ from livedb.interchange.arrow import (
 from livedb.interchange.frames import fields_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
+from livedb.notebook.raised import raised_to_one
 from livedb.schema.catalog import Catalog
 from livedb.schema.validators import REFUSED
 
@@ -100,7 +101,7 @@ class HandleFrames:
 def require_result(state: LiveState | None) -> None:
     """Raise the error of a state that has no result, not even an older one."""
     if state is not None and state.result is None and state.error is not None:
-        raise state.error
+        raise raised_to_one(state.error)
 
 
 def _fields_of_documents(

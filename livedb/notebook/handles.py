@@ -35,6 +35,7 @@ from livedb.live.result import Result, TableResult
 from livedb.notebook.documents import RowDocuments
 from livedb.notebook.freezes import freeze_of
 from livedb.notebook.handle_frames import HandleFrames, require_result
+from livedb.notebook.raised import raised_to_one
 from livedb.notebook.rows import (
     RowChange,
     RowState,
@@ -302,7 +303,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Raise what the newest run raised, if it did."""
         error = self.error
         if error is not None:
-            raise error
+            raise raised_to_one(error)
 
     # -- following -----------------------------------------------------------------------------
 
