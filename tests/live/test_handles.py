@@ -838,6 +838,16 @@ def test_an_async_reader_is_not_given_a_value_twice(shop):
     assert asyncio.run(read()) == [[], [1, 2], [1, 2, 3]]
 
 
+def test_a_column_is_not_taken_as_a_row(shop):
+    shop["items"].insert({"kind": "a"})
+    for rows in (shop.sql("select kind from items"), shop["items"].live()):
+        with pytest.raises(TypeError, match=r"by number.*column 'kind' is \.df\['kind'\]"):
+            rows["kind"]
+        with pytest.raises(IndexError, match=r"no row -2: these are 1 rows"):
+            rows[-2]
+        assert rows[-1].kind == "a"
+
+
 def prices_of(rows):
     return [row.price for row in rows]
 
