@@ -224,13 +224,6 @@ class Runner:
             pass  # `call.asks_identity` says that there is no value
         except Exception as raised:  # noqa: BLE001  # the function runner: the user's error is a result
             error = raised
-        except (SystemExit, KeyboardInterrupt) as raised:
-            if _is_of_a_signal(raised):
-                raise
-            error = FunctionTypeError(
-                f"{function.name} raised {type(raised).__name__}, which ends a program and no "
-                "function. Return, or raise an error."
-            )
         finally:
             snapshot.end()
             if call is not None:
@@ -675,7 +668,9 @@ class Runner:
             context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
         try:
             return function.call(context, args)
-        except (SystemExit, GeneratorExit) as leaving:
+        except (SystemExit, GeneratorExit, KeyboardInterrupt) as leaving:
+            if _is_of_a_signal(leaving):
+                raise
             # It would end the thread that runs it: a service's loop, the one that tells followers.
             raise FunctionTypeError(
                 f"{function.name!r} raised {leaving!r}. A function of a workspace runs for many, "

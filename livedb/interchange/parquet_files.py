@@ -9,6 +9,7 @@ one has more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,8 +28,7 @@ class ParquetRows:
         rows: how many there are, as the files say.
 
     Raises:
-        LoadError: the files differ in their columns.
-        OSError, pa.ArrowException: a file is damaged, or no Parquet.
+        LoadError: the files differ in their columns; a file is damaged, or no Parquet.
     """
 
     def __init__(self, paths: Sequence[Path], *, batch_rows: int) -> None:
@@ -56,8 +56,15 @@ class ParquetRows:
                     yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
 
 
-def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise LoadError(
+            f"The Parquet file {str(path)!r} cannot be read: {str(error).strip()}"
+        ) from error
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -224,7 +224,7 @@ def _stream_table(source: Any) -> pa.Table:
 
 def _one_column(source: object) -> LoadError:
     return LoadError(
-        f"Cannot load a {type(source).__name__}, which is one column without a table: give a "
+        f"A source of type {type(source).__name__} is one column without a table: give a "
         f'frame, such as series.to_frame("name"), or pa.table({{"name": column}}).'
     )
 
@@ -232,8 +232,8 @@ def _one_column(source: object) -> LoadError:
 def _open_iterable(source: object, rules: _Rules) -> Source:
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
         raise LoadError(
-            f"Cannot load a {type(source).__name__}: give a path, a frame, an Arrow table "
-            f"or a list of dicts."
+            f"A source of type {type(source).__name__} cannot be loaded: give a path, a frame, an "
+            f"Arrow table or a list of dicts."
         )
     rows = iter(source)
     first = next(rows, None)

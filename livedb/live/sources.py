@@ -6,7 +6,7 @@ with the same `key` and `compute`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.canonical import canonical, canonical_arguments
@@ -98,6 +98,9 @@ class FunctionSource:
         return found
 
     def compute(self, number: int) -> Computed:
+        return _apart(lambda: self._compute(number))
+
+    def _compute(self, number: int) -> Computed:
         try:
             function = self._visible_definition()
             args = self._arguments_for(function)
@@ -132,6 +135,20 @@ class FunctionSource:
             arguments = function.check_arguments(self.args, from_wire=self._is_from_wire)
             checked = self._checked = (function, arguments)
         return canonical_arguments(checked[1])
+
+
+def _apart(compute: Callable[[], Computed]) -> Computed:
+    """`compute()`, whose errors keep nothing of whoever asked.
+
+    An error keeps its frames, and a frame the one that called it: in a live query's state it would
+    keep the variables of who happened to pull, the handle among them. A generator that stands at
+    its `yield` was called by nobody.
+    """
+
+    def once() -> Iterator[Computed]:
+        yield compute()
+
+    return next(once())
 
 
 def _computed(
@@ -193,6 +210,9 @@ class SqlSource:
         return " ".join(self.text.split())
 
     def compute(self, number: int) -> Computed:
+        return _apart(lambda: self._compute(number))
+
+    def _compute(self, number: int) -> Computed:
         try:
             table, reads = self._reader.sql_at(number, self.text, self.params)
         except LivedbError as error:
@@ -224,5 +244,8 @@ class InlineSource:
         return self._function
 
     def compute(self, number: int) -> Computed:
+        return _apart(lambda: self._compute(number))
+
+    def _compute(self, number: int) -> Computed:
         run = self._runner.run_query(self._function, self._args, at=number)
         return _computed(self._runner, run, self._function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from livedb.interchange.arrow import FieldType, typed_containers
 from livedb.values import Document
@@ -40,8 +40,14 @@ class RowDocuments(Sequence[Document]):
     @overload
     def __getitem__(self, at: slice) -> list[Document]: ...
 
-    def __getitem__(self, at: int | slice) -> Document | list[Document]:
-        places = range(len(self))[at]  # an IndexError or TypeError as of a list
+    def __getitem__(self, at: Any) -> Document | list[Document]:
+        if isinstance(at, str):
+            raise TypeError(
+                f"Rows are taken by number, as [0] or [1:]; column {at!r} is .df[{at!r}]"
+            )
+        if isinstance(at, int) and not -len(self) <= at < len(self):
+            raise IndexError(f"There is no row {at}: these are {len(self):,} rows")
+        places = range(len(self))[at]
         if isinstance(places, int):
             return self._documents(self._table.slice(places, 1))[0]
         return self._documents(self._table.take(list(places)))

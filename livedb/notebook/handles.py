@@ -26,21 +26,16 @@ import traitlets
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
 from livedb.client.table import user_level
 from livedb.clock import SystemClock
-from livedb.errors import ClosedError, HandleError, InvalidIdError
+from livedb.errors import ClosedError, HandleError
 from livedb.functions.runner import is_running
-from livedb.ids import table_number_of
-from livedb.interchange.arrow import (
-    FieldType,
-    documents_to_arrow,
-    mark_int64,
-    result_to_arrow,
-    typed_containers,
-)
-from livedb.interchange.frames import FrameMixin, fields_of
+from livedb.interchange.arrow import FieldType
+from livedb.interchange.frames import FrameMixin
 from livedb.live.live_query import LiveState
-from livedb.live.result import DocumentsResult, Result, TableResult
+from livedb.live.result import Result, TableResult
 from livedb.notebook.documents import RowDocuments
 from livedb.notebook.freezes import freeze_of
+from livedb.notebook.handle_frames import HandleFrames, require_result
+from livedb.notebook.raised import raised_to_one
 from livedb.notebook.rows import (
     RowChange,
     RowState,
@@ -48,8 +43,6 @@ from livedb.notebook.rows import (
     state_of_table,
     state_of_value,
 )
-from livedb.schema.catalog import Catalog
-from livedb.schema.validators import REFUSED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +73,7 @@ class _PulledValue(_Pulled):
 
     def get(self, obj: Any, cls: Any = None) -> Any:
         value = super().get(obj, cls)
-        obj._require_result(obj._shown)
+        require_result(obj._shown)
         return value
 
 
@@ -121,8 +114,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     ) -> None:
         super().__init__()
         self._backend = backend
-        self._table = table
-        """The table whose rows these are, when they are all of it."""
         self._taken: LiveState | None = None
         """The newest state; `_shown` is what of it is this handle's own, see `_own_state`."""
         self._shown: LiveState | None = None
@@ -147,8 +138,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._why_ended: str | None = None
         self._widgets: tuple[LiveTable, ...] = ()
         """Its tables on screen: its own, and those of handles that it replaced."""
-        self._made: tuple[LiveState | None, pa.Table] | None = None
-        self._known_fields: tuple[LiveState | None, Mapping[str, FieldType] | None] | None = None
         mine = weakref.ref(self)
         is_ready = False
 
@@ -163,6 +152,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 handle._hear(notice)
 
         self._subscription = follow(hear)
+        self._frames = HandleFrames(backend, self._subscription, table)
         self.title = title or self._subscription.title
         self._closing = weakref.finalize(self, self._subscription.close)
         self._closing.atexit = False
@@ -237,11 +227,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         is_own = state.result is None or state.result is not self._earlier
         return state if is_own else replace(state, result=None)
 
-    def _require_result(self, state: LiveState | None) -> None:
-        """Raise the error of a state that has no result, not even an older one."""
-        if state is not None and state.result is None and state.error is not None:
-            raise state.error
-
     def _decode(self) -> None:
         """Make the value of the shown state, which frames, widgets and most changes never need."""
         if self._is_decoded:
@@ -294,7 +279,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _rows(self) -> Sequence[Any]:
         state = self._pulled()
         self._warn_of_error()
-        self._require_result(state)
+        require_result(state)
         result = None if state is None else state.result
         rows = None if result is None else self._rows_of(result)
         if rows is None:
@@ -309,8 +294,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def _rows_of(self, result: Result) -> Sequence[Any] | None:
         if isinstance(result, TableResult):
-            fields = None if self._table is None else self._frame_fields()
-            return RowDocuments(result.table, fields)
+            return RowDocuments(result.table, self._frames.document_fields_of(self._shown))
         self._decode()
         value = self._trait_values["value"]
         return value if isinstance(value, list) else None
@@ -319,7 +303,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Raise what the newest run raised, if it did."""
         error = self.error
         if error is not None:
-            raise error
+            raise raised_to_one(error)
 
     # -- following -----------------------------------------------------------------------------
 
@@ -479,51 +463,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _to_arrow(self) -> pa.Table:
         self._pull()
         self._warn_of_error()
-        table = self._arrow_of(self._shown)
-        return table if self._table is None else typed_containers(table, self._frame_fields() or {})
-
-    def _arrow_of(self, state: LiveState | None) -> pa.Table:
-        """The rows of a state; made once for each, because every view asks for its own window."""
-        made = self._made
-        if made is None or made[0] is not state:
-            made = self._made = (state, self._make_arrow(state))
-        return made[1]
-
-    def _make_arrow(self, state: LiveState | None) -> pa.Table:
-        self._require_result(state)
-        if state is None or state.result is None:
-            return documents_to_arrow([], self._frame_fields())
-        if isinstance(state.result, TableResult):
-            fields = None if self._table is None else self._frame_fields()
-            return mark_int64(state.result.table, fields or {})
-        definition = self._subscription.definition()
-        returns = None if definition is None else definition.signature.returns
-        return result_to_arrow(state.result.value(), self._frame_fields(), returns)
+        return self._frames.typed_arrow_of(self._shown)
 
     def _frame_fields(self) -> Mapping[str, FieldType] | None:
-        definition = self._subscription.definition()
-        if definition is None:
-            entry = None if self._table is None else self._backend.catalog().get(self._table)
-            return None if entry is None else fields_of(entry.definition)
-        returns = definition.signature.returns
-        return self._fields_of_table(definition.table) if returns is None else fields_of(returns)
-
-    def _fields_of_table(self, table: str | None) -> Mapping[str, FieldType] | None:
-        """The fields of the table whose documents these are: no annotation says it.
-
-        Only of whole documents, as their table's schema has them; others may be anything. Where
-        there are none, `table` is the one they would be of, if that is known. None when neither is.
-        """
-        state = self._shown
-        known = self._known_fields
-        if known is None or known[0] is not state:
-            known = self._known_fields = (
-                state,
-                _fields_of_documents(
-                    self._backend.catalog(), state.result if state else None, table
-                ),
-            )
-        return known[1]
+        return self._frames.fields_of(self._shown)
 
     def _frame_snapshot(self) -> tuple[pa.Table, int | None]:
         self._pull()
@@ -531,7 +474,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         with self._lock:
             state, number, rows_number = self._shown, self._shown_number, self._rows_number
         is_stale = state is not None and state.error is not None
-        return self._arrow_of(state), rows_number if is_stale else number
+        return self._frames.arrow_of(state), rows_number if is_stale else number
 
     def _warn_of_error(self) -> None:
         """Say once of each error that the rows are older than it."""
@@ -568,8 +511,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             value = state.result.value()
             if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
                 return state_of_value(value, number=number, error=error)
-        table = self._arrow_of(state)
-        return state_of_table(table, self._frame_fields(), number, error)
+        table = self._frames.arrow_of(state)
+        return state_of_table(table, self._frames.fields_of(state), number, error)
 
     @property
     def widget(self) -> LiveTable:
@@ -621,27 +564,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 def open_handles() -> list[Handle[Any]]:
     """Every handle of this process that still follows."""
     return [handle for handle in list(_handles) if not handle.is_closed]
-
-
-def _fields_of_documents(
-    catalog: Catalog, result: Result | None, of_none: str | None
-) -> Mapping[str, FieldType] | None:
-    if not isinstance(result, DocumentsResult):
-        return None
-    if not result.ids:
-        entry = None if of_none is None else catalog.get(of_none)
-        return None if entry is None else fields_of(entry.definition)
-    try:
-        numbers = set(map(table_number_of, result.ids))
-    except InvalidIdError:
-        return None
-    table = catalog.by_number(min(numbers))
-    if len(numbers) > 1 or table is None or table.definition.document is None:
-        return None
-    fits = table.definition.whole_document().compiled
-    if any(fits(dict(row), None) is REFUSED for row in result.value()):
-        return None
-    return fields_of(table.definition)
 
 
 def _row_change(notice: ChangeNotice) -> RowChange:

@@ -8,22 +8,24 @@ this. After each cell:
 *   a handle that no variable holds leaves IPython's output history (`Out[5]`, `_5`, `_`) and its
     table is closed once no view of it is open. If nothing else of the user's holds it, a list for
     example, that drops it;
-*   a query is run again when a helper function or another global that its code names was rebound:
-    to its live results that is a redefinition. A function of a connected workspace is sent again
-    when anything that travels with it has changed; a service is asked nothing else between cells.
+*   a query is run again when a helper function or another global that its code names was rebound,
+    itself or through helpers (`meaning.py`): to its live results that is a redefinition. A function
+    of a connected workspace is sent again when anything that travels with it has changed; a service
+    is asked nothing else between cells.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
-from types import CodeType
+from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 from livedb.client.backend import Backend
 from livedb.clock import Clock, SystemClock
 from livedb.functions.definition import FunctionDefinition
 from livedb.notebook.handles import Handle, open_handles
+from livedb.notebook.meaning import meaning_of
 
 UNSEEN_S_MAX = 60.0
 """Seconds a handle stays in the output history without a view: one opens some time after its cell
@@ -43,7 +45,7 @@ class Manners:
             weakref.WeakKeyDictionary()
         )
         self._clock = clock or SystemClock()
-        self._globals: dict[tuple[int, str], dict[str, object]] = {}
+        self._meanings: dict[tuple[int, str], list[object]] = {}
         shell.events.register("post_run_cell", self._after_cell)
 
     def add(self, backend: Backend) -> None:
@@ -109,41 +111,19 @@ class Manners:
         backend.follow_code(lambda definition: self._is_changed(backend, definition))
 
     def _is_changed(self, backend: Backend, definition: FunctionDefinition) -> bool:
-        """Whether a global that a function of a cell names was rebound since the last cell."""
-        known = getattr(definition.handler, "__globals__", None)
-        code = getattr(definition.handler, "__code__", None)
-        if known is not self._shell.user_ns or code is None:
+        """Whether what a function of a cell names means something else than after the last cell."""
+        handler = definition.handler
+        names = self._shell.user_ns
+        if not isinstance(handler, FunctionType) or handler.__globals__ is not names:
             return False
-        now = {used: _identity(known.get(used)) for used in _names_of(code)}
-        before = self._globals.get((id(backend), definition.name))
-        self._globals[id(backend), definition.name] = now
+        now = meaning_of(handler, names)
+        before = self._meanings.get((id(backend), definition.name))
+        self._meanings[id(backend), definition.name] = now
         return before is not None and before != now
 
 
 def _is_history(name: str) -> bool:
     return name in _HISTORY_NAMES or (name.startswith("_") and name[1:].isdigit())
-
-
-def _names_of(code: CodeType) -> Iterator[str]:
-    """Global names a function's code uses, nested code included."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_of(constant)
-
-
-def _identity(value: object) -> object:
-    """What tells that a global was rebound to something else.
-
-    Running a cell again makes a new function object of the same code: that is no change.
-    """
-    wrapped = getattr(value, "__wrapped__", value)
-    code = getattr(wrapped, "__code__", None)
-    if isinstance(code, CodeType):
-        return (code.co_code, code.co_consts, code.co_names)
-    if isinstance(value, (int, float, str, bytes, bool, tuple, frozenset, type(None))):
-        return (type(value), value)
-    return id(value)
 
 
 _installed: weakref.WeakKeyDictionary[Any, Manners] = weakref.WeakKeyDictionary()

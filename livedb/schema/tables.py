@@ -460,7 +460,7 @@ def _check_index_fields(table: TableDefinition, index: IndexDefinition) -> None:
         if table.document is not None and not _can_have(table.document, path.split(".")):
             raise SchemaDefinitionError(
                 f'{place}Invalid index field: "{path}". The documents have no such field; they '
-                f"have {', '.join(table.fields)}.",
+                f"have {', '.join(table.fields) or 'none at all'}.",
                 code="InvalidIndexField",
             )
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import livedb
 from livedb.clock import ManualClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -412,7 +411,7 @@ def test_an_id_argument_must_be_of_its_table(memory):
         of.live(user=task)
 
 
-@pytest.mark.gap(livedb.RemoteError, "a function on a service interrupts nobody here")
+@pytest.mark.gap(FunctionTypeError, "a function on a service interrupts nobody here")
 def test_interrupting_a_mutation_leaves_nothing(memory):
     @memory.mutation
     def interrupted(ctx):
@@ -629,3 +628,18 @@ def test_a_function_cannot_leave_the_process(memory):
     with pytest.raises(FunctionTypeError, match="raised SystemExit"):
         left()
     assert isinstance(left.live().error, FunctionTypeError)
+
+
+@pytest.mark.local("a service runs no function on its main thread")
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_a_keyboard_interrupt_that_no_signal_made_is_an_error_of_its_function(memory, kind):
+    @getattr(memory, kind)
+    def leave(ctx):
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        error = elsewhere.submit(leave).exception()
+    assert isinstance(error, FunctionTypeError)
+    assert "raised KeyboardInterrupt" in str(error)
+    with pytest.raises(KeyboardInterrupt):  # here it cannot be told from Ctrl-C
+        leave()

@@ -309,6 +309,18 @@ def test_a_type_that_livedb_has_none_for_is_refused(tmp_path: Path) -> None:
             open_source(tmp_path / "x.parquet")
 
 
+def test_a_damaged_parquet_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    good, no_parquet, cut = (tmp_path / f"{name}.parquet" for name in ("a", "b", "c"))
+    pq.write_table(pa.table({"a": list(range(50_000))}), good)
+    no_parquet.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    data = bytearray(good.read_bytes())
+    data[4:2_000] = bytes(1_996)  # the rows, where the footer is whole
+    cut.write_bytes(data)
+    for bad in (no_parquet, cut):
+        with pytest.raises(LoadError, match=f"Parquet file '.*{bad.name}' cannot be read: "):
+            stage(tmp_path, [good, bad])
+
+
 def test_a_footer_of_another_file_is_refused(tmp_path: Path) -> None:
     texts = pa.table({"a": [f"text {number}" for number in range(5_000)]})
     numbers = pa.table({"a": list(range(50_000))})
@@ -365,7 +377,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, data: bytes) -> No
         open_source(path)
 
 
-def stage(folder: Path, path: Path) -> None:
+def stage(folder: Path, path: Path | list[Path]) -> None:
     clock = ManualClock(seed=3)
     reader = open_source(path).reader()
     things = TableDefinition("things")
@@ -374,7 +386,7 @@ def stage(folder: Path, path: Path) -> None:
 
 @pytest.mark.parametrize("column", [pd.Series([1]), pl.Series([1]), pa.array([1]), TABLE["a"]])
 def test_a_column_without_a_table_is_refused_with_the_way_out(column: Any) -> None:
-    with pytest.raises(LoadError, match=r"which is one column.*to_frame"):
+    with pytest.raises(LoadError, match=r"is one column without a table.*to_frame"):
         open_source(column)
 
 

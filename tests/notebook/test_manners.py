@@ -313,6 +313,23 @@ def shouted(ctx: QueryContext) -> list[str]:
     assert kernel.value("h.value") == "['a!']"
 
 
+def test_a_changed_helper_of_a_helper_is_followed_after_its_cell(kernel):
+    kernel.run("def marked(title, mark='?'): return title + mark")
+    kernel.run("def shown(title): return marked(title.upper())")
+    kernel.run("""\
+@db.query
+def shouted(ctx: QueryContext) -> list[str]:
+    return [shown(task.title) for task in ctx.db.query("tasks").collect()]
+""")
+    kernel.run("add('a'); h = shouted.live()")
+    before = kernel.value("(h.value, h.runs)")
+    assert before == "(['A?'], 1)"
+    kernel.run("def marked(title, mark='?'): return title + mark")
+    assert kernel.value("(h.value, h.runs)") == before
+    kernel.run("def marked(title, mark='!'): return title + mark")
+    assert kernel.value("h.value") == "['A!']"
+
+
 CONNECT = """\
 from livedb.auth.access import Role
 from livedb.service.access import Access

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 REFERENCE = (REPOSITORY / "docs/reference.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
+ARCHITECTURE = (REPOSITORY / "livedb/ARCHITECTURE.md").read_text()
 
 
 def test_every_limit_is_in_the_reference_and_no_other():
@@ -73,6 +74,42 @@ def test_every_make_verb_is_in_the_readme():
         verb for verb in make_verbs() if f"`{verb}`" not in README and f"make {verb}" not in README
     }
     assert unnamed == {"constraints"}
+
+
+def named_in_architecture() -> list[tuple[str, str]]:
+    """(file, name of a test or nothing) for every file that it names."""
+    named, file = [], ""
+    for path, test in re.findall(r"`([\w/]+\.py|\.\.)(?:::(\w+))?`", ARCHITECTURE):
+        file = file if path == ".." else path
+        named.append((file, test))
+    return named
+
+
+def test_every_file_and_test_that_the_architecture_names_exists():
+    assert len(named_in_architecture()) > 100
+    files = [*REPOSITORY.glob("livedb/**/*.py"), *REPOSITORY.glob("tests/**/*.py")]
+    missing = []
+    for path, test in named_in_architecture():
+        found = [each for each in files if f"/{each}".endswith(f"/{path}")]
+        texts = [each.read_text() for each in found]
+        if not any((f"def {test}(" if test else "") in text for text in texts):
+            missing.append(f"{path}::{test}")
+    assert missing == []
+
+
+def test_each_law_has_one_line_of_tests():
+    laws = ARCHITECTURE.partition("## Laws")[2].partition("\n## ")[0]
+    numbers = re.findall(r"^\| (\d) \|", laws, flags=re.MULTILINE)
+    assert numbers == list("123456789")
+
+
+def test_every_thread_is_in_the_architecture_and_no_other():
+    starts = re.compile(r'(?:name ?= ?f?|thread_name_prefix=|Shield\()"(livedb-[a-z]+)')
+    sources = (path.read_text() for path in REPOSITORY.glob("livedb/**/*.py"))
+    started = {name for source in sources for name in starts.findall(source)}
+    section = ARCHITECTURE.partition("## Threads and locks")[2]
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE))
+    assert set(re.findall(r"`(livedb-[a-z]+)", rows)) == started
 
 
 def test_the_files_that_the_readme_points_to_exist():
