@@ -308,7 +308,7 @@ class Workspace:
                 "select count(*) as n, coalesce(sum(octet_length(_doc::blob)), 0)::bigint as b "  # noqa: S608  # quoted
                 f'from data."{name}"'
             ).to_pylist()[0]
-        per_document = 80 + 50 * len(entry.definition.indexes)
+        per_document = 50 + 50 * len(entry.definition.indexes)
         return int(found["b"]) + int(found["n"]) * per_document
 
     # -- SQL, schema, bulk load ------------------------------------------------------------------

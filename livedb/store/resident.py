@@ -373,7 +373,7 @@ class ResidentTable:
         assert numbers == sorted(numbers), state
         assert not numbers or self.oldest < numbers[0], f"oldest {self.oldest}, {state}"
         assert not numbers or numbers[-1] <= self.applied <= self.last_change, state
-        ids = {self.base.id_at(row) for row in range(self.base.count)} - self._changed.keys()
+        ids = set(self.base.ids.between(0, self.base.count)) - self._changed.keys()
         there = {key for key, version in self._changed.items() if version.document is not None}
         assert self._count == len(ids) + len(there), f"count {self._count}, {state}"
         self._check_versions(state)

@@ -32,6 +32,7 @@ import pyarrow as pa
 from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldError
 from livedb.limits import READ_BLOCK_KEYS, Limits
 from livedb.schema.tables import IndexDefinition
+from livedb.store.allocators import return_unused_memory
 from livedb.store.backlog import Backlog
 from livedb.store.contract import Block, DocumentStore, StoredDocument, Write
 from livedb.store.loaded import LoadedTable
@@ -52,6 +53,9 @@ _REPACK_SHARE = 0.25
 
 _WEIGH_BYTES = 1 << 20
 """Bytes written between two comparisons of what is held with the budget."""
+
+_RETURN_BYTES = 16 << 20
+"""Size of a table from which on its load is followed by giving back memory."""
 
 
 _Bounds = tuple[bytes, bytes | None]
@@ -320,6 +324,8 @@ class RowStore(DocumentStore):
                 # Else a reset, or another repack, came in between.
                 if slot.state is before:
                     slot.state = before.rebased(base)
+        del before, base
+        _return_memory(slot.state)
 
     def statistics(self) -> RowStoreStatistics:
         """What is held now."""
@@ -379,6 +385,7 @@ class RowStore(DocumentStore):
             loaded.set_exception(error)
         else:
             loaded.set_result(None)
+            _return_memory(slot.state)
 
     def _load_unloaded(self, slot: _Slot) -> None:
         with slot.latch:
@@ -475,6 +482,12 @@ class RowStore(DocumentStore):
                 assert slot.loading is None or slot.state is None, f"table {slot.table}"
                 if slot.state is not None:
                     slot.state._check()  # noqa: SLF001 - each structure checks itself
+
+
+def _return_memory(loaded: ResidentTable | None) -> None:
+    """Give back what a load took beside what it left; not worth it after a small one."""
+    if loaded is not None and loaded.size_bytes >= _RETURN_BYTES:
+        return_unused_memory()
 
 
 def _order_of(state: ResidentTable, index: str) -> SegmentOrder:

@@ -1,11 +1,9 @@
 """The packed, immutable base of a table in memory: all it had at the commit it was loaded at.
 
 A document costs its text, an id, a float and a few bytes per index; no Python object exists for it
-until somebody reads it. Texts lie in one buffer, ids (all of one width, since they share the table
-number) in one string, a line each, **in id order**: finding an id is a bisection over every 64th id
-and a search in 64. An index is the order of the rows, the keys of its declared fields, and the
-first whole key of every block of 64. The rest of a key, creation time and id, is made from the
-columns.
+until somebody reads it. Texts lie in one buffer, ids in lines (`packed_ids`), both **in id order**.
+An index is the order of the rows, the keys of its declared fields, and the first whole key of every
+block of 64. The rest of a key, creation time and id, is made from the columns.
 
 Keys of a block share a prefix (they are neighbours in the order), which is kept once.
 
@@ -36,12 +34,10 @@ from livedb.store.contract import Block, StoredDocument
 from livedb.store.key_columns import KeyColumn, declared_keys, ranked
 from livedb.store.loaded import LoadedTable
 from livedb.store.packed import Bytes, Offsets, packed_texts
+from livedb.store.packed_ids import PackedIds
 
 BLOCK_ROWS = 64
 """Documents of one block of an index order: a bisection over kept keys finds it."""
-
-_ID_FENCE_ROWS = 64
-"""Every how many ids one is kept as an object: 1.4 bytes a document."""
 
 _KEPT_DOCUMENTS_MAX = 16_384
 """Documents of blocks that are kept, of any table; about 0.7 KB each."""
@@ -74,8 +70,7 @@ class Segment:
     Attributes:
         number: the commit.
         count: how many documents.
-        width: characters of an id, 0 without documents.
-        ids: in order, each followed by a newline.
+        ids: in order.
         creation_times: in id order, as the following.
         texts: flagged texts, one after the other.
         offsets: where each text starts, and the end of the last.
@@ -87,12 +82,11 @@ class Segment:
         ids, creation_times, texts, columns = _in_id_order(loaded)
         self.number = loaded.number
         self.count = len(ids)
-        self.width, self.ids = _packed_ids(ids)
-        self.creation_times = array("d", creation_times.tobytes())
+        self.ids = PackedIds(ids)
+        self.creation_times = _packed("d", creation_times)
         self.texts, offsets = _packed_texts(texts)
         self.offsets = _packed_offsets(offsets)
-        self._id_fences = [self.id_at(row) for row in range(0, self.count, _ID_FENCE_ROWS)]
-        id_bytes = max(self.width, 1)
+        id_bytes = max(self.ids.width, 1)
         self._pack_suffix: Callable[..., bytes] = struct.Struct(f">BdB{id_bytes}sB").pack
         self.orders: dict[str, SegmentOrder] = {
             "by_id": SegmentOrder(self, None, None, is_by_id=True),
@@ -108,11 +102,10 @@ class Segment:
             self.orders[index.name] = SegmentOrder(self, _packed_rows(rows), keys)
         self.kept = _KeptBlocks(min(_KEPT_DOCUMENTS_MAX, self.count // _KEPT_SHARE))
         self._packed_bytes = (
-            len(self.ids)
+            self.ids.size_bytes
             + len(self.texts)
             + self.creation_times.itemsize * self.count
             + self.offsets.itemsize * len(self.offsets)
-            + (49 + self.width + 8) * len(self._id_fences)
             + sum(order.size_bytes for order in self.orders.values())
         )
 
@@ -123,31 +116,11 @@ class Segment:
 
     def get(self, document_id: str) -> StoredDocument | None:
         """The document with this id. Cost: two searches, about 1.5 us."""
-        row = self.row_of(document_id)
+        row = self.ids.row_of(document_id)
         if row is None:
             return None
-        start, end = self.offsets[row : row + 2]
-        return _new_tuple(StoredDocument, (self.creation_times[row], self.texts[start:end]))
-
-    def row_of(self, document_id: str) -> int | None:
-        """Where the document with this id lies. Cost: O(log n)."""
-        width = self.width
-        if len(document_id) != width or not width:
-            return None
-        fences = self._id_fences
-        fence = bisect_left(fences, document_id)
-        if fence < len(fences) and fences[fence] == document_id:
-            return fence * _ID_FENCE_ROWS
-        start = (fence - 1) * _ID_FENCE_ROWS * (width + 1)
-        if start < 0:
-            return None
-        position = self.ids.find(document_id, start, start + _ID_FENCE_ROWS * (width + 1))
-        return position // (width + 1) if position >= 0 else None
-
-    def id_at(self, row: int) -> str:
-        """The id of a row."""
-        start = row * (self.width + 1)
-        return self.ids[start : start + self.width]
+        text = self.texts[self.offsets[row] : self.offsets[row + 1]]
+        return _new_tuple(StoredDocument, (self.creation_times[row], text))
 
     def columns(self, rows: Sequence[int]) -> tuple[list[str], list[float], bytes]:
         """Ids, creation times and joined texts of some rows.
@@ -158,15 +131,11 @@ class Segment:
             return [], [], b""
         start, end = rows[0], rows[-1] + 1
         if end - start == len(rows) and _is_consecutive(rows):
-            ids = self.ids[start * (self.width + 1) : end * (self.width + 1)].split("\n")
-            ids.pop()
             texts = self.texts[self.offsets[start] : self.offsets[end]]
-            return ids, self.creation_times[start:end].tolist(), texts
-        all_ids, all_texts, times, offsets = self.ids, self.texts, self.creation_times, self.offsets
-        width, line = self.width, self.width + 1
-        starts = [row * line for row in rows]
+            return self.ids.between(start, end), self.creation_times[start:end].tolist(), texts
+        all_texts, times, offsets = self.texts, self.creation_times, self.offsets
         return (
-            [all_ids[start : start + width] for start in starts],
+            self.ids.of_rows(rows),
             [times[row] for row in rows],
             b"".join([all_texts[offsets[row] : offsets[row + 1]] for row in rows]),
         )
@@ -181,11 +150,8 @@ class Segment:
 
     def _check(self) -> None:
         """Assert every invariant, or show what is wrong."""
-        state = f"{self.count} documents of width {self.width}, loaded at {self.number}"
-        ids = [self.id_at(row) for row in range(self.count)]
-        assert len(self.ids) == self.count * (self.width + 1), state
-        assert all(one < other for one, other in pairwise(ids)), state
-        assert [self.row_of(document_id) for document_id in ids] == list(range(self.count)), state
+        self.ids._check()  # noqa: SLF001 - each structure checks itself
+        assert len(self.ids) == self.count, f"{self.count} documents, loaded at {self.number}"
         for order in self.orders.values():
             order._check()  # noqa: SLF001 - each structure checks itself
 
@@ -291,7 +257,7 @@ class SegmentOrder:
         """The whole key at a position. Cost: about 1 us."""
         segment = self._segment
         row = position if self._rows is None else self._rows[position]
-        document_id = segment.id_at(row)
+        document_id = segment.ids.at(row)
         if self.is_by_id:
             return b"\x10" + document_id.encode() + b"\x00"
         suffix = segment.suffix(document_id, segment.creation_times[row])
@@ -326,7 +292,7 @@ class SegmentOrder:
         rows = range(segment.count)[every] if self._rows is None else self._rows[every]
         return self._whole_keys(
             None if declared is None else declared[every].to_pylist(),
-            [segment.id_at(row) for row in rows],
+            segment.ids.of_rows(rows),
             [segment.creation_times[row] for row in rows],
         )
 
@@ -335,9 +301,7 @@ class SegmentOrder:
         segment, state = self._segment, f"{self._segment.count} documents"
         entries = self.block(0, segment.count).entries()
         keys = [entry.key for entry in entries]
-        assert sorted(entry.id for entry in entries) == [
-            segment.id_at(row) for row in range(segment.count)
-        ], state
+        assert sorted(entry.id for entry in entries) == segment.ids.between(0, segment.count), state
         assert all(a < b for a, b in pairwise(keys)), f"{state}: {keys}"
         assert self.fences == keys[::BLOCK_ROWS], state
         for position, entry in enumerate(entries):
@@ -467,19 +431,6 @@ def _in_id_order(
     return ids, times, texts, columns
 
 
-def _packed_ids(ids: Any) -> tuple[int, str]:
-    """The width of the ids, and all of them in one string, a line each."""
-    if len(ids) == 0:
-        return 0, ""
-    values, offsets = _packed_texts(ids)
-    widths = np.diff(offsets)
-    width = int(widths[0])
-    assert (widths == width).all(), f"ids of one table differ in length: {ids}"
-    lines = np.full((len(ids), width + 1), ord("\n"), np.uint8)
-    lines[:, :width] = np.frombuffer(values, np.uint8).reshape(len(ids), width)
-    return width, lines.tobytes().decode("ascii")
-
-
 def _packed_texts(texts: Any) -> tuple[bytes, np.ndarray[Any, Any]]:
     """The values of a binary column in one buffer, and where each starts (one more: the end)."""
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
@@ -491,14 +442,22 @@ def _packed_texts(texts: Any) -> tuple[bytes, np.ndarray[Any, Any]]:
 
 
 def _packed_offsets(offsets: np.ndarray[Any, Any]) -> array[int]:
-    """Offsets in four bytes where that is enough. An array, since numpy's numbers are slow."""
-    if int(offsets[-1]) < 1 << 32:
-        return array("I", offsets.astype(np.uint32).tobytes())
-    return array("Q", offsets.astype(np.uint64).tobytes())
+    """Offsets in four bytes where that is enough."""
+    return _packed("I" if int(offsets[-1]) < 1 << 32 else "Q", offsets)
 
 
 def _packed_rows(rows: Rows | None) -> array[int] | None:
-    return None if rows is None else array("I", rows.astype(np.uint32).tobytes())
+    return None if rows is None else _packed("I", rows)
+
+
+def _packed(typecode: str, numbers: np.ndarray[Any, Any]) -> array[Any]:
+    """Numbers as an array, whose items are read faster than numpy's.
+
+    Made in its size: an array that bytes are added to takes a sixteenth more than they need.
+    """
+    packed = array(typecode, [0]) * len(numbers)
+    np.frombuffer(packed, packed.typecode)[:] = numbers
+    return packed
 
 
 def _permutation(keys: KeyColumn | None, creation_times: np.ndarray[Any, Any]) -> Rows | None:

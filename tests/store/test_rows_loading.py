@@ -231,3 +231,24 @@ def test_many_changes_ask_to_be_packed_and_packing_saves_memory(world, monkeypat
     assert after.size_bytes < before.size_bytes / 2
     assert world.store.repack_wanted() == []
     world.check(world.number)
+
+
+@pytest.mark.parametrize("bound, count", [(1, 2), (1 << 30, 0)])
+def test_a_large_table_gives_memory_back_after_a_load_and_a_repack(
+    world, monkeypatch, bound, count
+):
+    returned = []
+
+    def note():
+        assert world.store.statistics().tables, "the table is there before memory is given back"
+        returned.append(1)
+        if len(returned) == count:
+            done.set()
+
+    done = threading.Event()
+    monkeypatch.setattr(rows, "_RETURN_BYTES", bound)
+    monkeypatch.setattr(rows, "return_unused_memory", note)
+    world.store.count(TABLE, number=1)
+    world.store.repack(TABLE)
+    assert count == 0 or done.wait(10)
+    assert len(returned) == count
