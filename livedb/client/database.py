@@ -22,7 +22,7 @@ from typing import (
 )
 
 from livedb.client.backend import Backend, Origin, Params, Status
-from livedb.client.functions import Action, Mutation, Query, names_of_functions
+from livedb.client.functions import Action, Mutation, Query, names_of_functions, plain_function
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
@@ -330,7 +330,7 @@ class Database:
 
         def decorate(decorated: Callable[..., Any]) -> Any:
             definition = define(
-                getattr(decorated, "__wrapped__", decorated),
+                plain_function(decorated),
                 kind=kind,
                 visibility=options.visibility,
                 name=options.name,

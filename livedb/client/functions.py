@@ -125,6 +125,11 @@ _QUALIFIED = re.compile(
 """A text in quotes, which stays, or the modules before a name."""
 
 
+def plain_function(function: Any) -> Any:
+    """What is decorated: where it is a function of a workspace, the one that this was made of."""
+    return function.__wrapped__ if isinstance(function, _Function) else function
+
+
 class Query(_Function[P, R]):
     """A query: reads only, runs at one commit, can be followed live."""
 

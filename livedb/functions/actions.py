@@ -289,7 +289,7 @@ def run_action(
         whatever the action raises.
     """
     with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
-        if inspect.iscoroutinefunction(function.handler):
+        if inspect.iscoroutinefunction(function.innermost):
             return action.run(lambda: function.call_async(action.async_context, args))
         result = function.call(action.context, args)
         action.require_time()

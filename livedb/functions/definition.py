@@ -48,7 +48,8 @@ class FunctionDefinition:
     Attributes:
         name: how it is called: `f` from a cell, `folder/module:f` from a module. An HTTP action is
             named as its route, `POST /hooks/*`, and called by none.
-        handler: the user's function; its first parameter is the context.
+        handler: the user's function; its first parameter is the context. A decorator of theirs
+            below ours is part of it.
         signature: validators of its arguments and result, and the wire's names.
         version: raised by each redefinition under the same name.
         takes_raw: its arguments are as the caller's Python has them: it converts, checks and bounds
@@ -64,6 +65,12 @@ class FunctionDefinition:
     version: int = 0
     takes_raw: bool = False
     table: str | None = None
+
+    @property
+    def innermost(self) -> Callable[..., Any]:
+        """What the author wrote below all decorators that say what they wrap."""
+        written: Callable[..., Any] = inspect.unwrap(self.handler)
+        return written
 
     def bind(
         self,
@@ -109,8 +116,9 @@ class FunctionDefinition:
         return self._checked(self.handler(context, **self.signature.python_arguments(args)))
 
     async def call_async(self, context: Any, args: Mapping[str, Value]) -> Any:
-        """The same for a handler that is `async def`."""
-        return self._checked(await self.handler(context, **self.signature.python_arguments(args)))
+        """The same for a handler that is `async def`, or wraps one."""
+        given = self.handler(context, **self.signature.python_arguments(args))
+        return self._checked(await given if inspect.isawaitable(given) else given)
 
     def _checked(self, result: Any) -> Any:
         if self.signature.returns is None:
@@ -178,13 +186,11 @@ def define(
     Raises:
         SchemaDefinitionError: it is no plain function, or its parameters contradict the rules.
     """
-    # A wrapper of an HTTP action, which checks a signature say, is part of it.
-    handler = function if kind == "http_action" else inspect.unwrap(function)
-    require_plain(handler, kind)
+    require_plain(function, kind)
     if kind == "http_action":
-        signature = _of_requests(handler)
+        signature = _of_requests(function)
     else:
-        signature = signature_validators(handler, namespace=namespace, alias=alias)
+        signature = signature_validators(function, namespace=namespace, alias=alias)
     if args is not None or returns is not None:
         signature = replace(
             signature,
@@ -192,10 +198,10 @@ def define(
             returns=signature.returns if returns is None else returns,
         )
     return FunctionDefinition(
-        name=name or handler.__name__,
+        name=name or function.__name__,
         kind=kind,
         visibility=visibility,
-        handler=handler,
+        handler=function,
         signature=signature,
     )
 
@@ -233,12 +239,14 @@ def _is_wanted(parameter: inspect.Parameter) -> bool:
 def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
     """Refuse what a call would only prepare: its body would never run inside the transaction."""
     may_await = kind in {"action", "http_action"}
-    if inspect.iscoroutinefunction(handler) and may_await:
+    # What a decorator makes of an `async def` is a coroutine still, whatever it looks like.
+    is_async = inspect.iscoroutinefunction(inspect.unwrap(handler))
+    if is_async and may_await:
         return
     advice = "await outside of it, and pass what came as an argument"
     if kind == "http_action":
         advice = "return a StreamingResponse of an inner generator"
-    if inspect.iscoroutinefunction(handler):
+    if is_async:
         found = "`async def`"
     elif inspect.isasyncgenfunction(handler):
         found = "an `async def` with `yield`" if may_await else "`async def`"

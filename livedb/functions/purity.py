@@ -49,7 +49,7 @@ def warn_of_impurity(function: FunctionDefinition, told: set[str]) -> None:
         told: what was warned of before, which is not said again; what is said now joins it.
             (Python's own memory of warnings is lost whenever any library changes a filter.)
     """
-    code = getattr(function.handler, "__code__", None)
+    code = getattr(function.innermost, "__code__", None)
     for impurity in impurities(function):
         message = f"{function.name}: {impurity}"
         if code is not None and message not in told:
@@ -61,7 +61,7 @@ def warn_of_impurity(function: FunctionDefinition, told: set[str]) -> None:
 
 def impurities(function: FunctionDefinition) -> list[str]:
     """One sentence per impure thing."""
-    handler = function.handler
+    handler = function.innermost
     known: Mapping[str, Any] = getattr(handler, "__globals__", {})
     code = getattr(handler, "__code__", None)
     if code is None:

@@ -114,7 +114,10 @@ class Manners:
         """Whether what a function of a cell names means something else than after the last cell."""
         handler = definition.handler
         names = self._shell.user_ns
-        if not isinstance(handler, FunctionType) or handler.__globals__ is not names:
+        if not isinstance(handler, FunctionType):
+            return False
+        written = (handler, definition.innermost)  # which may lie below a library's decorator
+        if not any(getattr(each, "__globals__", None) is names for each in written):
             return False
         now = meaning_of(handler, names)
         before = self._meanings.get((id(backend), definition.name))

@@ -11,11 +11,20 @@ code: whoever defines it anew is known to have done so.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-_PLAIN: tuple[Any, ...] = (int, float, complex, str, bytes, type(None), type(...))
+_PLAIN: dict[Any, Callable[[Any], object]] = {
+    int: lambda value: int.__add__(value, 0),
+    float: float.__repr__,  # nan is nan, and -0.0 is not 0.0
+    complex: complex.__repr__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    type(None): repr,
+    type(...): repr,
+}
+"""What is equal exactly when two values of a type, or of one made from it, mean the same."""
 
 
 def meaning_of(function: FunctionType, namespace: Mapping[str, Any]) -> list[object]:
@@ -75,9 +84,9 @@ def _as_value(value: Any) -> object:
         return (type(value), frozenset(map(_as_value, value)))
     if isinstance(value, CodeType):
         return _code_as_value(value)
-    for plain in _PLAIN:
+    for plain, as_plain in _PLAIN.items():
         if isinstance(value, plain):
-            return (type(value), plain.__repr__(value))
+            return (type(value), as_plain(value))
     function = value if isinstance(value, FunctionType) else getattr(value, "__wrapped__", None)
     if isinstance(function, FunctionType):
         return _code_as_value(function.__code__)

@@ -273,8 +273,9 @@ def signature_validators(
     if skip_first:
         _require_context(name, parameters)
         parameters = parameters[1:]
+    innermost = inspect.unwrap(function)  # its annotations are those that `signature` shows
     names = ChainMap(
-        dict(namespace or {}), _closure_of(function), getattr(function, "__globals__", {})
+        dict(namespace or {}), _closure_of(innermost), getattr(innermost, "__globals__", {})
     )
     reader = HintReader(names, f"function {name}", wants_whole_documents=True)
     args, extra = _read_parameters(parameters, reader, alias or {})

@@ -95,7 +95,7 @@ def capture(
         SchemaDefinitionError: it is no plain function.
     Cost: about a millisecond; the texts of cells and files are compiled once.
     """
-    handler: Any = function if kind == "http_action" else inspect.unwrap(function)
+    handler: Any = function
     chosen: str = name or getattr(handler, "__name__", None) or "function"
     _require_source(handler, kind, chosen)
     capturing = _Capture(chosen, handler, namespace or {}, reference)
@@ -171,6 +171,8 @@ class _Capture:
         self.things: list[Thing] = []
         self._name = name
         self._handler = handler
+        self._written = inspect.unwrap(handler)
+        """The function below all decorators, whose annotations count."""
         self._namespace = namespace
         self._reference = reference
         self._known: dict[int, tuple[int, object]] = {}
@@ -197,14 +199,14 @@ class _Capture:
 
     def _function(self, task: _Task) -> FunctionThing:
         function: FunctionType = task.value
-        is_root = function is self._handler
+        is_root = function in {self._handler, self._written}
         try:
             source = source_of_function(function)
         except NoSourceError as error:
             raise self._refusal(task.place, function, str(error)) from None
         names = ChainMap(_closure_of(function), function.__globals__)
         found = self._names(source, names, is_root=is_root)
-        if is_root:
+        if function is self._written:
             self._annotations(source, names, found)
         first = _Place(source.line, source, "has", is_helper=not is_root)
         return FunctionThing(
@@ -431,6 +433,8 @@ def _attributes_of(function: FunctionType) -> dict[str, Any]:
     found = {name: each for name, each in vars(function).items() if not name.startswith("__")}
     if function.__name__ != function.__code__.co_name:  # as `functools.wraps` leaves it
         found |= {name: getattr(function, name) for name in ("__name__", "__qualname__", "__doc__")}
+    if hasattr(function, "__wrapped__"):  # whose parameters `inspect` shows as its own
+        found["__wrapped__"] = function.__wrapped__
     return dict(sorted(found.items()))
 
 

@@ -294,12 +294,22 @@ class _Rebuilding:
             made.__kwdefaults__ = {name: self._thing(each) for name, each in items}
         for name, each in thing.attributes.items():
             setattr(made, name, self._thing(each))
-        if index == self._travelling.root:
+        if index == self._written():
             made.__annotations__ = {
                 name: ast.unparse(annotation)
                 for name, annotation in annotations_of(thing.source).items()
             }
         return made
+
+    def _written(self) -> int:
+        """The function below all of the root's decorators, whose annotations count."""
+        index, seen = self._travelling.root, set[int]()
+        while index not in seen:
+            seen.add(index)
+            thing = self._things[index]
+            if isinstance(thing, FunctionThing):
+                index = thing.attributes.get("__wrapped__", index)
+        return index
 
     def _class(self, index: int, thing: ClassThing) -> Any:
         for needed in self._needed_first(index):

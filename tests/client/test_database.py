@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import subprocess
 import sys
 import threading
@@ -441,3 +442,44 @@ def test_memory_may_be_asked_for_by_the_name_other_databases_have_for_it(tmp_pat
         db["a"].insert({"n": 1})
         assert db.backend.name == "in memory"
     assert list(tmp_path.iterdir()) == []
+
+
+# -- decorators of users ------------------------------------------------------------------------
+
+
+def permitted_only(function):
+    """A guard as users write one."""
+
+    @functools.wraps(function)
+    def guarded(ctx, *args, **kwargs):
+        if kwargs.get("n") == -1:
+            raise livedb.ApplicationError("not permitted")
+        return function(ctx, *args, **kwargs)
+
+    return guarded
+
+
+def test_a_decorator_below_ours_is_part_of_the_function(db):
+    @db.query
+    @permitted_only
+    def shown(ctx, n: int = 0) -> list[int]:
+        return [n]
+
+    @db.mutation
+    @permitted_only
+    def kept(ctx, n: int) -> str:
+        return ctx.db.insert("kept", {"n": n})
+
+    @db.action
+    @permitted_only
+    async def sent(ctx, n: int) -> int:
+        return n + 1
+
+    assert (shown(n=2), shown.live(n=3).value, sent(n=1)) == ([2], [3], 2)
+    kept(n=1)
+    for call in (shown, kept, sent, lambda n: shown.live(n=n).value):
+        with pytest.raises(livedb.ApplicationError, match="not permitted"):
+            call(n=-1)
+    assert [each["n"] for each in db["kept"]] == [1]
+    with pytest.raises(livedb.ArgumentValidationError):
+        shown(n="two")

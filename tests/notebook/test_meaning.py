@@ -110,6 +110,15 @@ def test_a_not_a_number_is_itself(names):
     assert meaning(names) == before
 
 
+def test_an_int_too_long_for_python_to_print_is_compared_as_any_other(names):
+    names["factor"] = 10**5000
+    before = meaning(names)
+    names["factor"] = 10**5000
+    assert meaning(names) == before
+    names["factor"] += 1
+    assert meaning(names) != before
+
+
 def test_what_lies_in_a_module_is_not_looked_at(names):
     before = meaning(names)
     names["functools"].livedb_was_here = 1
