@@ -28,6 +28,7 @@ from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
+from livedb.functions.sessions import Sessions
 from livedb.functions.system_functions import define_system_functions
 from livedb.ids import IdFactory
 from livedb.interpreter import InterpreterTuning
@@ -186,6 +187,7 @@ class Workspace:
             sql=self.folded_sql,
             find_commit=self.log.find,
         )
+        self.sessions = Sessions(self.log.has_session)
         self.live = LiveQueries(
             self.committer,
             cache_entries_max=self.limits.cache_entries_max,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class MemoryCommitLog:
         self._chains: list[bytes] = []
         """As far as somebody asked: a fold or a backup, not each commit, needs the running hash."""
         self._numbers: dict[str, int] = {}
+        self._sessions: Counter[str] = Counter()
+        """How many of those each session has."""
         self._is_closed = False
 
     @property
@@ -87,6 +90,12 @@ class MemoryCommitLog:
             number = self._numbers.get(mutation_id)
             return None if number is None else self._commits[number - self._anchor.number - 1]
 
+    def has_session(self, session: str) -> bool:
+        """Whether a commit is remembered whose mutation id is `session:` and a number."""
+        with self._lock:
+            self._check_open()
+            return session in self._sessions
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:
@@ -134,11 +143,16 @@ class MemoryCommitLog:
                 "a commit with the same mutation id is in the log already; find() returns it"
             )
         self._numbers.update(added)  # type: ignore[arg-type]  # None was left out
+        self._sessions.update(_session_of(each) for each in added if each is not None)
 
     def _drop(self, count: int) -> None:
         for commit in self._commits[:count]:
             if commit.mutation_id is not None:
                 del self._numbers[commit.mutation_id]
+                session = _session_of(commit.mutation_id)
+                self._sessions[session] -= 1
+                if not self._sessions[session]:
+                    del self._sessions[session]
         last = self._commits[count - 1]
         chain = self._chain_up_to(last.number)
         self._anchor = Head(number=last.number, ts=last.ts, chain=chain)
@@ -147,6 +161,10 @@ class MemoryCommitLog:
     def _check_open(self) -> None:
         if self._is_closed:
             raise _closed()
+
+
+def _session_of(mutation_id: str) -> str:
+    return mutation_id.rpartition(":")[0]
 
 
 def _closed() -> ClosedError:

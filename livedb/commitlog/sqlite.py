@@ -158,6 +158,15 @@ class SqliteCommitLog:
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 
+    def has_session(self, session: str) -> bool:
+        """Whether a commit is remembered whose mutation id is `session:` and a number."""
+        with self._lock:
+            self._check_usable()
+            try:
+                return sqlite_file.has_session(self._connection, session)
+            except sqlite3.Error as error:
+                raise translated(error, self.path, "read") from error
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:

@@ -286,6 +286,15 @@ def read_chain(connection: sqlite3.Connection, number: int, anchor: Head) -> byt
     return row[0] if type(row[0]) is bytes else b""  # Damaged: it must not look like any chain.
 
 
+def has_session(connection: sqlite3.Connection, session: str) -> bool:
+    """Whether a mutation id is `session:` and something. Cost: one step down the index."""
+    begin, end = f"{session}:", f"{session};"  # the next character behind the colon
+    row = connection.execute(
+        "SELECT 1 FROM commits WHERE mutation_id >= ? AND mutation_id < ? LIMIT 1", (begin, end)
+    ).fetchone()
+    return row is not None
+
+
 def read_rows(connection: sqlite3.Connection, after: int, until: int) -> list[Row]:
     """Up to `BLOCK_ROWS` stored rows with after < number <= until, in order.
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -19,10 +20,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
-from livedb.functions.definition import FunctionKind
+from livedb.functions.sessions import Session
 from livedb.protocol.codecs import Frame
 from livedb.protocol.frames import ClientKind, frames_of
-from livedb.protocol.messages import Action, ProtocolError, ServerMessage
+from livedb.protocol.messages import Action, Mutation, ProtocolError, ServerMessage
 from livedb.protocol.server import (
     CLOSE_INTERNAL,
     CLOSE_OVERLOADED,
@@ -35,6 +36,7 @@ from livedb.protocol.server import (
     Success,
     Verify,
 )
+from livedb.service.path_calls import Ended, PathCall
 from livedb.service.query_set import QuerySet, Update
 from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
 
@@ -90,6 +92,8 @@ class SyncConnection:
         """When to look whether its token has expired."""
         self._running: Call | None = None
         """The call of the mutation that runs now."""
+        self._session: Session | None = None
+        self._is_over = False
         self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
 
     async def run(self) -> None:
@@ -108,6 +112,9 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
+            self._is_over = True
+            if self._running is None:  # else when that ends, as it may yet commit
+                self._leave_session()
             self._waiting = None
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -153,7 +160,7 @@ class SyncConnection:
                 case Compute():
                     self._compute(effect)
                 case Run():
-                    self._spawn(self._run(effect))
+                    self._call(effect)
                 case Verify():
                     self._spawn(self._verify(effect))
 
@@ -207,42 +214,62 @@ class SyncConnection:
             self._core.computed(update.ts, update.states, number=number, is_own_commit_near=near)
         )
 
-    async def _run(self, order: Run) -> None:
+    def _call(self, order: Run) -> None:
         request = order.request
-        kind: FunctionKind = "action" if isinstance(request, Action) else "mutation"
+        is_mutation = isinstance(request, Mutation)
         caller = order.identity
         call = Call(
             mutation_id=order.mutation_id,
+            is_new=partial(self._entered().is_new, request.request_id) if is_mutation else None,
             identity=None if caller is None else caller.identity,
             author=None if caller is None else caller.name,
         )
-        if kind == "mutation":
+        if is_mutation:
             self._running = call
-        try:
-            outcome = await self._hub.run_path(
+        self._hub.calls.begin(
+            PathCall(
                 request.udf_path,
                 order.args,
+                "mutation" if is_mutation else "action",
+                call,
+                caller,
+                self._dialect,
+                partial(self._called, request),
                 component=request.component_path,
-                kind=kind,
-                call=call,
-                caller=caller,
-                dialect=self._dialect,
             )
-        except ClosedError:
-            self.drop(1001, "the service is going away")
-            return
-        except (AuthenticationError, PermissionDeniedError) as error:
-            outcome = self._dialect.failure(error)
-        except LivedbError as error:  # the same request may succeed when the client sends it again
-            self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
-            return
-        ts = outcome.ts if isinstance(outcome, Success) else None
-        self._seen_ts = max(self._seen_ts, self._hub.newest_ts() if ts is None else ts)
-        if kind == "mutation":
+        )
+
+    def _entered(self) -> Session:
+        """This connection's part in its session, which begins with the first mutation."""
+        if self._session is None:
+            self._session = self._hub.workspace.sessions.enter(self._core.session_id)
+        return self._session
+
+    def _leave_session(self) -> None:
+        if self._session is not None:
+            self._session.leave()
+            self._session = None
+
+    def _called(self, request: Mutation | Action, ended: Ended) -> None:
+        is_mutation = isinstance(request, Mutation)
+        if is_mutation:
             self._running = None
-            self._perform(self._core.mutation_done(request.request_id, outcome))
-        else:
-            self._perform(self._core.action_done(request.request_id, outcome))
+            if self._is_over:
+                self._leave_session()
+        if isinstance(ended, BaseException):
+            if isinstance(ended, ClosedError):
+                self.drop(1001, "the service is going away")
+                return
+            if not isinstance(ended, AuthenticationError | PermissionDeniedError):
+                # The same request may succeed when the client sends it again.
+                code = ended.code if isinstance(ended, LivedbError) else type(ended).__name__
+                self.drop(CLOSE_INTERNAL, f"InternalServerError: {code}")
+                return
+            ended = self._dialect.failure(ended)
+        ts = ended.ts if isinstance(ended, Success) else None
+        self._seen_ts = max(self._seen_ts, self._hub.newest_ts() if ts is None else ts)
+        done = self._core.mutation_done if is_mutation else self._core.action_done
+        self._perform(done(request.request_id, ended))
 
     async def _verify(self, order: Verify) -> None:
         try:
