@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from livedb.protocol.server import (
 )
 from livedb.service.path_calls import Ended, PathCall
 from livedb.service.query_set import QuerySet, Update
-from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
+from livedb.service.transport import ABORT, RECEIVE, SEND_ALL, SEND_NOW
 
 if TYPE_CHECKING:
     from livedb.auth.access import Caller
@@ -70,6 +70,7 @@ class SyncConnection:
 
     def __init__(self, hub: Hub, websocket: WebSocket, client: ClientKind) -> None:
         self._hub = hub
+        self._loop = asyncio.get_running_loop()
         self._websocket = websocket
         self._client = client
         self._dialect = hub.dialect_of(client)
@@ -79,8 +80,18 @@ class SyncConnection:
             now_s=hub.clock.monotonic_s(),
             identity=hub.access.arriving(websocket.scope),
         )
-        self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
+        self._outgoing: list[_Outgoing] = []
+        """What the transport has not got yet, and behind it `_closing`."""
+        self._closing: Close | None = None
         self._unsent_bytes = 0
+        self._is_flush_due = False
+        self._is_writing = True
+        """The writer sends, or will in this round of the loop: nobody else does."""
+        self._is_unsent = asyncio.Event()
+        extensions = websocket.scope.get("extensions", {})
+        self._send_now: Callable[[Sequence[Frame]], bool] | None = None
+        if SEND_NOW in extensions:
+            self._send_now = extensions[SEND_NOW]["send_now"]
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: Compute | None = None
         """An update that waits for a commit; see `resume`."""
@@ -156,7 +167,7 @@ class SyncConnection:
                 case Send(message):
                     self._send(message)
                 case Close():
-                    self._outgoing.put_nowait(effect)
+                    self._close_with(effect)
                 case Compute():
                     self._compute(effect)
                 case Run():
@@ -165,6 +176,8 @@ class SyncConnection:
                     self._spawn(self._verify(effect))
 
     def _send(self, message: ServerMessage) -> None:
+        if self._closing is not None:
+            return
         frames = frames_of(message, self._client)
         size = sum(map(len, frames))
         # One message may be larger than the bound, if nothing else waits.
@@ -173,7 +186,8 @@ class SyncConnection:
             self._abort()
             return
         self._unsent_bytes += size
-        self._outgoing.put_nowait(_Outgoing(message, frames, size))
+        self._outgoing.append(_Outgoing(message, frames, size))
+        self._flush_soon()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -296,7 +310,7 @@ class SyncConnection:
         elif caller is not None and caller.expires_s is not None:
             left_s = caller.expires_s - self._hub.clock.now_ns() / 1e9
             wait_s = max(left_s, 0.01)  # the clocks of the loop and of tokens are two
-            self._expiry = asyncio.get_running_loop().call_later(wait_s, self.check_identity)
+            self._expiry = self._loop.call_later(wait_s, self.check_identity)
 
     def touched(self) -> None:
         """A live query of this connection has changed."""
@@ -310,7 +324,13 @@ class SyncConnection:
     def drop(self, code: int, reason: str) -> None:
         """Close the connection for a reason of ours."""
         self._core.close()
-        self._outgoing.put_nowait(Close(code, reason))
+        self._close_with(Close(code, reason))
+
+    def _close_with(self, close: Close) -> None:
+        """Close behind what was sent before; the first one counts."""
+        if self._closing is None:
+            self._closing = close
+            self._flush_soon()
 
     def _abort(self) -> None:
         """End the connection without waiting for a peer who does not read."""
@@ -318,27 +338,46 @@ class SyncConnection:
         if extension is not None:
             extension["abort"]()
 
+    def _flush_soon(self) -> None:
+        if not (self._is_flush_due or self._is_writing):
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send what has gathered in this round of the loop, if nothing has to be waited for."""
+        self._is_flush_due = False
+        if self._send_now is not None and self._closing is None:
+            items = self._outgoing
+            if self._send_now([frame for each in items for frame in each.frames]):
+                self._outgoing = []
+                self._sent(items)
+                return
+        self._is_writing = True
+        self._is_unsent.set()
+
     async def _write(self) -> None:
+        """Send what has to be waited for, and all of it under a server without `SEND_NOW`."""
         while True:
-            sent: list[_Outgoing] = []
-            item = await self._outgoing.get()
-            while isinstance(item, _Outgoing):
-                sent.append(item)
-                if self._outgoing.empty():
-                    break
-                item = self._outgoing.get_nowait()
-            try:
-                if sent:
-                    await self._send_all([frame for each in sent for frame in each.frames])
-                if isinstance(item, Close):
-                    await self._close(item)
-                    return
-            except (WebSocketDisconnect, RuntimeError, OSError):
-                return  # the reader learns of it, and ends the connection
-            now_s = self._hub.clock.monotonic_s()
-            for each in sent:
-                self._unsent_bytes -= each.size
-                self._perform(self._core.sent(each.message, now_s=now_s))
+            while self._outgoing or self._closing is not None:
+                items, self._outgoing = self._outgoing, []
+                try:
+                    if items:
+                        await self._send_all([frame for each in items for frame in each.frames])
+                    elif self._closing is not None:
+                        await self._close(self._closing)
+                        return
+                except (WebSocketDisconnect, RuntimeError, OSError):
+                    return  # the reader learns of it, and ends the connection
+                self._sent(items)
+            self._is_writing = False
+            self._is_unsent.clear()
+            await self._is_unsent.wait()
+
+    def _sent(self, items: Sequence[_Outgoing]) -> None:
+        now_s = self._hub.clock.monotonic_s()
+        for each in items:
+            self._unsent_bytes -= each.size
+            self._perform(self._core.sent(each.message, now_s=now_s))
 
     async def _send_all(self, frames: Sequence[Frame]) -> None:
         extension = self._websocket.scope.get("extensions", {}).get(SEND_ALL)
