@@ -21,7 +21,7 @@ logger = logging.getLogger("livedb.service")
 THREADS_MAX = 64
 """Calls that run at once; more wait."""
 
-HELD_UP_S = 0.002
+HELD_UP_S = 0.005
 """Seconds at one call after which a thread does not count as one that will take the next."""
 
 
