@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -71,8 +71,7 @@ class ServiceThread:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(self._server.serve(sockets=[self._socket, *self._more]))
+            asyncio.run(self._server.serve(sockets=[self._socket, *self._more]))
         except BaseException as error:  # noqa: BLE001  # told by whoever waits for the start
             self._error = error
 
@@ -118,16 +117,6 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         lifespan="on",
     )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed: a message takes a fifth less CPU. Else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:  # there is none for Windows
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _listen(host: str, port: int) -> socket.socket:

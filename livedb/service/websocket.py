@@ -11,11 +11,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
@@ -52,12 +51,14 @@ UNSENT_BYTES_MAX = 64 << 20
 REASON_BYTES_MAX = 123
 """Bytes of the reason in a close frame (RFC 6455)."""
 
+_FOR_SOMEBODY = (Run, Compute)
+"""Effects that are somebody's, who may no longer be here."""
+
 TICK_S = 5.0
 """Between two looks at whether a Ping is due."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
+class _Outgoing(Struct, frozen=True):
     """A message on its way, as its frames."""
 
     message: ServerMessage
@@ -160,7 +161,7 @@ class SyncConnection:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Run | Compute) and not self._hub.access.holds(effect.identity):
+            if isinstance(effect, _FOR_SOMEBODY) and not self._hub.access.holds(effect.identity):
                 self._perform(self._core.expired("The identity's time is over"))
                 return
             match effect:
