@@ -169,32 +169,29 @@ class PathCalls:
     # -- outcomes ------------------------------------------------------------------------------
 
     def _answered(self, requests: Sequence[CommitRequest]) -> None:
-        """On whichever thread made a batch durable, or could not: hand its outcomes to the loop."""
-        ended: list[Callable[[], None]] = []
-        for request in requests:
-            wanted = cast("PathCall", request.about)
-            if isinstance(request.error, ConflictError):
-                wanted.was_undone = True
-                ended.append(partial(self._threads.put, partial(self._run, wanted)))
-            else:
-                ended.append(partial(wanted.done, self._committed(wanted, request)))
-        self._loop_calls.put(*ended)
+        """On whichever thread made a batch durable, or could not: hand it to the loop."""
+        self._loop_calls.put(*[partial(self._committed, request) for request in requests])
 
-    def _committed(self, wanted: PathCall, request: CommitRequest) -> Ended:
-        if request.error is not None:
-            return self._failed(wanted, request.error)
-        assert wanted.value is not None, "it is made before its commit is handed over"
-        self._log(wanted, None)
-        return Success(wanted.value, wanted.call.log_lines, request.ts)
+    def _committed(self, request: CommitRequest) -> None:
+        wanted = cast("PathCall", request.about)
+        if isinstance(request.error, ConflictError):
+            wanted.was_undone = True
+            self.begin(wanted)
+        elif request.error is not None:
+            wanted.done(self._failed(wanted, request.error))
+        else:
+            assert wanted.value is not None, "it is made before its commit is handed over"
+            self._log(wanted, None)
+            wanted.done(Success(wanted.value, wanted.call.log_lines, request.ts))
 
     def _failed(self, wanted: PathCall, error: BaseException) -> Ended:
         if _is_not_the_functions(error, wanted.dialect):
             return error
         try:
             outcome = wanted.dialect.failure(error, wanted.call.log_lines)
+            self._log(wanted, outcome.message)
         except Exception as worse:  # noqa: BLE001  # an error's own text may raise
             return worse
-        self._log(wanted, outcome.message)
         return outcome
 
     def _log(self, wanted: PathCall, error: str | None) -> None:

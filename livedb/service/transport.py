@@ -129,7 +129,7 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
 
         Not while `send_all` or `send` is at it.
         """
-        if self.disconnected or self.close_sent or not self.writable.is_set():
+        if self.close_sent or self.transport.is_closing() or not self.writable.is_set():
             return False
         frames = [frame_of(message) for message in messages]
         if sum(map(len, frames)) > GATHERED_BYTES_MAX:
