@@ -47,13 +47,12 @@ def test_calls_that_gather_wake_the_loop_once_and_keep_their_order():
 def test_a_batch_of_calls_wakes_the_loop_once():
     async def work():
         loop = asyncio.get_running_loop()
-        calls, made = LoopCalls(loop), []
+        calls, made, done = LoopCalls(loop), [], asyncio.Event()
         before = loop.wake_ups
         batch = [lambda n=n: made.append(n) for n in range(100)]
-        thread = threading.Thread(target=calls.put, args=batch)
+        thread = threading.Thread(target=calls.put, args=(*batch, done.set))
         thread.start()
-        while len(made) < 100:
-            await asyncio.sleep(0)
+        await done.wait()
         thread.join()
         return made, loop.wake_ups - before
 
