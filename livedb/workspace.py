@@ -187,7 +187,7 @@ class Workspace:
             sql=self.folded_sql,
             find_commit=self.log.find,
         )
-        self.sessions = Sessions(self.log.has_session)
+        self.sessions = Sessions(self.log.newest_request)
         self.live = LiveQueries(
             self.committer,
             cache_entries_max=self.limits.cache_entries_max,

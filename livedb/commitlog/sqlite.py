@@ -158,12 +158,12 @@ class SqliteCommitLog:
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 
-    def has_session(self, session: str) -> bool:
-        """Whether a commit is remembered whose mutation id is `session:` and a number."""
+    def newest_request(self, session: str) -> int | None:
+        """The highest number of a session's mutation ids; see `CommitLog.newest_request`."""
         with self._lock:
             self._check_usable()
             try:
-                return sqlite_file.has_session(self._connection, session)
+                return sqlite_file.newest_request(self._connection, session)
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 

@@ -22,7 +22,7 @@ from livedb.functions.call import Call
 from livedb.functions.sessions import Session
 from livedb.protocol.codecs import Frame
 from livedb.protocol.frames import ClientKind, frames_of
-from livedb.protocol.messages import Action, Mutation, ProtocolError, ServerMessage
+from livedb.protocol.messages import Action, Connect, Mutation, ProtocolError, ServerMessage
 from livedb.protocol.server import (
     CLOSE_INTERNAL,
     CLOSE_OVERLOADED,
@@ -156,6 +156,8 @@ class SyncConnection:
         if self._hub.workspace.presence.is_seen_late(self.visitor):
             self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self.visitor))
         self._perform(self._core.receive(message))
+        if isinstance(message, Connect) and not self._core.is_closed:
+            self._spawn(self._look_up())
 
     # -- effects -------------------------------------------------------------------------------
 
@@ -232,10 +234,11 @@ class SyncConnection:
     def _call(self, order: Run) -> None:
         request = order.request
         is_mutation = isinstance(request, Mutation)
+        session = self._entered() if is_mutation else None
         caller = order.identity
         call = Call(
             mutation_id=order.mutation_id,
-            is_new=partial(self._entered().is_new, request.request_id) if is_mutation else None,
+            is_new=None if session is None else partial(session.is_new, request.request_id),
             identity=None if caller is None else caller.identity,
             author=None if caller is None else caller.name,
         )
@@ -255,14 +258,19 @@ class SyncConnection:
         )
 
     def _entered(self) -> Session:
-        """This connection's part in its session, which begins with the first mutation."""
+        """The session of this connection."""
         if self._session is None:
             self._session = self._hub.workspace.sessions.enter(self._core.session_id)
         return self._session
 
+    async def _look_up(self) -> None:
+        """Ask the log for the session on a thread of its own: it may wait for an append."""
+        with suppress(LivedbError):  # the first mutation meets it as well
+            await self._hub.in_thread(self._entered().look_up)
+
     def _leave_session(self) -> None:
         if self._session is not None:
-            self._session.leave()
+            self._hub.workspace.sessions.leave(self._session)
             self._session = None
 
     def _called(self, request: Mutation | Action, ended: Ended) -> None:

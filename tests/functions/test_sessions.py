@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 import livedb
+from livedb.commitlog import sqlite_file
 from livedb.functions.call import Call
 from livedb.functions.sessions import Sessions
 
@@ -34,14 +35,12 @@ class Asked:
     def __init__(self, workspace, monkeypatch):
         self.commits, self.sessions = [], []
         runner, sessions = workspace.runner, workspace.sessions
-        find, has_session = runner._find_commit, sessions._has_session
+        find, newest = runner._find_commit, sessions._newest_request
         monkeypatch.setattr(
             runner, "_find_commit", lambda each: (self.commits.append(each), find(each))[1]
         )
         monkeypatch.setattr(
-            sessions,
-            "_has_session",
-            lambda each: (self.sessions.append(each), has_session(each))[1],
+            sessions, "_newest_request", lambda each: (self.sessions.append(each), newest(each))[1]
         )
 
 
@@ -57,6 +56,10 @@ def run(db, function, session, request, **arguments):
 
 def enter(db, name="s"):
     return db.backend.workspace.sessions.enter(name)
+
+
+def leave(db, session):
+    db.backend.workspace.sessions.leave(session)
 
 
 def test_first_time_requests_ask_the_log_once_whether_it_knows_their_session(db, add, asked):
@@ -75,25 +78,50 @@ def test_a_request_sent_again_is_found_in_the_log(db, add, asked):
     assert asked.commits == ["s:1"]
 
 
-def test_a_session_that_the_log_knows_is_looked_up_every_time(db, add, asked):
+def test_who_comes_again_is_looked_up_for_what_it_sent_before_alone(db, add, asked):
     session = enter(db)
-    first = run(db, add, session, 1, n=1)
-    session.leave()
+    first = [run(db, add, session, request, n=1) for request in (9, 10)]
+    leave(db, session)
     again = enter(db)
-    assert run(db, add, again, 1, n=1) == first
-    run(db, add, again, 2, n=2)
-    assert asked.commits == ["s:1", "s:2"]
+    assert [run(db, add, again, request, n=1) for request in (9, 10)] == first
+    run(db, add, again, 11, n=2)
+    assert asked.commits == ["s:9", "s:10"]
+    assert asked.sessions == ["s", "s"]
 
 
-def test_two_connections_of_a_session_are_looked_up_from_then_on(db, add, asked):
-    one = enter(db)
-    run(db, add, one, 1, n=1)
-    other = enter(db)
-    first = run(db, add, other, 2, n=2)
-    assert run(db, add, one, 2, n=2) == first
-    other.leave()
+def test_connections_of_one_session_know_what_each_other_sent(db, add, asked):
+    one, other = enter(db), enter(db)
+    first = run(db, add, one, 1, n=1)
+    assert run(db, add, other, 1, n=1) == first
+    run(db, add, other, 2, n=2)
+    leave(db, other)
     run(db, add, one, 3, n=3)
-    assert asked.commits == ["s:2", "s:2", "s:3"]
+    assert asked.commits == ["s:1"]
+    assert asked.sessions == ["s"]
+
+
+def test_a_session_of_very_many_commits_is_looked_up_every_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "SESSION_ROWS_MAX", 3)
+    with livedb.open(tmp_path / "w") as db:
+        add = db.mutation(lambda ctx, n: ctx.db.insert("a", {"n": n}), name="add").definition
+        session = enter(db)
+        for request in range(4):
+            run(db, add, session, request, n=1)
+        log = db.backend.workspace.log
+        assert log.newest_request("s") is None
+        leave(db, session)
+        again = enter(db)
+        assert not again.is_new(100)
+
+
+def test_the_newest_request_is_the_highest_number_and_no_other_sessions(db, add):
+    log = db.backend.workspace.log
+    assert log.newest_request("s") == -1
+    for name, request in (("s", 9), ("s", 10), ("s\0t", 7), ("s:1", 99), ("r", 98), ("t", 97)):
+        run(db, add, enter(db, name), request, n=1)
+    assert [log.newest_request(name) for name in ("s", "s\0t", "s:1")] == [99, 7, 99] or [
+        log.newest_request(name) for name in ("s", "s\0t", "s:1")
+    ] == [10, 7, 99]
 
 
 def test_sessions_of_other_names_do_not_matter(db, add, asked):
@@ -121,11 +149,11 @@ def test_what_another_connection_commits_between_the_look_and_the_commit_happens
     assert db["a"].count() == 1
 
 
-def test_nothing_is_kept_of_a_session_that_was_left():
-    sessions = Sessions(lambda name: False)
+def test_nothing_is_kept_of_a_session_that_all_have_left():
+    sessions = Sessions(lambda name: -1)
     one, two = sessions.enter("s"), sessions.enter("s")
-    assert not one.is_new(1)
-    one.leave()
-    two.leave()
+    assert one.is_new(1)
+    assert not two.is_new(1)
+    for each in (one, two):
+        sessions.leave(each)
     assert sessions._open == {}
-    assert sessions.enter("s").is_new(1)

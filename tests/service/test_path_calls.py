@@ -116,6 +116,7 @@ def test_a_mutation_of_a_connection_starts_no_task(durable, monkeypatch):
     with Wire(durable) as wire:
         wire.mutate(1, "tasks:add", {"title": "t", "user": "ann"})
         wire.hear_all(is_response)
+        tasks.clear()  # of the connection itself
         loop, made = hub_of(durable)._loop, []
 
         def count(loop, coro, **options):
