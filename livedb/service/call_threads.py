@@ -46,11 +46,6 @@ class CallThreads:
             self._is_start_due = True
             self._loop.call_soon(self._start)
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a call waits for a thread; from any thread."""
-        return bool(self._waiting)
-
     def close(self) -> None:
         """Begin no further call, and let idle threads go."""
         with self._lock:

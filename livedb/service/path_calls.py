@@ -85,10 +85,17 @@ class PathCalls:
         self._loop_calls = loop_calls
         self._threads = CallThreads(loop, workspace.clock)
         self._verbs = WorkspaceCalls(workspace, access)
+        self._under_way = 0
+        """Calls that have begun and not ended, as the loop knows."""
 
     def begin(self, wanted: PathCall) -> None:
         """Run a call on a thread."""
+        self._under_way += 1
         self._threads.put(partial(self._run, wanted))
+
+    def _end(self, wanted: PathCall, ended: Ended) -> None:
+        self._under_way -= 1
+        wanted.done(ended)
 
     def close(self) -> None:
         """Begin nothing further."""
@@ -106,7 +113,7 @@ class PathCalls:
         except BaseException as error:  # noqa: BLE001  # a function's SystemExit ends only itself
             ended = self._failed(wanted, error)
         if ended is not None:
-            self._loop_calls.put(partial(wanted.done, ended))
+            self._loop_calls.put(partial(self._end, wanted, ended))
 
     def _outcome(self, wanted: PathCall) -> Success | None:
         """What a call gives; None when its commit was handed over."""
@@ -133,7 +140,8 @@ class PathCalls:
             nonlocal is_on_its_way
             # First its message: one that cannot be made fails the call, and nothing is committed.
             wanted.value = wanted.dialect.value(result)
-            is_last = not self._threads.has_waiting
+            # Beside others the thread is wanted, and the log writer takes what gathers.
+            is_last = self._under_way == 1
             self._workspace.committer.hand_over(request, self._answered, wanted, is_last=is_last)
             is_on_its_way = True
 
@@ -176,13 +184,13 @@ class PathCalls:
         wanted = cast("PathCall", request.about)
         if isinstance(request.error, ConflictError):
             wanted.was_undone = True
-            self.begin(wanted)
+            self._threads.put(partial(self._run, wanted))
         elif request.error is not None:
-            wanted.done(self._failed(wanted, request.error))
+            self._end(wanted, self._failed(wanted, request.error))
         else:
             assert wanted.value is not None, "it is made before its commit is handed over"
             self._log(wanted, None)
-            wanted.done(Success(wanted.value, wanted.call.log_lines, request.ts))
+            self._end(wanted, Success(wanted.value, wanted.call.log_lines, request.ts))
 
     def _failed(self, wanted: PathCall, error: BaseException) -> Ended:
         if _is_not_the_functions(error, wanted.dialect):

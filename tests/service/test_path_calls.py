@@ -192,3 +192,35 @@ def test_a_result_that_cannot_be_sent_fails_the_call_and_commits_nothing(durable
         *_, response = wire.hear_all(is_response)
         assert not response["success"]
     assert db.sql("select title from tasks where user = 'bob'").to_pandas().empty
+
+
+def test_the_only_call_writes_its_commit_itself_and_beside_others_the_log_writer_does(
+    durable, monkeypatch
+):
+    log, writers = log_of(durable), []
+    append = log.append
+    monkeypatch.setattr(
+        log,
+        "append",
+        lambda commits: (writers.append(threading.current_thread().name[:11]), append(commits))[1],
+    )
+    gate = threading.Event()
+
+    @durable.db.action(name="tasks:wait")
+    def wait(ctx):
+        assert gate.wait(20)
+
+    def add(wire, number):
+        wire.mutate(number, "tasks:add", {"title": "t", "user": "ann"})
+        wire.hear_all(is_response)
+
+    writers.clear()
+    with Wire(durable, session="one") as one, Wire(durable, session="other") as other:
+        add(one, 1)
+        other.act(1, "tasks:wait")
+        wait_until(lambda: hub_of(durable).calls._under_way == 1)
+        add(one, 2)
+        gate.set()
+        other.hear_all(lambda message: message["type"] == "ActionResponse")
+        add(one, 3)
+    assert writers == ["livedb-call", "livedb-log", "livedb-call"]
