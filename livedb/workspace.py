@@ -29,6 +29,7 @@ from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, L
 from livedb.functions.context import PLACES_KEY
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner, is_running
+from livedb.functions.sessions import Sessions
 from livedb.functions.system_functions import (
     CLOUD_URL_VARIABLE,
     SITE_URL_VARIABLE,
@@ -192,6 +193,7 @@ class Workspace:
             sql=self.folded_sql,
             find_commit=self.log.find,
         )
+        self.sessions = Sessions(self.log.newest_request)
         self.live = LiveQueries(
             self.committer,
             cache_entries_max=self.limits.cache_entries_max,

@@ -83,6 +83,12 @@ class CommitLog(Protocol):
     def find(self, mutation_id: str) -> Commit | None:
         """The commit that carries `mutation_id`, if it is still remembered."""
 
+    def newest_request(self, session: str) -> int | None:
+        """The highest number of the mutation ids `session:number` that are still remembered.
+
+        -1 when there are none, None when there are too many to tell.
+        """
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many.
 

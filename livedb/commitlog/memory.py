@@ -11,7 +11,7 @@ from livedb.commitlog.chain import next_chain
 from livedb.commitlog.contract import Commit, Head
 from livedb.commitlog.head import HeadFile
 from livedb.commitlog.sqlite import create_log
-from livedb.commitlog.sqlite_file import EMPTY_HEAD, head_path, translated
+from livedb.commitlog.sqlite_file import EMPTY_HEAD, head_path, request_of, translated
 from livedb.errors import ClosedError, DuplicateMutationError, LoadError, SnapshotTooOldError
 
 
@@ -27,6 +27,8 @@ class MemoryCommitLog:
         self._chains: list[bytes] = []
         """As far as somebody asked: a fold or a backup, not each commit, needs the running hash."""
         self._numbers: dict[str, int] = {}
+        self._sessions: dict[str, tuple[int, int]] = {}
+        """How many of those each session has, and the highest number that it ever had."""
         self._is_closed = False
 
     @property
@@ -87,6 +89,13 @@ class MemoryCommitLog:
             number = self._numbers.get(mutation_id)
             return None if number is None else self._commits[number - self._anchor.number - 1]
 
+    def newest_request(self, session: str) -> int | None:
+        """The highest number of a session's mutation ids; see `CommitLog.newest_request`."""
+        with self._lock:
+            self._check_open()
+            known = self._sessions.get(session)
+            return -1 if known is None else known[1]
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:
@@ -134,11 +143,19 @@ class MemoryCommitLog:
                 "a commit with the same mutation id is in the log already; find() returns it"
             )
         self._numbers.update(added)  # type: ignore[arg-type]  # None was left out
+        for commit in identified:
+            session, request = _parted(commit)
+            count, newest = self._sessions.get(session, (0, -1))
+            self._sessions[session] = count + 1, max(newest, request)
 
     def _drop(self, count: int) -> None:
         for commit in self._commits[:count]:
             if commit.mutation_id is not None:
                 del self._numbers[commit.mutation_id]
+                session, _ = _parted(commit)
+                remembered, newest = self._sessions.pop(session)
+                if remembered > 1:
+                    self._sessions[session] = remembered - 1, newest
         last = self._commits[count - 1]
         chain = self._chain_up_to(last.number)
         self._anchor = Head(number=last.number, ts=last.ts, chain=chain)
@@ -147,6 +164,13 @@ class MemoryCommitLog:
     def _check_open(self) -> None:
         if self._is_closed:
             raise _closed()
+
+
+def _parted(commit: Commit) -> tuple[str, int]:
+    """Session and number of a mutation id."""
+    assert commit.mutation_id is not None, "only identified commits have a session"
+    session, _, _ = commit.mutation_id.rpartition(":")
+    return session, request_of(commit.mutation_id)
 
 
 def _closed() -> ClosedError:

@@ -158,6 +158,15 @@ class SqliteCommitLog:
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 
+    def newest_request(self, session: str) -> int | None:
+        """The highest number of a session's mutation ids; see `CommitLog.newest_request`."""
+        with self._lock:
+            self._check_usable()
+            try:
+                return sqlite_file.newest_request(self._connection, session)
+            except sqlite3.Error as error:
+                raise translated(error, self.path, "read") from error
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:

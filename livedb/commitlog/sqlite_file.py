@@ -37,6 +37,9 @@ BLOCK_ROWS = 256
 STATEMENT_ROWS_MAX = 64
 """Commits inserted by one statement; SQLite keeps its plan, up to 999 parameters in any build."""
 
+SESSION_ROWS_MAX = 10_000
+"""Commits of one session that are looked at for its newest request: a few milliseconds."""
+
 _SQLITE_HEADER = b"SQLite format 3\0"
 
 _META = (
@@ -284,6 +287,25 @@ def read_chain(connection: sqlite3.Connection, number: int, anchor: Head) -> byt
     if row is None:
         return None
     return row[0] if type(row[0]) is bytes else b""  # Damaged: it must not look like any chain.
+
+
+def newest_request(connection: sqlite3.Connection, session: str) -> int | None:
+    """The highest number of the ids `session:number`; -1 for none, None for too many to look at."""
+    begin, end = f"{session}:", f"{session};"  # the next character behind the colon
+    # Compared here: SQLite orders the ids as text, and its functions stop at a NUL in one.
+    rows = connection.execute(
+        "SELECT mutation_id FROM commits WHERE mutation_id >= ? AND mutation_id < ? LIMIT ?",
+        (begin, end, SESSION_ROWS_MAX + 1),
+    ).fetchall()
+    if len(rows) > SESSION_ROWS_MAX:
+        return None
+    return max((request_of(mutation_id) for (mutation_id,) in rows), default=-1)
+
+
+def request_of(mutation_id: str) -> int:
+    """The number at the end of a mutation id, 0 if there is none."""
+    number = mutation_id.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def read_rows(connection: sqlite3.Connection, after: int, until: int) -> list[Row]:

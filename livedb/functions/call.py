@@ -6,6 +6,8 @@ clients.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from livedb.identity import Identity
 
 LOG_LINES_MAX = 256
@@ -20,6 +22,7 @@ class Call:
 
     Attributes:
         mutation_id: by what a retry is known, `session:request`; None cannot be recognised.
+        is_new: whether that id surely was never committed, so that the log need not be asked.
         author: who is named in the log.
         identity: what `ctx.auth` shows.
         is_identity_known: without it, a run that asks who calls has a void outcome, and
@@ -41,6 +44,7 @@ class Call:
         "identity",
         "is_committing",
         "is_identity_known",
+        "is_new",
         "journal",
         "log_lines",
         "mutation_id",
@@ -53,6 +57,7 @@ class Call:
         self,
         *,
         mutation_id: str | None = None,
+        is_new: Callable[[], bool] | None = None,
         author: str | None = None,
         identity: Identity | None = None,
         is_identity_known: bool = True,
@@ -60,6 +65,7 @@ class Call:
         parent: Call | None = None,
     ) -> None:
         self.mutation_id = mutation_id
+        self.is_new = is_new
         self.author = author
         self.identity = identity
         self.is_identity_known = is_identity_known

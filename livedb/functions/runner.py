@@ -74,6 +74,13 @@ SNAPSHOT_RETRIES_MAX = 8
 """Times a query starts again because the snapshot it began on is no longer kept."""
 
 
+HandOver = Callable[[CommitRequest, Any], None]
+"""Given a commit and the function's result: sends it on its way without waiting for the outcome.
+
+Raises: what the commit step refused it for.
+"""
+
+
 class HeldSnapshot(Protocol):
     """A commit that stays readable."""
 
@@ -251,8 +258,15 @@ class Runner:
         function: FunctionDefinition,
         args: Mapping[str, Value],
         call: Call | None = None,
+        *,
+        hand_over: HandOver | None = None,
     ) -> Any:
         """Run a mutation until it commits; returns its result once it is durable and published.
+
+        Args:
+            hand_over: sends the commit on its way and does not wait: then this returns when the
+                commit step is over, and who handed over learns the outcome. Of a call that needs no
+                commit (it is remembered, or wrote nothing and has no id) it is told nothing.
 
         Raises:
             ConflictError: what it read changed on every try.
@@ -267,8 +281,8 @@ class Runner:
             try:
                 if attempt < FREE_RUNS:
                     self._turn.wait_free()
-                    return self._run_to_commit(function, args, call, args_hash, None)
-                return self._run_in_turn(function, args, call, args_hash)
+                    return self._run_to_commit(function, args, call, args_hash, None, hand_over)
+                return self._run_in_turn(function, args, call, args_hash, hand_over)
             except SnapshotTooOldError as error:
                 # A table that it was the first to read was loaded as of a later commit.
                 if attempt == attempts - 1 or error.code == SNAPSHOT_EXPIRED:
@@ -290,12 +304,13 @@ class Runner:
         args: Mapping[str, Value],
         call: Call | None,
         args_hash: bytes | None,
+        hand_over: HandOver | None,
     ) -> Any:
         holder = TurnHolder()
         with holder.running:
             try:
                 self._turn.take(holder)
-                return self._run_to_commit(function, args, call, args_hash, holder)
+                return self._run_to_commit(function, args, call, args_hash, holder, hand_over)
             finally:
                 self._turn.give(holder)
 
@@ -306,6 +321,7 @@ class Runner:
         call: Call | None,
         args_hash: bytes | None,
         holder: TurnHolder | None,
+        hand_over: HandOver | None,
     ) -> Any:
         """One run; its commit gives the turn back as soon as it is applied."""
         run = Run("mutation", self._clock.monotonic_s(), self._clock.random, call)
@@ -360,6 +376,9 @@ class Runner:
                 details=self._details(function, call, args_hash, result),
                 holder=holder,
             )
+            if hand_over is not None:
+                hand_over(request, result)
+                return result
             self.commit(request)
             if call is not None:
                 call.ts = request.ts
@@ -416,6 +435,11 @@ class Runner:
         mutation_id = call.mutation_id
         assert mutation_id is not None, "only an identified call can be remembered"
         committer = self._committer
+        if call.is_new is not None:
+            # Before it is asked: what comes after this number, the committer knows by its id.
+            number = committer.published
+            if call.is_new():
+                return number, None
         epoch = committer.epoch
         on_its_way = committer.identified(mutation_id)
         if on_its_way is not None:

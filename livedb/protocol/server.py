@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from livedb.errors import InvalidValueError
 from livedb.protocol.codecs import Codec
@@ -80,30 +81,26 @@ CLOSE_CODES = {"UnsupportedFrame": 1003, "MalformedMessage": 1007}
 # -- effects ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send a message; call `sent` when the transport has taken it, if it is a Transition."""
 
     message: ServerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Close the connection, after what was sent before."""
 
     code: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True):
     """Check a token; answer with `verified` or `refused`."""
 
     request: Authenticate
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Run a mutation or action; answer with `mutation_done` or `action_done`.
 
     Attributes:
@@ -117,8 +114,7 @@ class Run:
     identity: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(Struct, frozen=True):
     """One query of the query set, as the client asked for it."""
 
     query_id: int
@@ -128,8 +124,7 @@ class Followed:
     journal: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(Struct, frozen=True):
     """Bring the query set to the newest commit; answer with `computed`.
 
     Attributes:
@@ -151,8 +146,7 @@ Effect = Send | Close | Verify | Run | Compute
 # -- what the shell answers ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(Struct, frozen=True):
     """A call that returned: its value, and the ts at which what it did can be seen, if any."""
 
     value: Raw
@@ -160,8 +154,7 @@ class Success:
     ts: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A call that raised. `data`, even null, makes it the application's own error."""
 
     message: str
@@ -169,8 +162,7 @@ class Failure:
     log_lines: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class QueryState:
+class QueryState(Struct, frozen=True):
     """A query's newest state.
 
     Attributes:
@@ -205,8 +197,7 @@ class _Waiting:
     identity_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Update:
+class _Update(Struct, frozen=True):
     """An update in progress: the versions it leads to, and the queries it drops.
 
     Attributes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +42,7 @@ class FunctionLogs:
         identifier: str,
         kind: str,
         began_s: float,
-        log_lines: tuple[str, ...],
+        log_lines: Sequence[str],
         error: str | None,
         status: str = "success",
     ) -> None:

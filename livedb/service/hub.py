@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Raw
 
-from livedb.errors import (
-    AuthenticationError,
-    ClosedError,
-    LivedbError,
-    PermissionDeniedError,
-    SnapshotTooOldError,
-)
+from livedb.errors import SnapshotTooOldError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.live.live_queries import Change
@@ -28,12 +22,11 @@ from livedb.protocol.frames import ClientKind
 from livedb.protocol.server import Compute, Failure, Success
 from livedb.service.console import console
 from livedb.service.function_logs import FunctionLogs
-from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
-from livedb.service.query_set import LIVEDB, Update
+from livedb.service.path_calls import Ended, PathCall, PathCalls
+from livedb.service.query_set import Update
 from livedb.service.transfers import Transfers
-from livedb.service.workspace_calls import WorkspaceCalls
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -43,9 +36,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-CALLS_MAX = 64
-"""Functions that run at once; more wait."""
 
 UPDATES_MAX = 8
 """Updates of connections that are computed at once; more wait."""
@@ -73,17 +63,16 @@ class Hub:
         self.convex = ConvexDialect(self.clock, shows_details=shows_details)
         self.lossy = ConvexDialect(self.clock, to_json=to_lossy_json, shows_details=shows_details)
         self._own = OwnDialect()
-        self._workspace_calls = WorkspaceCalls(workspace, access)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self.logs = FunctionLogs(self.clock, self._loop)
         self.transfers = Transfers(workspace)
-        self._calls = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="livedb-call")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         live = workspace.live
         self._loop_calls = LoopCalls(self._loop)
+        self.calls = PathCalls(workspace, access, self.logs, self._loop, self._loop_calls)
         self._transitions = live.transitions_told
         """Up to which connections have been handed what changed."""
         self.number, self.ts = 0, 0
@@ -244,83 +233,26 @@ class Hub:
             TransientError, ClosedError: the same call may succeed when made again.
             AuthenticationError, PermissionDeniedError: nothing was looked at.
         """
+        future: asyncio.Future[Success | Failure] = self._loop.create_future()
 
-        def run() -> Success | Failure:
-            self.workspace.require_open()
-            began_s = self.clock.monotonic_s()
-            outcome: Success | Failure
-            try:
-                if component == LIVEDB and dialect.is_exact:
-                    return self._workspace_calls.run(path, args, call, caller)
-                outcome = self._run_path((path, component), args, kind, call, caller, dialect, at)
-            except BaseException as error:  # a function's SystemExit ends only itself
-                if _is_not_the_functions(error, dialect):
-                    raise
-                outcome = dialect.failure(error, tuple(call.log_lines))
-            self.logs.add(
-                identifier=path,
-                kind=kind or self._kind_of(path) or "any",
-                began_s=began_s,
-                log_lines=tuple(outcome.log_lines),
-                error=outcome.message if isinstance(outcome, Failure) else None,
-            )
-            return outcome
-
-        return await self._called(run)
-
-    async def _called(self, run: Callable[[], R]) -> R:
-        """What `run` gives, on a thread: calls that end together wake the loop once."""
-        future: asyncio.Future[R] = self._loop.create_future()
-
-        def work() -> None:
-            try:
-                result = run()
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-                self._loop_calls.put(partial(_end, future, partial(future.set_exception, error)))
+        def done(ended: Ended) -> None:
+            if future.done():
+                return  # who waited is gone
+            if isinstance(ended, BaseException):
+                future.set_exception(ended)
             else:
-                self._loop_calls.put(partial(_end, future, partial(future.set_result, result)))
+                future.set_result(ended)
 
-        self._calls.submit(work)
+        self.calls.begin(
+            PathCall(path, args, kind, call, caller, dialect, done, component=component, at=at)
+        )
         return await future
-
-    def _kind_of(self, path: str) -> FunctionKind | None:
-        registry = self.workspace.registry
-        found = registry.find(registered_name(registry, path))
-        return None if found is None else found.kind
-
-    def _run_path(
-        self,
-        where: tuple[str, str | None],
-        args: Raw,
-        kind: FunctionKind | None,
-        call: Call,
-        caller: Caller | None,
-        dialect: Dialect,
-        at: int | None,
-    ) -> Success:
-        workspace = self.workspace
-        sees_internal = self.access.is_admin(caller)
-        function = find_function(workspace.registry, *where, kind=kind, sees_internal=sees_internal)
-        self.access.require_kind(caller, function.kind)
-        committer = workspace.committer
-        tables = committer.catalog_at(committer.published)
-        given = read_object(dialect.codec.read(args))
-        arguments = function.check_arguments(given, tables=tables, from_wire=not dialect.is_exact)
-        if at is None:
-            value = workspace.runner.run_alone(function, arguments, call)
-        else:
-            run = workspace.runner.run_query(function, arguments, at=at, call=call)
-            if run.error is not None:
-                raise run.error
-            value = run.value
-        return Success(dialect.value(value), tuple(call.log_lines), call.ts)
 
     # -- life ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
-        self._workspace_calls.close()
         self._stop_hearing()
         console.end()
         for connection in list(self.connections):
@@ -330,20 +262,5 @@ class Hub:
                 break
             await asyncio.sleep(0.05)
         self.transfers.close()
-        self._calls.shutdown(wait=False, cancel_futures=True)
+        self.calls.close()
         self._updates.shutdown(wait=False, cancel_futures=True)
-
-
-def _end(future: asyncio.Future[R], give: Callable[[], None]) -> None:
-    """Give a future what it waits for, unless who waited is gone."""
-    if not future.done():
-        give()
-
-
-def _is_not_the_functions(error: BaseException, dialect: Dialect) -> bool:
-    """Whether an error says nothing of what was called: it is the edge's to answer."""
-    if isinstance(error, AuthenticationError | PermissionDeniedError | ClosedError):
-        return True
-    # livedb's own client raises it, as a workspace in its process would.
-    is_transient = isinstance(error, LivedbError) and error.is_transient
-    return is_transient and not dialect.is_exact

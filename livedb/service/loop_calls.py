@@ -16,12 +16,12 @@ class LoopCalls:
         self._calls: deque[Callable[[], None]] = deque()
         self._is_woken = False
 
-    def put(self, call: Callable[[], None]) -> None:
-        """Have `call` made; never, when the loop has ended.
+    def put(self, *calls: Callable[[], None]) -> None:
+        """Have `calls` made; never, when the loop has ended.
 
         Cost: a system call when the loop does not know yet that there is something.
         """
-        self._calls.append(call)
+        self._calls.extend(calls)
         # Two who see the flag down at once wake it twice, and the second time nothing is left.
         if not self._is_woken:
             self._is_woken = True

@@ -16,6 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
+from livedb.service.plain_frames import FrameReader, frame_of
+
 FRAGMENT_BYTES_MAX = 4 << 20
 """Bytes of one frame; a longer message is sent in several."""
 
@@ -31,6 +33,8 @@ RECEIVE = "livedb.receive"
 SEND_ALL = "livedb.send_all"
 """The ASGI extension by which the app sends what has gathered, in one write where it is short."""
 
+SEND_NOW = "livedb.send_now"
+"""The ASGI extension by which it does so at once, where it is short and the socket takes it."""
 
 HEAD_S_MAX = 10.0
 """Seconds a connection may take to say what it wants; then it is ended."""
@@ -62,6 +66,25 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
     _take: Callable[[str | bytes], None] | None = None
+    _reader: FrameReader | None = None
+    """From the handshake on, which comes whole and by itself."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._reader is None:
+            self._reader = FrameReader(self._take_plain, self._pass_on)
+            super().data_received(data)
+        else:
+            self._reader.feed(data)
+
+    def _pass_on(self, data: bytes) -> bool:
+        super().data_received(data)
+        return not self.transport.is_closing()
+
+    def _take_plain(self, message: str | bytes) -> bool:
+        if self._take is None or self.close_sent:
+            return False
+        self._take(message)
+        return True
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -70,6 +93,7 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
             scope["extensions"][ABORT] = {"abort": self.abort}
             scope["extensions"][RECEIVE] = {"hand_to": self.hand_to}
             scope["extensions"][SEND_ALL] = {"send_all": self.send_all}
+            scope["extensions"][SEND_NOW] = {"send_now": self.send_now}
 
     def hand_to(self, take: Callable[[str | bytes], None]) -> None:
         """Call `take` with each message from here on. It may not wait, so nothing is held back.
@@ -100,6 +124,19 @@ class FragmentingProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.abort()  # who answers no ping does not read either: closing politely takes for ever
+
+    def send_now(self, messages: Sequence[str | bytes]) -> bool:
+        """Send short messages in one write, unless something has to be waited for.
+
+        Not while `send_all` or `send` is at it.
+        """
+        if self.close_sent or self.transport.is_closing() or not self.writable.is_set():
+            return False
+        frames = [frame_of(message) for message in messages]
+        if sum(map(len, frames)) > GATHERED_BYTES_MAX:
+            return False
+        self.transport.write(b"".join(frames))
+        return True
 
     async def send_all(self, messages: Sequence[str | bytes]) -> None:
         """Send messages, each a WebSocket message of its own.

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from livedb.errors import AuthenticationError, ClosedError, LivedbError, PermissionDeniedError
 from livedb.functions.call import Call
-from livedb.functions.definition import FunctionKind
+from livedb.functions.sessions import Session
 from livedb.protocol.codecs import Frame
 from livedb.protocol.frames import ClientKind, frames_of
-from livedb.protocol.messages import Action, ProtocolError, ServerMessage
+from livedb.protocol.messages import Action, Connect, Mutation, ProtocolError, ServerMessage
 from livedb.protocol.server import (
     CLOSE_INTERNAL,
     CLOSE_OVERLOADED,
@@ -35,8 +35,9 @@ from livedb.protocol.server import (
     Success,
     Verify,
 )
+from livedb.service.path_calls import Ended, PathCall
 from livedb.service.query_set import QuerySet, Update
-from livedb.service.transport import ABORT, RECEIVE, SEND_ALL
+from livedb.service.transport import ABORT, RECEIVE, SEND_ALL, SEND_NOW
 
 if TYPE_CHECKING:
     from livedb.auth.access import Caller
@@ -50,12 +51,14 @@ UNSENT_BYTES_MAX = 64 << 20
 REASON_BYTES_MAX = 123
 """Bytes of the reason in a close frame (RFC 6455)."""
 
+_FOR_SOMEBODY = (Run, Compute)
+"""Effects that are somebody's, who may no longer be here."""
+
 TICK_S = 5.0
 """Between two looks at whether a Ping is due."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
+class _Outgoing(Struct, frozen=True):
     """A message on its way, as its frames."""
 
     message: ServerMessage
@@ -68,6 +71,7 @@ class SyncConnection:
 
     def __init__(self, hub: Hub, websocket: WebSocket, client: ClientKind) -> None:
         self._hub = hub
+        self._loop = asyncio.get_running_loop()
         self._websocket = websocket
         self._client = client
         self._dialect = hub.dialect_of(client)
@@ -77,8 +81,18 @@ class SyncConnection:
             now_s=hub.clock.monotonic_s(),
             identity=hub.access.arriving(websocket.scope),
         )
-        self._outgoing: asyncio.Queue[_Outgoing | Close] = asyncio.Queue()
+        self._outgoing: list[_Outgoing] = []
+        """What the transport has not got yet, and behind it `_closing`."""
+        self._closing: Close | None = None
         self._unsent_bytes = 0
+        self._is_flush_due = False
+        self._is_writing = True
+        """The writer sends, or will in this round of the loop: nobody else does."""
+        self._is_unsent = asyncio.Event()
+        extensions = websocket.scope.get("extensions", {})
+        self._send_now: Callable[[Sequence[Frame]], bool] | None = None
+        if SEND_NOW in extensions:
+            self._send_now = extensions[SEND_NOW]["send_now"]
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: Compute | None = None
         """An update that waits for a commit; see `resume`."""
@@ -90,6 +104,8 @@ class SyncConnection:
         """When to look whether its token has expired."""
         self._running: Call | None = None
         """The call of the mutation that runs now."""
+        self._session: Session | None = None
+        self._is_over = False
         self.query_set = QuerySet(hub.workspace, hub.access, self._dialect)
 
     async def run(self) -> None:
@@ -108,6 +124,9 @@ class SyncConnection:
             await self._read()
         finally:
             self._core.close()
+            self._is_over = True
+            if self._running is None:  # else when that ends, as it may yet commit
+                self._leave_session()
             self._waiting = None
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -137,27 +156,31 @@ class SyncConnection:
         if self._hub.workspace.presence.is_seen_late(self.visitor):
             self._spawn(self._hub.in_thread(self._hub.workspace.presence.see, self.visitor))
         self._perform(self._core.receive(message))
+        if isinstance(message, Connect) and not self._core.is_closed:
+            self._spawn(self._look_up())
 
     # -- effects -------------------------------------------------------------------------------
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Run | Compute) and not self._hub.access.holds(effect.identity):
+            if isinstance(effect, _FOR_SOMEBODY) and not self._hub.access.holds(effect.identity):
                 self._perform(self._core.expired("The identity's time is over"))
                 return
             match effect:
                 case Send(message):
                     self._send(message)
                 case Close():
-                    self._outgoing.put_nowait(effect)
+                    self._close_with(effect)
                 case Compute():
                     self._compute(effect)
                 case Run():
-                    self._spawn(self._run(effect))
+                    self._call(effect)
                 case Verify():
                     self._spawn(self._verify(effect))
 
     def _send(self, message: ServerMessage) -> None:
+        if self._closing is not None:
+            return
         frames = frames_of(message, self._client)
         size = sum(map(len, frames))
         # One message may be larger than the bound, if nothing else waits.
@@ -166,7 +189,8 @@ class SyncConnection:
             self._abort()
             return
         self._unsent_bytes += size
-        self._outgoing.put_nowait(_Outgoing(message, frames, size))
+        self._outgoing.append(_Outgoing(message, frames, size))
+        self._flush_soon()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -207,42 +231,68 @@ class SyncConnection:
             self._core.computed(update.ts, update.states, number=number, is_own_commit_near=near)
         )
 
-    async def _run(self, order: Run) -> None:
+    def _call(self, order: Run) -> None:
         request = order.request
-        kind: FunctionKind = "action" if isinstance(request, Action) else "mutation"
+        is_mutation = isinstance(request, Mutation)
+        session = self._entered() if is_mutation else None
         caller = order.identity
         call = Call(
             mutation_id=order.mutation_id,
+            is_new=None if session is None else partial(session.is_new, request.request_id),
             identity=None if caller is None else caller.identity,
             author=None if caller is None else caller.name,
         )
-        if kind == "mutation":
+        if is_mutation:
             self._running = call
-        try:
-            outcome = await self._hub.run_path(
+        self._hub.calls.begin(
+            PathCall(
                 request.udf_path,
                 order.args,
+                "mutation" if is_mutation else "action",
+                call,
+                caller,
+                self._dialect,
+                partial(self._called, request),
                 component=request.component_path,
-                kind=kind,
-                call=call,
-                caller=caller,
-                dialect=self._dialect,
             )
-        except ClosedError:
-            self.drop(1001, "the service is going away")
-            return
-        except (AuthenticationError, PermissionDeniedError) as error:
-            outcome = self._dialect.failure(error)
-        except LivedbError as error:  # the same request may succeed when the client sends it again
-            self.drop(CLOSE_INTERNAL, f"InternalServerError: {error.code}")
-            return
-        ts = outcome.ts if isinstance(outcome, Success) else None
-        self._seen_ts = max(self._seen_ts, self._hub.newest_ts() if ts is None else ts)
-        if kind == "mutation":
+        )
+
+    def _entered(self) -> Session:
+        """The session of this connection."""
+        if self._session is None:
+            self._session = self._hub.workspace.sessions.enter(self._core.session_id)
+        return self._session
+
+    async def _look_up(self) -> None:
+        """Ask the log for the session on a thread of its own: it may wait for an append."""
+        with suppress(LivedbError):  # the first mutation meets it as well
+            await self._hub.in_thread(self._entered().look_up)
+
+    def _leave_session(self) -> None:
+        if self._session is not None:
+            self._hub.workspace.sessions.leave(self._session)
+            self._session = None
+
+    def _called(self, request: Mutation | Action, ended: Ended) -> None:
+        is_mutation = isinstance(request, Mutation)
+        if is_mutation:
             self._running = None
-            self._perform(self._core.mutation_done(request.request_id, outcome))
-        else:
-            self._perform(self._core.action_done(request.request_id, outcome))
+            if self._is_over:
+                self._leave_session()
+        if isinstance(ended, BaseException):
+            if isinstance(ended, ClosedError):
+                self.drop(1001, "the service is going away")
+                return
+            if not isinstance(ended, AuthenticationError | PermissionDeniedError):
+                # The same request may succeed when the client sends it again.
+                code = ended.code if isinstance(ended, LivedbError) else type(ended).__name__
+                self.drop(CLOSE_INTERNAL, f"InternalServerError: {code}")
+                return
+            ended = self._dialect.failure(ended)
+        ts = ended.ts if isinstance(ended, Success) else None
+        self._seen_ts = max(self._seen_ts, self._hub.newest_ts() if ts is None else ts)
+        done = self._core.mutation_done if is_mutation else self._core.action_done
+        self._perform(done(request.request_id, ended))
 
     async def _verify(self, order: Verify) -> None:
         try:
@@ -269,7 +319,7 @@ class SyncConnection:
         elif caller is not None and caller.expires_s is not None:
             left_s = caller.expires_s - self._hub.clock.now_ns() / 1e9
             wait_s = max(left_s, 0.01)  # the clocks of the loop and of tokens are two
-            self._expiry = asyncio.get_running_loop().call_later(wait_s, self.check_identity)
+            self._expiry = self._loop.call_later(wait_s, self.check_identity)
 
     def touched(self) -> None:
         """A live query of this connection has changed."""
@@ -283,7 +333,13 @@ class SyncConnection:
     def drop(self, code: int, reason: str) -> None:
         """Close the connection for a reason of ours."""
         self._core.close()
-        self._outgoing.put_nowait(Close(code, reason))
+        self._close_with(Close(code, reason))
+
+    def _close_with(self, close: Close) -> None:
+        """Close behind what was sent before; the first one counts."""
+        if self._closing is None:
+            self._closing = close
+            self._flush_soon()
 
     def _abort(self) -> None:
         """End the connection without waiting for a peer who does not read."""
@@ -291,27 +347,46 @@ class SyncConnection:
         if extension is not None:
             extension["abort"]()
 
+    def _flush_soon(self) -> None:
+        if not (self._is_flush_due or self._is_writing):
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send what has gathered in this round of the loop, if nothing has to be waited for."""
+        self._is_flush_due = False
+        if self._send_now is not None and self._closing is None:
+            items = self._outgoing
+            if self._send_now([frame for each in items for frame in each.frames]):
+                self._outgoing = []
+                self._sent(items)
+                return
+        self._is_writing = True
+        self._is_unsent.set()
+
     async def _write(self) -> None:
+        """Send what has to be waited for, and all of it under a server without `SEND_NOW`."""
         while True:
-            sent: list[_Outgoing] = []
-            item = await self._outgoing.get()
-            while isinstance(item, _Outgoing):
-                sent.append(item)
-                if self._outgoing.empty():
-                    break
-                item = self._outgoing.get_nowait()
-            try:
-                if sent:
-                    await self._send_all([frame for each in sent for frame in each.frames])
-                if isinstance(item, Close):
-                    await self._close(item)
-                    return
-            except (WebSocketDisconnect, RuntimeError, OSError):
-                return  # the reader learns of it, and ends the connection
-            now_s = self._hub.clock.monotonic_s()
-            for each in sent:
-                self._unsent_bytes -= each.size
-                self._perform(self._core.sent(each.message, now_s=now_s))
+            while self._outgoing or self._closing is not None:
+                items, self._outgoing = self._outgoing, []
+                try:
+                    if items:
+                        await self._send_all([frame for each in items for frame in each.frames])
+                    elif self._closing is not None:
+                        await self._close(self._closing)
+                        return
+                except (WebSocketDisconnect, RuntimeError, OSError):
+                    return  # the reader learns of it, and ends the connection
+                self._sent(items)
+            self._is_writing = False
+            self._is_unsent.clear()
+            await self._is_unsent.wait()
+
+    def _sent(self, items: Sequence[_Outgoing]) -> None:
+        now_s = self._hub.clock.monotonic_s()
+        for each in items:
+            self._unsent_bytes -= each.size
+            self._perform(self._core.sent(each.message, now_s=now_s))
 
     async def _send_all(self, frames: Sequence[Frame]) -> None:
         extension = self._websocket.scope.get("extensions", {}).get(SEND_ALL)

@@ -52,6 +52,10 @@ _LOOK_S = 0.5
 BATCH_COMMITS_MAX = 1024
 """Commits in one log append; bounds how long the first of a batch waits for the last."""
 
+Reply = Callable[[Sequence["CommitRequest"]], None]
+"""Is told of requests whose outcome is known, all of a batch at once. It runs on the thread that
+answers, under its locks: it may not wait, ask the committer for anything, or raise."""
+
 
 class CommitDetails(NamedTuple):
     """What the log keeps of the call that led to a commit."""
@@ -73,10 +77,12 @@ class CommitRequest:
     """One finished transaction on its way; immutable but for its outcome.
 
     `done` is locked until the outcome is known: then `number` is the commit's, or `error` is set.
+    Of a request that was handed over `reply` is told instead.
     """
 
     __slots__ = (
         "_claim",
+        "about",
         "begin",
         "catalog",
         "change",
@@ -90,11 +96,13 @@ class CommitRequest:
         "is_answered",
         "is_in_line",
         "is_next_in_log",
+        "is_refused",
         "is_waited_for",
         "is_write",
         "number",
         "on_publish",
         "reads",
+        "reply",
         "ts",
     )
 
@@ -135,13 +143,18 @@ class CommitRequest:
         """Of the commit, once it is logged."""
         self.error: LivedbError | None = None
         self.is_answered = False
+        self.is_refused = False
+        """The commit step itself said no: nothing of it was applied."""
+        self.reply: Reply | None = None
+        self.about: object = None
+        """What the reply knows it by."""
         self.done = Lock()
         self.done.acquire()
         self.is_in_line = False
         """Its caller wakes the next of a batch; see `stand_in_line`."""
         self.following: CommitRequest | None = None
         self.is_waited_for = False
-        """Its caller will wait, and so may write it to the log as well."""
+        """Its caller has nothing else to do, and so may write it to the log as well."""
         self.is_next_in_log = False
         self._claim = Lock()
 
@@ -308,6 +321,25 @@ class Committer:
         run_undisturbed(self._commit, request)
         request.wait()
 
+    def hand_over(
+        self, request: CommitRequest, reply: Reply, about: object, *, is_last: bool
+    ) -> None:
+        """Send a request on its way; `reply` is told what becomes of it, perhaps before this ends.
+
+        Args:
+            about: what `reply` knows the request by, as `request.about`.
+            is_last: the caller has nothing else to do, so its thread may write to the log.
+
+        Raises:
+            ConflictError, ClosedError: the commit step refused it, and `reply` is told nothing.
+        """
+        request.reply, request.about = reply, about
+        request.is_waited_for = is_last
+        run_undisturbed(self._commit, request)
+        if request.is_refused:
+            assert request.error is not None, "a refusal says why"
+            raise request.error
+
     def _commit(self, request: CommitRequest) -> None:
         if not request.claim():
             return  # its caller was interrupted before this step began, and gave it up
@@ -324,7 +356,7 @@ class Committer:
                 self._apply_locked(request)
         except BaseException as fault:  # noqa: BLE001  # told to everybody who commits
             self._stop_writing(fault)
-            self._answer(request, self._stopped())  # the log never got it
+            self._refuse(request, self._stopped())  # the log never got it
         finally:
             if request.holder is not None:
                 self._turn.give(request.holder)
@@ -332,7 +364,7 @@ class Committer:
     def _apply_locked(self, request: CommitRequest) -> None:
         refusal = self._refusal(request)
         if refusal is not None:
-            self._answer(request, refusal)
+            self._refuse(request, refusal)
             return
         number = self.applied
         if request.is_write:
@@ -546,10 +578,20 @@ class Committer:
         return f"{type(self._fault).__name__}: {self._fault}"
 
     @staticmethod
+    def _refuse(request: CommitRequest, error: LivedbError) -> None:
+        """Say no within the commit step; who handed it over sees it when the step is over."""
+        request.error = error
+        request.is_answered = request.is_refused = True
+        request.done.release()
+
+    @staticmethod
     def _answer(request: CommitRequest, error: LivedbError) -> None:
         request.error = error
         request.is_answered = True
-        request.done.release()
+        if request.reply is None:
+            request.done.release()
+        else:
+            request.reply((request,))
 
     # -- upkeep --------------------------------------------------------------------------------
 
@@ -588,15 +630,21 @@ class Committer:
 def _wake(batch: Sequence[CommitRequest]) -> None:
     """Tell the callers of a batch that it is durable and published."""
     following: CommitRequest | None = None
+    handed_over: dict[Reply, list[CommitRequest]] = {}
     for request in reversed(batch):
         request.is_answered = True
-        if request.is_in_line:
+        if request.reply is not None:
+            handed_over.setdefault(request.reply, []).append(request)
+        elif request.is_in_line:
             request.following = following
             following = request
         else:
             request.done.release()
     if following is not None:
         following.done.release()
+    for reply, requests in handed_over.items():
+        requests.reverse()
+        reply(requests)
 
 
 def _parts(change: WriteSet, catalog: Catalog | None, extra_parts: Sequence[Part]) -> list[Part]:

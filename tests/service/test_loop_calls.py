@@ -44,6 +44,23 @@ def test_calls_that_gather_wake_the_loop_once_and_keep_their_order():
     assert wake_ups == 1
 
 
+def test_a_batch_of_calls_wakes_the_loop_once():
+    async def work():
+        loop = asyncio.get_running_loop()
+        calls, made, done = LoopCalls(loop), [], asyncio.Event()
+        before = loop.wake_ups
+        batch = [lambda n=n: made.append(n) for n in range(100)]
+        thread = threading.Thread(target=calls.put, args=(*batch, done.set))
+        thread.start()
+        await done.wait()
+        thread.join()
+        return made, loop.wake_ups - before
+
+    made, wake_ups = run(work)
+    assert made == list(range(100))
+    assert wake_ups == 1
+
+
 def test_a_call_that_raises_leaves_the_others_due():
     async def work():
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 
@@ -321,6 +322,101 @@ def test_after_a_bug_in_the_commit_step_in_memory_nothing_is_committed(fail, cap
             world.commit(document)
     assert [record.levelname for record in caplog.records] == ["CRITICAL"]
     assert world.documents(1) == [A]
+    world.committer.close()
+
+
+class Told:
+    """A reply that keeps what it was told."""
+
+    def __init__(self):
+        self.batches = SimpleQueue()
+
+    def __call__(self, requests):
+        self.batches.put([(each.about, each.number, each.error) for each in requests])
+
+    def next(self):
+        return self.batches.get(timeout=20)
+
+
+def test_who_handed_over_is_told_of_a_batch_in_one_piece_and_in_order(world):
+    told = Told()
+    with world.log.gate:
+        world.committer.hand_over(world.request(A), told, "first", is_last=False)
+        assert world.log.is_entered.wait(20)
+        for about in ("second", "third", "fourth"):
+            world.committer.hand_over(world.request(B), told, about, is_last=True)
+        assert told.batches.empty(), "nothing is durable"
+    assert told.next() == [("first", 1, None)]
+    assert told.next() == [("second", 2, None), ("third", 3, None), ("fourth", 4, None)]
+    assert world.published == [1, 2, 3, 4]
+
+
+def test_who_hands_over_its_last_one_writes_it_and_is_told_before_it_goes_on(world):
+    told = Told()
+    world.committer.hand_over(world.request(A), told, "alone", is_last=True)
+    assert told.batches.get_nowait() == [("alone", 1, None)]
+
+
+def test_callers_that_wait_and_who_handed_over_share_a_batch(world):
+    told, waiting = Told(), []
+    with world.log.gate:
+        world.committer.hand_over(world.request(A), told, 1, is_last=False)
+        assert world.log.is_entered.wait(20)
+        for number in (2, 3):
+            waiting.append(world.request(B))
+            waiting[-1].stand_in_line()
+            world.committer.submit(waiting[-1])
+            world.committer.hand_over(world.request(C), told, number, is_last=False)
+    assert [world.outcome(each) for each in waiting[:1]] == [2]
+    assert [[about for about, *_ in told.next()] for _ in range(2)] == [[1], [2, 3]]
+
+
+def test_what_the_commit_step_refuses_is_raised_and_nobody_is_told(world):
+    told = Told()
+    stale = world.request(A, reads=[A])
+    world.commit(A)
+    with pytest.raises(ConflictError):
+        world.committer.hand_over(stale, told, "stale", is_last=True)
+    world.committer.close()
+    with pytest.raises(ClosedError):
+        world.committer.hand_over(world.request(B), told, "late", is_last=True)
+    assert told.batches.empty()
+
+
+def test_who_handed_over_is_told_what_the_log_failed_for_and_what_was_undone(world):
+    told = Told()
+    with world.log.gate:
+        world.committer.hand_over(world.request(A), told, "failed", is_last=False)
+        assert world.log.is_entered.wait(20)
+        world.committer.hand_over(world.request(B), told, "undone", is_last=False)
+        world.log.is_failing = True
+    outcomes = [told.next(), told.next()]
+    assert [(about, type(error)) for [(about, _, error)] in outcomes] == [
+        ("failed", LogError),
+        ("undone", ConflictError),
+    ]
+    assert world.documents(0) == []
+
+
+@pytest.mark.parametrize("fail", FAULTS)
+@pytest.mark.parametrize("is_last", [True, False])
+def test_after_a_bug_while_the_log_is_written_who_handed_over_is_told(world, fail, is_last):
+    told = Told()
+    fail(world)
+    world.committer.hand_over(world.request(A), told, "unknown", is_last=is_last)
+    [(about, _, error)] = told.next()
+    assert (about, error.code) == ("unknown", "LogUnknown")
+    with pytest.raises(ClosedError):
+        world.committer.hand_over(world.request(B), told, "late", is_last=is_last)
+
+
+def test_in_memory_who_hands_over_is_told_within_the_commit_step():
+    world, told = World(is_volatile=True), Told()
+    world.committer.hand_over(world.request(A), told, "now", is_last=False)
+    assert told.batches.get_nowait() == [("now", 1, None)]
+    world.log.is_failing = True
+    world.committer.hand_over(world.request(B), told, "failed", is_last=False)
+    assert isinstance(told.batches.get_nowait()[0][2], LogError)
     world.committer.close()
 
 
