@@ -6,22 +6,17 @@
 Reading a handle asks the service how far it is and waits until that is here, one round trip, so
 that a reader sees every commit acknowledged before it asked. While the service is away, handles
 give their last state and `status` says so.
-
-What is known of the service's functions and tables has a version, which every such round trip
-tells: a function that another kernel redefines is called as it is now.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -32,7 +27,10 @@ from msgspec import UNSET, Raw
 from livedb.canonical import canonical
 from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
 from livedb.client.connection import CONNECT_S_MAX, Connection, Waiting
+from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
+from livedb.client.transfers import Transfers
+from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -41,15 +39,8 @@ from livedb.errors import (
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
-    LoadError,
 )
-from livedb.functions.definition import (
-    MARK,
-    FunctionDefinition,
-    FunctionMark,
-    Registry,
-    as_documents,
-)
+from livedb.functions.definition import FunctionDefinition, as_documents
 from livedb.functions.runner import is_running
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
@@ -59,12 +50,8 @@ from livedb.protocol.codecs import PACK
 from livedb.protocol.errors import error_from
 from livedb.protocol.messages import ClientMessage, QueryFailed, QueryUpdated
 from livedb.protocol.results import WireResult, read_result
-from livedb.schema.annotations import FunctionSignature
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
-from livedb.text import encode_value
-from livedb.travel.capture import capture
-from livedb.travel.parcel import TravellingFunction
 from livedb.values import Value
 from livedb.workspace import Statistics
 
@@ -75,42 +62,6 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
-
-LIVEDB = "livedb"
-"""The component whose paths are the workspace's own verbs."""
-
-UPLOAD_PART_BYTES = 4 << 20
-"""Bytes of rows sent by one message."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A function of this process as the service was given it.
-
-    Attributes:
-        fingerprint: of what travelled.
-        trouble: why it could not be sent again, if that was told.
-    """
-
-    definition: FunctionDefinition
-    origin: Origin | None
-    fingerprint: str
-    trouble: str | None = None
-
-
-def _without_globals(origin: Origin | None, definition: FunctionDefinition) -> Origin | None:
-    """`origin` to keep: what the function finds by itself would be held by it for ever."""
-    if origin is None:
-        return None
-    found = getattr(definition.handler, "__globals__", {})
-    names = {
-        name: value for name, value in origin.namespace.items() if found.get(name) is not value
-    }
-    return replace(origin, namespace=names)
-
-
-def _fingerprint(parcel: bytes) -> str:
-    return msgspec.msgpack.decode(parcel, type=TravellingFunction).fingerprint
 
 
 class RemoteSubscription:
@@ -235,20 +186,9 @@ class RemoteBackend:
         self._updates = OptimisticUpdates(self._bound)
         self._pending: dict[int, Pending] = {}
         """By request; like `_updates` of the connection's thread alone."""
-        self._registry = Registry()
-        self._service_versions: dict[str, int] = {}
-        """Of each function in `_registry`, the version it has on the service."""
-        self._sent: dict[str, _Sent] = {}
-        """Functions of cells as they were sent, to send again what has changed since."""
-        self._catalog = Catalog()
-        self._described = ""
-        """The version of what is known of functions and tables."""
-        self._newest = ""
-        """The version that the service was last heard to have."""
         self._watchers: list[Callable[[], None]] = []
         self._notices: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._teller = threading.Thread(target=self._tell, name="livedb-live", daemon=True)
-        self._teller.start()
         self._connection = Connection(
             url,
             session_id=self._clock.random_bytes(16).hex(),
@@ -256,15 +196,24 @@ class RemoteBackend:
             on_moved=self._move,
             on_ended=self._forget_updates,
             on_status=self._hear_status,
+            restoring=self._restoring,
         )
+        self._verbs = Verbs(self._connection)
+        self._definitions = Definitions(self._verbs, self._heard)
+        self._transfers = Transfers(self._verbs, self._clock)
+        self._teller.start()
+        self._connection.start()
         try:
             self._connection.wait_ready()
-            self._describe()
+            self._definitions.describe()
         except BaseException:
             self.close()
             raise
 
     # -- the connection's thread ---------------------------------------------------------------
+
+    def _restoring(self) -> Coroutine[Any, Any, None] | None:
+        return self._definitions.restoring()
 
     def _move(self, event: Moved) -> None:
         with self._moved:
@@ -324,20 +273,15 @@ class RemoteBackend:
     def _bound(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Mapping[str, Value]:
-        return self._registry.get(name).bind(args, kwargs)
+        return self._definitions.known(name).bind(args, kwargs)
 
     def _hear_status(self, _: Status) -> None:
         with self._moved:
             self._moved.notify_all()
         for hear in self._watchers:
             self._notices.put(hear)
-        if self._connection_is_closed():
+        if self._connection.is_closed:
             self._let_go()
-
-    def _connection_is_closed(self) -> bool:
-        # The first status may be heard before the constructor has returned.
-        connection = getattr(self, "_connection", None)
-        return connection is not None and connection.is_closed
 
     # -- the followers' thread -----------------------------------------------------------------
 
@@ -367,19 +311,6 @@ class RemoteBackend:
         pending = Pending(update, args)
         return self._connection.call(ask, then=lambda number: self._begin_update(number, pending))
 
-    def _ask(
-        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
-    ) -> Waiting:
-        args = PACK.write_payload(encode_value(canonical(value)), list(attachments))
-        return self._connection.call(
-            lambda session: session.act(verb, args, component=LIVEDB, is_repeatable=repeats)
-        )
-
-    def _act(
-        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
-    ) -> Raw:
-        return self._connection.wait(self._ask(verb, value, attachments, repeats=repeats))
-
     # -- Backend -------------------------------------------------------------------------------
 
     def require_open(self) -> None:
@@ -400,117 +331,45 @@ class RemoteBackend:
     def number(self) -> int:
         return self._number if self._connection.is_closed else self.pull()
 
-    def _describe(self) -> None:
-        """Learn of the functions and tables there are, if they are others than those known."""
-        answer = PACK.read_payload(self._act("describe", {"known": self._described}))
-        stands = msgspec.json.decode(answer.text)
-        self._heard(stands)
-        if not answer.attachments:
-            return
-        described: dict[str, Any] = msgspec.json.decode(answer.attachments[0])
-        for each in described["functions"]:
-            if self._service_versions.get(each["name"]) != each["version"]:
-                self._registry.define(_described(each))
-                self._service_versions[each["name"]] = each["version"]
-        self._catalog = Catalog.from_json(described["catalog"])
-        self._described = stands["version"]
-
     def _heard(self, stands: Mapping[str, Any]) -> None:
-        self._newest = stands["version"]
         with self._lock:
             self._number = max(self._number, stands["number"])
 
     def catalog(self) -> Catalog:
-        self._describe()
-        return self._catalog
+        return self._definitions.catalog()
 
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition:
-        parcel = self._parcel(definition, origin)
-        self._define([definition], [parcel], {})
-        self._sent[definition.name] = _Sent(
-            definition, _without_globals(origin, definition), _fingerprint(parcel)
-        )
-        return self._registry.get(definition.name)
+        self._refuse_in_function("define a function")
+        return self._definitions.define(definition, origin)
 
     def push(self, functions: Sequence[FunctionDefinition]) -> None:
-        self._define(functions, [self._parcel(each, None) for each in functions], {"pushed": True})
-
-    def _define(
-        self, functions: Sequence[FunctionDefinition], parcels: Sequence[bytes], how: Any
-    ) -> None:
         self._refuse_in_function("define a function")
-        versions = dict(PACK.read(self._act("define", how, parcels)))
-        for each in functions:
-            self._registry.define(each)
-            self._service_versions[each.name] = versions[each.name]
+        self._definitions.push(functions)
 
     def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:  # noqa: ARG002
-        # What travels says more than the names a function uses itself: helpers of helpers too.
-        if self._connection.is_away:
-            return  # after a later cell
-        for name, sent in list(self._sent.items()):
-            try:
-                parcel = self._parcel(sent.definition, sent.origin)
-                if _fingerprint(parcel) != sent.fingerprint:
-                    self.define(sent.definition, sent.origin)
-                elif sent.trouble is not None:
-                    self._sent[name] = replace(sent, trouble=None)
-            except LivedbError as error:
-                if str(error) != sent.trouble:
-                    self._sent[name] = replace(sent, trouble=str(error))
-                    warnings.warn(
-                        f"{name} stays on the service as it was sent before: {error}",
-                        UserWarning,
-                        stacklevel=2,
-                    )
+        self._definitions.follow_code()
 
-    def _parcel(self, definition: FunctionDefinition, origin: Origin | None) -> bytes:
-        mark: FunctionMark | None = getattr(definition.handler, MARK, None)
-        given = origin or mark
-        captured = capture(
-            definition.handler,
-            kind=definition.kind,
-            name=definition.name,
-            visibility=definition.visibility,
-            args=None if given is None else given.args,
-            returns=None if given is None else given.returns,
-            alias=None if given is None else given.alias,
-            namespace=None if origin is None else origin.namespace,
-            **({} if origin is None else {"reference": origin.reference}),
-        )
-        return msgspec.msgpack.encode(captured)
+    def definition(self, name: str) -> FunctionDefinition:
+        return self._definitions.get(name)
 
     def newest(self, definition: FunctionDefinition) -> FunctionDefinition:
         """The function of that name as it is by now, if the service can be asked."""
-        with suppress(FunctionNotFoundError, DisconnectedError, ClosedError):
-            return self.definition(definition.name)
-        return definition
-
-    def definition(self, name: str) -> FunctionDefinition:
-        known = self._registry.find(name)
-        if known is None or self._newest != self._described:
-            try:
-                self._describe()
-            except (DisconnectedError, ClosedError):
-                if known is None:
-                    raise
-        return self._registry.get(name)
+        return self._definitions.newest(definition)
 
     def function_names(self) -> list[str]:
-        self._describe()
-        return self._registry.names()
+        return self._definitions.names()
 
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
         self._refuse_in_function("define a table")
         parcels = [msgspec.json.encode(each.to_json()) for each in definitions]
-        number: int = PACK.read(self._act("tables", {}, parcels))
+        number: int = PACK.read(self._verbs.act("tables", {}, parcels))
         return number
 
     def drop_table(self, name: str) -> int:
         self._refuse_in_function("drop a table")
-        answer = self._act("drop", {"table": name}, repeats=False)
+        answer = self._verbs.act("drop", {"table": name}, repeats=False)
         number: int = PACK.read(answer)
         return number
 
@@ -526,18 +385,10 @@ class RemoteBackend:
             return self._run(function, function.bind(args, kwargs), update)
         except (ArgumentValidationError, FunctionNotFoundError, FunctionTypeError, TypeError):
             # It may be another function by now, that takes other arguments.
-            renewed = self._renewed(function)
+            renewed = None if is_running() else self._definitions.renewed(function)
             if renewed is None:
                 raise
         return self._run(renewed, renewed.bind(args, kwargs), update)
-
-    def _renewed(self, function: FunctionDefinition) -> FunctionDefinition | None:
-        """The function of that name, if it is another one than was thought."""
-        if is_running():
-            return None
-        self._describe()
-        found = self._registry.find(function.name)
-        return None if found is function else found
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         return self._run(function, args, None)
@@ -563,12 +414,12 @@ class RemoteBackend:
             sent: dict[str, Value] = {"verb": verb, "name": function.name, "args": given}
             if function.kind == "mutation":
                 return self._mutate("table", sent, LIVEDB)
-            return self._ask("table", sent)
+            return self._verbs.ask("table", sent)
         given = canonical(dict(args))
         if function.kind == "mutation":
             return self._mutate(function.name, given, None, update)
         called = {"name": function.name, "kind": function.kind, "args": given}
-        return self._ask("call", called, repeats=function.kind == "query")
+        return self._verbs.ask("call", called, repeats=function.kind == "query")
 
     async def run_async(
         self,
@@ -664,12 +515,12 @@ class RemoteBackend:
 
     def invalidate(self, name: str) -> None:
         """Run a query again although no data it read has changed."""
-        self._act("refresh", {"name": name})
+        self._verbs.act("refresh", {"name": name})
 
     def runs_of(self, asked: _Asked) -> int:
         """How often the service ran a live query."""
         given = {"path": asked.path, "of": asked.component, "args": asked.args}
-        runs: int = PACK.read(self._act("runs", given))
+        runs: int = PACK.read(self._verbs.act("runs", given))
         return runs
 
     def pull(self) -> int:
@@ -689,8 +540,8 @@ class RemoteBackend:
         Raises:
             DisconnectedError: it is away, or does not come back in time.
         """
-        stands: Any = PACK.read(self._act("sync", {}, repeats=repeats))
-        self._heard(stands)
+        stands: Any = PACK.read(self._verbs.act("sync", {}, repeats=repeats))
+        self._definitions.heard(stands)
         ts = int(stands["ts"])
         self._wait_until(lambda: self._shown_ts >= ts)
 
@@ -716,31 +567,31 @@ class RemoteBackend:
 
     def ask(self, verb: str, value: Value) -> Any:
         """What the service answers to a verb that takes and gives a value; asked once."""
-        return PACK.read(self._act(verb, value, repeats=False))
+        return PACK.read(self._verbs.act(verb, value, repeats=False))
 
     # -- data ----------------------------------------------------------------------------------
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         self._refuse_in_function("db.sql")
-        answer = PACK.read_payload(self._act("sql", _sql(text, params)))
+        answer = PACK.read_payload(self._verbs.act("sql", _sql(text, params)))
         number: int = msgspec.json.decode(answer.text)
         return _table(answer.attachments[0]), number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         self._refuse_in_function(f"The documents of {table!r}")
-        found: Any = PACK.read(self._act("documents", {"table": table, "limit": limit}))
+        found: Any = PACK.read(self._verbs.act("documents", {"table": table, "limit": limit}))
         return list(found)
 
     def counts(self) -> dict[str, int]:
-        return dict(PACK.read(self._act("counts", {})))
+        return dict(PACK.read(self._verbs.act("counts", {})))
 
     def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
         asked = {"table": table, "limit": limit, "is_descending": is_descending}
-        found: list[dict[str, Any]] | None = PACK.read(self._act("page", asked))
+        found: list[dict[str, Any]] | None = PACK.read(self._verbs.act("page", asked))
         return found
 
     def hidden_fields(self, table: str) -> tuple[str, ...]:
-        return tuple(PACK.read(self._act("hidden", {"table": table})))
+        return tuple(PACK.read(self._verbs.act("hidden", {"table": table})))
 
     def load(
         self,
@@ -751,14 +602,7 @@ class RemoteBackend:
         progress: Callable[[int], None] | None,
     ) -> tuple[int, int]:
         self._refuse_in_function("load data")
-        upload = self._clock.random_bytes(16).hex()
-        for number, (part, rows) in enumerate(_parts(source)):
-            self._act("upload", {"upload": upload, "part": number}, [part])
-            if progress is not None:
-                progress(rows)
-        given = {"upload": upload, "table": table, "keep_ids": keep_ids}
-        loaded: Any = PACK.read(self._act("load", given))
-        return loaded[0], loaded[1]
+        return self._transfers.load(table, source, keep_ids=keep_ids, progress=progress)
 
     def backup(self, target: Path) -> int:
         raise LivedbError(
@@ -767,7 +611,7 @@ class RemoteBackend:
         )
 
     def statistics(self) -> Statistics:
-        found: Any = PACK.read(self._act("statistics", {}))
+        found: Any = PACK.read(self._verbs.act("statistics", {}))
         return Statistics(**found)
 
     def close(self) -> None:
@@ -820,61 +664,3 @@ def _sql(text: str, params: Params) -> dict[str, Any]:
     if params is not None and not isinstance(params, Mapping):
         given = list(params)
     return {"text": text, "params": given}
-
-
-def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
-    """The source's rows as pieces of one Arrow stream, with how many rows each ends."""
-    import pyarrow as pa
-
-    sink = io.BytesIO()
-    rows = 0
-    with pa.ipc.new_stream(sink, source.schema) as writer:
-        for batch in _batches(source):
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            if sink.tell() >= UPLOAD_PART_BYTES:
-                *pieces, last = _pieces(_taken(sink))
-                for piece in pieces:
-                    yield piece, 0
-                yield last, rows
-                rows = 0
-    yield _taken(sink), rows
-
-
-def _batches(source: Source) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    try:
-        yield from source.reader()
-    except (pa.ArrowException, OSError) as error:
-        raise LoadError(f"The source cannot be read: {error}") from error
-
-
-def _pieces(data: bytes) -> list[bytes]:
-    """A batch of any size, as the bounded messages it is sent in."""
-    return [
-        data[start : start + UPLOAD_PART_BYTES] for start in range(0, len(data), UPLOAD_PART_BYTES)
-    ]
-
-
-def _taken(sink: io.BytesIO) -> bytes:
-    """What was written, which is forgotten."""
-    written = sink.getvalue()
-    sink.seek(0)
-    sink.truncate()
-    return written
-
-
-def _not_here(*_: Any, **__: Any) -> Any:
-    raise FunctionTypeError("This function runs on the service; its source is not here")
-
-
-def _described(each: Mapping[str, Any]) -> FunctionDefinition:
-    """A function of the service, for calling it: its source stays there."""
-    return FunctionDefinition(
-        name=each["name"],
-        kind=each["kind"],
-        visibility=each["visibility"],
-        handler=_not_here,
-        signature=FunctionSignature.from_json(each["signature"]),
-    )

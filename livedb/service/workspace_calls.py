@@ -29,7 +29,7 @@ from livedb.service.access import Access
 from livedb.service.functions import read_object, registered_name
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
-from livedb.travel.parcel import TravellingFunction
+from livedb.travel.parcel import decode_function
 from livedb.travel.rebuild import rebuild
 from livedb.values import Value
 from livedb.workspace import Workspace
@@ -67,6 +67,7 @@ class WorkspaceCalls:
             "sql": (Permission.SQL, self._sql),
             "describe": (Permission.QUERY, self._describe),
             "define": (Permission.DEFINE, self._define),
+            "lacking": (Permission.DEFINE, self._lacking),
             "tables": (Permission.CHANGE_SCHEMA, self._apply_tables),
             "drop": (Permission.CHANGE_SCHEMA, self._drop),
             "documents": (Permission.SQL, self._documents),
@@ -137,16 +138,31 @@ class WorkspaceCalls:
     def _define(
         self, given: _Given, parcels: list[bytes], _: Call, caller: Caller | None
     ) -> Answer:
-        """Define functions that travelled as source; logged when they are `pushed`."""
+        """Define functions that travelled as source; logged when they are `pushed`.
+
+        Those of a `version` were defined before, in a process that has ended: later ones stay.
+        """
         workspace = self._workspace
-        travelling = [_parcel(each) for each in parcels]
+        travelling = [decode_function(each) for each in parcels]
+        version = None if given.optional("version") is None else given.whole("version")
         tables = workspace.committer.catalog_at(workspace.committer.published)
         functions = [rebuild(each, tables=tables, call=self._join) for each in travelling]
-        names = [workspace.define(function).name for function in functions]
+        defined = [workspace.define(each, version=version) for each in functions]
         if given.optional("pushed"):
             author = None if caller is None else caller.name
-            workspace.pushed_functions.log(functions, author=author)
-        return Answer([[each.name, each.version] for each in map(workspace.registry.get, names)])
+            workspace.pushed_functions.log(defined, author=author)
+        return Answer([[each.name, each.version] for each in defined])
+
+    def _lacking(self, given: _Given, *_: Any) -> Answer:
+        """The names of those functions that are not here, or only in an earlier version."""
+        found = {
+            name: known.version
+            for name in self._workspace.registry.names()
+            if (known := self._workspace.registry.find(name)) is not None
+        }
+        return Answer(
+            [name for name, version in given.versions("functions") if found.get(name, -1) < version]
+        )
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a function of the workspace inside the run in progress, as a Python call."""
@@ -367,6 +383,13 @@ class _Given:
             raise self._wrong(name, "an object")
         return value
 
+    def versions(self, name: str) -> list[tuple[str, int]]:
+        """The field `name`, functions by name with their versions."""
+        try:
+            return msgspec.convert(self._fields.get(name), list[tuple[str, int]])
+        except msgspec.ValidationError:
+            raise self._wrong(name, "a list of names with versions") from None
+
     def optional(self, name: str) -> Any:
         """The field `name`, which may be absent and is looked at by whoever uses it."""
         return self._fields.get(name)
@@ -376,13 +399,3 @@ class _Given:
         return InvalidValueError(
             f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )
-
-
-_parcels = msgspec.msgpack.Decoder(TravellingFunction)
-
-
-def _parcel(data: bytes) -> TravellingFunction:
-    try:
-        return _parcels.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
-        raise InvalidValueError(f"This is no function that travelled: {error}") from None
