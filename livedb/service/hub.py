@@ -330,6 +330,7 @@ class Hub:
                 break
             await asyncio.sleep(0.05)
         self.transfers.close()
+        self.access.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._updates.shutdown(wait=False, cancel_futures=True)
 

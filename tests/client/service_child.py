@@ -1,4 +1,4 @@
-"""A service in a process of its own, to be killed: `service_child.py WORKSPACE PORT [FUNCTIONS]`."""
+"""A service in a process of its own, to be killed: `service_child.py FOLDER PORT [FUNCTIONS]`."""
 
 import signal
 import sys

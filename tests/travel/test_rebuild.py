@@ -279,7 +279,10 @@ def test_a_parcel_with_one_part_changed_is_refused_or_rebuilt(data):
     parts = msgspec.msgpack.decode(encode_function(capture(reads_a_global, kind="query")))
     target, key = data.draw(st.sampled_from(list(places(parts))))
     target[key] = data.draw(
-        st.none() | st.integers(-(2**63), 2**63) | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+        st.none()
+        | st.integers(-(2**63), 2**63)
+        | st.text(max_size=5)
+        | st.lists(st.integers(), max_size=2)
     )
     with contextlib.suppress(LivedbError):
         rebuilt(decode_function(msgspec.msgpack.encode(parts)))
