@@ -38,7 +38,6 @@ from livedb.errors import (
     DisconnectedError,
     FunctionNotFoundError,
     FunctionTypeError,
-    LivedbError,
 )
 from livedb.functions.definition import FunctionDefinition, as_documents
 from livedb.functions.runner import is_running
@@ -56,9 +55,12 @@ from livedb.values import Value
 from livedb.workspace import Statistics
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pyarrow as pa
 
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
@@ -604,11 +606,20 @@ class RemoteBackend:
         self._refuse_in_function("load data")
         return self._transfers.load(table, source, keep_ids=keep_ids, progress=progress)
 
+    def export(
+        self,
+        table: str,
+        path: str | PathLike[str],
+        *,
+        format: Format | None,  # noqa: A002  # the word users know
+        overwrite: bool,
+    ) -> tuple[ExportResult, tuple[str, ...]]:
+        self._refuse_in_function("an export")
+        return self._transfers.export(table, path, format=format, overwrite=overwrite)
+
     def backup(self, target: Path) -> int:
-        raise LivedbError(
-            f"A backup to {str(target)!r} is written where the workspace is: use `livedb export`, "
-            "or back up on the machine of the service"
-        )
+        self._refuse_in_function("a backup")
+        return self._transfers.backup(target)
 
     def statistics(self) -> Statistics:
         found: Any = PACK.read(self._verbs.act("statistics", {}))

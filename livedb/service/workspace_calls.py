@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from livedb.protocol.server import Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
+from livedb.service.downloads import Downloads
 from livedb.service.functions import read_object, registered_name
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
@@ -60,6 +62,7 @@ class WorkspaceCalls:
         self._workspace = workspace
         self._access = access
         self._uploads = Uploads(workspace.clock)
+        self._downloads = Downloads(workspace.files.staging, workspace.clock)
         self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._call),
@@ -76,6 +79,10 @@ class WorkspaceCalls:
             "hidden": (Permission.SQL, self._hidden),
             "upload": (Permission.LOAD, self._upload),
             "load": (Permission.LOAD, self._load),
+            "export": (Permission.LOAD, self._export),
+            "backup": (Permission.BACK_UP, self._backup),
+            "download": (Permission.LOAD, self._download),
+            "downloaded": (Permission.LOAD, self._downloaded),
             "sync": (Permission.QUERY, self._sync),
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
@@ -102,8 +109,9 @@ class WorkspaceCalls:
         return Success(value, tuple(call.log_lines), answer.ts)
 
     def close(self) -> None:
-        """Forget the loads that were arriving."""
+        """Forget the loads that were arriving, and what was being fetched."""
         self._uploads.close()
+        self._downloads.close()
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -255,6 +263,37 @@ class WorkspaceCalls:
             lambda file: self._workspace.load(table, source_of_stream(file), keep_ids=keep_ids),
         )
         return Answer([rows, number])
+
+    def _export(self, given: _Given, *_: Any) -> Answer:
+        """Write a table as a file, for the client to fetch."""
+        from livedb.interchange.exports import format_of
+        from livedb.transfer import export_table
+
+        table, form = given.text("table"), format_of(Path(f"x.{given.text('format')}"))
+
+        def work(folder: Path) -> Value:
+            result, hidden = export_table(self._workspace, table, folder / "rows", format=form)
+            return [result.number, result.rows, list(hidden)]
+
+        made, files = self._downloads.make(given.text("download"), work)
+        return Answer([made, [list(each) for each in files]])
+
+    def _backup(self, given: _Given, *_: Any) -> Answer:
+        """Make a backup, for the client to fetch."""
+        made, files = self._downloads.make(given.text("download"), self._workspace.backup)
+        return Answer([made, [list(each) for each in files]])
+
+    def _download(self, given: _Given, *_: Any) -> Answer:
+        """A part of a file that was made for the client."""
+        part = self._downloads.read(
+            given.text("download"), given.whole("file"), given.whole("start")
+        )
+        return Answer(None, (part,))
+
+    def _downloaded(self, given: _Given, *_: Any) -> Answer:
+        """The client has what was made for it."""
+        self._downloads.drop(given.text("download"))
+        return Answer()
 
     def _sync(self, *_: Any) -> Answer:
         """The timestamp of the newest commit, when all that follows from it has been told.
