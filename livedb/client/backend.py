@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
 
+SNAPSHOT_TRIES_MAX = 8
+"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
+
 Params = Mapping[str, Any] | Iterable[Any] | None
 
 

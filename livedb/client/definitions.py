@@ -110,9 +110,12 @@ class Definitions:
         self._described = stands["version"]
 
     def catalog(self) -> Catalog:
-        """The tables there are."""
-        self.describe()
-        return self._catalog
+        """The tables there are, or were at the commit that is held."""
+        if self._verbs.held() is None:
+            self.describe()
+            return self._catalog
+        answer = PACK.read_payload(self._verbs.act("catalog", {}))
+        return Catalog.from_json(msgspec.json.decode(answer.attachments[0]))
 
     def names(self) -> list[str]:
         """The functions there are."""

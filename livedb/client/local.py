@@ -12,7 +12,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
+from livedb.client.backend import (
+    SNAPSHOT_TRIES_MAX,
+    ChangeNotice,
+    OnChange,
+    Origin,
+    Params,
+    Status,
+    Subscription,
+)
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -36,9 +44,6 @@ if TYPE_CHECKING:
 
 ASYNC_CALLS_MAX = 64
 """Calls made with `.aio()` that run at once; more wait."""
-
-SNAPSHOT_TRIES_MAX = 8
-"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
 
 
 class LocalSubscription:

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,7 +25,15 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
+from livedb.client.backend import (
+    SNAPSHOT_TRIES_MAX,
+    ChangeNotice,
+    OnChange,
+    Origin,
+    Params,
+    Status,
+    Subscription,
+)
 from livedb.client.connection import CONNECT_S_MAX, Connection, Waiting
 from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
@@ -38,6 +46,8 @@ from livedb.errors import (
     DisconnectedError,
     FunctionNotFoundError,
     FunctionTypeError,
+    LivedbError,
+    SnapshotTooOldError,
 )
 from livedb.functions.definition import FunctionDefinition, as_documents
 from livedb.functions.runner import is_running
@@ -153,16 +163,16 @@ class _Asked(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, kw_only=True)
 class RemoteSnapshotReads:
-    """The states of a service's handles at one commit.
-
-    The service does not read at a number yet: queries called and SQL are of the newest commit.
-    """
+    """A commit of a service that stays readable, and the states of handles there."""
 
     number: int
     states: Mapping[Subscription, LiveState]
+    verbs: Verbs
+    name: str
+    """By which the service knows it."""
 
     def here(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        return self.verbs.holding(self.name)
 
 
 class RemoteBackend:
@@ -183,6 +193,8 @@ class RemoteBackend:
         """Guards `_subscriptions`, their states, `_number` and `_shown_ts`; held for moments."""
         self._subscriptions: dict[int, RemoteSubscription] = {}
         self._number = 0
+        self._known_number = 0
+        """At which `known` of each subscription is; `_number` may be ahead of it."""
         self._shown_ts = 0
         self._moved = threading.Condition(self._lock)
         self._updates = OptimisticUpdates(self._bound)
@@ -224,6 +236,7 @@ class RemoteBackend:
                 if subscription is not None:
                     subscription.take(change)
             if event.number is not None:
+                self._known_number = event.number
                 self._number = max(self._number, event.number)
         self._show(event.ts)
 
@@ -555,15 +568,44 @@ class RemoteBackend:
 
     @contextmanager
     def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[RemoteSnapshotReads]:
-        """The states of subscriptions at one commit; see `RemoteSnapshotReads`."""
-        self.pull()
-        states: dict[Subscription, LiveState] = {}
-        with self._lock:
-            for each in subscriptions:
-                with suppress(ClosedError):  # closed by another thread just now
-                    states[each] = each.state()
-            reads = RemoteSnapshotReads(number=self._number, states=states)
-        yield reads
+        """A commit that the service keeps readable, with the states of subscriptions at it.
+
+        Raises:
+            LimitError: this connection, or the service, has too many.
+            SnapshotTooOldError: newer commits came faster than it could be taken.
+        """
+        self._refuse_in_function("a snapshot")
+        followed = list(subscriptions)
+        name = self._clock.random_bytes(16).hex()
+        reads = self._pinned(name, followed)
+        try:
+            yield reads
+        finally:
+            with suppress(LivedbError):  # it ends by itself, a little later
+                self._verbs.ask("unpin", {"name": name})
+
+    def _pinned(self, name: str, followed: Sequence[Subscription]) -> RemoteSnapshotReads:
+        for attempt in range(SNAPSHOT_TRIES_MAX):
+            self._pull(repeats=True)
+            with self._lock:
+                number = self._known_number
+                states: dict[Subscription, LiveState] = {
+                    each: each.known
+                    for each in followed
+                    if isinstance(each, RemoteSubscription)
+                    and each.query_id is not None
+                    and each.known is not None
+                }
+            try:
+                self._verbs.act("pin", {"name": name, "number": number})
+            except SnapshotTooOldError:  # somebody's SQL has read a later commit meanwhile
+                if attempt == SNAPSHOT_TRIES_MAX - 1:
+                    raise
+            else:
+                return RemoteSnapshotReads(
+                    number=number, states=states, verbs=self._verbs, name=name
+                )
+        raise AssertionError("the loop returns or raises")
 
     # -- sharing -------------------------------------------------------------------------------
 

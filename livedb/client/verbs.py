@@ -6,7 +6,9 @@ What each of them does, `service/workspace_calls.py` says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from msgspec import Raw
@@ -18,6 +20,16 @@ from livedb.text import encode_value
 
 LIVEDB = "livedb"
 """The component whose paths are the workspace's own verbs."""
+
+_READS = frozenset(
+    {"call", "catalog", "counts", "documents", "export", "hidden", "page", "sql", "table"}
+)
+"""Verbs that read at the commit of a snapshot, when one is held."""
+
+_held: ContextVar[Mapping[Verbs, str]] = ContextVar("livedb_held_remote")
+"""The snapshots that this thread or task reads by, of each service at most one."""
+
+_NOTHING_HELD: Mapping[Verbs, str] = {}
 
 
 class Verbs:
@@ -34,7 +46,9 @@ class Verbs:
         Args:
             repeats: it does no harm twice, so it is asked again when a connection is lost.
         """
-        args = _arguments(value, attachments)
+        snapshot = self.held() if verb in _READS else None
+        given = value if snapshot is None else {**value, "snapshot": snapshot}
+        args = _arguments(given, attachments)
         return self._connection.call(
             lambda session: session.act(verb, args, component=LIVEDB, is_repeatable=repeats)
         )
@@ -58,6 +72,19 @@ class Verbs:
             lambda session: session.act(verb, args, component=LIVEDB, is_ahead=True)
         )
         return await asyncio.wrap_future(waiting.future)
+
+    def held(self) -> str | None:
+        """The snapshot that this thread or task reads by, if it holds one."""
+        return _held.get(_NOTHING_HELD).get(self)
+
+    @contextmanager
+    def holding(self, snapshot: str) -> Iterator[None]:
+        """Within it this thread or task reads by a snapshot that the service keeps."""
+        token = _held.set({**_held.get(_NOTHING_HELD), self: snapshot})
+        try:
+            yield
+        finally:
+            _held.reset(token)
 
     @property
     def is_away(self) -> bool:

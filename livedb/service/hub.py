@@ -180,6 +180,7 @@ class Hub:
             for query in connection.query_set.queries():
                 self._leave(query, connection)
         connection.query_set.close()
+        self._workspace_calls.leave(connection)
         self.workspace.presence.leave(connection.visitor)
 
     def _leave(self, query: LiveQuery, connection: SyncConnection) -> None:
@@ -234,11 +235,13 @@ class Hub:
         caller: Caller | None,
         dialect: Dialect,
         at: int | None = None,
+        connection: SyncConnection | None = None,
     ) -> Success | Failure:
         """Run the function of a path, on a thread; what it raises is an outcome.
 
         Args:
             at: the commit to read, for a query.
+            connection: whose end is that of what the call holds.
 
         Raises:
             TransientError, ClosedError: the same call may succeed when made again.
@@ -251,7 +254,7 @@ class Hub:
             outcome: Success | Failure
             try:
                 if component == LIVEDB and dialect.is_exact:
-                    return self._workspace_calls.run(path, args, call, caller)
+                    return self._workspace_calls.run(path, args, call, caller, connection)
                 outcome = self._run_path((path, component), args, kind, call, caller, dialect, at)
             except BaseException as error:  # a function's SystemExit ends only itself
                 if _is_not_the_functions(error, dialect):

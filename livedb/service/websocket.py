@@ -227,6 +227,7 @@ class SyncConnection:
                 call=call,
                 caller=caller,
                 dialect=self._dialect,
+                connection=self,
             )
         except ClosedError:
             self.drop(1001, "the service is going away")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +30,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import Downloads
 from livedb.service.functions import read_object, registered_name
+from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
 from livedb.travel.parcel import decode_function
@@ -63,6 +65,7 @@ class WorkspaceCalls:
         self._access = access
         self._uploads = Uploads(workspace.clock)
         self._downloads = Downloads(workspace.files.staging, workspace.clock)
+        self._snapshots = Snapshots(workspace)
         self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._call),
@@ -83,6 +86,9 @@ class WorkspaceCalls:
             "backup": (Permission.BACK_UP, self._backup),
             "download": (Permission.LOAD, self._download),
             "downloaded": (Permission.LOAD, self._downloaded),
+            "pin": (Permission.QUERY, self._pin),
+            "unpin": (Permission.QUERY, self._unpin),
+            "catalog": (Permission.QUERY, self._catalog),
             "sync": (Permission.QUERY, self._sync),
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
@@ -92,8 +98,10 @@ class WorkspaceCalls:
             "revoke": (Permission.INVITE, self._revoke),
         }
 
-    def run(self, verb: str, args: Raw, call: Call, caller: Caller | None) -> Success:
-        """Do what a verb says.
+    def run(
+        self, verb: str, args: Raw, call: Call, caller: Caller | None, connection: object
+    ) -> Success:
+        """Do what a verb says, at the commit of a snapshot if it names one.
 
         Raises: whatever it does; FunctionNotFoundError for an unknown verb.
         """
@@ -103,15 +111,22 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = _Given(verb, read_object(PACK.read(args)))
-        answer = work(given, payload.attachments, call, caller)
+        given = _Given(verb, read_object(PACK.read(args)), connection)
+        name = given.optional("snapshot")
+        with nullcontext() if name is None else self._snapshots.holding(str(name)):
+            answer = work(given, payload.attachments, call, caller)
         value = PACK.write_payload(encode_value(canonical(answer.value)), list(answer.attachments))
         return Success(value, tuple(call.log_lines), answer.ts)
 
     def close(self) -> None:
-        """Forget the loads that were arriving, and what was being fetched."""
+        """Forget the loads that were arriving, and what was being fetched or held."""
+        self._snapshots.close()
         self._uploads.close()
         self._downloads.close()
+
+    def leave(self, connection: object) -> None:
+        """A connection has ended: end what it holds."""
+        self._snapshots.leave(connection)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -209,6 +224,23 @@ class WorkspaceCalls:
         number = workspace.committer.published
         catalog = workspace.committer.catalog_at(number)
         return f"{self._described.number_of(catalog)}:{functions}", number, catalog
+
+    def _catalog(self, *_: Any) -> Answer:
+        """The tables there are at the commit of a snapshot."""
+        workspace = self._workspace
+        held = workspace.folded_sql.held()
+        number = workspace.committer.published if held is None else held.number
+        catalog = workspace.committer.catalog_at(number)
+        return Answer(None, (msgspec.json.encode(catalog.to_json()),))
+
+    def _pin(self, given: _Given, *_: Any) -> Answer:
+        """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
+        self._snapshots.pin(given.text("name"), given.whole("number"), given.connection)
+        return Answer()
+
+    def _unpin(self, given: _Given, *_: Any) -> Answer:
+        self._snapshots.unpin(given.text("name"))
+        return Answer()
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -397,9 +429,11 @@ class _Described:
 class _Given:
     """A verb's arguments, checked as they are read."""
 
-    def __init__(self, verb: str, fields: Mapping[str, Value]) -> None:
+    def __init__(self, verb: str, fields: Mapping[str, Value], connection: object) -> None:
         self._verb = verb
         self._fields = fields
+        self.connection = connection
+        """Of whom; only that it is the same matters."""
 
     def text(self, name: str) -> str:
         """The field `name`, a text."""
