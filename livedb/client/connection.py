@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Raw
@@ -74,6 +74,13 @@ Ask = Callable[[ClientSession], tuple[int, list[ClientMessage]]]
 """Puts a call into the session; returns its request id and what to send."""
 
 
+class Place(NamedTuple):
+    """Where a service is, and the token that opens it."""
+
+    url: str
+    token: str | None
+
+
 class Waiting:
     """A call that waits for its answer."""
 
@@ -96,6 +103,7 @@ class Connection:
         on_status: hears there that `status` is another.
         restoring: gives, there, what to do on a new connection before anything that waits is sent;
             None for nothing. It asks with `is_ahead`.
+        find: says, before each further try, where the service is by now; None: where it was.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class Connection:
         on_ended: Callable[[Sequence[int]], None],
         on_status: Callable[[Status], None],
         restoring: Callable[[], Coroutine[Any, Any, None] | None],
+        find: Callable[[], Place | None] | None = None,
     ) -> None:
         self.url = url
         self.status = Status("connecting")
@@ -118,6 +127,7 @@ class Connection:
         self._on_ended = on_ended
         self._on_status = on_status
         self._restoring = restoring
+        self._find = find
         self._pid = os.getpid()
         self._waiting: set[Waiting] = set()
         """Calls from any thread; each single step on it is one of C's."""
@@ -288,6 +298,13 @@ class Connection:
             if not self.is_closed:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+                self._look_where_it_is()
+
+    def _look_where_it_is(self) -> None:
+        place = None if self._find is None else self._find()
+        if place is not None:
+            self.url = place.url
+            self._session.authenticate("User", place.token)
 
     def _connect(self) -> Any:
         from websockets.asyncio.client import connect, unix_connect

@@ -34,7 +34,7 @@ from livedb.client.backend import (
     Status,
     Subscription,
 )
-from livedb.client.connection import CONNECT_S_MAX, Connection, Waiting
+from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Waiting
 from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
 from livedb.client.transfers import Transfers
@@ -181,13 +181,21 @@ class RemoteBackend:
     Args:
         url: `http://host:port` of the service, or `unix:/path` of its socket.
         token: an access token or a user's; never shown.
+        find: says where the service is by now, when it is where it was no more.
 
     Raises:
         DisconnectedError: nothing answers there within `CONNECT_S_MAX` seconds.
         AuthenticationError: the service does not accept the token.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        clock: Clock | None = None,
+        find: Callable[[], Place | None] | None = None,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         """Guards `_subscriptions`, their states, `_number` and `_shown_ts`; held for moments."""
@@ -211,6 +219,7 @@ class RemoteBackend:
             on_ended=self._forget_updates,
             on_status=self._hear_status,
             restoring=self._restoring,
+            find=find,
         )
         self._verbs = Verbs(self._connection)
         self._definitions = Definitions(self._verbs, self._heard)
