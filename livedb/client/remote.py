@@ -22,7 +22,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
 from livedb.client.backend import (
@@ -36,29 +35,27 @@ from livedb.client.backend import (
 )
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Waiting
 from livedb.client.definitions import Definitions
-from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
+from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
+from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
     ArgumentValidationError,
-    ClosedError,
     DisconnectedError,
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
     SnapshotTooOldError,
 )
-from livedb.functions.definition import FunctionDefinition, as_documents
+from livedb.functions.definition import FunctionDefinition, as_received
 from livedb.functions.runner import is_running
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
-from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult
+from livedb.live.result import Result
 from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import PACK
-from livedb.protocol.errors import error_from
-from livedb.protocol.messages import ClientMessage, QueryFailed, QueryUpdated
-from livedb.protocol.results import WireResult, read_result
+from livedb.protocol.messages import ClientMessage
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.values import Value
@@ -74,91 +71,6 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
-
-
-class RemoteSubscription:
-    """One follower of a query on the service."""
-
-    def __init__(
-        self,
-        backend: RemoteBackend,
-        title: str,
-        asked: _Asked,
-        definition: FunctionDefinition | None,
-        on_change: OnChange,
-    ) -> None:
-        self._backend = backend
-        self._definition = definition
-        self.title = title
-        self.asked = asked
-        self.on_change = on_change
-        self.query_id: int | None = None
-        self.is_dropped = False
-        self.wire: WireResult | None = None
-        self.known: LiveState | None = None
-        """As the service has it."""
-        self.shown: LiveState | None = None
-        """The same, or what an optimistic update makes of it."""
-
-    def pull(self) -> int:
-        return self._backend.pull()
-
-    def state(self) -> LiveState:
-        if self.query_id is None or self.shown is None:
-            raise ClosedError(f"The live handle {self.title} is closed")
-        return self.shown
-
-    def definition(self) -> FunctionDefinition | None:
-        known = self._definition
-        if known is None or verb_of(known) is not None:
-            return known
-        return self._backend.newest(known)
-
-    @property
-    def runs(self) -> int:
-        return 0 if self.query_id is None else self._backend.runs_of(self.asked)
-
-    def invalidate(self) -> None:
-        definition = self.definition()
-        if definition is not None and verb_of(definition) is None:
-            self._backend.invalidate(definition.name)
-
-    def close(self) -> None:
-        # Takes no lock and waits for nothing: the garbage collector calls this, on any thread.
-        self.is_dropped = True
-        query_id, self.query_id = self.query_id, None
-        if query_id is not None:
-            self._backend.unfollow(query_id)
-
-    def take(self, change: QueryUpdated | QueryFailed) -> None:
-        """Take the state that a change from the service makes."""
-        old = self.known
-        if isinstance(change, QueryFailed):
-            value = None if change.error_data is UNSET else PACK.read(change.error_data)
-            number = value.get("commit", 0) if isinstance(value, dict) else 0
-            error: Exception | None = error_from(value)
-            result = old.result if old is not None else None
-            # The service sends rows whole after an error.
-            self.wire = None
-        else:
-            self.wire = read_result(change.value, self.wire)
-            number, error, result = self.wire.number, None, _result_of(self.wire)
-        self.known = LiveState(
-            result=result, error=error, number=number, log_lines=tuple(change.log_lines)
-        )
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    """What is followed: a path of a component, and its arguments."""
-
-    path: str
-    component: str | None
-    args: dict[str, Value]
-
-    @property
-    def key(self) -> QueryKey | None:
-        """By which an optimistic update finds it; None when it is no function."""
-        return query_key(self.path, self.args) if self.component is None else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -261,7 +173,7 @@ class RemoteBackend:
                 key = each.asked.key if made else None
                 new = each.known if key is None else made.get(key, each.known)
                 old = each.shown
-                if new is not None and new is not old and not _is_same(new, old):
+                if new is not None and new is not old and not is_same(new, old):
                     each.shown = new
                     told.append((each, old, new))
             self._shown_ts = self._shown_ts if ts is None else ts
@@ -424,7 +336,8 @@ class RemoteBackend:
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        return self._read(self._connection.wait(self._begin(function, args, update)))
+        answer = self._connection.wait(self._begin(function, args, update))
+        return as_received(PACK.read(answer), function)
 
     def _begin(
         self,
@@ -454,11 +367,7 @@ class RemoteBackend:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
-        return self._read(await asyncio.wrap_future(waiting.future))
-
-    @staticmethod
-    def _read(raw: Raw) -> Any:
-        return as_documents(PACK.read(raw))
+        return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
 
     @staticmethod
     def _refuse_in_function(what: str) -> None:
@@ -476,23 +385,23 @@ class RemoteBackend:
         verb = verb_of(function)
         if verb is not None:
             sent = {"verb": verb, "name": function.name, "args": travelling_arguments(args)}
-            asked = _Asked("table", LIVEDB, sent)
+            asked = Asked("table", LIVEDB, sent)
             return self._follow(asked, function.name, function, on_change)
         given: Any = canonical(dict(args))
         shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
-        asked = _Asked(function.name, None, given)
+        asked = Asked(function.name, None, given)
         return self._follow(asked, f"{function.name}({shown})", function, on_change)
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> RemoteSubscription:
         given: Any = canonical(_sql(text, params))
-        return self._follow(_Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
+        return self._follow(Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
 
     def follow_presence(self, on_change: OnChange) -> RemoteSubscription:
-        return self._follow(_Asked("who", LIVEDB, {}), "who", None, on_change)
+        return self._follow(Asked("who", LIVEDB, {}), "who", None, on_change)
 
     def _follow(
         self,
-        asked: _Asked,
+        asked: Asked,
         title: str,
         definition: FunctionDefinition | None,
         on_change: OnChange,
@@ -541,7 +450,7 @@ class RemoteBackend:
         """Run a query again although no data it read has changed."""
         self._verbs.act("refresh", {"name": name})
 
-    def runs_of(self, asked: _Asked) -> int:
+    def runs_of(self, asked: Asked) -> int:
         """How often the service ran a live query."""
         given = {"path": asked.path, "of": asked.component, "args": asked.args}
         runs: int = PACK.read(self._verbs.act("runs", given))
@@ -628,7 +537,7 @@ class RemoteBackend:
         self._refuse_in_function("db.sql")
         answer = PACK.read_payload(self._verbs.act("sql", _sql(text, params)))
         number: int = msgspec.json.decode(answer.text)
-        return _table(answer.attachments[0]), number
+        return table_of(answer.attachments[0]), number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         self._refuse_in_function(f"The documents of {table!r}")
@@ -693,32 +602,10 @@ class RemoteBackend:
         self._notices.put(None)
 
 
-def _is_same(new: LiveState, old: LiveState | None) -> bool:
-    """Whether nobody can tell them apart, but for objects: what was guessed has come true."""
-    if old is None or new.result is None or old.result is None:
-        return False
-    return new.error is old.error and new.number == old.number and new.result.is_same(old.result)
-
-
 def _notice(
     subscription: RemoteSubscription, number: int, new: LiveState, before: Result | None
 ) -> Callable[[], None]:
     return lambda: subscription.on_change(ChangeNotice(number, new, before))
-
-
-def _result_of(wire: WireResult) -> Result:
-    if wire.rows is not None:
-        return DocumentsResult(wire.rows.ids, wire.rows.texts)
-    if wire.stream is not None:
-        return TableResult(_table(wire.stream))
-    assert wire.text is not None, "a result is rows, a stream or a text"
-    return ValueResult(wire.text)
-
-
-def _table(stream: bytes) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.ipc.open_stream(pa.BufferReader(stream)).read_all()
 
 
 def _sql(text: str, params: Params) -> dict[str, Any]:

@@ -141,6 +141,21 @@ def _all_documents(value: Value) -> Value:
     return value
 
 
+def as_received(value: Value, function: FunctionDefinition) -> Value:
+    """A result that came from elsewhere, with documents where a call here would have them."""
+    return as_documents(value) if function.signature.returns is not None else _received(value)
+
+
+def _received(value: Value) -> Value:
+    if type(value) is dict:
+        # One with an id was read, and what is in it stays as it was.
+        is_read = "_id" in value
+        return Document(value if is_read else {k: _received(each) for k, each in value.items()})
+    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
+        return [_received(each) for each in value]
+    return value
+
+
 def canonical_result(result: Any) -> Value:
     """A result in canonical types; a list of it may be longer than an array in a document.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import time
@@ -105,7 +106,7 @@ def test_an_opener_killed_while_the_service_starts_leaves_it_usable(path):
         opener.kill()
     with livedb.open(path, shared=True) as db:
         db["t"].insert({"n": 1})
-    assert (path / "service.log").read_text().count(" serves ") == 1
+    assert len(re.findall(r"process \d+ serves ", (path / "service.log").read_text())) == 1
 
 
 def test_it_finishes_commits_when_it_is_told_to_end(path):
