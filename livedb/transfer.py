@@ -121,6 +121,8 @@ def _export(
     *,
     overwrite: bool,
 ) -> list[tuple[ExportResult, tuple[str, ...]]]:
+    import pyarrow as pa
+
     from livedb.interchange.arrow import mark_int64
     from livedb.interchange.exports import export
     from livedb.interchange.frames import fields_of
@@ -131,7 +133,10 @@ def _export(
     def use(table: WholeTable) -> None:
         fields = fields_of(table.definition)
         schema = mark_int64(table.rows.schema.empty_table(), fields).schema
-        rows = RowStream(schema, (each.cast(schema) for each in table.rows.batches))
+        batches = (
+            pa.RecordBatch.from_arrays(each.columns, schema=schema) for each in table.rows.batches
+        )
+        rows = RowStream(schema, batches)
         path = files[table.name]
         result = export(rows, path, format=format, number=table.number, overwrite=overwrite)
         exported.append((result, table.hidden))

@@ -117,12 +117,14 @@ class _Counted:
 def _groups(rows: RowStream) -> Iterator[pa.Table]:
     """The rows of a stream in tables that are worth a row group of Parquet."""
     batches: list[pa.RecordBatch] = []
+    held_rows = held_bytes = 0
     for batch in rows.batches:
         batches.append(batch)
-        is_full = sum(each.num_rows for each in batches) >= _GROUP_ROWS
-        if is_full or sum(each.nbytes for each in batches) >= _GROUP_BYTES:
+        held_rows += batch.num_rows
+        held_bytes += batch.nbytes
+        if held_rows >= _GROUP_ROWS or held_bytes >= _GROUP_BYTES:
             yield pa.Table.from_batches(batches, rows.schema)
-            batches = []
+            batches, held_rows, held_bytes = [], 0, 0
     if batches:
         yield pa.Table.from_batches(batches, rows.schema)
 

@@ -35,7 +35,7 @@ from livedb.store.connection import damage_error
 from livedb.store.marks import marked
 from livedb.values import Value
 
-STREAM_ROWS: Final = 2048
+STREAM_ROWS: Final = 8192
 """Rows of one batch of a stream; a document takes up to 1 MiB."""
 
 Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
