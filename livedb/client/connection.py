@@ -74,6 +74,10 @@ Ask = Callable[[ClientSession], tuple[int, list[ClientMessage]]]
 """Puts a call into the session; returns its request id and what to send."""
 
 
+Restore = Callable[[], Coroutine[Any, Any, None]]
+"""Does what comes first on a new connection; on its thread."""
+
+
 class Place(NamedTuple):
     """Where a service is, and the token that opens it."""
 
@@ -115,7 +119,7 @@ class Connection:
         on_moved: Callable[[Moved], None],
         on_ended: Callable[[Sequence[int]], None],
         on_status: Callable[[Status], None],
-        restoring: Callable[[], Coroutine[Any, Any, None] | None],
+        restoring: Callable[[], Restore | None],
         find: Callable[[], Place | None] | None = None,
     ) -> None:
         self.url = url
@@ -352,11 +356,11 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _restore(self, restoring: Coroutine[Any, Any, None]) -> None:
+    async def _restore(self, restore: Restore) -> None:
         """Do what comes first, then send what waits for it."""
         try:
             async with asyncio.timeout(RESTORE_S_MAX):
-                await restoring
+                await restore()
         except (LivedbError, TimeoutError) as error:
             logger.warning("the service at %s lacks what was defined: %s", self.url, error)
         self.send(self._session.resume())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from livedb.client.backend import Origin
+from livedb.client.connection import Restore
 from livedb.client.verbs import Verbs
 from livedb.errors import (
     ClosedError,
@@ -213,9 +214,9 @@ class Definitions:
 
     # -- on the connection's thread ------------------------------------------------------------
 
-    def restoring(self) -> Coroutine[Any, Any, None] | None:
+    def restoring(self) -> Restore | None:
         """What to do first on a new connection; None when there is nothing."""
-        return self._restore() if self._sent else None
+        return self._restore if self._sent else None
 
     async def _restore(self) -> None:
         """Send again what the service lacks, which it does when it was started anew."""

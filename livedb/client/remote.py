@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from livedb.client.backend import (
     Status,
     Subscription,
 )
-from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Waiting
+from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
 from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
 from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
@@ -147,7 +147,7 @@ class RemoteBackend:
 
     # -- the connection's thread ---------------------------------------------------------------
 
-    def _restoring(self) -> Coroutine[Any, Any, None] | None:
+    def _restoring(self) -> Restore | None:
         return self._definitions.restoring()
 
     def _move(self, event: Moved) -> None:
