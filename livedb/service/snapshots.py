@@ -15,7 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from livedb.errors import ClosedError, FunctionTimeoutError, LimitError, SnapshotTooOldError
+from livedb.errors import (
+    ClosedError,
+    FunctionTimeoutError,
+    InvalidValueError,
+    LimitError,
+    SnapshotTooOldError,
+)
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,7 +75,11 @@ class Snapshots:
         Raises:
             SnapshotTooOldError: the tables have gone beyond it; a newer one may do.
             LimitError: there are too many.
+            InvalidValueError: there is no such commit yet.
         """
+        published = self._workspace.committer.published
+        if number > published:
+            raise InvalidValueError(f"Commit {number} is not there; the newest is {published}")
         with self._lock:
             if name in self._pinned:
                 return

@@ -145,3 +145,31 @@ def test_a_snapshot_is_taken_while_others_write_and_read(served, db):
     finally:
         is_over.set()
         writer.join()
+
+
+@pytest.mark.parametrize(
+    "verb, given",
+    [
+        ("pin", {}),
+        ("pin", {"name": "x", "number": -1}),
+        ("pin", {"name": "x", "number": 10**6}),
+        ("unpin", {"name": 1}),
+        ("sql", {"text": "select 1", "snapshot": "unknown"}),
+        ("sql", {"text": "select 1", "snapshot": {"a": 1}}),
+        ("export", {"download": "d", "table": "t", "format": "../x"}),
+        ("export", {"download": "d", "table": "t"}),
+        ("download", {"download": "none", "file": 0, "start": 0}),
+        ("download", {"download": "none", "file": -1, "start": 0}),
+        ("downloaded", {"download": None}),
+        ("backup", {}),
+        ("lacking", {"functions": [["f"]]}),
+        ("lacking", {"functions": "f"}),
+        ("define", {"version": -1}),
+        ("define", {"version": "x"}),
+    ],
+)
+def test_what_no_client_of_ours_asks_fails_alone_with_a_typed_error(db, kept, verb, given):
+    with pytest.raises(livedb.LivedbError):
+        db.backend.ask(verb, given)
+    assert total(db) == 1
+    assert len(kept) == 0
