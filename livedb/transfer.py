@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.snapshot_zip import SnapshotExport
     from livedb.interchange.sources import Source
+    from livedb.live.folded_sql import WholeTable
 
 ImportMode: TypeAlias = Literal["new", "append", "replace", "replace-all"]
 """What becomes of documents that are there: "new" refuses tables that have some, "append" adds to
@@ -84,17 +85,64 @@ def export_tables(
 
     Raises:
         LoadError: as `export_snapshot`.
-    Cost: memory for one table.
     """
-    from livedb.interchange.exports import export
-
     workspace.require_open()
     known = workspace.committer.catalog_at(workspace.committer.published).names()
     files = files_of(target, tables, known, format)
-    return [
-        export(rows, files[name], format=format, number=number, overwrite=overwrite)
-        for name, rows, number in workspace.folded_sql.whole_tables(list(files))
-    ]
+    return [each for each, _ in _export(workspace, files, format, overwrite=overwrite)]
+
+
+def export_table(
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    *,
+    format: Format | None = None,  # noqa: A002 - the word users know
+    overwrite: bool = False,
+) -> tuple[ExportResult, tuple[str, ...]]:
+    """Write one table as a file, as SQL shows it; returns the fields that it does not show as well.
+
+    Args:
+        format: None: what the path's ending says.
+
+    Raises:
+        LoadError: the target exists, or cannot be written.
+        SqlError: there is no such table.
+    """
+    workspace.require_open()
+    [exported] = _export(workspace, {name: path}, format, overwrite=overwrite)
+    return exported
+
+
+def _export(
+    workspace: Workspace,
+    files: Mapping[str, Path],
+    format: Format | None,  # noqa: A002 - the word users know
+    *,
+    overwrite: bool,
+) -> list[tuple[ExportResult, tuple[str, ...]]]:
+    import pyarrow as pa
+
+    from livedb.interchange.arrow import mark_int64
+    from livedb.interchange.exports import export
+    from livedb.interchange.frames import fields_of
+    from livedb.store.sql import RowStream
+
+    exported = []
+
+    def use(table: WholeTable) -> None:
+        fields = fields_of(table.definition)
+        schema = mark_int64(table.rows.schema.empty_table(), fields).schema
+        batches = (
+            pa.RecordBatch.from_arrays(each.columns, schema=schema) for each in table.rows.batches
+        )
+        rows = RowStream(schema, batches)
+        path = files[table.name]
+        result = export(rows, path, format=format, number=table.number, overwrite=overwrite)
+        exported.append((result, table.hidden))
+
+    workspace.folded_sql.whole_tables(list(files), use)
+    return exported
 
 
 def files_of(

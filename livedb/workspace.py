@@ -177,7 +177,7 @@ class Workspace:
         )
         undo.append(self.folder.close)
         self._fold_recovered(recovered)
-        self.registry = Registry()
+        self.registry = Registry(self.clock)
         define_system_functions(self.registry)
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
@@ -377,12 +377,20 @@ class Workspace:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def define(self, definition: FunctionDefinition) -> FunctionDefinition:
-        """Define or redefine a function; live queries of that name follow."""
+    def define(
+        self, definition: FunctionDefinition, *, version: int | None = None
+    ) -> FunctionDefinition:
+        """Define or redefine a function; live queries of that name follow.
+
+        Args:
+            version: the one it had before the workspace was opened anew; see `Registry.define`.
+        """
         self.require_open()
         self._refuse_in_function("define a function")
-        defined = self.registry.define(definition)
-        self.invalidate_function(defined.name)
+        before = self.registry.find(definition.name)
+        defined = self.registry.define(definition, version=version)
+        if defined is not before:
+            self.invalidate_function(defined.name)
         return defined
 
     def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:

@@ -2,7 +2,7 @@
 
     lock, lock.door who holds it, and where it serves the workspace
     socket          where it does, for processes of the same user
-    service.start, service.log    of the background service
+    service.start, service.begins, service.log    of the background service
     workspace.json  the format's number
     log, log-wal, log.head    the commit log
     tables.duckdb   the tables as of the last fold
@@ -32,10 +32,20 @@ MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
 SERVICE_START_NAME = "service.start"
 """Locked while a background service is started or stops."""
 
+SERVICE_BEGINS_NAME = "service.begins"
+"""Locked by a background service until it listens."""
+
 SERVICE_LOG_NAME = "service.log"
 
 _BEFORE_THE_MARK = frozenset(
-    {LOCK_NAME, DOOR_NAME, f"{MARK_NAME}.new", SERVICE_START_NAME, SERVICE_LOG_NAME}
+    {
+        LOCK_NAME,
+        DOOR_NAME,
+        f"{MARK_NAME}.new",
+        SERVICE_START_NAME,
+        SERVICE_BEGINS_NAME,
+        SERVICE_LOG_NAME,
+    }
 )
 """What a workspace killed while it was made may have left; all else is somebody's."""
 

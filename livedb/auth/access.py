@@ -2,7 +2,7 @@
 
 | role | may |
 |---|---|
-| owner | everything, inviting and revoking included |
+| owner | everything, inviting, revoking and backups included |
 | editor | everything but that: functions, SQL, schema, load; this is running code, as in a kernel |
 | member | public functions |
 | viewer | public queries |
@@ -32,6 +32,7 @@ class Permission(StrEnum):
     LOAD = "load and export data"
     CONFIGURE = "read and change settings"
     INVITE = "invite others and revoke their access"
+    BACK_UP = "back up the workspace, access tokens included"
 
 
 class Role(StrEnum):
@@ -50,7 +51,7 @@ class Role(StrEnum):
 
 _VIEWER = frozenset({Permission.QUERY})
 _MEMBER = _VIEWER | {Permission.CALL}
-_EDITOR = frozenset(Permission) - {Permission.INVITE}
+_EDITOR = frozenset(Permission) - {Permission.INVITE, Permission.BACK_UP}
 _PERMISSIONS = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,

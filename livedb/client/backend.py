@@ -18,12 +18,17 @@ from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import Validator
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
     import pyarrow as pa
 
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
+
+SNAPSHOT_TRIES_MAX = 8
+"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
 
 Params = Mapping[str, Any] | Iterable[Any] | None
 
@@ -238,6 +243,16 @@ class Backend(Protocol):
         keep_ids: bool,
         progress: Callable[[int], None] | None,
     ) -> tuple[int, int]: ...
+
+    def export(
+        self,
+        table: str,
+        path: str | PathLike[str],
+        *,
+        format: Format | None,  # noqa: A002  # the word users know
+        overwrite: bool,
+    ) -> tuple[ExportResult, tuple[str, ...]]:
+        """Write a table as a file here; returns the fields that SQL does not show as well."""
 
     def backup(self, target: Path) -> int: ...
 

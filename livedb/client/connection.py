@@ -16,11 +16,11 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Raw
@@ -61,6 +61,9 @@ HANDSHAKE_S_MAX = 5.0
 GOODBYE_S_MAX = 0.5
 """Seconds the service may take to answer a goodbye."""
 
+RESTORE_S_MAX = 60.0
+"""Seconds that may pass on a new connection until what others wait for is sent."""
+
 CLOSE_S_MAX = 5.0
 """Seconds `close` waits for the thread, which ends by itself if that is not enough."""
 
@@ -69,6 +72,17 @@ FRAME_BYTES_MAX = 1 << 30
 
 Ask = Callable[[ClientSession], tuple[int, list[ClientMessage]]]
 """Puts a call into the session; returns its request id and what to send."""
+
+
+Restore = Callable[[], Coroutine[Any, Any, None]]
+"""Does what comes first on a new connection; on its thread."""
+
+
+class Place(NamedTuple):
+    """Where a service is, and the token that opens it."""
+
+    url: str
+    token: str | None
 
 
 class Waiting:
@@ -83,7 +97,7 @@ class Waiting:
 
 
 class Connection:
-    """Keeps a session with a service. `close()` it.
+    """Keeps a session with a service, from `start()` on. `close()` it.
 
     Args:
         url: `http://host:port` of the service, or `unix:/path` of its socket.
@@ -91,6 +105,9 @@ class Connection:
         on_moved: hears on this connection's thread that what is followed has moved on.
         on_ended: hears there that a call has ended, before the move that shows what it did.
         on_status: hears there that `status` is another.
+        restoring: gives, there, what to do on a new connection before anything that waits is sent;
+            None for nothing. It asks with `is_ahead`.
+        find: says, before each further try, where the service is by now; None: where it was.
     """
 
     def __init__(
@@ -102,6 +119,8 @@ class Connection:
         on_moved: Callable[[Moved], None],
         on_ended: Callable[[Sequence[int]], None],
         on_status: Callable[[Status], None],
+        restoring: Callable[[], Restore | None],
+        find: Callable[[], Place | None] | None = None,
     ) -> None:
         self.url = url
         self.status = Status("connecting")
@@ -111,6 +130,8 @@ class Connection:
         self._on_moved = on_moved
         self._on_ended = on_ended
         self._on_status = on_status
+        self._restoring = restoring
+        self._find = find
         self._pid = os.getpid()
         self._waiting: set[Waiting] = set()
         """Calls from any thread; each single step on it is one of C's."""
@@ -122,6 +143,9 @@ class Connection:
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="livedb-remote", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
         self._thread.start()
 
     # -- what other threads use ----------------------------------------------------------------
@@ -278,6 +302,13 @@ class Connection:
             if not self.is_closed:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+                self._look_where_it_is()
+
+    def _look_where_it_is(self) -> None:
+        place = None if self._find is None else self._find()
+        if place is not None:
+            self.url = place.url
+            self._session.authenticate("User", place.token)
 
     def _connect(self) -> Any:
         from websockets.asyncio.client import connect, unix_connect
@@ -300,15 +331,19 @@ class Connection:
         """Speak until the connection ends; returns why it did."""
         outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._outgoing = outgoing
-        self.send(self._session.connected())
+        restoring = self._restoring()
+        self.send(self._session.connected(is_held=restoring is not None))
         self._outage += 1
-        writer = asyncio.create_task(self._write(websocket, outgoing))
+        tasks = [asyncio.create_task(self._write(websocket, outgoing))]
+        if restoring is not None:
+            tasks.append(asyncio.create_task(self._restore(restoring)))
         try:
             async for frame in websocket:
                 # The first frame says that the service is there, and no proxy alone.
                 if self.status.state != "connected":
                     self._set_status(Status("connected"))
                 self._handle(self._session.receive(PACK.decode_server(frame)))
+                self.send(self._session.flow())
                 if not self._is_ready.done():
                     self._is_ready.set_result(None)
         except ProtocolError as error:
@@ -317,9 +352,18 @@ class Connection:
         else:
             return websocket.close_reason or f"closed with code {websocket.close_code}"
         finally:
-            writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await writer
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _restore(self, restore: Restore) -> None:
+        """Do what comes first, then send what waits for it."""
+        try:
+            async with asyncio.timeout(RESTORE_S_MAX):
+                await restore()
+        except (LivedbError, TimeoutError) as error:
+            logger.warning("the service at %s lacks what was defined: %s", self.url, error)
+        self.send(self._session.resume())
 
     @staticmethod
     async def _write(websocket: Any, outgoing: asyncio.Queue[ClientMessage]) -> None:

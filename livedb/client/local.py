@@ -12,7 +12,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
+from livedb.client.backend import (
+    SNAPSHOT_TRIES_MAX,
+    ChangeNotice,
+    OnChange,
+    Origin,
+    Params,
+    Status,
+    Subscription,
+)
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import is_running
@@ -24,19 +32,18 @@ from livedb.schema.tables import TableDefinition
 from livedb.workspace import Statistics, Workspace
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pyarrow as pa
 
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
     from livedb.live.folded_sql import FoldedSql
     from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
 """Calls made with `.aio()` that run at once; more wait."""
-
-SNAPSHOT_TRIES_MAX = 8
-"""Times a snapshot is taken anew because the tables were folded beyond it meanwhile; then folds
-pause for one."""
 
 
 class LocalSubscription:
@@ -334,6 +341,24 @@ class LocalBackend:
         progress: Callable[[int], None] | None,
     ) -> tuple[int, int]:
         return self.workspace.load(table, source, keep_ids=keep_ids, progress=progress)
+
+    def export(
+        self,
+        table: str,
+        path: str | PathLike[str],
+        *,
+        format: Format | None,  # noqa: A002  # the word users know
+        overwrite: bool,
+    ) -> tuple[ExportResult, tuple[str, ...]]:
+        from livedb.transfer import export_table
+
+        if self.workspace.runner.nested_run() is not None:
+            raise FunctionTypeError(
+                f"Table {table!r} cannot be exported inside a query or mutation, which may run "
+                "again; export it outside of functions"
+            )
+        target = Path(path).expanduser()
+        return export_table(self.workspace, table, target, format=format, overwrite=overwrite)
 
     def backup(self, target: Path) -> int:
         return self.workspace.backup(target)

@@ -6,210 +6,85 @@
 Reading a handle asks the service how far it is and waits until that is here, one round trip, so
 that a reader sees every commit acknowledged before it asked. While the service is away, handles
 give their last state and `status` says so.
-
-What is known of the service's functions and tables has a version, which every such round trip
-tells: a function that another kernel redefines is called as it is now.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
-from livedb.client.backend import ChangeNotice, OnChange, Origin, Params, Status, Subscription
-from livedb.client.connection import CONNECT_S_MAX, Connection, Waiting
-from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey, query_key
+from livedb.client.backend import (
+    SNAPSHOT_TRIES_MAX,
+    ChangeNotice,
+    OnChange,
+    Origin,
+    Params,
+    Status,
+    Subscription,
+)
+from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
+from livedb.client.definitions import Definitions
+from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
+from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
+from livedb.client.transfers import Transfers
+from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
     ArgumentValidationError,
-    ClosedError,
     DisconnectedError,
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
-    LoadError,
+    SnapshotTooOldError,
 )
-from livedb.functions.definition import (
-    MARK,
-    FunctionDefinition,
-    FunctionMark,
-    Registry,
-    as_documents,
-)
+from livedb.functions.definition import FunctionDefinition, as_received
 from livedb.functions.runner import is_running
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
-from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult
+from livedb.live.result import Result
 from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import PACK
-from livedb.protocol.errors import error_from
-from livedb.protocol.messages import ClientMessage, QueryFailed, QueryUpdated
-from livedb.protocol.results import WireResult, read_result
-from livedb.schema.annotations import FunctionSignature
+from livedb.protocol.messages import ClientMessage
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
-from livedb.text import encode_value
-from livedb.travel.capture import capture
-from livedb.travel.parcel import TravellingFunction
 from livedb.values import Value
 from livedb.workspace import Statistics
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pyarrow as pa
 
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
 
-LIVEDB = "livedb"
-"""The component whose paths are the workspace's own verbs."""
-
-UPLOAD_PART_BYTES = 4 << 20
-"""Bytes of rows sent by one message."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A function of this process as the service was given it.
-
-    Attributes:
-        fingerprint: of what travelled.
-        trouble: why it could not be sent again, if that was told.
-    """
-
-    definition: FunctionDefinition
-    origin: Origin | None
-    fingerprint: str
-    trouble: str | None = None
-
-
-def _without_globals(origin: Origin | None, definition: FunctionDefinition) -> Origin | None:
-    """`origin` to keep: what the function finds by itself would be held by it for ever."""
-    if origin is None:
-        return None
-    found = getattr(definition.handler, "__globals__", {})
-    names = {
-        name: value for name, value in origin.namespace.items() if found.get(name) is not value
-    }
-    return replace(origin, namespace=names)
-
-
-def _fingerprint(parcel: bytes) -> str:
-    return msgspec.msgpack.decode(parcel, type=TravellingFunction).fingerprint
-
-
-class RemoteSubscription:
-    """One follower of a query on the service."""
-
-    def __init__(
-        self,
-        backend: RemoteBackend,
-        title: str,
-        asked: _Asked,
-        definition: FunctionDefinition | None,
-        on_change: OnChange,
-    ) -> None:
-        self._backend = backend
-        self._definition = definition
-        self.title = title
-        self.asked = asked
-        self.on_change = on_change
-        self.query_id: int | None = None
-        self.is_dropped = False
-        self.wire: WireResult | None = None
-        self.known: LiveState | None = None
-        """As the service has it."""
-        self.shown: LiveState | None = None
-        """The same, or what an optimistic update makes of it."""
-
-    def pull(self) -> int:
-        return self._backend.pull()
-
-    def state(self) -> LiveState:
-        if self.query_id is None or self.shown is None:
-            raise ClosedError(f"The live handle {self.title} is closed")
-        return self.shown
-
-    def definition(self) -> FunctionDefinition | None:
-        known = self._definition
-        if known is None or verb_of(known) is not None:
-            return known
-        return self._backend.newest(known)
-
-    @property
-    def runs(self) -> int:
-        return 0 if self.query_id is None else self._backend.runs_of(self.asked)
-
-    def invalidate(self) -> None:
-        definition = self.definition()
-        if definition is not None and verb_of(definition) is None:
-            self._backend.invalidate(definition.name)
-
-    def close(self) -> None:
-        # Takes no lock and waits for nothing: the garbage collector calls this, on any thread.
-        self.is_dropped = True
-        query_id, self.query_id = self.query_id, None
-        if query_id is not None:
-            self._backend.unfollow(query_id)
-
-    def take(self, change: QueryUpdated | QueryFailed) -> None:
-        """Take the state that a change from the service makes."""
-        old = self.known
-        if isinstance(change, QueryFailed):
-            value = None if change.error_data is UNSET else PACK.read(change.error_data)
-            number = value.get("commit", 0) if isinstance(value, dict) else 0
-            error: Exception | None = error_from(value)
-            result = old.result if old is not None else None
-            # The service sends rows whole after an error.
-            self.wire = None
-        else:
-            self.wire = read_result(change.value, self.wire)
-            number, error, result = self.wire.number, None, _result_of(self.wire)
-        self.known = LiveState(
-            result=result, error=error, number=number, log_lines=tuple(change.log_lines)
-        )
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    """What is followed: a path of a component, and its arguments."""
-
-    path: str
-    component: str | None
-    args: dict[str, Value]
-
-    @property
-    def key(self) -> QueryKey | None:
-        """By which an optimistic update finds it; None when it is no function."""
-        return query_key(self.path, self.args) if self.component is None else None
-
 
 @dataclass(slots=True, kw_only=True)
 class RemoteSnapshotReads:
-    """The states of a service's handles at one commit.
-
-    The service does not read at a number yet: queries called and SQL are of the newest commit.
-    """
+    """A commit of a service that stays readable, and the states of handles there."""
 
     number: int
     states: Mapping[Subscription, LiveState]
+    verbs: Verbs
+    name: str
+    """By which the service knows it."""
 
     def here(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        return self.verbs.holding(self.name)
 
 
 class RemoteBackend:
@@ -218,37 +93,36 @@ class RemoteBackend:
     Args:
         url: `http://host:port` of the service, or `unix:/path` of its socket.
         token: an access token or a user's; never shown.
+        find: says where the service is by now, when it is where it was no more.
 
     Raises:
         DisconnectedError: nothing answers there within `CONNECT_S_MAX` seconds.
         AuthenticationError: the service does not accept the token.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        clock: Clock | None = None,
+        find: Callable[[], Place | None] | None = None,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         """Guards `_subscriptions`, their states, `_number` and `_shown_ts`; held for moments."""
         self._subscriptions: dict[int, RemoteSubscription] = {}
         self._number = 0
+        self._known_number = 0
+        """At which `known` of each subscription is; `_number` may be ahead of it."""
         self._shown_ts = 0
         self._moved = threading.Condition(self._lock)
         self._updates = OptimisticUpdates(self._bound)
         self._pending: dict[int, Pending] = {}
         """By request; like `_updates` of the connection's thread alone."""
-        self._registry = Registry()
-        self._service_versions: dict[str, int] = {}
-        """Of each function in `_registry`, the version it has on the service."""
-        self._sent: dict[str, _Sent] = {}
-        """Functions of cells as they were sent, to send again what has changed since."""
-        self._catalog = Catalog()
-        self._described = ""
-        """The version of what is known of functions and tables."""
-        self._newest = ""
-        """The version that the service was last heard to have."""
         self._watchers: list[Callable[[], None]] = []
         self._notices: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._teller = threading.Thread(target=self._tell, name="livedb-live", daemon=True)
-        self._teller.start()
         self._connection = Connection(
             url,
             session_id=self._clock.random_bytes(16).hex(),
@@ -256,15 +130,25 @@ class RemoteBackend:
             on_moved=self._move,
             on_ended=self._forget_updates,
             on_status=self._hear_status,
+            restoring=self._restoring,
+            find=find,
         )
+        self._verbs = Verbs(self._connection)
+        self._definitions = Definitions(self._verbs, self._heard)
+        self._transfers = Transfers(self._verbs, self._clock)
+        self._teller.start()
+        self._connection.start()
         try:
             self._connection.wait_ready()
-            self._describe()
+            self._definitions.describe()
         except BaseException:
             self.close()
             raise
 
     # -- the connection's thread ---------------------------------------------------------------
+
+    def _restoring(self) -> Restore | None:
+        return self._definitions.restoring()
 
     def _move(self, event: Moved) -> None:
         with self._moved:
@@ -273,6 +157,7 @@ class RemoteBackend:
                 if subscription is not None:
                     subscription.take(change)
             if event.number is not None:
+                self._known_number = event.number
                 self._number = max(self._number, event.number)
         self._show(event.ts)
 
@@ -288,7 +173,7 @@ class RemoteBackend:
                 key = each.asked.key if made else None
                 new = each.known if key is None else made.get(key, each.known)
                 old = each.shown
-                if new is not None and new is not old and not _is_same(new, old):
+                if new is not None and new is not old and not is_same(new, old):
                     each.shown = new
                     told.append((each, old, new))
             self._shown_ts = self._shown_ts if ts is None else ts
@@ -324,20 +209,15 @@ class RemoteBackend:
     def _bound(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Mapping[str, Value]:
-        return self._registry.get(name).bind(args, kwargs)
+        return self._definitions.known(name).bind(args, kwargs)
 
     def _hear_status(self, _: Status) -> None:
         with self._moved:
             self._moved.notify_all()
         for hear in self._watchers:
             self._notices.put(hear)
-        if self._connection_is_closed():
+        if self._connection.is_closed:
             self._let_go()
-
-    def _connection_is_closed(self) -> bool:
-        # The first status may be heard before the constructor has returned.
-        connection = getattr(self, "_connection", None)
-        return connection is not None and connection.is_closed
 
     # -- the followers' thread -----------------------------------------------------------------
 
@@ -367,19 +247,6 @@ class RemoteBackend:
         pending = Pending(update, args)
         return self._connection.call(ask, then=lambda number: self._begin_update(number, pending))
 
-    def _ask(
-        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
-    ) -> Waiting:
-        args = PACK.write_payload(encode_value(canonical(value)), list(attachments))
-        return self._connection.call(
-            lambda session: session.act(verb, args, component=LIVEDB, is_repeatable=repeats)
-        )
-
-    def _act(
-        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
-    ) -> Raw:
-        return self._connection.wait(self._ask(verb, value, attachments, repeats=repeats))
-
     # -- Backend -------------------------------------------------------------------------------
 
     def require_open(self) -> None:
@@ -400,117 +267,45 @@ class RemoteBackend:
     def number(self) -> int:
         return self._number if self._connection.is_closed else self.pull()
 
-    def _describe(self) -> None:
-        """Learn of the functions and tables there are, if they are others than those known."""
-        answer = PACK.read_payload(self._act("describe", {"known": self._described}))
-        stands = msgspec.json.decode(answer.text)
-        self._heard(stands)
-        if not answer.attachments:
-            return
-        described: dict[str, Any] = msgspec.json.decode(answer.attachments[0])
-        for each in described["functions"]:
-            if self._service_versions.get(each["name"]) != each["version"]:
-                self._registry.define(_described(each))
-                self._service_versions[each["name"]] = each["version"]
-        self._catalog = Catalog.from_json(described["catalog"])
-        self._described = stands["version"]
-
     def _heard(self, stands: Mapping[str, Any]) -> None:
-        self._newest = stands["version"]
         with self._lock:
             self._number = max(self._number, stands["number"])
 
     def catalog(self) -> Catalog:
-        self._describe()
-        return self._catalog
+        return self._definitions.catalog()
 
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition:
-        parcel = self._parcel(definition, origin)
-        self._define([definition], [parcel], {})
-        self._sent[definition.name] = _Sent(
-            definition, _without_globals(origin, definition), _fingerprint(parcel)
-        )
-        return self._registry.get(definition.name)
+        self._refuse_in_function("define a function")
+        return self._definitions.define(definition, origin)
 
     def push(self, functions: Sequence[FunctionDefinition]) -> None:
-        self._define(functions, [self._parcel(each, None) for each in functions], {"pushed": True})
-
-    def _define(
-        self, functions: Sequence[FunctionDefinition], parcels: Sequence[bytes], how: Any
-    ) -> None:
         self._refuse_in_function("define a function")
-        versions = dict(PACK.read(self._act("define", how, parcels)))
-        for each in functions:
-            self._registry.define(each)
-            self._service_versions[each.name] = versions[each.name]
+        self._definitions.push(functions)
 
     def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:  # noqa: ARG002
-        # What travels says more than the names a function uses itself: helpers of helpers too.
-        if self._connection.is_away:
-            return  # after a later cell
-        for name, sent in list(self._sent.items()):
-            try:
-                parcel = self._parcel(sent.definition, sent.origin)
-                if _fingerprint(parcel) != sent.fingerprint:
-                    self.define(sent.definition, sent.origin)
-                elif sent.trouble is not None:
-                    self._sent[name] = replace(sent, trouble=None)
-            except LivedbError as error:
-                if str(error) != sent.trouble:
-                    self._sent[name] = replace(sent, trouble=str(error))
-                    warnings.warn(
-                        f"{name} stays on the service as it was sent before: {error}",
-                        UserWarning,
-                        stacklevel=2,
-                    )
+        self._definitions.follow_code()
 
-    def _parcel(self, definition: FunctionDefinition, origin: Origin | None) -> bytes:
-        mark: FunctionMark | None = getattr(definition.handler, MARK, None)
-        given = origin or mark
-        captured = capture(
-            definition.handler,
-            kind=definition.kind,
-            name=definition.name,
-            visibility=definition.visibility,
-            args=None if given is None else given.args,
-            returns=None if given is None else given.returns,
-            alias=None if given is None else given.alias,
-            namespace=None if origin is None else origin.namespace,
-            **({} if origin is None else {"reference": origin.reference}),
-        )
-        return msgspec.msgpack.encode(captured)
+    def definition(self, name: str) -> FunctionDefinition:
+        return self._definitions.get(name)
 
     def newest(self, definition: FunctionDefinition) -> FunctionDefinition:
         """The function of that name as it is by now, if the service can be asked."""
-        with suppress(FunctionNotFoundError, DisconnectedError, ClosedError):
-            return self.definition(definition.name)
-        return definition
-
-    def definition(self, name: str) -> FunctionDefinition:
-        known = self._registry.find(name)
-        if known is None or self._newest != self._described:
-            try:
-                self._describe()
-            except (DisconnectedError, ClosedError):
-                if known is None:
-                    raise
-        return self._registry.get(name)
+        return self._definitions.newest(definition)
 
     def function_names(self) -> list[str]:
-        self._describe()
-        return self._registry.names()
+        return self._definitions.names()
 
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
         self._refuse_in_function("define a table")
         parcels = [msgspec.json.encode(each.to_json()) for each in definitions]
-        number: int = PACK.read(self._act("tables", {}, parcels))
+        number: int = PACK.read(self._verbs.act("tables", {}, parcels))
         return number
 
     def drop_table(self, name: str) -> int:
         self._refuse_in_function("drop a table")
-        answer = self._act("drop", {"table": name}, repeats=False)
+        answer = self._verbs.act("drop", {"table": name}, repeats=False)
         number: int = PACK.read(answer)
         return number
 
@@ -526,18 +321,10 @@ class RemoteBackend:
             return self._run(function, function.bind(args, kwargs), update)
         except (ArgumentValidationError, FunctionNotFoundError, FunctionTypeError, TypeError):
             # It may be another function by now, that takes other arguments.
-            renewed = self._renewed(function)
+            renewed = None if is_running() else self._definitions.renewed(function)
             if renewed is None:
                 raise
         return self._run(renewed, renewed.bind(args, kwargs), update)
-
-    def _renewed(self, function: FunctionDefinition) -> FunctionDefinition | None:
-        """The function of that name, if it is another one than was thought."""
-        if is_running():
-            return None
-        self._describe()
-        found = self._registry.find(function.name)
-        return None if found is function else found
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         return self._run(function, args, None)
@@ -549,7 +336,8 @@ class RemoteBackend:
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        return self._read(self._connection.wait(self._begin(function, args, update)))
+        answer = self._connection.wait(self._begin(function, args, update))
+        return as_received(PACK.read(answer), function)
 
     def _begin(
         self,
@@ -563,12 +351,12 @@ class RemoteBackend:
             sent: dict[str, Value] = {"verb": verb, "name": function.name, "args": given}
             if function.kind == "mutation":
                 return self._mutate("table", sent, LIVEDB)
-            return self._ask("table", sent)
+            return self._verbs.ask("table", sent)
         given = canonical(dict(args))
         if function.kind == "mutation":
             return self._mutate(function.name, given, None, update)
         called = {"name": function.name, "kind": function.kind, "args": given}
-        return self._ask("call", called, repeats=function.kind == "query")
+        return self._verbs.ask("call", called, repeats=function.kind == "query")
 
     async def run_async(
         self,
@@ -579,11 +367,7 @@ class RemoteBackend:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
-        return self._read(await asyncio.wrap_future(waiting.future))
-
-    @staticmethod
-    def _read(raw: Raw) -> Any:
-        return as_documents(PACK.read(raw))
+        return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
 
     @staticmethod
     def _refuse_in_function(what: str) -> None:
@@ -601,23 +385,23 @@ class RemoteBackend:
         verb = verb_of(function)
         if verb is not None:
             sent = {"verb": verb, "name": function.name, "args": travelling_arguments(args)}
-            asked = _Asked("table", LIVEDB, sent)
+            asked = Asked("table", LIVEDB, sent)
             return self._follow(asked, function.name, function, on_change)
         given: Any = canonical(dict(args))
         shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
-        asked = _Asked(function.name, None, given)
+        asked = Asked(function.name, None, given)
         return self._follow(asked, f"{function.name}({shown})", function, on_change)
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> RemoteSubscription:
         given: Any = canonical(_sql(text, params))
-        return self._follow(_Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
+        return self._follow(Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
 
     def follow_presence(self, on_change: OnChange) -> RemoteSubscription:
-        return self._follow(_Asked("who", LIVEDB, {}), "who", None, on_change)
+        return self._follow(Asked("who", LIVEDB, {}), "who", None, on_change)
 
     def _follow(
         self,
-        asked: _Asked,
+        asked: Asked,
         title: str,
         definition: FunctionDefinition | None,
         on_change: OnChange,
@@ -664,12 +448,12 @@ class RemoteBackend:
 
     def invalidate(self, name: str) -> None:
         """Run a query again although no data it read has changed."""
-        self._act("refresh", {"name": name})
+        self._verbs.act("refresh", {"name": name})
 
-    def runs_of(self, asked: _Asked) -> int:
+    def runs_of(self, asked: Asked) -> int:
         """How often the service ran a live query."""
         given = {"path": asked.path, "of": asked.component, "args": asked.args}
-        runs: int = PACK.read(self._act("runs", given))
+        runs: int = PACK.read(self._verbs.act("runs", given))
         return runs
 
     def pull(self) -> int:
@@ -689,8 +473,8 @@ class RemoteBackend:
         Raises:
             DisconnectedError: it is away, or does not come back in time.
         """
-        stands: Any = PACK.read(self._act("sync", {}, repeats=repeats))
-        self._heard(stands)
+        stands: Any = PACK.read(self._verbs.act("sync", {}, repeats=repeats))
+        self._definitions.heard(stands)
         ts = int(stands["ts"])
         self._wait_until(lambda: self._shown_ts >= ts)
 
@@ -702,45 +486,74 @@ class RemoteBackend:
 
     @contextmanager
     def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[RemoteSnapshotReads]:
-        """The states of subscriptions at one commit; see `RemoteSnapshotReads`."""
-        self.pull()
-        states: dict[Subscription, LiveState] = {}
-        with self._lock:
-            for each in subscriptions:
-                with suppress(ClosedError):  # closed by another thread just now
-                    states[each] = each.state()
-            reads = RemoteSnapshotReads(number=self._number, states=states)
-        yield reads
+        """A commit that the service keeps readable, with the states of subscriptions at it.
+
+        Raises:
+            LimitError: this connection, or the service, has too many.
+            SnapshotTooOldError: newer commits came faster than it could be taken.
+        """
+        self._refuse_in_function("a snapshot")
+        followed = list(subscriptions)
+        name = self._clock.random_bytes(16).hex()
+        reads = self._pinned(name, followed)
+        try:
+            yield reads
+        finally:
+            with suppress(LivedbError):  # it ends by itself, a little later
+                self._verbs.ask("unpin", {"name": name})
+
+    def _pinned(self, name: str, followed: Sequence[Subscription]) -> RemoteSnapshotReads:
+        for attempt in range(SNAPSHOT_TRIES_MAX):
+            self._pull(repeats=True)
+            with self._lock:
+                number = self._known_number
+                states: dict[Subscription, LiveState] = {
+                    each: each.known
+                    for each in followed
+                    if isinstance(each, RemoteSubscription)
+                    and each.query_id is not None
+                    and each.known is not None
+                }
+            try:
+                self._verbs.act("pin", {"name": name, "number": number})
+            except SnapshotTooOldError:  # somebody's SQL has read a later commit meanwhile
+                if attempt == SNAPSHOT_TRIES_MAX - 1:
+                    raise
+            else:
+                return RemoteSnapshotReads(
+                    number=number, states=states, verbs=self._verbs, name=name
+                )
+        raise AssertionError("the loop returns or raises")
 
     # -- sharing -------------------------------------------------------------------------------
 
     def ask(self, verb: str, value: Value) -> Any:
         """What the service answers to a verb that takes and gives a value; asked once."""
-        return PACK.read(self._act(verb, value, repeats=False))
+        return PACK.read(self._verbs.act(verb, value, repeats=False))
 
     # -- data ----------------------------------------------------------------------------------
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         self._refuse_in_function("db.sql")
-        answer = PACK.read_payload(self._act("sql", _sql(text, params)))
+        answer = PACK.read_payload(self._verbs.act("sql", _sql(text, params)))
         number: int = msgspec.json.decode(answer.text)
-        return _table(answer.attachments[0]), number
+        return table_of(answer.attachments[0]), number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         self._refuse_in_function(f"The documents of {table!r}")
-        found: Any = PACK.read(self._act("documents", {"table": table, "limit": limit}))
+        found: Any = PACK.read(self._verbs.act("documents", {"table": table, "limit": limit}))
         return list(found)
 
     def counts(self) -> dict[str, int]:
-        return dict(PACK.read(self._act("counts", {})))
+        return dict(PACK.read(self._verbs.act("counts", {})))
 
     def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
         asked = {"table": table, "limit": limit, "is_descending": is_descending}
-        found: list[dict[str, Any]] | None = PACK.read(self._act("page", asked))
+        found: list[dict[str, Any]] | None = PACK.read(self._verbs.act("page", asked))
         return found
 
     def hidden_fields(self, table: str) -> tuple[str, ...]:
-        return tuple(PACK.read(self._act("hidden", {"table": table})))
+        return tuple(PACK.read(self._verbs.act("hidden", {"table": table})))
 
     def load(
         self,
@@ -751,23 +564,25 @@ class RemoteBackend:
         progress: Callable[[int], None] | None,
     ) -> tuple[int, int]:
         self._refuse_in_function("load data")
-        upload = self._clock.random_bytes(16).hex()
-        for number, (part, rows) in enumerate(_parts(source)):
-            self._act("upload", {"upload": upload, "part": number}, [part])
-            if progress is not None:
-                progress(rows)
-        given = {"upload": upload, "table": table, "keep_ids": keep_ids}
-        loaded: Any = PACK.read(self._act("load", given))
-        return loaded[0], loaded[1]
+        return self._transfers.load(table, source, keep_ids=keep_ids, progress=progress)
+
+    def export(
+        self,
+        table: str,
+        path: str | PathLike[str],
+        *,
+        format: Format | None,  # noqa: A002  # the word users know
+        overwrite: bool,
+    ) -> tuple[ExportResult, tuple[str, ...]]:
+        self._refuse_in_function("an export")
+        return self._transfers.export(table, path, format=format, overwrite=overwrite)
 
     def backup(self, target: Path) -> int:
-        raise LivedbError(
-            f"A backup to {str(target)!r} is written where the workspace is: use `livedb export`, "
-            "or back up on the machine of the service"
-        )
+        self._refuse_in_function("a backup")
+        return self._transfers.backup(target)
 
     def statistics(self) -> Statistics:
-        found: Any = PACK.read(self._act("statistics", {}))
+        found: Any = PACK.read(self._verbs.act("statistics", {}))
         return Statistics(**found)
 
     def close(self) -> None:
@@ -787,32 +602,10 @@ class RemoteBackend:
         self._notices.put(None)
 
 
-def _is_same(new: LiveState, old: LiveState | None) -> bool:
-    """Whether nobody can tell them apart, but for objects: what was guessed has come true."""
-    if old is None or new.result is None or old.result is None:
-        return False
-    return new.error is old.error and new.number == old.number and new.result.is_same(old.result)
-
-
 def _notice(
     subscription: RemoteSubscription, number: int, new: LiveState, before: Result | None
 ) -> Callable[[], None]:
     return lambda: subscription.on_change(ChangeNotice(number, new, before))
-
-
-def _result_of(wire: WireResult) -> Result:
-    if wire.rows is not None:
-        return DocumentsResult(wire.rows.ids, wire.rows.texts)
-    if wire.stream is not None:
-        return TableResult(_table(wire.stream))
-    assert wire.text is not None, "a result is rows, a stream or a text"
-    return ValueResult(wire.text)
-
-
-def _table(stream: bytes) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.ipc.open_stream(pa.BufferReader(stream)).read_all()
 
 
 def _sql(text: str, params: Params) -> dict[str, Any]:
@@ -820,61 +613,3 @@ def _sql(text: str, params: Params) -> dict[str, Any]:
     if params is not None and not isinstance(params, Mapping):
         given = list(params)
     return {"text": text, "params": given}
-
-
-def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
-    """The source's rows as pieces of one Arrow stream, with how many rows each ends."""
-    import pyarrow as pa
-
-    sink = io.BytesIO()
-    rows = 0
-    with pa.ipc.new_stream(sink, source.schema) as writer:
-        for batch in _batches(source):
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            if sink.tell() >= UPLOAD_PART_BYTES:
-                *pieces, last = _pieces(_taken(sink))
-                for piece in pieces:
-                    yield piece, 0
-                yield last, rows
-                rows = 0
-    yield _taken(sink), rows
-
-
-def _batches(source: Source) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    try:
-        yield from source.reader()
-    except (pa.ArrowException, OSError) as error:
-        raise LoadError(f"The source cannot be read: {error}") from error
-
-
-def _pieces(data: bytes) -> list[bytes]:
-    """A batch of any size, as the bounded messages it is sent in."""
-    return [
-        data[start : start + UPLOAD_PART_BYTES] for start in range(0, len(data), UPLOAD_PART_BYTES)
-    ]
-
-
-def _taken(sink: io.BytesIO) -> bytes:
-    """What was written, which is forgotten."""
-    written = sink.getvalue()
-    sink.seek(0)
-    sink.truncate()
-    return written
-
-
-def _not_here(*_: Any, **__: Any) -> Any:
-    raise FunctionTypeError("This function runs on the service; its source is not here")
-
-
-def _described(each: Mapping[str, Any]) -> FunctionDefinition:
-    """A function of the service, for calling it: its source stays there."""
-    return FunctionDefinition(
-        name=each["name"],
-        kind=each["kind"],
-        visibility=each["visibility"],
-        handler=_not_here,
-        signature=FunctionSignature.from_json(each["signature"]),
-    )

@@ -20,10 +20,13 @@ from livedb.schema.tables import TableDefinition
 from livedb.values import Document, Missing
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pyarrow as pa
 
     from livedb.client.database import Database
     from livedb.interchange.arrow import FieldType
+    from livedb.interchange.exports import ExportResult, Format
     from livedb.notebook.handles import Handle
 
 
@@ -209,10 +212,24 @@ class Table(TableQuery, FrameMixin):
         from livedb.interchange.arrow import mark_int64
 
         rows, number = self._database.backend.sql(whole_table_sql(self.name), None)
-        hidden = self._database.backend.hidden_fields(self.name)
+        self._warn_of(self._database.backend.hidden_fields(self.name))
+        return mark_int64(rows, self._frame_fields() or {}), number
+
+    def _export(
+        self,
+        path: str | PathLike[str],
+        format: Format | None,  # noqa: A002 - the word users know
+        *,
+        overwrite: bool,
+    ) -> ExportResult:
+        export = self._database.backend.export
+        result, hidden = export(self.name, path, format=format, overwrite=overwrite)
+        self._warn_of(hidden)
+        return result
+
+    def _warn_of(self, hidden: Sequence[str]) -> None:
         if hidden:
             warnings.warn(_hidden_message(self.name, hidden), UserWarning, user_level())
-        return mark_int64(rows, self._frame_fields() or {}), number
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         try:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import livedb.schema.compile
 import livedb.schema.explain  # noqa: F401
 from livedb.canonical import canonical, canonical_arguments
+from livedb.clock import Clock, SystemClock
 from livedb.errors import FunctionNotFoundError, SchemaDefinitionError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
@@ -51,7 +52,7 @@ class FunctionDefinition:
         handler: the user's function; its first parameter is the context. A decorator of theirs
             below ours is part of it.
         signature: validators of its arguments and result, and the wire's names.
-        version: raised by each redefinition under the same name.
+        version: raised by each redefinition under the same name; see `Registry`.
         takes_raw: its arguments are as the caller's Python has them: it converts, checks and bounds
             them itself.
         table: the table whose documents it gives, where livedb itself made it.
@@ -150,6 +151,21 @@ def _all_documents(value: Value) -> Value:
         return Document({name: _all_documents(each) for name, each in value.items()})
     if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
         return [_all_documents(each) for each in value]
+    return value
+
+
+def as_received(value: Value, function: FunctionDefinition) -> Value:
+    """A result that came from elsewhere, with documents where a call here would have them."""
+    return as_documents(value) if function.signature.returns is not None else _received(value)
+
+
+def _received(value: Value) -> Value:
+    if type(value) is dict:
+        # One with an id was read, and what is in it stays as it was.
+        is_read = "_id" in value
+        return Document(value if is_read else {k: _received(each) for k, each in value.items()})
+    if type(value) is list and not _CONTAINERS.isdisjoint(map(type, value)):
+        return [_received(each) for each in value]
     return value
 
 
@@ -358,18 +374,38 @@ internal_action = _marker("action", "internal")
 
 
 class Registry:
-    """The functions of a workspace by name."""
+    """The functions of a workspace by name.
 
-    def __init__(self) -> None:
+    A version says when a function was defined, in microseconds since the Unix epoch, and is above
+    all that were given before. So versions of two processes compare as well: a kernel that brings
+    its functions to a service that was started anew does not replace what was defined later.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._functions: dict[str, FunctionDefinition] = {}
         self._version = 0
 
-    def define(self, definition: FunctionDefinition) -> FunctionDefinition:
-        """Put or replace a function; returns it with its version."""
-        self._version += 1
-        numbered = replace(definition, version=self._version)
+    def define(
+        self, definition: FunctionDefinition, *, version: int | None = None
+    ) -> FunctionDefinition:
+        """Put or replace a function; returns what is there by its name from now on.
+
+        Args:
+            version: the one it had in a process that has ended; a later one that is here stays.
+        """
+        found = self._functions.get(definition.name)
+        if version is not None and found is not None and found.version >= version:
+            return found
+        newest = self._next_version()
+        # A clock that was ahead over there must not outrank what is defined from now on.
+        numbered = replace(definition, version=min(newest, version or newest))
         self._functions[definition.name] = numbered
         return numbered
+
+    def _next_version(self) -> int:
+        self._version = max(self._version + 1, self._clock.now_ns() // 1000)
+        return self._version
 
     def replace(
         self, definitions: Iterable[FunctionDefinition], *, gone: Iterable[str] = ()
@@ -383,8 +419,7 @@ class Registry:
         self._version += len(removed)
         defined = set()
         for definition in definitions:
-            self._version += 1
-            functions[definition.name] = replace(definition, version=self._version)
+            functions[definition.name] = replace(definition, version=self._next_version())
             defined.add(definition.name)
         self._functions = functions
         return frozenset(removed | defined)

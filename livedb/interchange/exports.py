@@ -18,7 +18,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -36,12 +36,16 @@ from livedb.store.arrow_types import is_bytes
 from livedb.store.connection import quote_text, scratch_connection
 from livedb.store.marks import has_mark
 from livedb.store.packed import packed_texts
+from livedb.store.sql import RowStream
 from livedb.values import Value
 
 Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
 
 _BATCH_ROWS = 1 << 16
 """Rows whose lines are made at once."""
+
+_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 64 << 20
+"""Rows and bytes of a stream that are held until they are written."""
 
 _MOMENT = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%f{1}')"
 _JSON_FLOAT = """CASE WHEN isfinite({0}) THEN to_json({0}) WHEN isnan({0}) THEN '"NaN"'::JSON
@@ -64,36 +68,73 @@ class ExportResult:
 
 
 def export(
-    table: pa.Table,
+    rows: pa.Table | RowStream,
     path: str | PathLike[str],
     *,
     format: Format | None = None,  # noqa: A002 - the word users know
     number: int | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
-    """Write `table` to a file.
+    """Write rows to a file.
 
     Args:
+        rows: a stream's are written as they come, so they need not fit into memory.
         format: what to write; None: what the ending of `path` says.
-        number: the commit that `table` is of.
+        number: the commit that they are of.
 
     Raises:
         LoadError: the target exists (and not `overwrite`), or cannot be written; what was there
             before is there still.
     """
     target = Path(path).expanduser()
-    write = _WRITERS[format or _format_of(target)]
+    chosen = format or format_of(target)
     with published(target, overwrite=overwrite) as file:
-        write(table, file)
-    return ExportResult(path=target, number=number, rows=table.num_rows)
+        count = write_rows(rows, file, format=chosen)
+    return ExportResult(path=target, number=number, rows=count)
 
 
-def write_rows(table: pa.Table, file: BinaryIO, *, format: Format) -> None:  # noqa: A002
-    """Write `table` to an open file, such as stdout."""
-    _WRITERS[format](table, file)
+def write_rows(rows: pa.Table | RowStream, file: BinaryIO, *, format: Format) -> int:  # noqa: A002
+    """Write rows to an open file, such as stdout; returns how many."""
+    groups = iter((rows,)) if isinstance(rows, pa.Table) else _groups(rows)
+    counted = _Counted(groups)
+    _WRITERS[format](rows.schema, counted, file)
+    return counted.rows
 
 
-def _format_of(target: Path) -> Format:
+class _Counted:
+    """Tables, and how many rows were in those that were taken."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for table in self._tables:
+            self.rows += table.num_rows
+            yield table
+
+
+def _groups(rows: RowStream) -> Iterator[pa.Table]:
+    """The rows of a stream in tables that are worth a row group of Parquet."""
+    batches: list[pa.RecordBatch] = []
+    held_rows = held_bytes = 0
+    for batch in rows.batches:
+        batches.append(batch)
+        held_rows += batch.num_rows
+        held_bytes += batch.nbytes
+        if held_rows >= _GROUP_ROWS or held_bytes >= _GROUP_BYTES:
+            yield pa.Table.from_batches(batches, rows.schema)
+            batches, held_rows, held_bytes = [], 0, 0
+    if batches:
+        yield pa.Table.from_batches(batches, rows.schema)
+
+
+def format_of(target: Path) -> Format:
+    """The format that a path's ending says.
+
+    Raises:
+        LoadError: it says none.
+    """
     found = _SUFFIXES.get(target.suffix.lower())
     if found is None:
         endings = ", ".join(_SUFFIXES)
@@ -173,13 +214,16 @@ def _exists(target: Path) -> LoadError:
 # --- formats --------------------------------------------------------------------------------------
 
 
-def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
-    pyarrow.parquet.write_table(table, file, compression="zstd")
+def _write_parquet(schema: pa.Schema, tables: Iterable[pa.Table], file: BinaryIO) -> None:
+    with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
-def _write_csv(table: pa.Table, file: BinaryIO) -> None:
-    if table.num_columns:
-        file.write((",".join(map(_csv_name, table.column_names)) + "\n").encode())
+def _write_csv(schema: pa.Schema, tables: Iterable[pa.Table], file: BinaryIO) -> None:
+    if len(schema):
+        file.write((",".join(map(_csv_name, schema.names)) + "\n").encode())
+    for table in tables:
         _write_lines(table, _csv_line, file)
 
 
@@ -188,9 +232,9 @@ def _csv_line(fields: list[pa.Field[Any]]) -> str:
     return f"concat({cells}, chr(10))"
 
 
-def _write_jsonl(table: pa.Table, file: BinaryIO) -> None:
-    if table.num_columns:
-        names = [quote_text(name) for name in table.column_names]
+def _write_jsonl(schema: pa.Schema, tables: Iterable[pa.Table], file: BinaryIO) -> None:
+    names = [quote_text(name) for name in schema.names]
+    for table in tables:
         _write_lines(table, lambda fields: _json_line(names, fields), file)
 
 
@@ -200,7 +244,7 @@ def _json_line(names: list[str], fields: list[pa.Field[Any]]) -> str:
     return f"json_object({members})::VARCHAR || chr(10)"
 
 
-_WRITERS: dict[Format, Callable[[pa.Table, BinaryIO], None]] = {
+_WRITERS: dict[Format, Callable[[pa.Schema, Iterable[pa.Table], BinaryIO], None]] = {
     "parquet": _write_parquet,
     "csv": _write_csv,
     "jsonl": _write_jsonl,
@@ -211,6 +255,8 @@ def _write_lines(
     table: pa.Table, line: Callable[[list[pa.Field[Any]]], str], file: BinaryIO
 ) -> None:
     """Write the text that the SQL of `line` makes of each row; its columns are c0, c1, ..."""
+    if not table.num_columns:
+        return
     source = _flat(table)
     source = source.rename_columns([f"c{position}" for position in range(source.num_columns)])
     with scratch_connection() as connection:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
@@ -26,13 +28,31 @@ from livedb.transactions.transaction import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.schema.tables import TableDefinition
     from livedb.store.snapshot import SqlSnapshot
+    from livedb.store.sql import RowStream
 
 
 _held: ContextVar[Mapping[FoldedSql, SqlSnapshot]] = ContextVar("livedb_held_sql")
 """The snapshots that this thread or task reads by, of each workspace at most one."""
 
 _NOTHING_HELD: Mapping[FoldedSql, SqlSnapshot] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTable:
+    """A table at a commit, as SQL shows it.
+
+    Attributes:
+        rows: to be taken while it is lent.
+        hidden: the fields that SQL does not show.
+    """
+
+    name: str
+    definition: TableDefinition | None
+    rows: RowStream
+    number: int
+    hidden: tuple[str, ...]
 
 
 class FoldedSql(SqlReader):
@@ -175,19 +195,38 @@ class FoldedSql(SqlReader):
             for row in rows.to_pylist()
         ]
 
-    def whole_tables(self, names: Sequence[str]) -> Iterator[tuple[str, pa.Table, int]]:
-        """The rows of tables as SQL shows them, oldest first, all at one commit."""
+    def whole_tables(self, names: Sequence[str], use: Callable[[WholeTable], None]) -> None:
+        """Have `use` take tables as SQL shows them, oldest rows first, all at one commit.
+
+        Raises:
+            SqlError: there is no such table.
+            Whatever `use` raises.
+        """
         with CtrlC(), self._snapshot() as snapshot:
             catalog = self._committer.catalog_at(snapshot.number)
             for name in names:
-                text = f'select * from {quote(name)} order by "_creationTime", "_id"'  # noqa: S608
-                yield name, self._run(snapshot, text, None, catalog)[0], snapshot.number
+                self._shield.run_interruptibly(
+                    partial(_use_table, snapshot, catalog, name, use), interrupt=snapshot.interrupt
+                )
 
     def hidden_fields(self, name: str) -> tuple[str, ...]:
         """The fields of a table that SQL does not show, as of now: see `store.hidden`."""
         with CtrlC(), self._snapshot() as snapshot:
             table = self._committer.catalog_at(snapshot.number).get(name)
             return () if table is None else snapshot.hidden_fields(table.number)
+
+
+def _use_table(
+    snapshot: SqlSnapshot, catalog: Catalog, name: str, use: Callable[[WholeTable], None]
+) -> None:
+    known = catalog.get(name)
+    definition = None if known is None else known.definition
+    hidden = () if known is None else snapshot.hidden_fields(known.number)
+    snapshot.stream_sql(
+        f'select * from {quote(name)} order by "_creationTime", "_id"',  # noqa: S608  # quoted
+        lambda rows: use(WholeTable(name, definition, rows, snapshot.number, hidden)),
+        catalog=catalog,
+    )
 
 
 def _read_tables(reads: ReadSet, catalog: Catalog, names: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ Source: spec sync-protocol.md 5-11.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw
@@ -87,6 +88,12 @@ class Refused:
 
 ClientEvent = Answered | Lost | Moved | AuthFailed | Refused
 
+UNANSWERED_MAX = 500
+"""Calls that are sent and not answered; more wait here. Half of what a service takes."""
+
+UNANSWERED_BYTES_MAX = 32 << 20
+"""Bytes of their arguments, but for one call alone. Half of what a service takes."""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -111,6 +118,10 @@ class _Link:
     query_set: int = 0
     identity: int = 0
     version: Version = field(default_factory=Version)
+    is_held: bool = False
+    unanswered: dict[int, int] = field(default_factory=dict)
+    """Bytes of the arguments of each call that was sent."""
+    unanswered_bytes: int = 0
 
 
 class ClientSession:
@@ -125,6 +136,8 @@ class ClientSession:
         self._requests = 0
         self._query_ids = 0
         self._calls: dict[int, _Call] = {}
+        self._unsent: deque[int] = deque()
+        """Calls to send on this connection, in order; some may have ended meanwhile."""
         self._queries: dict[int, _Followed] = {}
         self._auth: Authenticate | None = None
         self._link: _Link | None = None
@@ -137,9 +150,16 @@ class ClientSession:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def connected(self) -> list[ClientMessage]:
-        """A connection is there: what to send first, everything unfinished included."""
-        self._link = link = _Link()
+    def connected(self, *, is_held: bool = False) -> list[ClientMessage]:
+        """A connection is there: what to send first, everything unfinished included.
+
+        Args:
+            is_held: only calls that are `is_ahead` are sent until `resume`.
+        """
+        self._link = link = _Link(is_held=is_held)
+        self._unsent = deque(self._calls)
+        for call in self._calls.values():
+            call.response = None
         messages: list[ClientMessage] = [
             Connect(
                 session_id=self._session_id,
@@ -153,12 +173,33 @@ class ClientSession:
         self._connection_count += 1
         if self._auth is not None:
             messages.append(self._authenticate(link, self._auth))
+        return messages if is_held else [*messages, *self.resume()]
+
+    def resume(self) -> list[ClientMessage]:
+        """What was held back: all that is followed, and every call without an answer."""
+        link = self._link
+        assert link is not None, "there is a connection"
+        link.is_held = False
         adds = [self._add_again(each) for each in self._queries.values()]
-        messages.append(ModifyQuerySet(base_version=0, new_version=1, modifications=list(adds)))
         link.query_set = 1
-        for call in self._calls.values():
-            call.is_sent, call.response = True, None
-            messages.append(call.request)
+        return [
+            ModifyQuerySet(base_version=0, new_version=1, modifications=list(adds)),
+            *self.flow(),
+        ]
+
+    def flow(self) -> list[ClientMessage]:
+        """Calls that are to be sent now; ask again after each `receive`."""
+        link = self._link
+        messages: list[ClientMessage] = []
+        if link is None or link.is_held:
+            return []
+        while self._unsent:
+            call = self._calls.get(self._unsent[0])
+            if call is not None:
+                if not _has_room(link, call):
+                    break
+                messages.append(_send(link, call))
+            self._unsent.popleft()
         return messages
 
     def _add_again(self, followed: _Followed) -> Add:
@@ -219,7 +260,7 @@ class ClientSession:
 
     def _modify(self, modification: Add | Remove) -> list[ClientMessage]:
         link = self._link
-        if link is None:
+        if link is None or link.is_held:
             return []
         base = link.query_set
         link.query_set += 1
@@ -238,26 +279,37 @@ class ClientSession:
         return request_id, self._send(_Call(request))
 
     def act(
-        self, path: str, args: Raw, *, component: str | None = None, is_repeatable: bool = False
+        self,
+        path: str,
+        args: Raw,
+        *,
+        component: str | None = None,
+        is_repeatable: bool = False,
+        is_ahead: bool = False,
     ) -> tuple[int, list[ClientMessage]]:
         """Run an action; returns its request id.
 
         Args:
             is_repeatable: it does no harm twice, so it is sent again when a connection is lost.
+            is_ahead: it is sent at once although others are held back; there is a connection.
         """
         request_id = self._requests
         request = Action(
             request_id=request_id, udf_path=path, args=[args], component_path=component
         )
-        return request_id, self._send(_Call(request, is_repeatable=is_repeatable))
+        call = _Call(request, is_repeatable=is_repeatable)
+        if not is_ahead:
+            return request_id, self._send(call)
+        assert self._link is not None, "there is a connection"
+        self._calls[request_id] = call
+        self._requests += 1
+        return request_id, [_send(self._link, call)]
 
     def _send(self, call: _Call) -> list[ClientMessage]:
         self._calls[self._requests] = call
+        self._unsent.append(self._requests)
         self._requests += 1
-        if self._link is None:
-            return []
-        call.is_sent = True
-        return [call.request]
+        return self.flow()
 
     def forget(self, request_id: int) -> bool:
         """Nobody waits for this call any more, so it is not sent again; returns whether it was."""
@@ -276,8 +328,10 @@ class ClientSession:
             case Transition():
                 return self._move(message)
             case MutationResponse():
+                self._make_room(message.request_id)
                 return self._answer_mutation(message)
             case ActionResponse():
+                self._make_room(message.request_id)
                 return self._answer(message)
             case AuthError():
                 return [AuthFailed(message.error)]
@@ -287,6 +341,12 @@ class ClientSession:
                 return []
             case TransitionChunk():
                 raise ProtocolError("A part of a transition came; this client takes them whole")
+
+    def _make_room(self, request_id: int) -> None:
+        """The service is done with a call."""
+        link = self._link
+        if link is not None:
+            link.unanswered_bytes -= link.unanswered.pop(request_id, 0)
 
     def _answer_mutation(self, message: MutationResponse) -> list[ClientEvent]:
         call = self._calls.get(message.request_id)
@@ -340,3 +400,22 @@ class ClientSession:
         if self._observed_ts is None or ts > self._observed_ts:
             self._observed_ts = ts
         return ts
+
+
+def _has_room(link: _Link, call: _Call) -> bool:
+    """Whether the service is to have one more call that it has not answered."""
+    if not link.unanswered:
+        return True
+    size = link.unanswered_bytes + _size(call)
+    return len(link.unanswered) < UNANSWERED_MAX and size <= UNANSWERED_BYTES_MAX
+
+
+def _send(link: _Link, call: _Call) -> Mutation | Action:
+    call.is_sent = True
+    link.unanswered[call.request.request_id] = _size(call)
+    link.unanswered_bytes += _size(call)
+    return call.request
+
+
+def _size(call: _Call) -> int:
+    return sum(memoryview(each).nbytes for each in call.request.args)

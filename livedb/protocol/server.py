@@ -68,6 +68,9 @@ QUEUED_MUTATIONS_MAX = 1000
 RUNNING_ACTIONS_MAX = 1000
 """Actions of one connection that run at once (Convex)."""
 
+UNANSWERED_BYTES_MAX = 64 << 20
+"""Bytes of the arguments of one connection's mutations and actions that wait or run."""
+
 QUERIES_MAX = 10_000
 """Queries that one connection may follow."""
 
@@ -257,6 +260,10 @@ class ServerConnection:
         self._actions_waiting: list[_Waiting] = []
         self._running: int | None = None
         self._running_actions = 0
+        self._unanswered: dict[int, list[int]] = {}
+        """Bytes of the arguments of each call that waits or runs; a hostile client's may share an
+        id."""
+        self._unanswered_bytes = 0
 
     # -- what arrives --------------------------------------------------------------------------
 
@@ -368,6 +375,8 @@ class ServerConnection:
     def _queue_mutation(self, message: Mutation) -> list[Effect]:
         if len(self._mutations) >= QUEUED_MUTATIONS_MAX:
             return self._overload(f"{QUEUED_MUTATIONS_MAX} mutations wait already")
+        if not self._hold(message):
+            return self._overload_of_bytes()
         mutation_id = f"{self.session_id}:{message.request_id}"
         self._mutations.append(self._waiting(message, mutation_id))
         return self._start_mutation()
@@ -375,12 +384,35 @@ class ServerConnection:
     def _queue_action(self, message: Action) -> list[Effect]:
         if self._running_actions + len(self._actions_waiting) >= RUNNING_ACTIONS_MAX:
             return self._overload(f"{RUNNING_ACTIONS_MAX} actions run already")
+        if not self._hold(message):
+            return self._overload_of_bytes()
         self._actions_waiting.append(self._waiting(message, None))
         return self._start_actions()
 
     def _waiting(self, message: Mutation | Action, mutation_id: str | None) -> _Waiting:
         run = Run(message, _only(message.args), mutation_id, self.identity)
         return _Waiting(run, self._identity_version + self._verifying)
+
+    def _hold(self, message: Mutation | Action) -> bool:
+        """Count the bytes of a call's arguments, unless they are too many; one alone is not."""
+        size = sum(memoryview(each).nbytes for each in message.args)
+        if self._unanswered and self._unanswered_bytes + size > UNANSWERED_BYTES_MAX:
+            return False
+        self._unanswered.setdefault(message.request_id, []).append(size)
+        self._unanswered_bytes += size
+        return True
+
+    def _let_go(self, request_id: int) -> None:
+        """A call has ended, and its arguments are held no more."""
+        sizes = self._unanswered[request_id]
+        self._unanswered_bytes -= sizes.pop()
+        if not sizes:
+            del self._unanswered[request_id]
+
+    def _overload_of_bytes(self) -> list[Effect]:
+        return self._overload(
+            f"calls of more than {UNANSWERED_BYTES_MAX >> 20} MiB wait for an answer"
+        )
 
     def _overload(self, why: str) -> list[Effect]:
         self._phase = _Phase.CLOSED
@@ -457,6 +489,7 @@ class ServerConnection:
             return []
         assert self._running == request_id, f"mutation {request_id} is not running"
         self._running = None
+        self._let_go(request_id)
         ts = 0
         if isinstance(outcome, Success):
             # One that committed nothing is shown by any transition.
@@ -489,6 +522,7 @@ class ServerConnection:
         if self._phase is not _Phase.OPEN:
             return []
         self._running_actions -= 1
+        self._let_go(request_id)
         self._owe_after(outcome.ts or 0 if isinstance(outcome, Success) else 0)
         if isinstance(outcome, Success):
             result: Raw = outcome.value

@@ -17,6 +17,7 @@ from livedb.auth.authorization import (
 )
 from livedb.auth.keysets import KeySets
 from livedb.auth.providers import Provider
+from livedb.auth.throttle import Throttle
 from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, InvalidValueError
@@ -33,7 +34,7 @@ _PERMISSIONS: dict[FunctionKind, Permission] = {
 
 
 class Access:
-    """The doors of one service; safe to use from every thread.
+    """The doors of one service, which closes them at its end; safe to use from every thread.
 
     Args:
         providers: who may vouch for users.
@@ -54,14 +55,21 @@ class Access:
         self.tokens = tokens or AccessTokens(clock)
         for key in admin_keys:
             self.tokens.admit(key, Role.OWNER, "admin key")
+        self._key_sets = KeySets(clock)
+        self.throttle = Throttle(clock)
+        """Addresses that send wrong tokens by HTTP, each a request; a sync connection ends."""
         self.authenticator = Authenticator(
-            Verifier(providers, KeySets(clock), clock), self.tokens, clock, anonymous=anonymous
+            Verifier(providers, self._key_sets, clock), self.tokens, clock, anonymous=anonymous
         )
         self.anonymous: Caller | None = None
         """Who a client is that brings nothing; None is somebody who may do nothing."""
         if anonymous is not None:
             self.anonymous = self.authenticator.authenticate(NoCredentials())
         self._local = Caller(role=Role.OWNER, name=user_name())
+
+    def close(self) -> None:
+        """Let nobody in any more who must be vouched for; whoever waits for a key is let go."""
+        self._key_sets.close()
 
     def arriving(self, scope: MutableMapping[str, Any]) -> Caller | None:
         """Who a client is that brings nothing, by the door it came in (an ASGI scope)."""

@@ -9,7 +9,8 @@ Source: spec sync-protocol.md 12.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from livedb.auth.access import Caller
-from livedb.errors import ClosedError, InvalidValueError, LivedbError, SnapshotTooOldError
+from livedb.errors import (
+    AuthenticationError,
+    ClosedError,
+    InvalidValueError,
+    LivedbError,
+    SnapshotTooOldError,
+)
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import NO_ARGS
@@ -44,9 +51,17 @@ class RequestError(LivedbError):
 
     code = "BadRequest"
 
-    def __init__(self, message: str, *, code: str | None = None, status: int = 400) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int = 400,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, code=code)
         self.answer_status = status
+        self.answer_headers = headers
 
 
 class _Body(Struct, rename="camel"):
@@ -107,7 +122,7 @@ def _answering(handler: Handler, hub: Callable[[], Hub]) -> Callable[[Request], 
         try:
             return await handler(request, hub())
         except RequestError as error:
-            return _refusal(error, error.answer_status)
+            return _refusal(error, error.answer_status, error.answer_headers)
         except ClosedError as error:
             return _refusal(error, 503)
         except LivedbError as error:
@@ -121,13 +136,13 @@ def _answering(handler: Handler, hub: Callable[[], Hub]) -> Callable[[Request], 
     return endpoint
 
 
-def _refusal(error: LivedbError, status: int) -> Response:
-    return as_json({"code": error.code, "message": error.message}, status)
+def _refusal(error: LivedbError, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return as_json({"code": error.code, "message": error.message}, status, headers)
 
 
-def as_json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer of JSON."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -168,11 +183,26 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
 
     Raises:
         AuthenticationError: its header proves nothing.
+        RequestError: too many headers from its address proved nothing.
     """
     header = request.headers.get("authorization")
     if header is None:
         return hub.access.arriving(request.scope)
-    return await hub.in_thread(hub.access.from_header, header)
+    # By the local door nobody has an address, and nobody needs a token.
+    address = request.client.host if request.client else ""
+    wait_s = math.ceil(hub.access.throttle.wait_s(address))
+    if wait_s:
+        raise RequestError(
+            f"Too many wrong tokens came from {address}; come again in {wait_s} s",
+            code="TooManyFailures",
+            status=429,
+            headers={"retry-after": str(wait_s)},
+        )
+    try:
+        return await hub.in_thread(hub.access.from_header, header)
+    except AuthenticationError:
+        hub.access.throttle.add_failure(address)
+        raise
 
 
 def _path(body: _Body) -> str:

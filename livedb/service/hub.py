@@ -169,6 +169,7 @@ class Hub:
             for query in connection.query_set.queries():
                 self._leave(query, connection)
         connection.query_set.close()
+        self.calls.leave(connection)
         self.workspace.presence.leave(connection.visitor)
 
     def _leave(self, query: LiveQuery, connection: SyncConnection) -> None:
@@ -263,4 +264,5 @@ class Hub:
             await asyncio.sleep(0.05)
         self.transfers.close()
         self.calls.close()
+        self.access.close()
         self._updates.shutdown(wait=False, cancel_futures=True)

@@ -31,6 +31,9 @@ PATH_BYTES_MAX = 100
 
 SCHEME = "unix:"
 
+LOOPBACK_SETTING = "LIVEDB_LOOPBACK"
+"""Set to 1 in the environment of the process that serves: do as a system without Unix sockets."""
+
 _PEER = struct.Struct("3i")
 """Process, user and group of who is at the other end (Linux)."""
 
@@ -80,8 +83,9 @@ class LocalDoor:
 
 
 def has_local_door() -> bool:
-    """Whether this system has such sockets."""
-    return hasattr(socket, "AF_UNIX")
+    """Whether this system has such sockets, and they are wanted."""
+    is_wanted = os.environ.get(LOOPBACK_SETTING, "0") in {"", "0"}
+    return hasattr(socket, "AF_UNIX") and is_wanted
 
 
 def socket_path(folder: Path) -> Path:

@@ -48,6 +48,7 @@ class PathCall:
     Attributes:
         done: called once on the event loop with how it ended.
         at: the commit to read, for a query.
+        connection: whose call it is; what a call holds ends with it.
         value: the result of a mutation whose commit is on its way.
         was_undone: the log failed before that commit was in it, so the mutation runs again, on a
             thread that waits for it.
@@ -62,6 +63,7 @@ class PathCall:
     done: Callable[[Ended], None]
     component: str | None = None
     at: int | None = None
+    connection: object = None
     began_s: float = 0.0
     value: Raw | None = None
     was_undone: bool = False
@@ -97,6 +99,10 @@ class PathCalls:
         self._under_way -= 1
         wanted.done(ended)
 
+    def leave(self, connection: object) -> None:
+        """A connection has ended: end what its calls hold."""
+        self._verbs.leave(connection)
+
     def close(self) -> None:
         """Begin nothing further."""
         self._threads.close()
@@ -119,7 +125,7 @@ class PathCalls:
         """What a call gives; None when its commit was handed over."""
         call, dialect, caller = wanted.call, wanted.dialect, wanted.caller
         if wanted.component == LIVEDB and dialect.is_exact:
-            return self._verbs.run(wanted.path, wanted.args, call, caller)
+            return self._verbs.run(wanted.path, wanted.args, call, caller, wanted.connection)
         runner = self._workspace.runner
         function, arguments = self._find(wanted)
         if function.kind == "mutation":

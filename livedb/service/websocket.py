@@ -254,6 +254,7 @@ class SyncConnection:
                 self._dialect,
                 partial(self._called, request),
                 component=request.component_path,
+                connection=self,
             )
         )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -26,10 +28,12 @@ from livedb.protocol.server import Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
+from livedb.service.downloads import Downloads
 from livedb.service.functions import read_object, registered_name
+from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
-from livedb.travel.parcel import TravellingFunction
+from livedb.travel.parcel import decode_function
 from livedb.travel.rebuild import rebuild
 from livedb.values import Value
 from livedb.workspace import Workspace
@@ -60,6 +64,8 @@ class WorkspaceCalls:
         self._workspace = workspace
         self._access = access
         self._uploads = Uploads(workspace.clock)
+        self._downloads = Downloads(workspace.files.staging, workspace.clock)
+        self._snapshots = Snapshots(workspace)
         self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._call),
@@ -67,6 +73,7 @@ class WorkspaceCalls:
             "sql": (Permission.SQL, self._sql),
             "describe": (Permission.QUERY, self._describe),
             "define": (Permission.DEFINE, self._define),
+            "lacking": (Permission.DEFINE, self._lacking),
             "tables": (Permission.CHANGE_SCHEMA, self._apply_tables),
             "drop": (Permission.CHANGE_SCHEMA, self._drop),
             "documents": (Permission.SQL, self._documents),
@@ -75,6 +82,13 @@ class WorkspaceCalls:
             "hidden": (Permission.SQL, self._hidden),
             "upload": (Permission.LOAD, self._upload),
             "load": (Permission.LOAD, self._load),
+            "export": (Permission.LOAD, self._export),
+            "backup": (Permission.BACK_UP, self._backup),
+            "download": (Permission.LOAD, self._download),
+            "downloaded": (Permission.LOAD, self._downloaded),
+            "pin": (Permission.QUERY, self._pin),
+            "unpin": (Permission.QUERY, self._unpin),
+            "catalog": (Permission.QUERY, self._catalog),
             "sync": (Permission.QUERY, self._sync),
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
@@ -84,8 +98,10 @@ class WorkspaceCalls:
             "revoke": (Permission.INVITE, self._revoke),
         }
 
-    def run(self, verb: str, args: Raw, call: Call, caller: Caller | None) -> Success:
-        """Do what a verb says.
+    def run(
+        self, verb: str, args: Raw, call: Call, caller: Caller | None, connection: object
+    ) -> Success:
+        """Do what a verb says, at the commit of a snapshot if it names one.
 
         Raises: whatever it does; FunctionNotFoundError for an unknown verb.
         """
@@ -95,14 +111,22 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = _Given(verb, read_object(PACK.read(args)))
-        answer = work(given, payload.attachments, call, caller)
+        given = _Given(verb, read_object(PACK.read(args)), connection)
+        name = given.optional("snapshot")
+        with nullcontext() if name is None else self._snapshots.holding(str(name)):
+            answer = work(given, payload.attachments, call, caller)
         value = PACK.write_payload(encode_value(canonical(answer.value)), list(answer.attachments))
         return Success(value, tuple(call.log_lines), answer.ts)
 
     def close(self) -> None:
-        """Forget the loads that were arriving."""
+        """Forget the loads that were arriving, and what was being fetched or held."""
+        self._snapshots.close()
         self._uploads.close()
+        self._downloads.close()
+
+    def leave(self, connection: object) -> None:
+        """A connection has ended: end what it holds."""
+        self._snapshots.leave(connection)
 
     # -- functions -----------------------------------------------------------------------------
 
@@ -137,16 +161,31 @@ class WorkspaceCalls:
     def _define(
         self, given: _Given, parcels: list[bytes], _: Call, caller: Caller | None
     ) -> Answer:
-        """Define functions that travelled as source; logged when they are `pushed`."""
+        """Define functions that travelled as source; logged when they are `pushed`.
+
+        Those of a `version` were defined before, in a process that has ended: later ones stay.
+        """
         workspace = self._workspace
-        travelling = [_parcel(each) for each in parcels]
+        travelling = [decode_function(each) for each in parcels]
+        version = None if given.optional("version") is None else given.whole("version")
         tables = workspace.committer.catalog_at(workspace.committer.published)
         functions = [rebuild(each, tables=tables, call=self._join) for each in travelling]
-        names = [workspace.define(function).name for function in functions]
+        defined = [workspace.define(each, version=version) for each in functions]
         if given.optional("pushed"):
             author = None if caller is None else caller.name
-            workspace.pushed_functions.log(functions, author=author)
-        return Answer([[each.name, each.version] for each in map(workspace.registry.get, names)])
+            workspace.pushed_functions.log(defined, author=author)
+        return Answer([[each.name, each.version] for each in defined])
+
+    def _lacking(self, given: _Given, *_: Any) -> Answer:
+        """The names of those functions that are not here, or only in an earlier version."""
+        found = {
+            name: known.version
+            for name in self._workspace.registry.names()
+            if (known := self._workspace.registry.find(name)) is not None
+        }
+        return Answer(
+            [name for name, version in given.versions("functions") if found.get(name, -1) < version]
+        )
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a function of the workspace inside the run in progress, as a Python call."""
@@ -185,6 +224,23 @@ class WorkspaceCalls:
         number = workspace.committer.published
         catalog = workspace.committer.catalog_at(number)
         return f"{self._described.number_of(catalog)}:{functions}", number, catalog
+
+    def _catalog(self, *_: Any) -> Answer:
+        """The tables there are at the commit of a snapshot."""
+        workspace = self._workspace
+        held = workspace.folded_sql.held()
+        number = workspace.committer.published if held is None else held.number
+        catalog = workspace.committer.catalog_at(number)
+        return Answer(None, (msgspec.json.encode(catalog.to_json()),))
+
+    def _pin(self, given: _Given, *_: Any) -> Answer:
+        """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
+        self._snapshots.pin(given.text("name"), given.whole("number"), given.connection)
+        return Answer()
+
+    def _unpin(self, given: _Given, *_: Any) -> Answer:
+        self._snapshots.unpin(given.text("name"))
+        return Answer()
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -239,6 +295,37 @@ class WorkspaceCalls:
             lambda file: self._workspace.load(table, source_of_stream(file), keep_ids=keep_ids),
         )
         return Answer([rows, number])
+
+    def _export(self, given: _Given, *_: Any) -> Answer:
+        """Write a table as a file, for the client to fetch."""
+        from livedb.interchange.exports import format_of
+        from livedb.transfer import export_table
+
+        table, form = given.text("table"), format_of(Path(f"x.{given.text('format')}"))
+
+        def work(folder: Path) -> Value:
+            result, hidden = export_table(self._workspace, table, folder / "rows", format=form)
+            return [result.number, result.rows, list(hidden)]
+
+        made, files = self._downloads.make(given.text("download"), work)
+        return Answer([made, [list(each) for each in files]])
+
+    def _backup(self, given: _Given, *_: Any) -> Answer:
+        """Make a backup, for the client to fetch."""
+        made, files = self._downloads.make(given.text("download"), self._workspace.backup)
+        return Answer([made, [list(each) for each in files]])
+
+    def _download(self, given: _Given, *_: Any) -> Answer:
+        """A part of a file that was made for the client."""
+        part = self._downloads.read(
+            given.text("download"), given.whole("file"), given.whole("start")
+        )
+        return Answer(None, (part,))
+
+    def _downloaded(self, given: _Given, *_: Any) -> Answer:
+        """The client has what was made for it."""
+        self._downloads.drop(given.text("download"))
+        return Answer()
 
     def _sync(self, *_: Any) -> Answer:
         """The timestamp of the newest commit, when all that follows from it has been told.
@@ -342,9 +429,11 @@ class _Described:
 class _Given:
     """A verb's arguments, checked as they are read."""
 
-    def __init__(self, verb: str, fields: Mapping[str, Value]) -> None:
+    def __init__(self, verb: str, fields: Mapping[str, Value], connection: object) -> None:
         self._verb = verb
         self._fields = fields
+        self.connection = connection
+        """Of whom; only that it is the same matters."""
 
     def text(self, name: str) -> str:
         """The field `name`, a text."""
@@ -367,6 +456,13 @@ class _Given:
             raise self._wrong(name, "an object")
         return value
 
+    def versions(self, name: str) -> list[tuple[str, int]]:
+        """The field `name`, functions by name with their versions."""
+        try:
+            return msgspec.convert(self._fields.get(name), list[tuple[str, int]])
+        except msgspec.ValidationError:
+            raise self._wrong(name, "a list of names with versions") from None
+
     def optional(self, name: str) -> Any:
         """The field `name`, which may be absent and is looked at by whoever uses it."""
         return self._fields.get(name)
@@ -376,13 +472,3 @@ class _Given:
         return InvalidValueError(
             f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )
-
-
-_parcels = msgspec.msgpack.Decoder(TravellingFunction)
-
-
-def _parcel(data: bytes) -> TravellingFunction:
-    try:
-        return _parcels.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
-        raise InvalidValueError(f"This is no function that travelled: {error}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from livedb.errors import LivedbError, WorkspaceLockedError
-from livedb.sharing.background import start_lock
+from livedb.sharing.background import begin_lock, start_lock
 from livedb.sharing.local import LocalSharing
 from livedb.sharing.serving import ServeOptions
 from livedb.sharing.vigil import Vigil
@@ -29,16 +29,23 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         # The lock of the start, when it is taken at the end, is given back after the workspace.
-        with ExitStack() as ending, open_workspace(asked.folder, limits=None) as workspace:
-            vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
-            serving = LocalSharing(workspace).serve_as(ServeOptions())
-            logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
-            _tell_ready(asked, {"url": serving.url})
-            _keep(asked.folder, vigil, ending)
-            logger.info("process %d ends", os.getpid())
+        with ExitStack() as ending, ExitStack() as beginning:
+            beginning.enter_context(begin_lock(asked.folder))
+            with open_workspace(asked.folder, limits=None) as workspace:
+                vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
+                serving = LocalSharing(workspace).serve_as(ServeOptions())
+                logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
+                beginning.close()
+                _tell({"url": serving.url})
+                _keep(asked.folder, vigil, ending)
+                logger.info("process %d ends", os.getpid())
+    except WorkspaceLockedError as error:
+        # Somebody else was faster: whoever started this looks again.
+        logger.info("process %d is not needed: %s", os.getpid(), error.message)
+        _tell({"busy": True})
     except LivedbError as error:
         logger.error("%s", error.message)  # noqa: TRY400  # what a user can mend needs no traceback
-        _tell_ready(asked, {"error": error.message[:1000]})
+        _tell({"error": error.message[:1000]})
         return 1
     return 0
 
@@ -54,22 +61,21 @@ def _keep(folder: Path, vigil: Vigil, ending: ExitStack) -> None:
                 return
 
 
-def _tell_ready(asked: argparse.Namespace, answer: dict[str, Any]) -> None:
-    """Tell who started this that it is ready, or why not, and let others start one again."""
-    ready, asked.ready_descriptor = asked.ready_descriptor, None
-    if ready is not None:
-        with suppress(OSError):  # who started it is gone
-            os.write(ready, json.dumps(answer).encode())
-        os.close(ready)
-        os.close(asked.start_descriptor)
+def _tell(answer: dict[str, Any]) -> None:
+    """Tell who started this that it is ready, or why not; all further output is for the log."""
+    with suppress(OSError):  # who started it is gone
+        os.write(_OUTPUT, json.dumps(answer).encode() + b"\n")
+    os.dup2(_LOG, _OUTPUT)
+
+
+_OUTPUT, _LOG = 1, 2
+"""Descriptors."""
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m livedb.sharing", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--idle-s", type=float, required=True)
-    parser.add_argument("--ready-descriptor", type=int)
-    parser.add_argument("--start-descriptor", type=int)
     return parser.parse_args()
 
 

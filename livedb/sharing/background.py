@@ -1,24 +1,28 @@
 """A process of its own for a workspace, which outlives the notebooks that use it.
 
-    opener            holds `service.start` while it looks whether somebody serves, and starts one
-    service           holds it too until it listens, and again before it ends for want of visitors
+    opener    holds `service.start` while it looks whether somebody serves, and starts one
+    service   holds `service.begins` until it listens, and `service.start` before it ends for want
+              of visitors
 
 So of two who open at once one starts the service and the other finds it; one that ends is never
-taken for one that can be used; and when an opener is killed half way, its service still is either
-there or not. The service is `python -m livedb.sharing`; what it says goes to `service.log`.
+taken for one that can be used; and when an opener is killed half way, whoever comes next waits for
+the service that it has started. The service is `python -m livedb.sharing`: it says in one line on
+its output how it came up, and everything else in `service.log`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from livedb.client.database import Database
 from livedb.clock import SystemClock
@@ -33,7 +37,12 @@ from livedb.commitlog.lock import (
 from livedb.errors import WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.sharing import opening
-from livedb.workspace_files import SERVICE_LOG_NAME, SERVICE_START_NAME, check_is_workspace
+from livedb.workspace_files import (
+    SERVICE_BEGINS_NAME,
+    SERVICE_LOG_NAME,
+    SERVICE_START_NAME,
+    check_is_workspace,
+)
 from livedb.workspaces import has_open, real_path
 
 START_S_MAX = 60.0
@@ -47,6 +56,9 @@ LOG_BYTES_MAX = 1 << 20
 
 _STARTS_MAX = 3
 
+_LOOKED_AT_S_MAX = 1.0
+"""Seconds that a service lets those finish who look whether one begins."""
+
 
 def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
     """What `livedb.open(path, shared=True)` gives; see there.
@@ -59,10 +71,6 @@ def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -
             "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
             "own limits"
         )
-    if sys.platform == "win32":
-        raise WorkspaceError(
-            "shared=True is not there on Windows yet; `livedb serve` does the same"
-        )
     real = real_path(path)
     if has_open(real):
         raise WorkspaceError(
@@ -73,19 +81,41 @@ def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -
     check_is_workspace(folder)
     refuse_network_file_system(folder, Path("/proc/self/mounts"))
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    with start_lock(folder) as descriptor:
-        return _attach_or_start(folder, descriptor)
+    with start_lock(folder):
+        return _attach_or_start(folder)
 
 
-@contextmanager
-def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> Iterator[int]:
-    """Be the only one who starts or ends a service; gives the locked file's descriptor.
+def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> AbstractContextManager[None]:
+    """Be the only one who starts or ends a service.
 
     Raises:
         WorkspaceLockedError: somebody else did not finish with that in time.
     """
+    return _locked(folder, SERVICE_START_NAME, wait_s)
+
+
+def begin_lock(folder: Path) -> AbstractContextManager[None]:
+    """Be the only service that begins.
+
+    Raises:
+        WorkspaceLockedError: another one is beginning.
+    """
+    return _locked(folder, SERVICE_BEGINS_NAME, _LOOKED_AT_S_MAX)
+
+
+def _is_beginning(folder: Path) -> bool:
+    """Whether a service begins; whoever asks has the lock for a moment when there is none."""
+    try:
+        with _locked(folder, SERVICE_BEGINS_NAME, 0.0):
+            return False
+    except WorkspaceLockedError:
+        return True
+
+
+@contextmanager
+def _locked(folder: Path, name: str, wait_s: float) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(folder / SERVICE_START_NAME, flags, 0o600)
+    descriptor = os.open(folder / name, flags, 0o600)
     try:
         waited_s = 0.0
         while not try_lock(descriptor):
@@ -97,78 +127,90 @@ def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> Iterator[int]:
             threading.Event().wait(opening.PAUSE_S)
             waited_s += opening.PAUSE_S
         try:
-            yield descriptor
+            yield
         finally:
             unlock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _attach_or_start(folder: Path, descriptor: int) -> Database:
+def _attach_or_start(folder: Path) -> Database:
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + START_S_MAX
     starts = 0
     while True:
+        is_beginning = _is_beginning(folder)
         holder = WorkspaceLock(folder).holder()
-        if holder is None:
+        error = locked_error(folder, holder)
+        if holder is None and not is_beginning:
             if starts == _STARTS_MAX:
                 raise WorkspaceError(
                     f"The service of {str(folder)!r} ends as soon as it is started; "
                     f"{SERVICE_LOG_NAME} in there says why"
                 )
             starts += 1
-            _start(folder, descriptor)
+            _start(folder)
             continue
-        error = locked_error(folder, holder)
-        if holder.address is None:
+        if holder is not None and holder.address is not None:
+            attached = opening.attach(str(folder), error)
+            if attached is not None:
+                return attached
+        elif not is_beginning:
             raise opening.with_advice(error)
-        attached = opening.attach(str(folder), error)
-        if attached is not None:
-            return attached
         if clock.monotonic_s() > deadline_s:
             raise error
-        threading.Event().wait(opening.PAUSE_S)  # it has died or is ending: its lock is free soon
+        # It has died or is ending, and its lock is free soon; or it begins.
+        threading.Event().wait(opening.PAUSE_S)
 
 
-def _start(folder: Path, descriptor: int) -> None:
+def _start(folder: Path) -> None:
     """Start the service of a workspace that nobody has open, and wait until it listens."""
     log_path = folder / SERVICE_LOG_NAME
     is_long = log_path.exists() and log_path.stat().st_size > LOG_BYTES_MAX
-    reader, writer = os.pipe()
-    inherited = (writer, descriptor)
-    command = [
-        sys.executable, "-m", "livedb.sharing", str(folder),
-        "--ready-descriptor", str(writer), "--start-descriptor", str(descriptor),
-        "--idle-s", os.environ.get("LIVEDB_IDLE_S", str(IDLE_S)),
-    ]  # fmt: skip
-    with log_path.open("wb" if is_long else "ab") as log, os.fdopen(reader, "rb") as ready:
+    idle_s = os.environ.get("LIVEDB_IDLE_S", str(IDLE_S))
+    with log_path.open("wb" if is_long else "ab") as log:
         log_path.chmod(0o600)
-        try:
-            process = subprocess.Popen(  # noqa: S603  # our own program
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=inherited,
-                start_new_session=True,  # a kernel's interrupts and its end are not for it
-            )
-        finally:
-            os.close(writer)
-        # Somebody must take note of its end, for as long as this process lives.
-        threading.Thread(target=process.wait, name="livedb-reaper", daemon=True).start()
-        _require_ready(folder, ready.fileno())
+        process = subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, "-m", "livedb.sharing", str(folder), "--idle-s", idle_s],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            **_APART,
+        )
+    assert process.stdout is not None, "it is a pipe"
+    told: Future[bytes] = Future()
+    # Somebody must take note of its end, for as long as this process lives.
+    threading.Thread(
+        target=_hear, args=(process, process.stdout, told), name="livedb-reaper", daemon=True
+    ).start()
+    _require_ready(folder, told)
 
 
-def _require_ready(folder: Path, descriptor: int) -> None:
+if sys.platform == "win32":
+    _APART: dict[str, Any] = {
+        "creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    }
+else:
+    _APART: dict[str, Any] = {"start_new_session": True}
+# A kernel's interrupts and its end are not for the service.
+
+
+def _hear(process: subprocess.Popen[bytes], output: IO[bytes], told: Future[bytes]) -> None:
+    with output:
+        told.set_result(output.readline())
+    process.wait()
+
+
+def _require_ready(folder: Path, told: Future[bytes]) -> None:
     """Wait for the one line of a service that is starting.
 
     Raises:
         WorkspaceError: it says why it cannot, or says nothing.
     """
-    readable, _, _ = select.select([descriptor], [], [], START_S_MAX)
-    said = os.read(descriptor, 65536) if readable else b""
-    answer = json.loads(said) if said else {"error": "it ended without a word"}
-    if not readable:
+    try:
+        said = told.result(START_S_MAX)
+        answer = json.loads(said) if said else {"error": "it ended without a word"}
+    except FutureTimeoutError:
         answer = {"error": f"it does not listen after {START_S_MAX:.0f} s"}
     if "error" in answer:
         raise WorkspaceError(

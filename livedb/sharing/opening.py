@@ -12,12 +12,14 @@ import socket
 import threading
 import weakref
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livedb.client.database import Database
 from livedb.client.local import LocalBackend
 from livedb.clock import SystemClock
+from livedb.commitlog.lock import WorkspaceLock
 from livedb.errors import DisconnectedError, LivedbError, WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
@@ -26,6 +28,7 @@ from livedb.workspace import Workspace
 from livedb.workspaces import open_workspace, real_path
 
 if TYPE_CHECKING:
+    from livedb.client.connection import Place
     from livedb.client.remote import RemoteBackend
 
 ATTACH_S_MAX = 30.0
@@ -109,9 +112,12 @@ def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
     if not _answers(address):
         return None
     _require_same_version(real, holder)
+    from livedb.client.remote import RemoteBackend
+
     try:
-        database = connected(address, token=_key_of(real, address))
-    except DisconnectedError:
+        key, find = _key_of(real, address), partial(_place_of, real)
+        database = _database_of_remote(RemoteBackend(address, token=key, find=find))
+    except (DisconnectedError, FileNotFoundError):
         return None  # it has just died
     _leave(real)
     _attached[real] = database
@@ -148,6 +154,17 @@ def _key_of(real: str, address: str) -> str | None:
     from livedb.sharing.serving import KEY_NAME
 
     return None if address.startswith(SCHEME) else (Path(real) / KEY_NAME).read_text()
+
+
+def _place_of(real: str) -> Place | None:
+    """Where a workspace is served now; None when nobody can say."""
+    from livedb.client.connection import Place
+
+    with suppress(LivedbError, OSError):
+        holder = WorkspaceLock(real).holder()
+        if holder is not None and holder.address is not None:
+            return Place(holder.address, _key_of(real, holder.address))
+    return None
 
 
 def _require_same_version(real: str, holder: WorkspaceLockedError) -> None:

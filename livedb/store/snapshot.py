@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Timer
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from livedb.errors import ClosedError, FunctionTimeoutError, SnapshotTooOldError
+from livedb.errors import ClosedError, FunctionTimeoutError, LoadError, SnapshotTooOldError
 from livedb.store import history, sql
 from livedb.store.columns import columns_from_json
 from livedb.store.connection import quote
@@ -25,6 +25,7 @@ from livedb.store.loaded import LoadedTable
 if TYPE_CHECKING:
     from livedb.schema.catalog import Catalog
 
+R = TypeVar("R")
 
 _AGAIN_S = 0.05
 """Between two interrupts of a read: one that comes just before a statement begins is lost."""
@@ -96,6 +97,25 @@ class SqlSnapshot:
             admitted = sql.admit(self._gate, text, names=catalog.names())
             with self._deadline():
                 return self._query(admitted.text, parameters), set(admitted.tables)
+
+    def stream_sql(self, text: str, use: Callable[[sql.RowStream], R], *, catalog: Catalog) -> R:
+        """What `use` makes of the rows of a user's SQL, which it takes a batch at a time.
+
+        Raises: as `run_sql`; whatever `use` does.
+        """
+        with self._statement():
+            self._require_open()
+            admitted = sql.admit(self._gate, text, names=catalog.names())
+            if self._is_aborted:
+                self._begin_again()
+            try:
+                with self._deadline():
+                    return use(sql.stream(self._cursor, admitted.text))
+            except LoadError:  # of `use`: a file that cannot be written
+                raise
+            except BaseException:  # it may have been the statement's
+                self._is_aborted = True
+                raise
 
     def tables_read(self, text: str, *, catalog: Catalog) -> set[str]:
         """The names of the tables a user's SQL reads; nothing is run. Raises: as `run_sql`."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,9 @@ from livedb.limits import SQL_TEXT_BYTES_MAX
 from livedb.store.connection import damage_error
 from livedb.store.marks import marked
 from livedb.values import Value
+
+STREAM_ROWS: Final = 8192
+"""Rows of one batch of a stream; a document takes up to 1 MiB."""
 
 Parameters = Mapping[str, Value] | list[Value] | tuple[Value, ...] | None
 """Values for `$name` by name, or for `?` in order."""
@@ -139,6 +143,54 @@ def run(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters
     except (duckdb.Error, RuntimeError) as error:
         raise query_error(error) from error
     return _with_json_marks(_without_hugeint(table, types), types)
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """Rows a batch at a time, so that memory does not grow with them; to be read once.
+
+    Attributes:
+        batches: whoever takes the next one may get what `run` raises.
+    """
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def stream(connection: duckdb.DuckDBPyConnection, text: str) -> RowStream:
+    """The rows of one SQL text as DuckDB makes them; the connection runs nothing else meanwhile.
+
+    Raises: as `run`.
+    """
+    try:
+        relation = connection.sql(text)
+        types = [str(column_type) for column_type in relation.types]
+        reader = relation.to_arrow_reader(STREAM_ROWS)
+    except (duckdb.Error, RuntimeError) as error:
+        raise query_error(error) from error
+    schema = _with_json_marks(reader.schema.empty_table(), types).schema
+    return RowStream(schema, _batches(reader, schema))
+
+
+def _batches(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    except OSError as error:  # what Arrow makes of an error of DuckDB's
+        raise query_error(_duckdb_error(str(error))) from error
+
+
+def _duckdb_error(text: str) -> duckdb.Error:
+    for beginning, kind in _STREAM_ERRORS.items():
+        if text.startswith(beginning):
+            return kind(text)
+    return duckdb.Error(text)
+
+
+_STREAM_ERRORS: Final[dict[str, type[duckdb.Error]]] = {
+    "INTERRUPT Error": duckdb.InterruptException,
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+}
 
 
 def _with_json_marks(table: pa.Table, types: Sequence[str]) -> pa.Table:

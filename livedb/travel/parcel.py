@@ -240,18 +240,18 @@ def _value_bytes(function: TravellingFunction) -> int:
 
 
 def encode_function(function: TravellingFunction) -> bytes:
-    """The JSON of a parcel."""
-    return msgspec.json.encode(function)
+    """The bytes of a parcel, which are MessagePack."""
+    return msgspec.msgpack.encode(function)
 
 
 def decode_function(data: bytes) -> TravellingFunction:
     """What `encode_function` was given.
 
     Raises:
-        TravelError: not the JSON of a parcel, or one beyond the bounds.
+        TravelError: not the bytes of a parcel, or one beyond the bounds.
     """
     try:
-        function = msgspec.json.decode(data, type=TravellingFunction)
+        function = msgspec.msgpack.decode(data, type=TravellingFunction)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TravelError(f"Not a travelling function: {error}", code="BadParcel") from error
     check_bounds(function)

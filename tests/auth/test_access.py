@@ -12,7 +12,7 @@ ALL = set(Permission)
     "role,permissions",
     [
         ("owner", ALL),
-        ("editor", ALL - {Permission.INVITE}),
+        ("editor", ALL - {Permission.INVITE, Permission.BACK_UP}),
         ("member", {Permission.QUERY, Permission.CALL}),
         ("viewer", {Permission.QUERY}),
     ],

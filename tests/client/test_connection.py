@@ -149,7 +149,7 @@ def test_what_would_do_harm_twice_is_reported_as_lost(db, proxy):
 
 
 def test_a_load_cut_off_is_there_once(db, proxy, monkeypatch):
-    monkeypatch.setattr("livedb.client.remote.UPLOAD_PART_BYTES", 1000)
+    monkeypatch.setattr("livedb.client.transfers.UPLOAD_PART_BYTES", 1000)
     for direction, delivers in (("up", False), ("up", True), ("down", False)):
         proxy.cut_next(direction, delivers=delivers)
         assert db.load("loaded", [{"n": n} for n in range(1000)]).rows == 1000

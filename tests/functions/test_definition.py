@@ -478,7 +478,6 @@ def test_a_result_is_converted_alike_however_the_function_is_asked(memory, given
         assert same_value(found, value)
 
 
-@pytest.mark.gap(AttributeError, "documents inside of a result arrive as dicts")
 def test_a_document_inside_of_a_result_still_reads_as_one(memory):
     made = memory["t"].insert({"n": 1})
 

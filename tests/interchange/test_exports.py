@@ -24,10 +24,12 @@ import pytest
 
 import livedb
 from livedb import text
-from livedb.errors import LoadError
+from livedb.errors import LoadError, SqlError
+from livedb.interchange import exports
 from livedb.interchange.arrow import json_field
 from livedb.interchange.exports import export
 from livedb.interchange.sources import open_source
+from livedb.store.sql import RowStream
 from livedb.values import Int64, Value
 
 WHEN = datetime(2026, 1, 31, 12, 30, 15, 5, tzinfo=UTC)
@@ -207,6 +209,53 @@ def test_documents_without_their_ids_come_back_equal(tmp_path: Path, ending: str
         assert found == wanted
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_stream_is_written_group_by_group_as_its_rows_would_be(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_GROUP_ROWS", 300)
+    table = pa.table({"n": list(range(1000)), "s": [f'"{n},' for n in range(1000)]})
+    taken = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in table.to_batches(100):
+            taken.append(batch.num_rows)
+            yield batch
+
+    result = export(RowStream(table.schema, batches()), tmp_path / f"stream.{ending}")
+    assert (result.rows, len(taken)) == (1000, 10)
+    if ending == "parquet":
+        file = pq.ParquetFile(result.path)
+        assert file.read() == table
+        groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+        assert groups == [300, 300, 300, 100]
+    else:
+        whole = export(table, tmp_path / f"whole.{ending}")
+        assert result.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_large_rows_are_held_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_GROUP_BYTES", 1000)
+    table = pa.table({"s": ["x" * 600] * 10})
+    path = export(RowStream(table.schema, iter(table.to_batches(1))), tmp_path / "x.parquet").path
+    assert pq.ParquetFile(path).num_row_groups == 5
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_stream_that_fails_leaves_no_file(tmp_path: Path, ending: str) -> None:
+    table = pa.table({"n": [1]})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield table.to_batches()[0]
+        raise SqlError("no more")
+
+    with pytest.raises(SqlError):
+        export(RowStream(table.schema, batches()), tmp_path / f"x.{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- whole or not at all --------------------------------------------------------------------------
 
 TABLE = pa.table({"x": [1, 2, 3]})
@@ -332,16 +381,14 @@ def test_exports_say_the_commit_that_their_rows_are_of(tmp_path: Path) -> None:
         db["t"].insert({"a": 1})
         number = db.number
         # Between the rows and the number another commit must not slip in.
-        backend = db.backend
-        sql = backend.sql
+        write_rows = exports.write_rows
 
-        def then_commit(query: str, params: Any) -> Any:
-            found = sql(query, params)
+        def commit_then_write(rows: Any, *given: Any, **options: Any) -> int:
             db["t"].insert({"a": 2})
-            return found
+            return write_rows(rows, *given, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(backend), "sql", lambda _, *given: then_commit(*given))
+            patch.setattr(exports, "write_rows", commit_then_write)
             result = db["t"].to_csv(tmp_path / "x.csv")
         assert (result.number, result.rows) == (number, 1)
         assert db.export("t", tmp_path / "y.csv").number == db.number

@@ -8,9 +8,8 @@ from queue import SimpleQueue
 
 import pytest
 
+import livedb
 from livedb.errors import SnapshotTooOldError, SqlError
-
-pytestmark = pytest.mark.local("a connected snapshot holds handles only")
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_all_that_is_read_inside_a_snapshot_is_of_its_commit(shop):
             assert (total.value, shop["items"].count()) == (1, 1)
             assert shop.sql("select 1 as n").number == number
             assert (shop["late"].schema, shop["late"].collect()) == (None, [])
-            shop.backend.workspace.folder.fold()
+            getattr(shop, "served", shop).backend.workspace.folder.fold()
         with shop.snapshot() as inner:
             assert inner == number
             assert shop.total() == 1
@@ -91,9 +90,11 @@ def test_all_that_is_read_inside_a_snapshot_is_of_its_commit(shop):
 
 
 def test_a_mutation_inside_a_snapshot_reads_the_newest_commit(shop):
+    total = shop.total
+
     @shop.mutation
     def add(ctx) -> int:
-        price = shop.total()
+        price = total()
         ctx.db.insert("items", {"kind": "a", "price": price + 1})
         return price
 
@@ -110,17 +111,30 @@ def test_queries_that_an_action_runs_inside_a_snapshot_read_the_snapshot(shop):
     @shop.action
     def look(ctx) -> list[int]:
         ctx.run_mutation(add)
-        return [ctx.run_query("total"), shop.total()]
+        return [ctx.run_query("total")]
 
     @shop.action
     async def look_async(ctx) -> list[int]:
         await ctx.run_mutation(add)
-        return [await ctx.run_query("total"), await shop.total.aio()]
+        return [await ctx.run_query("total")]
 
     shop.total()  # so that the table is in memory
     with shop.snapshot():
-        assert (look(), look_async()) == ([0, 0], [0, 0])
-    assert look() == [3, 3]
+        assert (look(), look_async()) == ([0], [0])
+    assert look() == [3]
+
+
+@pytest.mark.gap(livedb.FunctionTypeError, "an action on a service asks by ctx.run_query")
+def test_queries_that_an_action_calls_inside_a_snapshot_read_the_snapshot(shop):
+    total = shop.total
+
+    @shop.action
+    def look(ctx) -> int:
+        return total()
+
+    with shop.snapshot():
+        shop["items"].insert({"kind": "a", "price": 1})
+        assert look() == 0
 
 
 def test_another_thread_reads_on_at_the_newest_commit(shop):

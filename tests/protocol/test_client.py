@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
+from livedb.protocol import client
 from livedb.protocol.client import Answered, AuthFailed, ClientSession, Lost, Moved, Refused
 from livedb.protocol.codecs import JSON
 from livedb.protocol.messages import (
@@ -163,3 +164,47 @@ def test_refusals_are_told(session):
     error = AuthError(error="expired", base_version=0, auth_update_attempted=True)
     assert session.receive(error) == [AuthFailed("expired")]
     assert session.receive(FatalError(error="wrong")) == [Refused("wrong")]
+
+
+def test_a_connection_may_be_held_until_something_was_done_first(session):
+    session.follow("q", NOTHING)
+    before, _ = session.mutate("m", NOTHING)
+    assert kinds(session.connected(is_held=True)) == [Connect]
+    meanwhile, messages = session.act("a", NOTHING)
+    assert (messages, session.follow("r", NOTHING)[1], session.flow()) == ([], [], [])
+    ahead, messages = session.act("first", NOTHING, is_ahead=True)
+    assert [each.request_id for each in messages] == [ahead]
+    query_set, *calls = session.resume()
+    assert [each.query_id for each in query_set.modifications] == [0, 1]
+    assert [each.request_id for each in calls] == [before, meanwhile]
+    assert session.flow() == []
+
+
+def test_what_was_asked_ahead_is_lost_with_its_connection(session):
+    session.connected(is_held=True)
+    ahead, _ = session.act("first", NOTHING, is_ahead=True)
+    assert session.disconnected("cut") == [Lost(ahead)]
+    assert kinds(session.connected()) == [Connect, ModifyQuerySet]
+
+
+@pytest.mark.parametrize("bound", ["UNANSWERED_MAX", "UNANSWERED_BYTES_MAX"])
+def test_no_more_is_sent_than_the_service_is_to_have_unanswered(session, monkeypatch, bound):
+    size = len(bytes(NOTHING))
+    monkeypatch.setattr(client, bound, 2 if bound == "UNANSWERED_MAX" else 2 * size)
+    calls = [session.mutate("m", NOTHING)[0] for _ in range(3)]
+    session.act("a", NOTHING)
+    sent = session.connected()[2:]
+    assert [each.request_id for each in sent] == calls[:2]
+    session.forget(calls[2])
+    session.receive(failed(calls[0]))
+    assert kinds(session.flow()) == [Action]
+    session.receive(succeeded(calls[1], 5))
+    assert session.mutate("m", NOTHING)[1] != []
+    assert session.mutate("m", NOTHING)[1] == []
+
+
+def test_one_call_of_any_size_is_sent(session, monkeypatch):
+    monkeypatch.setattr(client, "UNANSWERED_BYTES_MAX", 1)
+    session.connected()
+    assert len(session.mutate("m", NOTHING)[1]) == 1
+    assert session.mutate("m", NOTHING)[1] == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from livedb.protocol import server
 from livedb.protocol.codecs import JSON, PACK
@@ -458,6 +459,26 @@ def test_actions_of_one_id_are_counted_each(monkeypatch):
         action 0          -> run 0 as nobody
         action 0          -> close 1013
     """)
+
+
+def test_arguments_of_unanswered_calls_are_bounded_in_bytes(monkeypatch):
+    call = Mutation(request_id=0, udf_path="f", args=[Raw(b'{"a":1}')])
+    monkeypatch.setattr(server, "UNANSWERED_BYTES_MAX", 14)
+    connection = ServerTranscript().play("connect").core
+    for number in range(2):
+        assert connection.receive(replace(call, request_id=number)) is not None
+    connection.mutation_done(0, server.Success(Raw(b"1")))
+    action = Action(request_id=2, udf_path="f", args=call.args)
+    assert isinstance(connection.receive(action)[0], Run)
+    [closed] = connection.receive(replace(call, request_id=3))
+    assert (closed.code, "MiB wait" in closed.reason) == (1013, True)
+
+
+def test_one_call_may_have_more_bytes_than_all_others_together(monkeypatch):
+    monkeypatch.setattr(server, "UNANSWERED_BYTES_MAX", 1)
+    connection = ServerTranscript().play("connect").core
+    [run] = connection.receive(Action(request_id=0, udf_path="f", args=[Raw(b'{"a":1}')]))
+    assert isinstance(run, Run)
 
 
 def test_a_failure_that_carries_data_carries_it_even_when_it_is_null():

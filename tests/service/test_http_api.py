@@ -7,6 +7,7 @@ import json
 import httpx
 import pytest
 
+from livedb.limits import AUTH_FAILURES_MAX
 from tests.service.serving import ADMIN_KEY, token
 
 FAR = 4e9
@@ -201,3 +202,16 @@ def test_what_is_for_administrators_is_refused_to_others(http, headers, status):
         value(call(http, "/api/function", "_system/cli/queryEnvironmentVariables", headers=admin))
         == []
     )
+
+
+def test_an_address_that_sends_wrong_tokens_is_held_off_for_a_while(http):
+    wrong = {"authorization": "Bearer livedb_wrong"}
+    for _ in range(10 * AUTH_FAILURES_MAX):  # some are forgiven meanwhile
+        answer = call(http, "/api/query", "tasks", headers=wrong)
+        if answer.status_code != 401:
+            break
+    assert answer.status_code == 429
+    held_off = call(http, "/api/query", "tasks", headers={"authorization": BEARER})
+    assert (held_off.status_code, held_off.json()["code"]) == (429, "TooManyFailures")
+    assert int(held_off.headers["retry-after"]) >= 1
+    assert value(call(http, "/api/query", "tasks")) == "the default function"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+import livedb
+from livedb.auth.providers import parse_providers
+from livedb.errors import ClosedError
+from livedb.service.access import Access
 from livedb.service.query_set import PROMPT_BYTES_MAX, QuerySet
+from livedb.service.server import ServiceThread
 from tests.service.serving import Wire
 
 
@@ -123,3 +128,15 @@ def test_all_queries_of_a_connection_are_always_at_one_commit(served):
             assert message["type"] == "Transition"
             assert len(set(reader.values.values())) == 1, reader.values
         reader.hear_all(lambda _: len(set(reader.values.values())) == 1 and reader.values[1] == 200)
+
+
+def test_a_service_that_has_ended_asks_no_issuer_for_keys():
+    (provider,) = parse_providers(
+        {"providers": [{"domain": "http://127.0.0.1:9", "applicationID": "shop"}]}
+    )
+    with livedb.open() as db:
+        access = Access(db.backend.workspace.clock, providers=[provider])
+        with ServiceThread(db.backend.workspace, access=access):
+            pass
+        with pytest.raises(ClosedError):
+            access._key_sets.key(provider, "k", "EdDSA")

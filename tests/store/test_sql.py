@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from livedb.errors import FunctionTimeoutError, LimitError, SnapshotTooOldError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX, Limits
-from livedb.store.sql import near_misses
+from livedb.store.sql import STREAM_ROWS, RowStream, near_misses
 from livedb.values import Int64
 from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, write
 
@@ -364,6 +364,22 @@ def test_an_interrupted_read_is_a_timeout_and_the_next_one_works(shop: Folder) -
         shop.rows(ENDLESS)
     timer.join()
     assert shop.rows("select 1 as a") == [{"a": 1}]
+
+
+def test_a_stream_is_read_a_batch_at_a_time_and_ends_with_an_interrupt(shop: Folder) -> None:
+    taken = []
+
+    def take(rows: RowStream) -> None:
+        for batch in rows.batches:
+            taken.append(batch.num_rows)
+            if len(taken) == 3:
+                snapshot.interrupt()
+
+    with shop.store.snapshot() as snapshot:
+        with pytest.raises(FunctionTimeoutError):
+            snapshot.stream_sql("from range(100000000)", take, catalog=shop.catalog)
+        assert taken == [STREAM_ROWS] * 3
+        assert snapshot.run_sql("select 1 as a", catalog=shop.catalog)[0].to_pylist() == [{"a": 1}]
 
 
 def test_a_read_ends_at_the_time_limit(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def arrive(db: livedb.Database, parcel: bytes) -> Any:
 
 def shipment(db: livedb.Database, functions: list[Any]) -> dict[str, Any]:
     """Everything a service needs to run the functions as this workspace would now."""
-    parcels = [encode_function(captured(each)).decode() for each in functions]
+    parcels = [encode_function(captured(each)).hex() for each in functions]
     return {"state": state_of(db), "parcels": parcels}
 
 
@@ -133,7 +133,7 @@ def delivered(shipment: dict[str, Any], arguments: dict[str, Any]) -> str:
     """What the last function of a shipment gives on a service that has just unpacked it."""
     db = restored(shipment["state"])
     try:
-        functions = [arrive(db, parcel.encode()) for parcel in shipment["parcels"]]
+        functions = [arrive(db, bytes.fromhex(parcel)) for parcel in shipment["parcels"]]
         return outcome(functions[-1], arguments)
     finally:
         db.close()

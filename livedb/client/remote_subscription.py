@@ -1,0 +1,134 @@
+"""One follower of a query on a service: what it asked for, and what the service says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET
+
+from livedb.client.backend import OnChange
+from livedb.client.optimistic import QueryKey, query_key
+from livedb.errors import ClosedError
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.table_functions import verb_of
+from livedb.live.live_query import LiveState
+from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult
+from livedb.protocol.codecs import PACK
+from livedb.protocol.errors import error_from
+from livedb.protocol.messages import QueryFailed, QueryUpdated
+from livedb.protocol.results import WireResult, read_result
+from livedb.values import Value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from livedb.client.remote import RemoteBackend
+
+
+class RemoteSubscription:
+    """One follower of a query on the service."""
+
+    def __init__(
+        self,
+        backend: RemoteBackend,
+        title: str,
+        asked: Asked,
+        definition: FunctionDefinition | None,
+        on_change: OnChange,
+    ) -> None:
+        self._backend = backend
+        self._definition = definition
+        self.title = title
+        self.asked = asked
+        self.on_change = on_change
+        self.query_id: int | None = None
+        self.is_dropped = False
+        self.wire: WireResult | None = None
+        self.known: LiveState | None = None
+        """As the service has it."""
+        self.shown: LiveState | None = None
+        """The same, or what an optimistic update makes of it."""
+
+    def pull(self) -> int:
+        return self._backend.pull()
+
+    def state(self) -> LiveState:
+        if self.query_id is None or self.shown is None:
+            raise ClosedError(f"The live handle {self.title} is closed")
+        return self.shown
+
+    def definition(self) -> FunctionDefinition | None:
+        known = self._definition
+        if known is None or verb_of(known) is not None:
+            return known
+        return self._backend.newest(known)
+
+    @property
+    def runs(self) -> int:
+        return 0 if self.query_id is None else self._backend.runs_of(self.asked)
+
+    def invalidate(self) -> None:
+        definition = self.definition()
+        if definition is not None and verb_of(definition) is None:
+            self._backend.invalidate(definition.name)
+
+    def close(self) -> None:
+        # Takes no lock and waits for nothing: the garbage collector calls this, on any thread.
+        self.is_dropped = True
+        query_id, self.query_id = self.query_id, None
+        if query_id is not None:
+            self._backend.unfollow(query_id)
+
+    def take(self, change: QueryUpdated | QueryFailed) -> None:
+        """Take the state that a change from the service makes."""
+        old = self.known
+        if isinstance(change, QueryFailed):
+            value = None if change.error_data is UNSET else PACK.read(change.error_data)
+            number = value.get("commit", 0) if isinstance(value, dict) else 0
+            error: Exception | None = error_from(value)
+            result = old.result if old is not None else None
+            # The service sends rows whole after an error.
+            self.wire = None
+        else:
+            self.wire = read_result(change.value, self.wire)
+            number, error, result = self.wire.number, None, _result_of(self.wire)
+        self.known = LiveState(
+            result=result, error=error, number=number, log_lines=tuple(change.log_lines)
+        )
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is followed: a path of a component, and its arguments."""
+
+    path: str
+    component: str | None
+    args: dict[str, Value]
+
+    @property
+    def key(self) -> QueryKey | None:
+        """By which an optimistic update finds it; None when it is no function."""
+        return query_key(self.path, self.args) if self.component is None else None
+
+
+def is_same(new: LiveState, old: LiveState | None) -> bool:
+    """Whether nobody can tell them apart, but for objects: what was guessed has come true."""
+    if old is None or new.result is None or old.result is None:
+        return False
+    return new.error is old.error and new.number == old.number and new.result.is_same(old.result)
+
+
+def _result_of(wire: WireResult) -> Result:
+    if wire.rows is not None:
+        return DocumentsResult(wire.rows.ids, wire.rows.texts)
+    if wire.stream is not None:
+        return TableResult(table_of(wire.stream))
+    assert wire.text is not None, "a result is rows, a stream or a text"
+    return ValueResult(wire.text)
+
+
+def table_of(stream: bytes) -> pa.Table:
+    """The table of an Arrow stream."""
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.BufferReader(stream)).read_all()
