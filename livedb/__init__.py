@@ -106,6 +106,8 @@ _LAZY = {
     "mutation": "livedb.functions.definition",
     "query": "livedb.functions.definition",
     "v": "livedb.schema.namespace",
+    # What a Jupyter server asks of a package that it is told to load.
+    "_jupyter_server_extension_points": "livedb.jupyter",
 }
 
 
@@ -146,11 +148,9 @@ def open(  # noqa: A001  # livedb.open is the name users expect
         WorkspaceError: this process has it open with other limits than those given, or the process
             that serves it runs another version of livedb.
     """
-    from livedb.sharing.opening import open_database
+    from livedb.sharing.opening import open_database, open_shared
 
     if shared:
-        from livedb.sharing.background import open_shared
-
         return open_shared(path, limits=limits)
     return open_database(path, limits=limits)
 

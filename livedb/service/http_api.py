@@ -156,7 +156,7 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
         _args(body),
         component=body.component_path,
         kind=kind,
-        call=Call(identity=None if caller is None else caller.identity),
+        call=call_for(caller),
         caller=caller,
         dialect=_dialect(request, hub, body),
     )
@@ -169,10 +169,18 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
     Raises:
         AuthenticationError: its header proves nothing.
     """
+    arrival = hub.access.arriving(request.scope)
     header = request.headers.get("authorization")
     if header is None:
-        return hub.access.arriving(request.scope)
-    return await hub.in_thread(hub.access.from_header, header)
+        return arrival.caller
+    return await hub.in_thread(hub.access.from_header, header, arrival)
+
+
+def call_for(caller: Caller | None) -> Call:
+    """A call that somebody makes, under their name."""
+    if caller is None:
+        return Call()
+    return Call(identity=caller.identity, author=caller.name)
 
 
 def _path(body: _Body) -> str:
@@ -259,7 +267,7 @@ async def _queries(
                 _args(body),
                 component=body.component_path,
                 kind="query",
-                call=Call(identity=None if caller is None else caller.identity),
+                call=call_for(caller),
                 caller=caller,
                 dialect=_dialect(request, hub, body),
                 at=number,

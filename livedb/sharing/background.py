@@ -6,6 +6,8 @@
 So of two who open at once one starts the service and the other finds it; one that ends is never
 taken for one that can be used; and when an opener is killed half way, its service still is either
 there or not. The service is `python -m livedb.sharing`; what it says goes to `service.log`.
+
+Whoever only starts one, as a Jupyter server does, loads no engine: this module stays light.
 """
 
 from __future__ import annotations
@@ -16,25 +18,18 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from livedb.client.database import Database
 from livedb.clock import SystemClock
-from livedb.commitlog.lock import (
-    FOLDER_MODE,
-    WorkspaceLock,
-    locked_error,
-    refuse_network_file_system,
-    try_lock,
-    unlock,
-)
+from livedb.commitlog.lock import WorkspaceLock, locked_error, try_lock, unlock
 from livedb.errors import WorkspaceError, WorkspaceLockedError
-from livedb.limits import Limits
-from livedb.sharing import opening
-from livedb.workspace_files import SERVICE_LOG_NAME, SERVICE_START_NAME, check_is_workspace
-from livedb.workspaces import has_open, real_path
+from livedb.sharing.holders import PAUSE_S, with_advice
+from livedb.workspace_files import SERVICE_LOG_NAME, SERVICE_START_NAME
+
+T = TypeVar("T")
 
 START_S_MAX = 60.0
 """Seconds a service may take until it listens, and others wait for whoever starts it."""
@@ -46,35 +41,6 @@ LOG_BYTES_MAX = 1 << 20
 """Bytes of a log that a new service still continues."""
 
 _STARTS_MAX = 3
-
-
-def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
-    """What `livedb.open(path, shared=True)` gives; see there.
-
-    Raises:
-        WorkspaceError: the service could not be started; the message has what it said.
-    """
-    if path is None or limits is not None:
-        raise WorkspaceError(
-            "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
-            "own limits"
-        )
-    if sys.platform == "win32":
-        raise WorkspaceError(
-            "shared=True is not there on Windows yet; `livedb serve` does the same"
-        )
-    real = real_path(path)
-    if has_open(real):
-        raise WorkspaceError(
-            f"{real!r} is open in this process itself. Call close() on it first, and open it with "
-            "shared=True everywhere; or call db.serve() on it."
-        )
-    folder = Path(real)
-    check_is_workspace(folder)
-    refuse_network_file_system(folder, Path("/proc/self/mounts"))
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    with start_lock(folder) as descriptor:
-        return _attach_or_start(folder, descriptor)
 
 
 @contextmanager
@@ -94,8 +60,8 @@ def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> Iterator[int]:
                     f"Another process is starting or ending the service of {str(folder)!r}, and "
                     "is not done yet; try again"
                 )
-            threading.Event().wait(opening.PAUSE_S)
-            waited_s += opening.PAUSE_S
+            threading.Event().wait(PAUSE_S)
+            waited_s += PAUSE_S
         try:
             yield descriptor
         finally:
@@ -104,7 +70,29 @@ def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _attach_or_start(folder: Path, descriptor: int) -> Database:
+def reach_or_start(
+    folder: Path, reach: Callable[[WorkspaceLockedError], T | None], *, start_in: Path | None = None
+) -> T:
+    """What `reach` makes of the process that serves a workspace, which is started if there is none.
+
+    Args:
+        reach: is told who serves it and where; gives None when nobody answers there.
+        start_in: the folder that a process which is started runs in; by default that of this one.
+
+    Raises:
+        WorkspaceLockedError: a process has the workspace open and does not serve it.
+        WorkspaceError: the service could not be started; the message has what it said.
+    """
+    with start_lock(folder) as descriptor:
+        return _reach_or_start(folder, reach, descriptor, start_in)
+
+
+def _reach_or_start(
+    folder: Path,
+    reach: Callable[[WorkspaceLockedError], T | None],
+    descriptor: int,
+    start_in: Path | None,
+) -> T:
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + START_S_MAX
     starts = 0
@@ -117,20 +105,20 @@ def _attach_or_start(folder: Path, descriptor: int) -> Database:
                     f"{SERVICE_LOG_NAME} in there says why"
                 )
             starts += 1
-            _start(folder, descriptor)
+            _start(folder, descriptor, start_in)
             continue
         error = locked_error(folder, holder)
         if holder.address is None:
-            raise opening.with_advice(error)
-        attached = opening.attach(str(folder), error)
-        if attached is not None:
-            return attached
+            raise with_advice(error)
+        reached = reach(error)
+        if reached is not None:
+            return reached
         if clock.monotonic_s() > deadline_s:
             raise error
-        threading.Event().wait(opening.PAUSE_S)  # it has died or is ending: its lock is free soon
+        threading.Event().wait(PAUSE_S)  # it has died or is ending: its lock is free soon
 
 
-def _start(folder: Path, descriptor: int) -> None:
+def _start(folder: Path, descriptor: int, start_in: Path | None) -> None:
     """Start the service of a workspace that nobody has open, and wait until it listens."""
     log_path = folder / SERVICE_LOG_NAME
     is_long = log_path.exists() and log_path.stat().st_size > LOG_BYTES_MAX
@@ -150,6 +138,7 @@ def _start(folder: Path, descriptor: int) -> None:
                 stdout=log,
                 stderr=log,
                 pass_fds=inherited,
+                cwd=start_in,
                 start_new_session=True,  # a kernel's interrupts and its end are not for it
             )
         finally:

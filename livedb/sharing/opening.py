@@ -8,7 +8,7 @@ path has the workspace: so there is never a second writer, and never none for lo
 from __future__ import annotations
 
 import os
-import socket
+import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING
 from livedb.client.database import Database
 from livedb.client.local import LocalBackend
 from livedb.clock import SystemClock
+from livedb.commitlog.lock import FOLDER_MODE, refuse_network_file_system
 from livedb.errors import DisconnectedError, LivedbError, WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
+from livedb.sharing.background import reach_or_start
+from livedb.sharing.holders import PAUSE_S, answers, require_same_version, with_advice
 from livedb.sharing.local import LocalSharing
 from livedb.workspace import Workspace
-from livedb.workspaces import open_workspace, real_path
+from livedb.workspace_files import check_is_workspace
+from livedb.workspaces import has_open, open_workspace, real_path
 
 if TYPE_CHECKING:
     from livedb.client.remote import RemoteBackend
 
 ATTACH_S_MAX = 30.0
 """Seconds until a process that says where it serves must be reached there, or have died."""
-
-PAUSE_S = 0.02
-"""Between two looks at who has a workspace."""
 
 _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDictionary()
 """By real path: what this process has that another one has open."""
@@ -66,6 +67,34 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
             if real is not None:
                 _leave(real)
             return database_of(workspace)
+
+
+def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
+    """What `livedb.open(path, shared=True)` gives; see there.
+
+    Raises:
+        WorkspaceError: the service could not be started; the message has what it said.
+    """
+    if path is None or limits is not None:
+        raise WorkspaceError(
+            "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
+            "own limits"
+        )
+    if sys.platform == "win32":
+        raise WorkspaceError(
+            "shared=True is not there on Windows yet; `livedb serve` does the same"
+        )
+    real = real_path(path)
+    if has_open(real):
+        raise WorkspaceError(
+            f"{real!r} is open in this process itself. Call close() on it first, and open it with "
+            "shared=True everywhere; or call db.serve() on it."
+        )
+    folder = Path(real)
+    check_is_workspace(folder)
+    refuse_network_file_system(folder, Path("/proc/self/mounts"))
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    return reach_or_start(folder, lambda holder: attach(real, holder))
 
 
 def database_of(workspace: Workspace) -> Database:
@@ -104,11 +133,11 @@ def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
     if known is not None:
         with suppress(LivedbError):
             known.backend.require_open()
-            if known.backend.name == address and _answers(address):
+            if known.backend.name == address and answers(address):
                 return known
-    if not _answers(address):
+    if not answers(address):
         return None
-    _require_same_version(real, holder)
+    require_same_version(real, holder)
     try:
         database = connected(address, token=_key_of(real, address))
     except DisconnectedError:
@@ -125,51 +154,9 @@ def _leave(real: str) -> None:
         left.close()
 
 
-def _answers(address: str) -> bool:
-    """Whether a process of this user listens at a local door, or any on a port of this machine."""
-    from livedb.service.local_door import SCHEME, peer_user
-
-    try:
-        if not address.startswith(SCHEME):
-            host, _, port = address.removeprefix("http://").rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-                return True
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(address.removeprefix(SCHEME))
-            return peer_user(connection) in {None, os.getuid()}
-    except OSError:
-        return False
-
-
 def _key_of(real: str, address: str) -> str | None:
     """The key to a door that has no other proof of who comes in."""
     from livedb.service.local_door import SCHEME
     from livedb.sharing.serving import KEY_NAME
 
     return None if address.startswith(SCHEME) else (Path(real) / KEY_NAME).read_text()
-
-
-def _require_same_version(real: str, holder: WorkspaceLockedError) -> None:
-    from livedb import __version__
-
-    if holder.version != __version__:
-        raise WorkspaceError(
-            f"{real!r} is served by process {holder.pid}, which runs livedb {holder.version}, and "
-            f"this one runs {__version__}. Close it there, or use the same version here.",
-            code="VersionMismatch",
-        )
-
-
-def with_advice(error: WorkspaceLockedError) -> WorkspaceLockedError:
-    """The same error, and how to use the workspace all the same."""
-    if error.pid in {None, os.getpid()}:
-        return error
-    return WorkspaceLockedError(
-        f"{error.message}. To use it from both, call db.serve() there and open it again here, or "
-        "open it with livedb.open(path, shared=True) in both, or run `livedb serve`.",
-        pid=error.pid,
-        host=error.host,
-        address=error.address,
-        version=error.version,
-    )

@@ -1,0 +1,99 @@
+"""The services of workspaces, as a Jupyter server finds them: none is opened in its own process.
+
+A workspace that a process serves is reached there. One that nobody has open is given to the
+background service that `livedb.open(path, shared=True)` uses, which is started. One that a notebook
+has open without serving it can be reached by nobody, and the error says what to do there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from livedb.commitlog.lock import Holder, WorkspaceLock, locked_error
+from livedb.errors import WorkspaceError, WorkspaceLockedError
+from livedb.jupyter.folders import Place
+from livedb.jupyter.upstream import Upstream
+from livedb.service.local_door import SCHEME
+from livedb.sharing.background import reach_or_start
+from livedb.sharing.holders import answers, require_same_version
+
+
+class Services:
+    """The services of one Jupyter server's workspaces. Used on its event loop only."""
+
+    def __init__(self) -> None:
+        self._starting: dict[Path, asyncio.Task[str]] = {}
+        """One start at a time for a folder, however many ask: each takes a thread."""
+
+    async def connect(self, place: Place) -> Upstream:
+        """A connection to the service of a workspace, which is started if there is none.
+
+        Raises:
+            WorkspaceLockedError: a process has it open and does not serve it.
+            WorkspaceError: the service cannot be started, or is of another livedb.
+        """
+        holder = await asyncio.to_thread(holder_of, place.folder)
+        if holder is not None and holder.address is not None:
+            _require_usable(place.folder, locked_error(place.folder, holder))
+            with suppress(OSError):
+                return await Upstream.connect(holder.address)
+        # It has died, is ending or starting, or there is none: whoever starts one knows.
+        try:
+            return await Upstream.connect(await self._started(place))
+        except WorkspaceLockedError as error:
+            raise _held_elsewhere(place, error) from None
+        except OSError as error:
+            raise WorkspaceError(
+                f"The service of {place.name!r} ended as soon as it was reached ({error}); try "
+                "again",
+                code="ServiceGone",
+            ) from None
+
+    async def _started(self, place: Place) -> str:
+        """The address of a service that answers."""
+        task = self._starting.get(place.folder)
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(_reach_or_start, place.folder))
+            self._starting[place.folder] = task
+            task.add_done_callback(lambda _: self._starting.pop(place.folder, None))
+        return await asyncio.shield(task)  # one who no longer waits takes it from nobody
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Who has a workspace open; may block."""
+    return WorkspaceLock(folder).holder()
+
+
+def _reach_or_start(folder: Path) -> str:
+    def reach(holder: WorkspaceLockedError) -> str | None:
+        _require_usable(folder, holder)
+        address = holder.address
+        return address if address is not None and answers(address) else None
+
+    # Notebooks beside the workspace import modules from there, and so do functions of theirs.
+    return reach_or_start(folder, reach, start_in=folder.parent)
+
+
+def _require_usable(folder: Path, holder: WorkspaceLockedError) -> None:
+    """Refuse a service that would not understand for whom a request is, or has no local door."""
+    require_same_version(str(folder), holder)
+    if holder.address is not None and not holder.address.startswith(SCHEME):
+        raise WorkspaceError(
+            "This system has no Unix sockets, by which a Jupyter server reaches a workspace; "
+            f"connect to {holder.address} itself",
+            code="NoLocalDoor",
+        )
+
+
+def _held_elsewhere(place: Place, error: WorkspaceLockedError) -> WorkspaceLockedError:
+    if error.address is not None:
+        return error
+    who = "another process" if error.pid is None else f"process {error.pid}"
+    return WorkspaceLockedError(
+        f"{place.name!r} is open in {who}, which does not serve it. Call db.serve() in the "
+        "notebook that has it open, or open it there with livedb.open(path, shared=True).",
+        pid=error.pid,
+        host=error.host,
+    )
