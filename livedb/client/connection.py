@@ -13,6 +13,7 @@ and does harm twice, and fails so as soon as the connection is lost; or this sid
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET, Raw
 
+from livedb.client.address import Address, refusal_of
 from livedb.client.backend import Status
 from livedb.errors import (
     AuthenticationError,
@@ -86,7 +88,8 @@ class Connection:
     """Keeps a session with a service. `close()` it.
 
     Args:
-        url: `http://host:port` of the service, or `unix:/path` of its socket.
+        url: `http://host:port` of the service, or `unix:/path` of its socket; behind a Jupyter
+            server with the server's token, as `Address.with_login` has it.
         token: an access token or a user's; never shown.
         on_moved: hears on this connection's thread that what is followed has moved on.
         on_ended: hears there that a call has ended, before the move that shows what it did.
@@ -103,7 +106,11 @@ class Connection:
         on_ended: Callable[[Sequence[int]], None],
         on_status: Callable[[Status], None],
     ) -> None:
-        self.url = url
+        address = Address.of(url)
+        self.url = address.url
+        self._login = address.headers
+        self._refused = ""
+        """Why the last try to connect was refused, if it was."""
         self.status = Status("connecting")
         self._session = ClientSession(PACK, session_id=session_id)
         if token is not None:
@@ -164,6 +171,10 @@ class Connection:
         try:
             self._is_ready.result(CONNECT_S_MAX)
         except FutureTimeoutError:
+            if self._refused:
+                raise DisconnectedError(
+                    f"The workspace at {self.url} cannot be used now: {self._refused}"
+                ) from None
             raise DisconnectedError(
                 f"No livedb service answers at {self.url}: {self.status.detail or 'silence'}. Is "
                 "it running? `livedb serve PATH` starts one."
@@ -271,13 +282,28 @@ class Connection:
             try:
                 async with self._connect() as websocket:
                     backoff_s = BACKOFF_S[0]
+                    self._refused = ""
                     reason = await self._converse(websocket)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next try may do
-                reason = str(error) or type(error).__name__
+                reason = self._hear_refusal(error) or str(error) or type(error).__name__
             self._gone(reason)
             if not self.is_closed:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+
+    def _hear_refusal(self, error: Exception) -> str:
+        """Why a try to connect was refused, in words of who did; "" when nobody said."""
+        from websockets.exceptions import InvalidStatus
+
+        self._refused = ""
+        if isinstance(error, InvalidStatus):
+            with suppress(ValueError, KeyError, TypeError):
+                said = json.loads(error.response.body)
+                self._refused = str(said["message"])
+                final = refusal_of(error.response.status_code, str(said["code"]), self._refused)
+                if final is not None:
+                    self._give_up(final)
+        return self._refused
 
     def _connect(self) -> Any:
         from websockets.asyncio.client import connect, unix_connect
@@ -287,6 +313,7 @@ class Connection:
             "compression": None,
             "open_timeout": HANDSHAKE_S_MAX,
             "close_timeout": GOODBYE_S_MAX,
+            "additional_headers": self._login,
         }
         if self.url.startswith("unix:"):
             path = self.url.removeprefix("unix:")

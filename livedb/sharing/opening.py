@@ -107,13 +107,14 @@ def database_of(workspace: Workspace) -> Database:
     return known
 
 
-def connected(url: str, *, token: str | None) -> Database:
+def connected(url: str, *, token: str | None, jupyter_token: str | None = None) -> Database:
     """What `livedb.connect` gives; see there."""
+    from livedb.client.address import Address
     from livedb.client.remote import RemoteBackend
 
-    address, _, in_link = str(url).partition("#token=")
-    given = in_link if token is None else str(token)  # a text, not a `Secret`
-    return _database_of_remote(RemoteBackend(address, token=given or None))
+    given = None if token is None else str(token)  # a text, not a `Secret`
+    address = Address.of(str(url), token=given, jupyter_token=jupyter_token)
+    return _database_of_remote(RemoteBackend(address.with_login, token=address.token))
 
 
 def _database_of_remote(backend: RemoteBackend) -> Database:
