@@ -29,6 +29,7 @@ from msgspec import UNSET, Raw
 from livedb.client.address import Address, refusal_of
 from livedb.client.backend import Status
 from livedb.errors import (
+    SERVICE_STARTING,
     AuthenticationError,
     ClosedError,
     DisconnectedError,
@@ -53,6 +54,9 @@ logger = logging.getLogger("livedb.client")
 
 CONNECT_S_MAX = 10.0
 """Seconds a call waits for a service that is away."""
+
+STARTING_WAITS_MAX = 6
+"""Times as long as that a first call waits for a service that is being started."""
 
 BACKOFF_S = (0.1, 5.0)
 """Seconds until the first and, at most, until a later try to connect again."""
@@ -111,6 +115,7 @@ class Connection:
         self._login = address.headers
         self._refused = ""
         """Why the last try to connect was refused, if it was."""
+        self._is_starting = False
         self.status = Status("connecting")
         self._session = ClientSession(PACK, session_id=session_id)
         if token is not None:
@@ -169,7 +174,7 @@ class Connection:
             AuthenticationError: it does not accept the token.
         """
         try:
-            self._is_ready.result(CONNECT_S_MAX)
+            self._wait_ready()
         except FutureTimeoutError:
             if self._refused:
                 raise DisconnectedError(
@@ -179,6 +184,14 @@ class Connection:
                 f"No livedb service answers at {self.url}: {self.status.detail or 'silence'}. Is "
                 "it running? `livedb serve PATH` starts one."
             ) from None
+
+    def _wait_ready(self) -> None:
+        for _ in range(STARTING_WAITS_MAX):
+            with suppress(FutureTimeoutError):
+                return self._is_ready.result(CONNECT_S_MAX)
+            if not self._is_starting:
+                break
+        raise FutureTimeoutError
 
     def post(self, work: Callable[[], None]) -> None:
         """Have the thread do something.
@@ -295,11 +308,12 @@ class Connection:
         """Why a try to connect was refused, in words of who did; "" when nobody said."""
         from websockets.exceptions import InvalidStatus
 
-        self._refused = ""
+        self._refused, self._is_starting = "", False
         if isinstance(error, InvalidStatus):
             with suppress(ValueError, KeyError, TypeError):
                 said = json.loads(error.response.body)
                 self._refused = str(said["message"])
+                self._is_starting = said["code"] == SERVICE_STARTING
                 final = refusal_of(error.response.status_code, str(said["code"]), self._refused)
                 if final is not None:
                     self._give_up(final)

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 WHO_S_MAX = 2.0
 """Seconds a service may take to say who is connected, for the list."""
 
+UPGRADE_S_MAX = 4.0
+"""Seconds somebody who connects waits for a service that starts; clients soon give up themselves,
+and come again."""
+
 _ASKED = ("Accept", "Content-Type", "Convex-Client", "User-Agent")
 """Headers of a request that its service is told."""
 
@@ -90,9 +94,30 @@ class LivedbHandler(APIHandler):
         return f"{super().content_security_policy}; sandbox"
 
     async def prepare(self) -> None:  # type: ignore[override]  # as its own base has it
-        await super().prepare()
-        if self.request.method != "OPTIONS" and not self.current_user:
-            raise web.HTTPError(403)  # even where the server leaves that to its handlers
+        self._read_token_of_url()
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            if error.status_code != 404:
+                raise
+            # With that the server answers pages of another origin.
+            raise Refusal(
+                403, "OriginNotAllowed", "Pages of another origin may not call this server."
+            ) from None
+        if self.request.method != "OPTIONS" and not self._finished:
+            # Also where the server leaves that to its handlers, as a hub's does.
+            _pass_if_logged_in(self)
+
+    def _read_token_of_url(self) -> None:
+        """A browser's WebSocket has its URL alone; a hub reads headers, where it has none."""
+        token = self.get_query_argument("token", "")
+        if token and self.is_upgrade and "Authorization" not in self.request.headers:
+            self.request.headers["Authorization"] = f"token {token}"
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether a WebSocket is asked for."""
+        return self.request.headers.get("Upgrade", "").lower() == "websocket"
 
     async def caller(self) -> Caller:
         """Who asks, and what they may do at most."""
@@ -113,7 +138,13 @@ class LivedbHandler(APIHandler):
         elif isinstance(error, web.HTTPError):
             message = error.log_message or message
         self.set_header("Content-Type", "application/json")
+        self.set_header("Connection", "close")  # what was not read of a body will not be
         self.finish(json.dumps({"code": code, "message": message}))
+
+
+@web.authenticated
+def _pass_if_logged_in(_: web.RequestHandler) -> None:
+    """Lead whoever is not logged in to the login, or refuse them; then the request is finished."""
 
 
 def _login_advice(error: object) -> str:
@@ -133,16 +164,14 @@ class WorkspaceHandler(LivedbHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]  # as its own base has it
         await super().prepare()
-        if self.request.method == "OPTIONS":
+        if self.request.method == "OPTIONS" or self._finished:
             return
-        is_upgrade = self.request.headers.get("Upgrade", "").lower() == "websocket"
-        if is_upgrade and not self.check_origin():
-            raise Refusal(403, "OriginNotAllowed", "Pages of another origin may not connect.")
         caller = await self.caller()
         place = self._place()
         self.update_api_activity()
         try:
-            self._upstream = await self.services.connect(place)
+            patience_s = UPGRADE_S_MAX if self.is_upgrade else None
+            self._upstream = await self.services.connect(place, patience_s=patience_s)
         except LivedbError as error:
             status = 409 if error.status == 423 else 503
             raise Refusal(status, error.code, error.message) from None
@@ -150,7 +179,7 @@ class WorkspaceHandler(LivedbHandler):
             ("Host", "localhost"),
             (HEADER, vouch(caller)),
             *_only(self.request.headers, _ASKED),
-            *(self._upgrade_headers() if is_upgrade else self._body_headers()),
+            *(self._upgrade_headers() if self.is_upgrade else self._body_headers()),
         ]
         assert self.request.method is not None, "it was parsed"
         await self._upstream.ask(self.request.method, self._target(place), headers)
@@ -245,7 +274,7 @@ class WorkspaceHandler(LivedbHandler):
         """The client has gone: nobody waits for the service."""
         super().on_connection_close()
         if self._upstream is not None:
-            self._upstream.close()
+            self._upstream.abort()
 
 
 def _only(headers: Mapping[str, str], names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -283,6 +312,16 @@ async def _tunnel(client: IOStream, upstream: Upstream, head: Head) -> None:
 class ListHandler(LivedbHandler):
     """The workspaces of the server's folder: who has them open, and who is connected."""
 
+    def get_login_url(self) -> str:
+        """Who reads the page is led to the login; a program is refused."""
+        if self._is_for_people:
+            return super(APIHandler, self).get_login_url()
+        return super().get_login_url()
+
+    @property
+    def _is_for_people(self) -> bool:
+        return "text/html" in self.request.headers.get("Accept", "")
+
     @web.authenticated
     async def get(self) -> None:
         caller = await self.caller()
@@ -291,7 +330,7 @@ class ListHandler(LivedbHandler):
         workspaces = await asyncio.gather(
             *(self._described(place, caller) for place in found.places)
         )
-        if "text/html" in self.request.headers.get("Accept", ""):
+        if self._is_for_people:
             self.finish(
                 _page(workspaces, is_complete=found.is_complete), set_content_type="text/html"
             )

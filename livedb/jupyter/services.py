@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from livedb.commitlog.lock import Holder, WorkspaceLock, locked_error
-from livedb.errors import WorkspaceError, WorkspaceLockedError
+from livedb.errors import SERVICE_STARTING, WorkspaceError, WorkspaceLockedError
 from livedb.jupyter.folders import Place
 from livedb.jupyter.upstream import Upstream
 from livedb.service.local_door import SCHEME
@@ -27,12 +27,15 @@ class Services:
         self._starting: dict[Path, asyncio.Task[str]] = {}
         """One start at a time for a folder, however many ask: each takes a thread."""
 
-    async def connect(self, place: Place) -> Upstream:
+    async def connect(self, place: Place, *, patience_s: float | None = None) -> Upstream:
         """A connection to the service of a workspace, which is started if there is none.
+
+        Args:
+            patience_s: how long to wait for a service that starts; None for as long as it may take.
 
         Raises:
             WorkspaceLockedError: a process has it open and does not serve it.
-            WorkspaceError: the service cannot be started, or is of another livedb.
+            WorkspaceError: the service cannot be started, is of another livedb, or takes longer.
         """
         holder = await asyncio.to_thread(holder_of, place.folder)
         if holder is not None and holder.address is not None:
@@ -41,7 +44,13 @@ class Services:
                 return await Upstream.connect(holder.address)
         # It has died, is ending or starting, or there is none: whoever starts one knows.
         try:
-            return await Upstream.connect(await self._started(place))
+            async with asyncio.timeout(patience_s):
+                return await Upstream.connect(await self._started(place))
+        except TimeoutError:
+            raise WorkspaceError(
+                f"The service of {place.name!r} is being started; come again in a moment",
+                code=SERVICE_STARTING,
+            ) from None
         except WorkspaceLockedError as error:
             raise _held_elsewhere(place, error) from None
         except OSError as error:

@@ -21,7 +21,7 @@ import h11
 from livedb.service.local_door import SCHEME, peer_user
 
 CHUNK_BYTES = 64 << 10
-"""Bytes that are read at once; as much again may wait for a slow reader."""
+"""Bytes that are read at once, and so as many as wait here for a slow reader."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -41,9 +41,10 @@ class Head:
 class Upstream:
     """One connection to a service. `close()` it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, connection: socket.socket) -> None:
+        # The bare socket: a stream of asyncio's forgets an answer when it can write no more.
+        self._socket = connection
+        self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.CLIENT)
         self._takes_more = True
 
@@ -57,10 +58,10 @@ class Upstream:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(connection, address.removeprefix(SCHEME))
+            path = address.removeprefix(SCHEME)
+            await asyncio.get_running_loop().sock_connect(connection, path)
             _require_own_user(connection)
-            return cls(*await asyncio.open_unix_connection(sock=connection, limit=CHUNK_BYTES))
+            return cls(connection)
         except BaseException:
             connection.close()
             raise
@@ -86,8 +87,7 @@ class Upstream:
         if not data:
             return
         try:
-            self._writer.write(data)
-            await self._writer.drain()
+            await self._loop.sock_sendall(self._socket, data)
         except OSError:
             self._takes_more = False  # it has answered already, without reading to the end
 
@@ -119,7 +119,7 @@ class Upstream:
     async def _next(self) -> Any:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(CHUNK_BYTES))
+                self._http.receive_data(await self._read())
         except (h11.RemoteProtocolError, OSError) as error:
             raise UpstreamError(f"the service ended the connection: {error}") from None
         return event
@@ -130,7 +130,7 @@ class Upstream:
         """Bytes of a connection that was upgraded, until it ends."""
         data, _ = self._http.trailing_data
         with suppress(OSError):
-            while data or (data := await self._reader.read(CHUNK_BYTES)):
+            while data or (data := await self._read()):
                 yield data
                 data = b""
 
@@ -140,12 +140,19 @@ class Upstream:
         Raises:
             OSError: it has ended.
         """
-        self._writer.write(data)
-        await self._writer.drain()
+        await self._loop.sock_sendall(self._socket, data)
+
+    async def _read(self) -> bytes:
+        return await self._loop.sock_recv(self._socket, CHUNK_BYTES)
+
+    def abort(self) -> None:
+        """Whoever waits for the service here learns that it is over."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the connection. Twice is harmless."""
-        self._writer.close()
+        """End the connection, for which nobody waits any more. Twice is harmless."""
+        self._socket.close()
 
 
 def _require_own_user(connection: socket.socket) -> None:

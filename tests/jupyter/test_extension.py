@@ -155,6 +155,8 @@ def test_nothing_passes_without_the_login(server, make):
                 answer = client.request(method, server.url + path, headers=headers)
                 assert answer.status_code == 403, (method, path, headers)
                 assert method == "HEAD" or answer.json()["code"] == "JupyterLogin"
+        page = client.get(f"{server.url}livedb/", headers={"Accept": "text/html"})
+        assert page.headers["location"].startswith(f"{BASE}login?")
     assert status_of(lambda: socket_of(server, "shut", login=False)) == 403
     assert status_of(lambda: socket_of(server, "shut", login=False, query="?token=no")) == 403
     # Nobody was asked who has it, and nothing was started.
@@ -175,16 +177,17 @@ def test_a_page_that_is_logged_in_may_call_and_pages_of_elsewhere_may_not(server
     call = {"path": "tasks:titles", "args": {"user": "ada"}}
     here = server.url.removesuffix(BASE)
     with server.client() as page:
+        page.get(f"{server.url}login")
         assert page.get(f"{server.url}api/me?token={server.token}").status_code == 200
         assert page.get(f"{server.url}livedb/").status_code == 200
         # A form of another page sends the cookie, and cannot read what must come with it.
         target = f"{server.of('page')}/api/query"
         assert page.post(target, json=call).status_code == 403
-        page.get(f"{server.url}login")
         known = {"X-XSRFToken": page.cookies["_xsrf"]}
         assert page.post(target, json=call, headers=known).json()["value"] == []
         elsewhere = {**known, "Origin": "https://evil.example"}
-        assert page.post(target, json=call, headers=elsewhere).status_code == 404
+        refused = page.post(target, json=call, headers=elsewhere)
+        assert (refused.status_code, refused.json()["code"]) == (403, "OriginNotAllowed")
         cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
         with socket_of(server, "page", login=False, cookie=cookie, origin=here):
             pass
@@ -346,7 +349,7 @@ def test_a_token_of_the_workspace_narrows_the_owner(server, kernel):
         wrong = {"Authorization": "Bearer ldb_v_wrong"}
         assert client.post(target, json=body, headers=wrong).status_code == 401
         assert client.post(target, json=body).json()["status"] == "success"
-    revoked = ana.run("print(db.revoke(db.invitations()[0].id).state)")
+    revoked = ana.run("print(db.revoke(db.invitations[0].id).state)")
     assert revoked == "revoked"
 
 
@@ -372,7 +375,8 @@ def test_loads_and_large_results_pass_both_ways(server, make):
         rows = [{"n": n, "text": "x" * 100} for n in range(100_000)]
         db.load("big", rows)
         assert db["big"].count() == 100_000
-        assert len(db.sql("select repeat('y', 30000000) as y").df.y[0]) == 30_000_000
+        texts = db.sql("select repeat('y', 15000000) as y from range(2)").df.y
+        assert [len(text) for text in texts] == [15_000_000] * 2
 
 
 def test_a_body_that_is_too_long_is_refused_and_not_kept(server, kernel):
@@ -530,7 +534,7 @@ def test_a_service_that_ends_says_come_again(server, make):
     folder = make(server, "ended")
     with wire(server, "ended") as client:
         os.kill(holder_of(folder).pid, signal.SIGTERM)
-        assert client.closed()[1] == 1001
+        assert client.closed()[1] in {1001, 1012}  # going away; restarting
     assert server.ask("GET", "livedb/ended/version").status_code == 200
 
 
