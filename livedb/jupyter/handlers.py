@@ -66,7 +66,7 @@ class Refusal(web.HTTPError):
     """What a request is answered instead; with a code as the service's answers have one."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(status, message.replace("%", "%%"))
+        super().__init__(status, message)
         self.code, self.message = code, message
 
 
