@@ -58,12 +58,10 @@ class Address:
             )
         token = token or in_link or None
         jupyter_token = jupyter_token or in_query or None
-        is_behind_jupyter = "livedb" in parts.path.split("/")
-        if token and not jupyter_token and is_behind_jupyter and not _is_of_livedb(token):
+        url = urlunsplit(parts._replace(query=""))
+        if token and not jupyter_token and is_behind_jupyter(url) and not _is_of_livedb(token):
             token, jupyter_token = None, token
-        return cls(
-            url=urlunsplit(parts._replace(query="")), token=token, jupyter_token=jupyter_token
-        )
+        return cls(url=url, token=token, jupyter_token=jupyter_token)
 
     def __repr__(self) -> str:
         return f"Address({self.url!r}, ...)"
@@ -81,6 +79,11 @@ class Address:
         if self.jupyter_token is None:
             return {}
         return {"Authorization": f"token {self.jupyter_token}"}
+
+
+def is_behind_jupyter(url: str) -> bool:
+    """Whether the path of a URL is that of a workspace on a Jupyter server."""
+    return "livedb" in urlsplit(url).path.split("/")
 
 
 def _is_of_livedb(token: str) -> bool:

@@ -7,6 +7,7 @@ engine; a server whose environment lacks what serving needs says so when a works
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,9 @@ from traitlets import Dict, Enum, Unicode, default
 from livedb.auth.access import Role
 from livedb.jupyter.users import UserRules, own_name_of
 
+_NEEDED = ("h11", "joserfc", "starlette", "uvicorn", "websockets")
+"""Packages that passing on, and the service that is started, cannot do without."""
+
 _ROLES = [each.value for each in Role]
 
 
@@ -24,7 +28,6 @@ class LivedbExtension(ExtensionApp):
     """Workspaces of the server's folder, under `<base_url>/livedb/`."""
 
     name = "livedb"
-    load_other_extensions = True
 
     own_role = Enum(
         _ROLES, "owner", help="What the server's own user may do in its workspaces."
@@ -50,6 +53,14 @@ class LivedbExtension(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Answer below the server's base URL."""
+        missing = [name for name in _NEEDED if find_spec(name) is None]
+        if missing:
+            self.log.warning(
+                "livedb offers no workspaces here: %s is not installed. Install livedb[service] "
+                "in the environment of the Jupyter server.",
+                " and ".join(missing),
+            )
+            return
         from livedb.jupyter.handlers import ListHandler, WorkspaceHandler
         from livedb.jupyter.services import Services
 

@@ -15,7 +15,7 @@ from livedb.commitlog.lock import Holder, WorkspaceLock, locked_error
 from livedb.errors import SERVICE_STARTING, WorkspaceError, WorkspaceLockedError
 from livedb.jupyter.folders import Place
 from livedb.jupyter.upstream import Upstream
-from livedb.service.local_door import SCHEME
+from livedb.service.local_door import SCHEME, has_local_door
 from livedb.sharing.background import reach_or_start
 from livedb.sharing.holders import answers, require_same_version
 
@@ -37,6 +37,12 @@ class Services:
             WorkspaceLockedError: a process has it open and does not serve it.
             WorkspaceError: the service cannot be started, is of another livedb, or takes longer.
         """
+        if not has_local_door():
+            raise WorkspaceError(
+                "This system has no Unix sockets, by which a Jupyter server reaches a workspace. "
+                "Serve it with a port of its own: `livedb serve`",
+                code="NoLocalDoor",
+            )
         holder = await asyncio.to_thread(holder_of, place.folder)
         if holder is not None and holder.address is not None:
             _require_usable(place.folder, locked_error(place.folder, holder))
@@ -86,14 +92,9 @@ def _reach_or_start(folder: Path) -> str:
 
 
 def _require_usable(folder: Path, holder: WorkspaceLockedError) -> None:
-    """Refuse a service that would not understand for whom a request is, or has no local door."""
+    """Refuse a service that might not understand for whom a request is."""
     require_same_version(str(folder), holder)
-    if holder.address is not None and not holder.address.startswith(SCHEME):
-        raise WorkspaceError(
-            "This system has no Unix sockets, by which a Jupyter server reaches a workspace; "
-            f"connect to {holder.address} itself",
-            code="NoLocalDoor",
-        )
+    assert holder.address is None or holder.address.startswith(SCHEME), "this system has doors"
 
 
 def _held_elsewhere(place: Place, error: WorkspaceLockedError) -> WorkspaceLockedError:

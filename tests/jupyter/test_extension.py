@@ -30,11 +30,15 @@ from livedb.errors import (
 )
 from livedb.service.local_door import user_name
 from livedb.service.vouching import HEADER, vouch
-from tests.jupyter.servers import BASE, holder_of, until
+from tests.jupyter.servers import BASE, REPOSITORY, holder_of, jupyter, until
 from tests.service.serving import Wire, run_npm, run_pypi
 from tests.sharing.processes import Python
 
 OWNER = {HEADER: vouch(Caller(role=Role.OWNER, name="forged"))}
+
+
+WHO = "print(db.who().df[['name', 'role']].to_json(orient='records'))"
+"""For a kernel: who is connected."""
 
 
 def port_of(server):
@@ -214,7 +218,10 @@ def test_who_has_the_servers_token_is_its_user_and_the_owner(server, kernel):
         assert here["name"].startswith("Anonymous ")
         assert (here["role"], here["client"]) == ("owner", "livedb")
         assert ana.run("print(list(db.who().df.role))") == "['owner']"
-        assert db.invite("viewer", name="Vic").role == "viewer"
+        invitation = db.invite("viewer", name="Vic")
+        assert invitation.url == f"{server.of('own')}#token={invitation.token}"
+    with livedb.connect(invitation.url, jupyter_token=server.token) as db:
+        assert [each["name"] for each in json.loads(ana.run(WHO))] == ["Vic"]
     [listed] = [
         each for each in server.ask("GET", "livedb/").json()["workspaces"] if each["name"] == "own"
     ]
@@ -228,13 +235,9 @@ def test_users_of_a_hub_have_their_names_and_the_roles_that_were_said(hub, kerne
         as_one = {"Authorization": f"token {name}"}
         assert hub.query("shop", "tasks:me", headers=as_one).json()["value"] == name
         with livedb.connect(hub.of("shop"), jupyter_token=name):
-            [(who, role)] = json.loads(
-                ana.run(
-                    "print(__import__('json').dumps(db.who().df[['name', 'role']].values.tolist()))"
-                )
-            )
-        assert who == name.title()
-        roles[name] = role
+            [here] = json.loads(ana.run(WHO))
+        assert here["name"] == name.title()
+        roles[name] = here["role"]
         until(lambda: ana.run("print(len(db.who()))") == "0")
     # The authorizer lets Rita read, and no more.
     assert roles == {"ana": "owner", "ben": "member", "vic": "viewer", "rita": "viewer"}
@@ -546,6 +549,25 @@ def test_many_who_come_at_once_start_one_service(server, make):
         assert (one.finish(), two.finish()) == ("", "")
         assert one.run("print(db['t'].count())") == "2"
     assert (folder / "service.log").read_text().count(" serves ") == 1
+
+
+def test_a_service_outlives_the_server_that_started_it(tmp_path, make):
+    with jupyter(tmp_path, env={"LIVEDB_IDLE_S": "0.5"}) as server:
+        folder = make(server, "kept")
+        with opened(server, "kept") as db:
+            db["t"].insert({"n": 1})
+            here = livedb.open(folder, shared=True)
+    with here:  # the server has ended
+        assert here["t"].count() == 1
+    until(lambda: holder_of(folder) is None)  # and then nobody was left
+
+
+def test_a_server_that_lacks_what_serving_needs_says_so(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['uvicorn'] = None\n")
+    hidden = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    with jupyter(tmp_path, env={"PYTHONPATH": hidden}) as server:
+        assert server.ask("GET", "livedb/").status_code == 404
+        assert "uvicorn is not installed. Install livedb[service]" in server.log
 
 
 def test_a_service_that_cannot_start_says_why(server, make):
