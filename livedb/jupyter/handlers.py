@@ -44,6 +44,9 @@ UPGRADE_S_MAX = 4.0
 """Seconds somebody who connects waits for a service that starts; clients soon give up themselves,
 and come again."""
 
+LAST_WORDS_S_MAX = 10.0
+"""Seconds a client may take to read what a service that has ended sent before."""
+
 _ASKED = ("Accept", "Content-Type", "Convex-Client", "User-Agent")
 """Headers of a request that its service is told."""
 
@@ -182,7 +185,10 @@ class WorkspaceHandler(LivedbHandler):
             *(self._upgrade_headers() if self.is_upgrade else self._body_headers()),
         ]
         assert self.request.method is not None, "it was parsed"
-        await self._upstream.ask(self.request.method, self._target(place), headers)
+        try:
+            await self._upstream.ask(self.request.method, self._target(place), headers)
+        except ValueError as error:
+            raise Refusal(400, "BadRequest", f"This request cannot be passed on: {error}") from None
 
     def _place(self) -> Place:
         below = len(self.base_url) + len("livedb/")
@@ -274,7 +280,12 @@ class WorkspaceHandler(LivedbHandler):
         """The client has gone: nobody waits for the service."""
         super().on_connection_close()
         if self._upstream is not None:
-            self._upstream.abort()
+            self._upstream.close()
+
+    def on_finish(self) -> None:
+        """It was answered, by the service or by a refusal."""
+        if self._upstream is not None:
+            self._upstream.close()
 
 
 def _only(headers: Mapping[str, str], names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -297,14 +308,16 @@ async def _tunnel(client: IOStream, upstream: Upstream, head: Head) -> None:
         while True:
             await upstream.send_raw(await client.read_bytes(CHUNK_BYTES, partial=True))
 
-    ways = [asyncio.ensure_future(to_client()), asyncio.ensure_future(to_service())]
+    inward, outward = asyncio.ensure_future(to_service()), asyncio.ensure_future(to_client())
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([inward, outward], return_when=asyncio.FIRST_COMPLETED)
+        if inward.done() and isinstance(inward.exception(), OSError) and not client.closed():
+            # The service has ended, and what it said at last is for the client.
+            await asyncio.wait([outward], timeout=LAST_WORDS_S_MAX)
     finally:
-        for each in ways:
+        for each in (inward, outward):
             each.cancel()
-        for each in ways:
-            with suppress(asyncio.CancelledError, StreamClosedError, OSError):
+            with suppress(asyncio.CancelledError, OSError):
                 await each
         client.close()
 

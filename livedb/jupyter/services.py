@@ -72,8 +72,13 @@ class Services:
         if task is None:
             task = asyncio.create_task(asyncio.to_thread(_reach_or_start, place.folder))
             self._starting[place.folder] = task
-            task.add_done_callback(lambda _: self._starting.pop(place.folder, None))
+            task.add_done_callback(lambda done: self._has_started(place.folder, done))
         return await asyncio.shield(task)  # one who no longer waits takes it from nobody
+
+    def _has_started(self, folder: Path, done: asyncio.Task[str]) -> None:
+        del self._starting[folder]
+        if not done.cancelled():
+            done.exception()  # taken note of, though nobody may wait for it any more
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -47,6 +47,9 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.CLIENT)
         self._takes_more = True
+        self._is_over = False
+        self._operations = 0
+        """On the socket now; it is closed when there is none, since the loop waits for it."""
 
     @classmethod
     async def connect(cls, address: str) -> Self:
@@ -69,8 +72,17 @@ class Upstream:
     # -- the request ---------------------------------------------------------------------------
 
     async def ask(self, method: str, target: str, headers: Headers) -> None:
-        """Begin a request; its body follows with `send` and `end`."""
-        await self._send(h11.Request(method=method, target=target, headers=list(headers)))
+        """Begin a request; its body follows with `send` and `end`.
+
+        Raises:
+            ValueError: it cannot be said in HTTP.
+        """
+        named = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        try:
+            request = h11.Request(method=method, target=target.encode("ascii"), headers=named)
+        except h11.LocalProtocolError as error:
+            raise ValueError(str(error)) from None
+        await self._send(request)
 
     async def send(self, data: bytes) -> None:
         """A part of the body; waits while the service does not read."""
@@ -87,7 +99,7 @@ class Upstream:
         if not data:
             return
         try:
-            await self._loop.sock_sendall(self._socket, data)
+            await self._write(data)
         except OSError:
             self._takes_more = False  # it has answered already, without reading to the end
 
@@ -140,19 +152,36 @@ class Upstream:
         Raises:
             OSError: it has ended.
         """
-        await self._loop.sock_sendall(self._socket, data)
+        await self._write(data)
+
+    # -- the socket ----------------------------------------------------------------------------
 
     async def _read(self) -> bytes:
-        return await self._loop.sock_recv(self._socket, CHUNK_BYTES)
+        with self._using():
+            return await self._loop.sock_recv(self._socket, CHUNK_BYTES)
 
-    def abort(self) -> None:
-        """Whoever waits for the service here learns that it is over."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+    async def _write(self, data: bytes) -> None:
+        with self._using():
+            await self._loop.sock_sendall(self._socket, data)
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        self._operations += 1
+        try:
+            yield
+        finally:
+            self._operations -= 1
+            if self._is_over and not self._operations:
+                self._socket.close()
 
     def close(self) -> None:
-        """End the connection, for which nobody waits any more. Twice is harmless."""
-        self._socket.close()
+        """End the connection; whoever waits for it learns that it is over. Twice is harmless."""
+        self._is_over = True
+        if not self._operations:
+            self._socket.close()
+            return
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _require_own_user(connection: socket.socket) -> None:

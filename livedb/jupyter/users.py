@@ -53,14 +53,17 @@ class UserRules:
 
     def caller(self, user: User, most: Role) -> Caller:
         """Who a user is who may do so much."""
-        # Without names of its own a server makes one up for each browser, which proves nothing.
-        subject = user_name() if self.own_name is None else user.username
         is_own = self.own_name in {None, user.username}
-        given = self.roles.get(subject, self.own_role if is_own else self.role)
         shown = user.display_name or user.name or user.username
-        return Caller(
-            role=lower(given, most), name=shown, identity=self._identity(user, subject, shown)
-        )
+        if self.own_name is None:
+            # Such a server makes a name up for each browser, which proves nothing.
+            subject, name = user_name(), shown
+        else:
+            # By this the log and others know them, so it is not one that they may choose.
+            subject = name = user.username
+        given = self.roles.get(subject, self.own_role if is_own else self.role)
+        identity = self._identity(user, subject, shown)
+        return Caller(role=lower(given, most), name=name, identity=identity)
 
     def _identity(self, user: User, subject: str, shown: str) -> Identity:
         claims: dict[str, Any] = {"name": shown, "preferredUsername": subject}

@@ -36,7 +36,7 @@ def test_nobody_may_do_more_than_the_authorizer_allows(most):
 def test_a_named_user_has_an_identity_that_stays():
     user = User("ben", name="Ben Bo", display_name="Ben", avatar_url="https://x.example/b.png")
     caller = rules().caller(user, Role.OWNER)
-    assert caller.name == "Ben"
+    assert caller.name == "ben"  # in the log, and to others: nothing that one may choose
     assert caller.identity.to_document() == {
         "tokenIdentifier": "hub|ben",
         "issuer": "hub",
