@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.iostream import IOStream, StreamClosedError
@@ -49,6 +50,9 @@ LAST_WORDS_S_MAX = 10.0
 
 _ASKED = ("Accept", "Content-Type", "Convex-Client", "User-Agent")
 """Headers of a request that its service is told."""
+
+_OWN_HEADERS = "convex-client, x-livedb-authorization"
+"""Which pages of other origins send, beside those of Jupyter's own calls."""
 
 _ASKED_FOR_UPGRADE = (
     "Sec-WebSocket-Key",
@@ -234,6 +238,14 @@ class WorkspaceHandler(LivedbHandler):
             ("Upgrade", "websocket"),
             *_only(self.request.headers, _ASKED_FOR_UPGRADE),
         ]
+
+    @allow_unauthenticated
+    def options(self, *args: Any, **kwargs: Any) -> None:
+        """Tell a page of an origin that the server lets call which headers it may send."""
+        super().options(*args, **kwargs)
+        if "Access-Control-Allow-Headers" not in self.settings.get("headers", {}):
+            known = self._headers.get("Access-Control-Allow-Headers", "")
+            self.set_header("Access-Control-Allow-Headers", f"{known}, {_OWN_HEADERS}")
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A part of the body; the next is read when the service has taken this one."""

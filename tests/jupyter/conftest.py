@@ -10,6 +10,8 @@ import livedb
 from tests.jupyter.servers import end_services, jupyter
 from tests.sharing.processes import Python
 
+ORIGIN = "https://shop.example"
+
 KERNEL = """
 from tests.service import shop
 db = livedb.open(path)
@@ -27,9 +29,10 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def viewing(tmp_path_factory):
-    """A server whose user may only look."""
+    """A server whose user may only look, and which pages of one other origin may call."""
     home = tmp_path_factory.mktemp("viewing")
-    with jupyter(home, "--LivedbExtension.own_role=viewer") as running:
+    options = ("--LivedbExtension.own_role=viewer", f"--ServerApp.allow_origin={ORIGIN}")
+    with jupyter(home, *options) as running:
         yield running
 
 

@@ -201,6 +201,27 @@ def test_a_page_that_is_logged_in_may_call_and_pages_of_elsewhere_may_not(server
             assert status_of(lambda: socket_of(server, "page", login=False, **ask)) == 403  # noqa: B023
 
 
+def test_pages_of_an_origin_that_the_server_lets_call_may_call_workspaces(viewing, kernel):
+    kernel(viewing, "origin")
+    shop = {"Origin": "https://shop.example"}
+    with viewing.client() as page:
+        preflight = page.options(
+            f"{viewing.of('origin')}/api/query",
+            headers={
+                **shop,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "authorization,content-type,convex-client",
+            },
+        )
+    assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+    allowed = preflight.headers["access-control-allow-headers"]
+    assert {"authorization", "content-type", "convex-client"} <= set(allowed.split(", "))
+    answer = viewing.query("origin", "tasks:default", headers=shop)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    with socket_of(viewing, "origin", origin=shop["Origin"]):
+        pass
+
+
 def test_another_name_of_the_host_is_refused_as_the_server_does(server, make):
     make(server, "host")
     answer = server.ask("GET", "livedb/", headers={"Host": "evil.example"})
