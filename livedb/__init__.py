@@ -114,6 +114,8 @@ _LAZY = {
     "mutation": "livedb.functions.definition",
     "query": "livedb.functions.definition",
     "v": "livedb.schema.namespace",
+    # What a Jupyter server asks of a package that it is told to load.
+    "_jupyter_server_extension_points": "livedb.jupyter",
 }
 
 
@@ -154,29 +156,31 @@ def open(  # noqa: A001  # livedb.open is the name users expect
         WorkspaceError: this process has it open with other limits than those given, or the process
             that serves it runs another version of livedb.
     """
-    from livedb.sharing.opening import open_database
+    from livedb.sharing.opening import open_database, open_shared
 
     if shared:
-        from livedb.sharing.background import open_shared
-
         return open_shared(path, limits=limits)
     return open_database(path, limits=limits)
 
 
-def connect(url: str, *, token: str | None = None) -> Database:
+def connect(url: str, *, token: str | None = None, jupyter_token: str | None = None) -> Database:
     """Connect to a workspace on a service; what is given is used as that of `open`.
 
     Args:
-        url: where it is, such as `http://127.0.0.1:3210`, or the link of an invitation.
-        token: an access token, or a user's; it is never shown.
+        url: where it is, such as `http://127.0.0.1:3210`, or the link of an invitation. Behind a
+            Jupyter server `http://host:8888/livedb/<path of the workspace>`, also with `?token=`.
+        token: an access token, or a user's; it is never shown. Behind a Jupyter server one that is
+            plainly neither is taken for the server's.
+        jupyter_token: what the Jupyter server lets in; it is never shown either.
 
     Raises:
         DisconnectedError: nothing answers there.
-        AuthenticationError: the service does not accept the token.
+        AuthenticationError: the service, or the Jupyter server, does not accept the token.
+        WorkspaceError: the Jupyter server has no workspace there.
     """
     from livedb.sharing.opening import connected
 
-    return connected(url, token=token)
+    return connected(url, token=token, jupyter_token=jupyter_token)
 
 
 def repair(path: str | os.PathLike[str]) -> RepairReport:

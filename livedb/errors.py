@@ -56,6 +56,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+SERVICE_STARTING = "ServiceStarting"
+"""The code of who is told to come again in a moment, when the service it asked for is there."""
+
 
 class LivedbError(Exception):
     """Base of every error livedb raises.

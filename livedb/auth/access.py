@@ -60,6 +60,11 @@ _PERMISSIONS = {
 }
 
 
+def lower(one: Role, other: Role) -> Role:
+    """That of two roles which may do less."""
+    return one if one.permissions <= other.permissions else other
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Somebody whose token or key has been checked."""

@@ -136,11 +136,14 @@ def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend
         DisconnectedError, AuthenticationError: the service does not answer, or not to this key.
     """
     if url is not None:
+        from livedb.client.address import Address
         from livedb.client.remote import RemoteBackend
 
+        address = Address.of(url, token=key)
+        key = address.token
         # With a name before it, a key is known for one where a user's token is expected.
         token = key if key is None or "|" in key else f"livedb|{key}"
-        with contextlib.closing(RemoteBackend(url, token=token)) as remote:
+        with contextlib.closing(RemoteBackend(address.with_login, token=token)) as remote:
             yield remote
         return
     from livedb.client.local import LocalBackend

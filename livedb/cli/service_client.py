@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from livedb.client.address import Address
 from livedb.errors import (
     AuthenticationError,
     DisconnectedError,
@@ -47,8 +48,13 @@ class ServiceClient:
     """A service, as an administrator asks it; a context manager."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        self._url = url
-        headers = {} if key is None else {"Authorization": f"Convex {key}"}
+        address = Address.of(url, token=key)
+        self._url = url = address.url
+        headers = address.headers
+        if address.token is not None:
+            # A Jupyter server reads its own login from the usual header.
+            name = "X-Livedb-Authorization" if headers else "Authorization"
+            headers[name] = f"Convex {address.token}"
         # A proxy has no business between a shell and its own machine.
         self._client = httpx.Client(
             base_url=url, headers=headers, timeout=ANSWER_S_MAX, trust_env=not _is_local(url)

@@ -13,6 +13,7 @@ and does harm twice, and fails so as soon as the connection is lost; or this sid
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import threading
@@ -25,8 +26,10 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET, Raw
 
+from livedb.client.address import Address, refusal_of
 from livedb.client.backend import Status
 from livedb.errors import (
+    SERVICE_STARTING,
     AuthenticationError,
     ClosedError,
     DisconnectedError,
@@ -51,6 +54,9 @@ logger = logging.getLogger("livedb.client")
 
 CONNECT_S_MAX = 10.0
 """Seconds a call waits for a service that is away."""
+
+STARTING_WAITS_MAX = 6
+"""Times as long as that a first call waits for a service that is being started."""
 
 BACKOFF_S = (0.1, 5.0)
 """Seconds until the first and, at most, until a later try to connect again."""
@@ -100,7 +106,8 @@ class Connection:
     """Keeps a session with a service, from `start()` on. `close()` it.
 
     Args:
-        url: `http://host:port` of the service, or `unix:/path` of its socket.
+        url: `http://host:port` of the service, or `unix:/path` of its socket; behind a Jupyter
+            server with the server's token, as `Address.with_login` has it.
         token: an access token or a user's; never shown.
         on_moved: hears on this connection's thread that what is followed has moved on.
         on_ended: hears there that a call has ended, before the move that shows what it did.
@@ -122,7 +129,12 @@ class Connection:
         restoring: Callable[[], Restore | None],
         find: Callable[[], Place | None] | None = None,
     ) -> None:
-        self.url = url
+        address = Address.of(url)
+        self.url = address.url
+        self._login = address.headers
+        self._refused = ""
+        """Why the last try to connect was refused, if it was."""
+        self._is_starting = False
         self.status = Status("connecting")
         self._session = ClientSession(PACK, session_id=session_id)
         if token is not None:
@@ -186,12 +198,24 @@ class Connection:
             AuthenticationError: it does not accept the token.
         """
         try:
-            self._is_ready.result(CONNECT_S_MAX)
+            self._wait_ready()
         except FutureTimeoutError:
+            if self._refused:
+                raise DisconnectedError(
+                    f"The workspace at {self.url} cannot be used now: {self._refused}"
+                ) from None
             raise DisconnectedError(
                 f"No livedb service answers at {self.url}: {self.status.detail or 'silence'}. Is "
                 "it running? `livedb serve PATH` starts one."
             ) from None
+
+    def _wait_ready(self) -> None:
+        for _ in range(STARTING_WAITS_MAX):
+            with suppress(FutureTimeoutError):
+                return self._is_ready.result(CONNECT_S_MAX)
+            if not self._is_starting:
+                break
+        raise FutureTimeoutError
 
     def post(self, work: Callable[[], None]) -> None:
         """Have the thread do something.
@@ -295,9 +319,10 @@ class Connection:
             try:
                 async with self._connect() as websocket:
                     backoff_s = BACKOFF_S[0]
+                    self._refused = ""
                     reason = await self._converse(websocket)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next try may do
-                reason = str(error) or type(error).__name__
+                reason = self._hear_refusal(error) or str(error) or type(error).__name__
             self._gone(reason)
             if not self.is_closed:
                 await asyncio.sleep(backoff_s)
@@ -310,6 +335,21 @@ class Connection:
             self.url = place.url
             self._session.authenticate("User", place.token)
 
+    def _hear_refusal(self, error: Exception) -> str:
+        """Why a try to connect was refused, in words of who did; "" when nobody said."""
+        from websockets.exceptions import InvalidStatus
+
+        self._refused, self._is_starting = "", False
+        if isinstance(error, InvalidStatus):
+            with suppress(ValueError, KeyError, TypeError):
+                said = json.loads(error.response.body)
+                self._refused = str(said["message"])
+                self._is_starting = said["code"] == SERVICE_STARTING
+                final = refusal_of(error.response.status_code, str(said["code"]), self._refused)
+                if final is not None:
+                    self._give_up(final)
+        return self._refused
+
     def _connect(self) -> Any:
         from websockets.asyncio.client import connect, unix_connect
 
@@ -318,6 +358,7 @@ class Connection:
             "compression": None,
             "open_timeout": HANDSHAKE_S_MAX,
             "close_timeout": GOODBYE_S_MAX,
+            "additional_headers": self._login,
         }
         if self.url.startswith("unix:"):
             path = self.url.removeprefix("unix:")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from livedb.auth.access import Caller, Permission, Role, require
+from livedb.auth.access import Caller, Permission, Role, lower, require
 from livedb.auth.access_tokens import AccessTokens
 from livedb.auth.authenticator import Authenticator
 from livedb.auth.authorization import (
@@ -24,6 +25,7 @@ from livedb.errors import AuthenticationError, InvalidValueError
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import NO_VALUE, Authenticate, ProtocolError, decode_json
 from livedb.service.local_door import came_by_it, user_name
+from livedb.service.vouching import Arrival, vouched_for
 
 _PERMISSIONS: dict[FunctionKind, Permission] = {
     "query": Permission.QUERY,
@@ -71,30 +73,33 @@ class Access:
         """Let nobody in any more who must be vouched for; whoever waits for a key is let go."""
         self._key_sets.close()
 
-    def arriving(self, scope: MutableMapping[str, Any]) -> Caller | None:
+    def arriving(self, scope: MutableMapping[str, Any]) -> Arrival:
         """Who a client is that brings nothing, by the door it came in (an ASGI scope)."""
-        return self._local if came_by_it(scope) else self.anonymous
+        if not came_by_it(scope):
+            return Arrival(caller=self.anonymous)
+        return vouched_for(scope) or Arrival(caller=self._local)
 
-    def authenticate(self, request: Authenticate) -> Caller | None:
-        """Who sends an Authenticate message; may block.
+    def authenticate(self, request: Authenticate, arrival: Arrival) -> Caller | None:
+        """Who sends an Authenticate message; without credentials, who arrived. May block.
 
         Raises:
             AuthenticationError: what it brings proves nothing.
             IdentityProviderError: who issued it cannot be asked just now.
         """
-        return self._caller(_credentials(request))
+        return self._caller(_credentials(request), arrival)
 
-    def from_header(self, authorization: str | None) -> Caller | None:
+    def from_header(self, authorization: str | None, arrival: Arrival) -> Caller | None:
         """Who sends an HTTP request, by its `Authorization`; may block.
 
         Raises: as `authenticate`.
         """
-        return self._caller(parse_authorization(authorization))
+        return self._caller(parse_authorization(authorization), arrival)
 
-    def _caller(self, credentials: Credentials) -> Caller | None:
+    def _caller(self, credentials: Credentials, arrival: Arrival) -> Caller | None:
         if isinstance(credentials, NoCredentials):
-            return self.anonymous
-        return self.authenticator.authenticate(credentials)
+            return arrival.caller
+        caller = self.authenticator.authenticate(credentials)
+        return replace(caller, role=lower(caller.role, arrival.most))
 
     def holds(self, caller: Caller | None) -> bool:
         """Whether a caller may still act: not expired, not revoked meanwhile."""

@@ -14,11 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from livedb.auth.access import Caller, Permission
-from livedb.functions.call import Call
 from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 from livedb.protocol.messages import encode_json
 from livedb.protocol.server import Failure
-from livedb.service.http_api import RequestError, as_json, caller_of, read_body, route
+from livedb.service.http_api import RequestError, as_json, call_for, caller_of, read_body, route
 from livedb.service.hub import Hub
 
 
@@ -44,7 +43,7 @@ async def _update_environment(request: Request, hub: Hub) -> Response:
         UPDATE_ENVIRONMENT,
         encode_json({"changes": body.get("changes", [])}),
         kind="mutation",
-        call=Call(identity=caller.identity),
+        call=call_for(caller),
         caller=caller,
         dialect=hub.convex,
     )

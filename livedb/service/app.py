@@ -17,6 +17,7 @@ from livedb.service.admin_api import admin_routes
 from livedb.service.doors import DoorKeeper, Doors, HostKeeper
 from livedb.service.http_api import http_routes
 from livedb.service.hub import Hub
+from livedb.service.presence_api import presence_routes
 from livedb.service.site import UNDER_API, Site
 from livedb.service.transfer_api import transfer_routes
 from livedb.service.websocket import SyncConnection
@@ -72,6 +73,7 @@ class ServiceApp:
                 WebSocketRoute("/api/{version}/sync", self._sync),
                 *http_routes(self.hub),
                 *admin_routes(self.hub),
+                *presence_routes(self.hub),
                 *transfer_routes(self.hub),
             ],
             lifespan=self._lifespan,

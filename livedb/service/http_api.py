@@ -171,7 +171,7 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
         _args(body),
         component=body.component_path,
         kind=kind,
-        call=Call(identity=None if caller is None else caller.identity),
+        call=call_for(caller),
         caller=caller,
         dialect=_dialect(request, hub, body),
     )
@@ -185,9 +185,10 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
         AuthenticationError: its header proves nothing.
         RequestError: too many headers from its address proved nothing.
     """
+    arrival = hub.access.arriving(request.scope)
     header = request.headers.get("authorization")
     if header is None:
-        return hub.access.arriving(request.scope)
+        return arrival.caller
     # By the local door nobody has an address, and nobody needs a token.
     address = request.client.host if request.client else ""
     wait_s = math.ceil(hub.access.throttle.wait_s(address))
@@ -199,10 +200,17 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
             headers={"retry-after": str(wait_s)},
         )
     try:
-        return await hub.in_thread(hub.access.from_header, header)
+        return await hub.in_thread(hub.access.from_header, header, arrival)
     except AuthenticationError:
         hub.access.throttle.add_failure(address)
         raise
+
+
+def call_for(caller: Caller | None) -> Call:
+    """A call that somebody makes, under their name."""
+    if caller is None:
+        return Call()
+    return Call(identity=caller.identity, author=caller.name)
 
 
 def _path(body: _Body) -> str:
@@ -289,7 +297,7 @@ async def _queries(
                 _args(body),
                 component=body.component_path,
                 kind="query",
-                call=Call(identity=None if caller is None else caller.identity),
+                call=call_for(caller),
                 caller=caller,
                 dialect=_dialect(request, hub, body),
                 at=number,

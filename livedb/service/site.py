@@ -34,6 +34,7 @@ from livedb.functions.http_routes import RouteTable, normal_path
 from livedb.service.exchange import ClientGoneError, SiteExchange
 from livedb.service.http_api import as_json
 from livedb.service.transport import ABORT
+from livedb.service.vouching import Arrival
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -194,7 +195,7 @@ class Site:
         caller = None
         if header is not None:
             with suppress(LivedbError):  # then it is the handler's own, if anybody's
-                caller = self._hub.access.from_header(header)
+                caller = self._hub.access.from_header(header, Arrival(caller=None))
         return Call(identity=None if caller is None else caller.identity)
 
     def _shown(

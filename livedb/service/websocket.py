@@ -75,11 +75,12 @@ class SyncConnection:
         self._websocket = websocket
         self._client = client
         self._dialect = hub.dialect_of(client)
+        self._arrival = hub.access.arriving(websocket.scope)
         self._core = ServerConnection(
             self._dialect.codec,
             newest_ts=hub.newest_ts(),
             now_s=hub.clock.monotonic_s(),
-            identity=hub.access.arriving(websocket.scope),
+            identity=self._arrival.caller,
         )
         self._outgoing: list[_Outgoing] = []
         """What the transport has not got yet, and behind it `_closing`."""
@@ -297,7 +298,8 @@ class SyncConnection:
 
     async def _verify(self, order: Verify) -> None:
         try:
-            caller = await self._hub.in_thread(self._hub.access.authenticate, order.request)
+            authenticate = self._hub.access.authenticate
+            caller = await self._hub.in_thread(authenticate, order.request, self._arrival)
         except (AuthenticationError, PermissionDeniedError) as error:
             self._perform(self._core.refused(error.message))
             return

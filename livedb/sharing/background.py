@@ -8,6 +8,8 @@ So of two who open at once one starts the service and the other finds it; one th
 taken for one that can be used; and when an opener is killed half way, whoever comes next waits for
 the service that it has started. The service is `python -m livedb.sharing`: it says in one line on
 its output how it came up, and everything else in `service.log`.
+
+Whoever only starts one, as a Jupyter server does, loads no engine: this module stays light.
 """
 
 from __future__ import annotations
@@ -17,33 +19,20 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from livedb.client.database import Database
 from livedb.clock import SystemClock
-from livedb.commitlog.lock import (
-    FOLDER_MODE,
-    WorkspaceLock,
-    locked_error,
-    refuse_network_file_system,
-    try_lock,
-    unlock,
-)
+from livedb.commitlog.lock import WorkspaceLock, locked_error, try_lock, unlock
 from livedb.errors import WorkspaceError, WorkspaceLockedError
-from livedb.limits import Limits
-from livedb.sharing import opening
-from livedb.workspace_files import (
-    SERVICE_BEGINS_NAME,
-    SERVICE_LOG_NAME,
-    SERVICE_START_NAME,
-    check_is_workspace,
-)
-from livedb.workspaces import has_open, real_path
+from livedb.sharing.holders import PAUSE_S, with_advice
+from livedb.workspace_files import SERVICE_BEGINS_NAME, SERVICE_LOG_NAME, SERVICE_START_NAME
+
+T = TypeVar("T")
 
 START_S_MAX = 60.0
 """Seconds a service may take until it listens, and others wait for whoever starts it."""
@@ -58,31 +47,6 @@ _STARTS_MAX = 3
 
 _LOOKED_AT_S_MAX = 1.0
 """Seconds that a service lets those finish who look whether one begins."""
-
-
-def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
-    """What `livedb.open(path, shared=True)` gives; see there.
-
-    Raises:
-        WorkspaceError: the service could not be started; the message has what it said.
-    """
-    if path is None or limits is not None:
-        raise WorkspaceError(
-            "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
-            "own limits"
-        )
-    real = real_path(path)
-    if has_open(real):
-        raise WorkspaceError(
-            f"{real!r} is open in this process itself. Call close() on it first, and open it with "
-            "shared=True everywhere; or call db.serve() on it."
-        )
-    folder = Path(real)
-    check_is_workspace(folder)
-    refuse_network_file_system(folder, Path("/proc/self/mounts"))
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    with start_lock(folder):
-        return _attach_or_start(folder)
 
 
 def start_lock(folder: Path, *, wait_s: float = START_S_MAX) -> AbstractContextManager[None]:
@@ -124,8 +88,8 @@ def _locked(folder: Path, name: str, wait_s: float) -> Iterator[None]:
                     f"Another process is starting or ending the service of {str(folder)!r}, and "
                     "is not done yet; try again"
                 )
-            threading.Event().wait(opening.PAUSE_S)
-            waited_s += opening.PAUSE_S
+            threading.Event().wait(PAUSE_S)
+            waited_s += PAUSE_S
         try:
             yield
         finally:
@@ -134,7 +98,26 @@ def _locked(folder: Path, name: str, wait_s: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _attach_or_start(folder: Path) -> Database:
+def reach_or_start(
+    folder: Path, reach: Callable[[WorkspaceLockedError], T | None], *, start_in: Path | None = None
+) -> T:
+    """What `reach` makes of the process that serves a workspace, which is started if there is none.
+
+    Args:
+        reach: is told who serves it and where; gives None when nobody answers there.
+        start_in: the folder that a process which is started runs in; by default that of this one.
+
+    Raises:
+        WorkspaceLockedError: a process has the workspace open and does not serve it.
+        WorkspaceError: the service could not be started; the message has what it said.
+    """
+    with start_lock(folder):
+        return _reach_or_start(folder, reach, start_in)
+
+
+def _reach_or_start(
+    folder: Path, reach: Callable[[WorkspaceLockedError], T | None], start_in: Path | None
+) -> T:
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + START_S_MAX
     starts = 0
@@ -149,21 +132,21 @@ def _attach_or_start(folder: Path) -> Database:
                     f"{SERVICE_LOG_NAME} in there says why"
                 )
             starts += 1
-            _start(folder)
+            _start(folder, start_in)
             continue
         if holder is not None and holder.address is not None:
-            attached = opening.attach(str(folder), error)
-            if attached is not None:
-                return attached
+            reached = reach(error)
+            if reached is not None:
+                return reached
         elif not is_beginning:
-            raise opening.with_advice(error)
+            raise with_advice(error)
         if clock.monotonic_s() > deadline_s:
             raise error
         # It has died or is ending, and its lock is free soon; or it begins.
-        threading.Event().wait(opening.PAUSE_S)
+        threading.Event().wait(PAUSE_S)
 
 
-def _start(folder: Path) -> None:
+def _start(folder: Path, start_in: Path | None) -> None:
     """Start the service of a workspace that nobody has open, and wait until it listens."""
     log_path = folder / SERVICE_LOG_NAME
     is_long = log_path.exists() and log_path.stat().st_size > LOG_BYTES_MAX
@@ -175,6 +158,7 @@ def _start(folder: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
+            cwd=start_in,
             **_APART,
         )
     assert process.stdout is not None, "it is a pipe"

@@ -8,7 +8,6 @@ path has the workspace: so there is never a second writer, and never none for lo
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import weakref
 from contextlib import suppress
@@ -19,13 +18,16 @@ from typing import TYPE_CHECKING
 from livedb.client.database import Database
 from livedb.client.local import LocalBackend
 from livedb.clock import SystemClock
-from livedb.commitlog.lock import WorkspaceLock
+from livedb.commitlog.lock import FOLDER_MODE, WorkspaceLock, refuse_network_file_system
 from livedb.errors import DisconnectedError, LivedbError, WorkspaceError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
+from livedb.sharing.background import reach_or_start
+from livedb.sharing.holders import PAUSE_S, answers, require_same_version, with_advice
 from livedb.sharing.local import LocalSharing
 from livedb.workspace import Workspace
-from livedb.workspaces import open_workspace, real_path
+from livedb.workspace_files import check_is_workspace
+from livedb.workspaces import has_open, open_workspace, real_path
 
 if TYPE_CHECKING:
     from livedb.client.connection import Place
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 
 ATTACH_S_MAX = 30.0
 """Seconds until a process that says where it serves must be reached there, or have died."""
-
-PAUSE_S = 0.02
-"""Between two looks at who has a workspace."""
 
 _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDictionary()
 """By real path: what this process has that another one has open."""
@@ -71,6 +70,30 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
             return database_of(workspace)
 
 
+def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
+    """What `livedb.open(path, shared=True)` gives; see there.
+
+    Raises:
+        WorkspaceError: the service could not be started; the message has what it said.
+    """
+    if path is None or limits is not None:
+        raise WorkspaceError(
+            "shared=True leaves a workspace to a process of its own: it needs a path, and has its "
+            "own limits"
+        )
+    real = real_path(path)
+    if has_open(real):
+        raise WorkspaceError(
+            f"{real!r} is open in this process itself. Call close() on it first, and open it with "
+            "shared=True everywhere; or call db.serve() on it."
+        )
+    folder = Path(real)
+    check_is_workspace(folder)
+    refuse_network_file_system(folder, Path("/proc/self/mounts"))
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    return reach_or_start(folder, lambda holder: attach(real, holder))
+
+
 def database_of(workspace: Workspace) -> Database:
     """The `db` of a workspace of this process, which there is one of."""
     known: Database | None = workspace.database
@@ -81,13 +104,14 @@ def database_of(workspace: Workspace) -> Database:
     return known
 
 
-def connected(url: str, *, token: str | None) -> Database:
+def connected(url: str, *, token: str | None, jupyter_token: str | None = None) -> Database:
     """What `livedb.connect` gives; see there."""
+    from livedb.client.address import Address
     from livedb.client.remote import RemoteBackend
 
-    address, _, in_link = str(url).partition("#token=")
-    given = in_link if token is None else str(token)  # a text, not a `Secret`
-    return _database_of_remote(RemoteBackend(address, token=given or None))
+    given = None if token is None else str(token)  # a text, not a `Secret`
+    address = Address.of(str(url), token=given, jupyter_token=jupyter_token)
+    return _database_of_remote(RemoteBackend(address.with_login, token=address.token))
 
 
 def _database_of_remote(backend: RemoteBackend) -> Database:
@@ -107,11 +131,11 @@ def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
     if known is not None:
         with suppress(LivedbError):
             known.backend.require_open()
-            if known.backend.name == address and _answers(address):
+            if known.backend.name == address and answers(address):
                 return known
-    if not _answers(address):
+    if not answers(address):
         return None
-    _require_same_version(real, holder)
+    require_same_version(real, holder)
     from livedb.client.remote import RemoteBackend
 
     try:
@@ -131,23 +155,6 @@ def _leave(real: str) -> None:
         left.close()
 
 
-def _answers(address: str) -> bool:
-    """Whether a process of this user listens at a local door, or any on a port of this machine."""
-    from livedb.service.local_door import SCHEME, peer_user
-
-    try:
-        if not address.startswith(SCHEME):
-            host, _, port = address.removeprefix("http://").rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-                return True
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(address.removeprefix(SCHEME))
-            return peer_user(connection) in {None, os.getuid()}
-    except OSError:
-        return False
-
-
 def _key_of(real: str, address: str) -> str | None:
     """The key to a door that has no other proof of who comes in."""
     from livedb.service.local_door import SCHEME
@@ -165,28 +172,3 @@ def _place_of(real: str) -> Place | None:
         if holder is not None and holder.address is not None:
             return Place(holder.address, _key_of(real, holder.address))
     return None
-
-
-def _require_same_version(real: str, holder: WorkspaceLockedError) -> None:
-    from livedb import __version__
-
-    if holder.version != __version__:
-        raise WorkspaceError(
-            f"{real!r} is served by process {holder.pid}, which runs livedb {holder.version}, and "
-            f"this one runs {__version__}. Close it there, or use the same version here.",
-            code="VersionMismatch",
-        )
-
-
-def with_advice(error: WorkspaceLockedError) -> WorkspaceLockedError:
-    """The same error, and how to use the workspace all the same."""
-    if error.pid in {None, os.getpid()}:
-        return error
-    return WorkspaceLockedError(
-        f"{error.message}. To use it from both, call db.serve() there and open it again here, or "
-        "open it with livedb.open(path, shared=True) in both, or run `livedb serve`.",
-        pid=error.pid,
-        host=error.host,
-        address=error.address,
-        version=error.version,
-    )

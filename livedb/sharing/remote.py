@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from livedb.auth.access_tokens import AccessToken
+from livedb.client.address import is_behind_jupyter
 from livedb.client.remote import RemoteBackend
 from livedb.clock import SystemClock
 from livedb.errors import WorkspaceError
@@ -48,7 +49,10 @@ class RemoteSharing:
         }
         made = self._backend.ask("invite", asked)
         token = AccessToken.from_json(made["token"])
-        return new_invitation(made["secret"], token, made["url"], _CLOCK)
+        # Others come the way this one came, where that is not the service's own port.
+        way = self._backend.name
+        url = way if is_behind_jupyter(way) else made["url"]
+        return new_invitation(made["secret"], token, url, _CLOCK)
 
     def invitations(self) -> InvitationList:
         """All that were made."""

@@ -100,6 +100,8 @@ def _write_settings(folder: Path) -> None:
 def _lab_environment(home: Path, token: str) -> dict[str, str]:
     return {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
+        # Where an installed wheel has what switches the extension on.
+        "JUPYTER_CONFIG_PATH": str(REPOSITORY / "jupyter-config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),

@@ -68,6 +68,30 @@ const scenarios = {
     };
   },
 
+  // Behind a Jupyter server: its token goes into the socket's URL, and over HTTP into setAuth.
+  async behind_a_login(url, token) {
+    class WithLogin extends WebSocket {
+      constructor(address) {
+        super(`${address}?token=${token}`);
+      }
+    }
+    const client = connect(url, { webSocketConstructor: WithLogin });
+    const seen = [];
+    client.onUpdate(api.tasks.titles, { user: "ada" }, (value) => seen.push(value));
+    await until(() => seen.length === 1);
+    await client.mutation(api.tasks.add, { title: "one", user: "ada" });
+    await until(() => seen.length === 2);
+    const shown = [...seen];
+    const http = new ConvexHttpClient(url);
+    http.setAuth(token);
+    await http.mutation(api.tasks.add, { title: "two", user: "ada" });
+    return {
+      seen: shown,
+      http: await http.query(api.tasks.titles, { user: "ada" }),
+      me: await client.query(api.tasks.me, {}),
+    };
+  },
+
   async values(url) {
     const values = [
       null, true, "text\u0000\u{1f600}", 1.5, 3, -0, NaN, Infinity, -Infinity, 5e-324,

@@ -112,6 +112,14 @@ def http(url):
     ]
 
 
+def behind_a_login(url, token):
+    """Behind a Jupyter server, whose token the client over HTTP sends as its own."""
+    client = ConvexHttpClient(url)
+    client.set_auth(token)
+    client.mutation("tasks:add", {"title": "one", "user": "ada"})
+    return client.query("tasks:titles", {"user": "ada"})
+
+
 def http_auth(url, token):
     client = ConvexHttpClient(url)
     before = client.query("tasks:me")

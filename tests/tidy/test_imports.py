@@ -50,6 +50,12 @@ def test_the_public_names_that_annotate_a_function_load_nothing_heavy():
     assert loaded_after(f"from livedb import {names}").isdisjoint(HEAVY)
 
 
+def test_the_extension_of_a_jupyter_server_loads_no_engine():
+    modules = "livedb.jupyter.extension, livedb.jupyter.handlers, livedb.sharing.background"
+    heavy = set(HEAVY) - {"traitlets"}
+    assert loaded_after(f"import {modules}").isdisjoint(heavy)
+
+
 @pytest.mark.parametrize("name", ["duckdb", "pandas", "pyarrow", "ipywidgets", "traitlets"])
 def test_the_probe_sees_what_is_loaded(name):
     assert name in loaded_after(f"import {name}")

@@ -41,6 +41,8 @@ def test_every_import_obeys_the_contracts():
         ("auth/planted.py", "from livedb.functions import runner", "auth knows no functions"),
         ("client/planted.py", "import typer", "typer, rich and watchfiles only in"),
         ("client/planted.py", "import anywidget", "widgets and IPython only in"),
+        ("sharing/planted.py", "import tornado", "Jupyter's server only in"),
+        ("jupyter/planted.py", "import livedb.workspace", "jupyter opens no workspace"),
     ],
 )
 def test_a_planted_import_is_caught(tmp_path, module, statement, contract):
