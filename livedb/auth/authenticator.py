@@ -6,9 +6,16 @@ from dataclasses import replace
 from typing import assert_never
 
 from livedb.auth.access import Caller, Role
-from livedb.auth.access_tokens import AccessTokens
-from livedb.auth.authorization import AdminKey, Credentials, NoCredentials, UserToken, bare_key
-from livedb.auth.tokens import Verifier, is_compact
+from livedb.auth.access_tokens import PREFIX, AccessTokens
+from livedb.auth.authorization import (
+    KEY_MARK,
+    AdminKey,
+    Credentials,
+    NoCredentials,
+    UserToken,
+    bare_key,
+)
+from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
 from livedb.errors import AuthenticationError, PermissionDeniedError
 from livedb.identity import Identity
@@ -51,10 +58,12 @@ class Authenticator:
             case NoCredentials():
                 return self._without_credentials()
             case UserToken(token):
-                # Whoever connects has one word for a key and for a user's token. A JWT has three
-                # parts; an operator's key may look like one, so those given out are asked first.
+                # Whoever connects has one word for a key and for a user's token. No JWT has the
+                # mark that stands between a deployment's name and its key; an operator's key may
+                # look like anything, so those given out are asked.
                 key = bare_key(token)
-                is_ours = not is_compact(token) or self._access_tokens.has(key)
+                is_marked = token.startswith(PREFIX) or KEY_MARK in token
+                is_ours = is_marked or self._access_tokens.has(key)
                 return self._holder(key) if is_ours else self._user(token)
             case AdminKey(key, acting_as):
                 return self._admin(key, acting_as)

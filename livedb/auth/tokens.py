@@ -107,18 +107,15 @@ class Verifier:
         return expires_s
 
 
-def is_compact(token: str) -> bool:
-    """Whether a text has the three parts of a JWT (RFC 7515, compact form), whatever they say."""
-    return token.count(".") == 2
-
-
 def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims as the token has them, of which nothing is true yet."""
     if len(token) > TOKEN_BYTES_MAX:
         raise _refusal(f"it is longer than {TOKEN_BYTES_MAX} bytes", code="InvalidAuthHeader")
     parts = _is_jwt(token)
     if parts is None:
-        raise _refusal("it is no JSON Web Token", code="InvalidAuthHeader")
+        raise _refusal(
+            "it is no key of this workspace and no JSON Web Token", code="InvalidAuthHeader"
+        )
     return _decode(parts[1], "header"), _decode(parts[2], "payload")
 
 

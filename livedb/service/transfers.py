@@ -293,7 +293,8 @@ class Transfers:
                     f"This import is {job.state['state']!r} and waits for no confirmation",
                     code="ImportNotWaiting",
                 )
-            job.state = {"state": "uploaded"}  # confirmed, and waits for its turn
+            job.state = {"state": "uploaded"}  # at once: it is confirmed once only
+        self._move(job, state="uploaded")  # and waits for its turn
         self._begin(job, self._run_import)
 
     def _run_import(self, job: _Import) -> None:

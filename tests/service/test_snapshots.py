@@ -38,7 +38,7 @@ def db(service):
 
 @pytest.fixture
 def kept(service):
-    return service._server._service.hub()._workspace_calls._snapshots
+    return service._server._service.hub().calls._verbs._snapshots
 
 
 def total(db):

@@ -11,6 +11,7 @@ import pytest
 
 import livedb
 from livedb.clock import ManualClock
+from livedb.live.sources import FunctionSource
 from livedb.service import transfers as module
 from livedb.service.transfers import IMPORT, KEPT_S_MAX, LATEST_EXPORT, ImportOrder, Transfers
 from livedb.workspace import Workspace
@@ -101,6 +102,26 @@ def test_an_import_waits_for_its_confirmation_and_is_one_commit(client, served):
     assert left(served) == []
     again = perform(client, import_id)
     assert (again.status_code, again.json()["code"]) == (400, "ImportNotWaiting")
+
+
+def test_who_asks_after_a_confirmation_is_not_told_that_it_is_waited_for(
+    client, served, monkeypatch
+):
+    """Convex's command line asks anew, and would confirm a second time."""
+    monkeypatch.setattr(Transfers, "_run_import", lambda *_: None)  # it waits for its turn
+    import_id = uploaded(client)
+    until(client, IMPORT, "waiting_for_confirmation", importId=import_id)
+    workspace = served.db.backend.workspace
+    source = FunctionSource(workspace.runner, IMPORT, {"importId": import_id})
+
+    def followed():
+        workspace.live.refresh()
+        return query.state.result.value()["state"]["state"]
+
+    query = workspace.live.follow(source)
+    assert followed() == "waiting_for_confirmation"
+    assert perform(client, import_id).status_code == 200
+    assert followed() == "uploaded"
 
 
 def test_a_part_sent_again_counts_once_and_a_gap_is_refused(client, served):
