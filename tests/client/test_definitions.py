@@ -118,6 +118,7 @@ def test_of_two_kernels_the_later_definition_holds_whoever_comes_back_first(star
                 first.cut()
                 until(lambda db=back[first]: db.status.state == "connected")
                 assert known(back[first]) == (10 if first is way else 20)
+                until(lambda db=back[second]: db.status.state == "reconnecting")
                 second.is_down = False
                 until(lambda db=back[second]: db.status.state == "connected")
                 assert (known(earlier), known(later)) == (20, 20)
