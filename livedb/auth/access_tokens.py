@@ -160,7 +160,8 @@ class AccessTokens:
             known = self._by_id.get(token_id)
             if known is None:
                 raise InvalidValueError(
-                    f"no access token has the id {token_id!r}; tokens() lists them",
+                    f"no access token has the id {token_id!r}; `livedb token list` and "
+                    "db.invitations list them",
                     code="InvalidAccessToken",
                 )
             if known.revoked_ns is None:

@@ -118,7 +118,9 @@ def _advised(error: WorkspaceLockedError) -> WorkspaceLockedError:
     """Who serves what it holds is asked through its service."""
     if error.address is None:
         return error
-    address = error.address if error.address.startswith("http") else "URL"
+    # A Unix socket is no URL, and the lock file names no other place.
+    is_url = error.address.startswith("http")
+    address = error.address if is_url else "URL (`livedb serve` and db.serve() show it)"
     return WorkspaceLockedError(
         f"{error.message}, or go through its service: --url {address}, with --admin-key KEY",
         pid=error.pid,

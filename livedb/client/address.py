@@ -20,6 +20,8 @@ from livedb.errors import AuthenticationError, InvalidValueError, LivedbError, W
 _PREFIX = "ldb_"
 """With which access tokens begin."""
 
+_SCHEMES = frozenset({"http", "https", "ws", "wss"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
@@ -43,12 +45,17 @@ class Address:
         of livedb or of an issuer.
 
         Raises:
-            InvalidValueError: the URL asks for something besides.
+            InvalidValueError: the URL is one of another kind, or asks for something besides.
         """
         if url.startswith("unix:"):
             return cls(url=url, token=token)
         bare, _, in_link = url.partition("#token=")
         parts = urlsplit(bare)
+        if parts.scheme not in _SCHEMES or not parts.netloc:
+            shown = urlunsplit(parts._replace(query=""))
+            raise InvalidValueError(
+                f"The address of a service begins with http:// or https://, and {shown!r} does not"
+            )
         asked = dict(parse_qsl(parts.query, keep_blank_values=True))
         in_query = asked.pop("token", None)
         if asked:

@@ -196,12 +196,19 @@ def test_a_service_that_is_not_there_is_told(run, monkeypatch):
         assert "No livedb service answers at http://127.0.0.1:1" in failed.stderr
 
 
-def test_a_folder_that_another_process_serves_says_to_use_its_url(program, shop):
+@pytest.mark.parametrize(
+    "address, advice",
+    [
+        ("http://127.0.0.1:3210", "--url http://127.0.0.1:3210"),
+        ("unix:/run/shop", "--url URL (`livedb serve` and db.serve() show it)"),
+    ],
+)
+def test_a_folder_that_another_process_serves_says_to_use_its_url(program, shop, address, advice):
     from livedb.workspaces import open_workspace
 
     with open_workspace(shop, limits=None) as workspace:
-        workspace.files._lock.announce("http://127.0.0.1:3210")
+        workspace.files._lock.announce(address)
         done = program("data", shop)
     assert done.returncode == 1
     assert str(os.getpid()) in done.stderr
-    assert "--url http://127.0.0.1:3210" in done.stderr
+    assert advice in done.stderr

@@ -47,3 +47,9 @@ def test_an_address_shows_no_secret():
 def test_what_else_a_url_asks_for_is_refused():
     with pytest.raises(InvalidValueError, match="'reset'"):
         Address.of(f"{BIRDS}?token=door&reset")
+
+
+@pytest.mark.parametrize("url", ["ftp://host/birds", "localhost:3210", "127.0.0.1:3210", ""])
+def test_what_is_no_url_of_a_service_is_refused(url):
+    with pytest.raises(InvalidValueError, match=r"begins with http://"):
+        Address.of(url)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -225,8 +227,18 @@ def test_what_is_no_public_function_is_not_found(path, service):
         assert b"Could not find public function" in bytes(answer.result)
 
 
+class Unpickled:
+    """Ends the process of whoever loads it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+
+PICKLE = pickle.dumps(Unpickled())
+
+
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -0.0, 2.0**53 + 1, "\0", {"a b": 1.0}]
+    "value", [float("nan"), float("inf"), -0.0, 2.0**53 + 1, "\0", {"a b": 1.0}, PICKLE]
 )
 def test_values_come_back_exactly(value, caplog):
     with livedb.open() as db:

@@ -145,6 +145,13 @@ def test_a_token_says_who_calls_and_an_admin_key_reaches_internal_functions(http
     assert "Could not find public function for 'tasks:secret'" in answer["errorMessage"]
 
 
+def test_a_key_in_the_url_opens_nothing(http):
+    for name in ("token", "authorization", "adminKey"):
+        params = {"path": "tasks:secret", "args": "{}", name: ADMIN_KEY}
+        answer = http.get("/api/query", params=params).json()
+        assert "Could not find public function for 'tasks:secret'" in answer["errorMessage"]
+
+
 def test_a_query_at_a_timestamp_reads_what_was_then(http):
     ts = http.post("/api/query_ts").json()["ts"]
     call(http, "/api/mutation", "tasks:add", {"title": "one", "user": "ada"})
