@@ -82,6 +82,13 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(metavar="ORIGIN", help="A web page that may call; may be repeated."),
         ] = None,
+        show_errors: Annotated[
+            bool | None,
+            typer.Option(
+                "--show-errors/--hide-errors",
+                help="Clients read what functions raise; without it on loopback only.",
+            ),
+        ] = None,
     ) -> None:
         """Serve a workspace to its own clients and to those of Convex.
 
@@ -103,6 +110,7 @@ def register(app: typer.Typer) -> None:
                     auth=auth_config if auth_config is not None else _auth_of(loaded),
                     anonymous=anonymous_as or anonymous,
                     allow_origins=allow_origin or (),
+                    show_errors=show_errors,
                     admin_keys=_admin_keys(admin_key, admin_key_file),
                 )
                 serving = LocalSharing(workspace).serve_as(options)

@@ -545,6 +545,7 @@ class Database:
         auth: Mapping[str, Any] | str | PathLike[str] | None = None,
         anonymous: bool | str = False,
         allow_origins: Sequence[str] = (),
+        show_errors: bool | None = None,
     ) -> Serving:
         """Serve the workspace from this process, until it is closed; calling again changes nothing.
 
@@ -560,6 +561,9 @@ class Database:
             anonymous: True lets programs of this machine without a token call public functions; a
                 role, "member" or "viewer", says so of everybody who can reach `host`.
             allow_origins: web pages that may call, such as "https://shop.example".
+            show_errors: whether clients read what functions raise, which may quote anything the
+                function knows; without it on this machine's own address alone. `ApplicationError`
+                is always shown.
 
         Raises:
             WorkspaceError: the port is taken, the host is not safe that way, or it is served with
@@ -572,6 +576,7 @@ class Database:
             auth=auth,
             anonymous=anonymous,
             allow_origins=allow_origins,
+            show_errors=show_errors,
         )
 
     def invite(

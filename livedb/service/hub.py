@@ -62,7 +62,7 @@ class Hub:
         self.clock = workspace.clock
         self.convex = ConvexDialect(self.clock, shows_details=shows_details)
         self.lossy = ConvexDialect(self.clock, to_json=to_lossy_json, shows_details=shows_details)
-        self._own = OwnDialect()
+        self._own = OwnDialect(self.clock, shows_details=shows_details)
         self.connections: set[SyncConnection] = set()
         self._loop = asyncio.get_running_loop()
         self.logs = FunctionLogs(self.clock, self._loop)

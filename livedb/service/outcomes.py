@@ -18,7 +18,13 @@ from msgspec import UNSET, Raw
 
 from livedb.canonical import canonical
 from livedb.clock import Clock
-from livedb.errors import ApplicationError, FunctionNotFoundError, LivedbError, PaginationError
+from livedb.errors import (
+    ApplicationError,
+    FunctionNotFoundError,
+    LivedbError,
+    PaginationError,
+    RemoteError,
+)
 from livedb.functions.definition import canonical_result
 from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult, ipc_bytes
@@ -114,21 +120,41 @@ def _detail(error: BaseException) -> str:
 
 
 class OwnDialect:
-    """For livedb's own client: nothing is lost on the way."""
+    """For livedb's own client: nothing is lost on the way.
+
+    Args:
+        shows_details: whether clients may read what functions raised that is no error of livedb's.
+    """
 
     codec: Codec = PACK
     is_exact = True
+
+    def __init__(self, clock: Clock, *, shows_details: bool = True) -> None:
+        self._clock = clock
+        self._shows_details = shows_details
 
     def value(self, value: Any) -> Raw:
         return PACK.write(canonical_result(value))
 
     def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
-        return Failure(str(error), PACK.write(error_value(error)), log_lines)
+        shown = self._shown(error)
+        return Failure(str(shown), PACK.write(error_value(shown)), log_lines)
+
+    def _shown(self, error: BaseException) -> BaseException:
+        if self._shows_details or isinstance(error, LivedbError):
+            return error
+        request = self._clock.random_bytes(8).hex()
+        logger.info("request %s failed", request, exc_info=error)
+        return RemoteError(
+            f"[Request ID: {request}] Server Error: the function raised something that is not "
+            "shown to clients; the service's log has it"
+        )
 
     def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:
         if state.error is not None:
-            value = {**error_value(state.error), "commit": state.number}
-            return Failure(str(state.error), PACK.write(value), state.log_lines)
+            shown = self._shown(state.error)
+            value = {**error_value(shown), "commit": state.number}
+            return Failure(str(shown), PACK.write(value), state.log_lines)
         assert state.result is not None, "a state without error has a result"
         old = sent.result if sent is not None and sent.error is None else None
         return Success(_result(state.result, old, state.number), state.log_lines)

@@ -48,6 +48,7 @@ class ServeOptions:
         providers: who may vouch for users.
         anonymous: the role of who brings nothing; None lets nobody in without something.
         admin_keys: keys that open everything.
+        shows_errors: whether clients read what functions raise besides livedb's own errors.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +58,7 @@ class ServeOptions:
     anonymous: Role | None = None
     allow_origins: tuple[str, ...] = ()
     admin_keys: tuple[str, ...] = ()
+    shows_errors: bool = True
 
     def is_met_by(self, known: ServeOptions) -> bool:
         """Whether what is served as `known` is what is asked for; any port does for port 0."""
@@ -65,7 +67,8 @@ class ServeOptions:
 
     def _rest(self) -> tuple[Any, ...]:
         origins = frozenset(self.allow_origins)
-        return (self.host, tuple(self.providers), self.anonymous, origins, self.admin_keys)
+        who = (tuple(self.providers), self.anonymous, self.admin_keys)
+        return (self.host, *who, origins, self.shows_errors)
 
 
 class Serving:
@@ -111,7 +114,7 @@ class Serving:
             port=options.port,
             site_port=options.site_port,
             access=access,
-            settings=ServiceSettings(doors=_doors(options)),
+            settings=ServiceSettings(doors=_doors(options), shows_details=options.shows_errors),
             listeners=[] if door is None else [door.listener],
         )
         undo.callback(service.close)
@@ -189,6 +192,7 @@ def serve_options(
     anonymous: bool | str,
     allow_origins: Sequence[str],
     admin_keys: Sequence[str] = (),
+    show_errors: bool | None = None,
 ) -> ServeOptions:
     """What `db.serve` was asked for.
 
@@ -226,6 +230,7 @@ def serve_options(
         anonymous=role,
         allow_origins=tuple(allow_origins),
         admin_keys=tuple(admin_keys),
+        shows_errors=is_loopback(host) if show_errors is None else show_errors,
     )
 
 

@@ -219,3 +219,31 @@ def test_an_admin_key_opens_nothing_when_it_is_served_no_more(db):
         assert tokens.find("0123456789").name == "admin key"
     with pytest.raises(AuthenticationError):
         tokens.find("0123456789")
+
+
+def test_what_functions_raise_is_hidden_from_clients_where_it_is_served_so(db):
+    @db.query
+    def quoting(ctx) -> int:
+        raise RuntimeError("hush")
+
+    @db.query
+    def refusing(ctx) -> int:
+        raise livedb.ApplicationError("closed today")
+
+    call = {"path": "quoting", "args": {}, "format": "json"}
+    with db.serve(anonymous=True, show_errors=False) as serving:
+        _, answer = ask(serving.url, "/api/query", call)
+        assert "Server Error" in answer
+        assert "hush" not in answer
+        with livedb.connect(db.invite("editor", name="Ana").url) as ana:
+            for fail in (ana.function("quoting"), ana.function("quoting").live):
+                with pytest.raises(livedb.RemoteError, match="Request ID") as caught:
+                    getattr(fail(), "value", None)
+                assert "hush" not in str(caught.value)
+            with pytest.raises(livedb.ApplicationError, match="closed today"):
+                ana.function("refusing")()
+    for host, is_shown in (("127.0.0.1", True), ("::1", True), ("192.0.2.1", False)):
+        assert serve_options(host, 0, **ASKED).shows_errors is is_shown
+
+
+ASKED = {"auth": None, "anonymous": False, "allow_origins": ()}
