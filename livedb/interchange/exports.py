@@ -262,8 +262,8 @@ def _write_lines(
     with scratch_connection() as connection:
         connection.register("source", source)
         query = f"SELECT {line(list(source.schema))} FROM source"  # noqa: S608 - names are ours
-        lines = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
-        file.writelines(packed_texts(batch.column(0))[0].data for batch in lines)
+        with connection.sql(query).to_arrow_reader(_BATCH_ROWS) as lines:
+            file.writelines(packed_texts(batch.column(0))[0].data for batch in lines)
 
 
 def _flat(table: pa.Table) -> pa.Table:

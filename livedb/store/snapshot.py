@@ -109,8 +109,8 @@ class SqlSnapshot:
             if self._is_aborted:
                 self._begin_again()
             try:
-                with self._deadline():
-                    return use(sql.stream(self._cursor, admitted.text))
+                with self._deadline(), sql.stream(self._cursor, admitted.text) as rows:
+                    return use(rows)
             except LoadError:  # of `use`: a file that cannot be written
                 raise
             except BaseException:  # it may have been the statement's

@@ -18,7 +18,8 @@ Source: `reliability.md` 2.2-2.4, tried on DuckDB 2.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -157,11 +158,14 @@ class RowStream:
     batches: Iterator[pa.RecordBatch]
 
 
-def stream(connection: duckdb.DuckDBPyConnection, text: str) -> RowStream:
+@contextmanager
+def stream(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[RowStream]:
     """The rows of one SQL text as DuckDB makes them; the connection runs nothing else meanwhile.
 
     Raises: as `run`.
     """
+    # Closed by hand: what an error's frames hold of a stream holds the database, and while that is
+    # so `duckdb.connect` of the same file waits for ever, with the interpreter's lock.
     try:
         relation = connection.sql(text)
         types = [str(column_type) for column_type in relation.types]
@@ -169,10 +173,14 @@ def stream(connection: duckdb.DuckDBPyConnection, text: str) -> RowStream:
     except (duckdb.Error, RuntimeError) as error:
         raise query_error(error) from error
     schema = _with_json_marks(reader.schema.empty_table(), types).schema
-    return RowStream(schema, _batches(reader, schema))
+    with closing(_batches(reader, schema)) as batches, closing(reader):
+        del relation
+        yield RowStream(schema, batches)
 
 
-def _batches(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(
+    reader: pa.RecordBatchReader, schema: pa.Schema
+) -> Generator[pa.RecordBatch, None, None]:
     try:
         for batch in reader:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)

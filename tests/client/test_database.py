@@ -482,3 +482,14 @@ def test_a_decorator_below_ours_is_part_of_the_function(db):
     assert [each["n"] for each in db["kept"]] == [1]
     with pytest.raises(livedb.ArgumentValidationError):
         shown(n="two")
+
+
+def test_a_stream_of_rows_that_somebody_keeps_does_not_keep_the_database(tmp_path):
+    """As the frames of an error do: opening it again waited for ever, found in `make test`."""
+    kept = []
+    with livedb.open(tmp_path / "w") as db:
+        db["t"].insert([{"n": n} for n in range(3)])
+        db.backend.workspace.folded_sql.whole_tables(["t"], lambda table: kept.append(table.rows))
+    with livedb.open(tmp_path / "w") as db:
+        assert db.sql("select count(*) as n from t")[0]["n"] == 3
+    assert len(kept) == 1
