@@ -215,6 +215,7 @@ def test_a_handle_made_after_later_commits_says_which_it_shows(shop):
     assert prices(items) == [1, 2]
 
 
+@pytest.mark.local("its query waits for a thread here")
 def test_a_snapshot_comes_to_its_end_while_others_commit_and_fold_without_a_pause(shop):
     """Found by `tests/oracle/test_concurrency.py`, seed 115."""
     asked, folded = SimpleQueue(), threading.Event()

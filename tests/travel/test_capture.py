@@ -145,9 +145,9 @@ bump = make()
         "line 3 of In[3] uses 'helper', and nothing keeps its source: it was made by `exec`",
     ),
     "a class made by exec": (
-        "exec('class Odd:\\n    zzz = 1')",
-        "    return Odd.zzz",
-        "line 3 of In[3] uses 'Odd', and nothing keeps its source",
+        "exec('class Executed:\\n    zzz = 1')",
+        "    return Executed.zzz",
+        "line 3 of In[3] uses 'Executed', and nothing keeps its source",
     ),
     "a class of a base that was defined anew": (
         "class A:\n    x = 1\nclass B(A):\n    y = 1\nclass A:\n    x = 2",
