@@ -93,7 +93,8 @@ class Snapshots:
                 raise
             self._pinned[name] = pinned
         pinned.timer = threading.Timer(SNAPSHOT_S_MAX, self.unpin, [name])
-        pinned.timer.name, pinned.timer.daemon = "livedb-snapshot", True
+        pinned.timer.name = "livedb-snapshot"
+        pinned.timer.daemon = True
         pinned.timer.start()
 
     def _require_room(self, owner: object) -> None:

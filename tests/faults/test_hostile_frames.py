@@ -67,7 +67,7 @@ def _perform(codec: Codec, core: ServerConnection, effect: Effect) -> list[Effec
 
 def _verify(core: ServerConnection, request: Authenticate) -> list[Effect]:
     try:
-        return core.verified(ACCESS.authenticate(request))
+        return core.verified(ACCESS.authenticate(request, ACCESS.arriving({})))
     except LivedbError as error:
         return core.refused(str(error))
 

@@ -30,7 +30,7 @@ def define(db: livedb.Database) -> None:
         rows = {row["name"]: row for row in ctx.db.query("registers")}
         found = [rows[each]["items"] for each in read]
         if token % 3 == 0:
-            time.sleep(0.001)  # long enough to be overtaken
+            time.sleep(0.012)  # so long that a service takes another thread for other calls
         for each in write:
             row = rows[each]
             ctx.db.patch(row["_id"], {"items": [*row["items"], token]})

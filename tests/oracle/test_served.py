@@ -86,6 +86,15 @@ def storm(seed: int) -> Iterator[list[str]]:
     yield found
 
 
+def assert_found(seed: int, anomaly: str) -> None:
+    """One of a few storms shows the anomaly: what meets what is up to the machine."""
+    for number in range(6):
+        with storm(seed + 10 * number) as found:
+            if any(anomaly in each for each in found):
+                return
+    raise AssertionError(f"no storm showed {anomaly!r}")
+
+
 def test_no_bug_no_anomaly():
     with storm(1) as found:
         assert found == []
@@ -93,8 +102,7 @@ def test_no_bug_no_anomaly():
 
 def test_the_checker_finds_a_missing_read_set_test(monkeypatch):
     monkeypatch.setattr(WriteLog, "first_conflict", lambda *_, **__: None)
-    with storm(2) as found:
-        assert any("read register" in each for each in found)
+    assert_found(2, "read register")
 
 
 def test_the_checker_finds_mutations_that_are_not_known_again(monkeypatch):
@@ -104,9 +112,8 @@ def test_the_checker_finds_mutations_that_are_not_known_again(monkeypatch):
         return waiting(self, message, None)
 
     monkeypatch.setattr(ServerConnection, "_waiting", forgetful)
-    assert Run.__dataclass_fields__["mutation_id"], "what the plant takes away"
-    with storm(3) as found:
-        assert any("twice" in each for each in found)
+    assert "mutation_id" in Run.__struct_fields__, "what the plant takes away"
+    assert_found(3, "twice")
 
 
 def test_the_checker_finds_results_of_two_commits_in_one_transition(monkeypatch):
@@ -117,5 +124,4 @@ def test_the_checker_finds_results_of_two_commits_in_one_transition(monkeypatch)
         return show([each for each in runs if each[0].state is None or each[0].runs % 3])
 
     monkeypatch.setattr(LiveQueries, "_show", staticmethod(late))
-    with storm(4) as found:
-        assert any("no state at" in each for each in found)
+    assert_found(4, "no state at")
