@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from random import uniform
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -58,8 +59,10 @@ CONNECT_S_MAX = 10.0
 STARTING_WAITS_MAX = 6
 """Times as long as that a first call waits for a service that is being started."""
 
-BACKOFF_S = (0.1, 5.0)
-"""Seconds until the first and, at most, until a later try to connect again."""
+BACKOFF_S = (0.1, 2.0)
+"""Seconds until the first and, at most, until a later try to connect again: several of the longest
+go into `CONNECT_S_MAX`, so a service that comes back within it is met. Each is cut by up to a half
+at random, so that many clients do not come at once."""
 
 HANDSHAKE_S_MAX = 5.0
 """Seconds one try to connect may take."""
@@ -325,7 +328,7 @@ class Connection:
                 reason = self._hear_refusal(error) or str(error) or type(error).__name__
             self._gone(reason)
             if not self.is_closed:
-                await asyncio.sleep(backoff_s)
+                await asyncio.sleep(backoff_s * uniform(0.5, 1.0))  # noqa: S311 - no secret
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
                 self._look_where_it_is()
 
