@@ -16,10 +16,13 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Dict, Enum, Unicode, default
 
 from livedb.auth.access import Role
+from livedb.jupyter.kernel_sockets import prompt_connection
 from livedb.jupyter.users import UserRules, own_name_of
 
 _NEEDED = ("h11", "joserfc", "starlette", "uvicorn", "websockets")
 """Packages that passing on, and the service that is started, cannot do without."""
+
+_CONNECTION_CLASS = "kernel_websocket_connection_class"
 
 _ROLES = [each.value for each in Role]
 
@@ -50,6 +53,10 @@ class LivedbExtension(ExtensionApp):
     @default("issuer")
     def _default_issuer(self) -> str:
         return "jupyterhub" if os.environ.get("JUPYTERHUB_USER") else "jupyter"
+
+    def initialize_settings(self) -> None:
+        """Have pages hear at once what kernels say."""
+        self.settings[_CONNECTION_CLASS] = prompt_connection(self.settings[_CONNECTION_CLASS])
 
     def initialize_handlers(self) -> None:
         """Answer below the server's base URL."""
