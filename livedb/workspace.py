@@ -67,6 +67,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livedb")
 
+WrapLog = Callable[[CommitLog], CommitLog]
+"""Gives what commits go through on their way to the log they are kept in."""
+
 _VOLATILE_RETRY_WINDOW_S = 600.0
 """A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
 
@@ -89,6 +92,7 @@ class Workspace:
 
     Args:
         path: its folder, made if absent; None keeps everything in memory.
+        wrap_log: gives what commits go through on their way to the log, for tests and extenders.
 
     Raises:
         WorkspaceLockedError: another process has it open.
@@ -97,11 +101,17 @@ class Workspace:
     """
 
     def __init__(
-        self, path: Path | None, *, limits: Limits | None = None, clock: Clock | None = None
+        self,
+        path: Path | None,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        wrap_log: WrapLog | None = None,
     ) -> None:
         self.path = path
         self.limits = limits or Limits()
         self.clock = clock or SystemClock()
+        self._wrap_log = wrap_log
         self._pid = os.getpid()
         self.database: Any = None
         """The `db` of this process, so that opening twice gives one object."""
@@ -157,7 +167,7 @@ class Workspace:
         stored = self.tables.stored_catalog() or Catalog()
         recovered = recover(self.log, after=self.tables.folded_number, catalog=stored)
         self.committer = Committer(
-            log=self.log,
+            log=self.log if self._wrap_log is None else self._wrap_log(self.log),
             store=self.rows,
             backlog=self.backlog,
             catalog=recovered[-1].catalog if recovered else stored,
@@ -459,10 +469,12 @@ class Workspace:
 
     @property
     def name(self) -> str:
+        """What errors call it: its path, or that it is in memory."""
         return "in memory" if self.path is None else str(self.path)
 
     @property
     def is_closed(self) -> bool:
+        """Whether it can no longer be used."""
         return self._is_closed
 
     def statistics(self) -> Statistics:

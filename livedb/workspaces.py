@@ -12,7 +12,7 @@ from pathlib import Path
 from livedb.clock import Clock
 from livedb.errors import FormatError, WorkspaceError
 from livedb.limits import Limits
-from livedb.workspace import Workspace
+from livedb.workspace import Workspace, WrapLog
 
 _open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
 _alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
@@ -20,11 +20,15 @@ _open_lock = threading.Lock()
 
 
 def open_workspace(
-    path: str | os.PathLike[str] | None, *, limits: Limits | None, clock: Clock | None = None
+    path: str | os.PathLike[str] | None,
+    *,
+    limits: Limits | None,
+    clock: Clock | None = None,
+    wrap_log: WrapLog | None = None,
 ) -> Workspace:
     """The workspace at `path`: the one this process has open already, or newly opened."""
     if path is None or path == ":memory:":  # as users of DuckDB and SQLite write it
-        return _new_workspace(None, limits, clock)
+        return _new_workspace(None, limits, clock, wrap_log)
     real = real_path(path)
     with _open_lock:
         found = _open.get(real)
@@ -32,7 +36,7 @@ def open_workspace(
             found.require_open()
             _refuse_other_limits(found, limits)
             return found
-        opened = _new_workspace(Path(real), limits, clock)
+        opened = _new_workspace(Path(real), limits, clock, wrap_log)
         _open[real] = opened
         return opened
 
@@ -54,8 +58,10 @@ def has_open(path: str) -> bool:
     return found is not None and not found.is_closed
 
 
-def _new_workspace(path: Path | None, limits: Limits | None, clock: Clock | None) -> Workspace:
-    workspace = Workspace(path, limits=limits, clock=clock)
+def _new_workspace(
+    path: Path | None, limits: Limits | None, clock: Clock | None, wrap_log: WrapLog | None
+) -> Workspace:
+    workspace = Workspace(path, limits=limits, clock=clock, wrap_log=wrap_log)
     _alive.add(workspace)
     return workspace
 

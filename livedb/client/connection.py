@@ -21,8 +21,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from random import uniform
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Raw
@@ -50,6 +49,9 @@ from livedb.protocol.client import (
 from livedb.protocol.codecs import PACK
 from livedb.protocol.errors import error_from
 from livedb.protocol.messages import ClientMessage, ProtocolError
+
+if TYPE_CHECKING:
+    from random import Random
 
 logger = logging.getLogger("livedb.client")
 
@@ -117,6 +119,7 @@ class Connection:
         on_status: hears there that `status` is another.
         restoring: gives, there, what to do on a new connection before anything that waits is sent;
             None for nothing. It asks with `is_ahead`.
+        random: spreads the tries to connect again.
         find: says, before each further try, where the service is by now; None: where it was.
     """
 
@@ -130,6 +133,7 @@ class Connection:
         on_ended: Callable[[Sequence[int]], None],
         on_status: Callable[[Status], None],
         restoring: Callable[[], Restore | None],
+        random: Random,
         find: Callable[[], Place | None] | None = None,
     ) -> None:
         address = Address.of(url)
@@ -146,6 +150,7 @@ class Connection:
         self._on_ended = on_ended
         self._on_status = on_status
         self._restoring = restoring
+        self._random = random
         self._find = find
         self._pid = os.getpid()
         self._waiting: set[Waiting] = set()
@@ -328,7 +333,7 @@ class Connection:
                 reason = self._hear_refusal(error) or str(error) or type(error).__name__
             self._gone(reason)
             if not self.is_closed:
-                await asyncio.sleep(backoff_s * uniform(0.5, 1.0))  # noqa: S311 - no secret
+                await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
                 self._look_where_it_is()
 

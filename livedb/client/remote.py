@@ -131,6 +131,7 @@ class RemoteBackend:
             on_ended=self._forget_updates,
             on_status=self._hear_status,
             restoring=self._restoring,
+            random=self._clock.random(),
             find=find,
         )
         self._verbs = Verbs(self._connection)

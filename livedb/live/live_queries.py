@@ -216,6 +216,10 @@ class LiveQueries:
         self._asked.put(answer)
         self._wake_up()
 
+    def followed(self) -> list[LiveQuery]:
+        """The live queries that somebody follows."""
+        return [query for query in list(self._by_key.values()) if query.followers]
+
     def statistics(self) -> dict[str, int]:
         """How many live queries there are, are followed, are idle, and were touched."""
         if self._refresh_lock.acquire(blocking=False):
@@ -225,7 +229,7 @@ class LiveQueries:
                 self._refresh_lock.release()
         return {
             "live_queries": len(self._by_key),
-            "followed": sum(1 for query in list(self._by_key.values()) if query.followers),
+            "followed": len(self.followed()),
             "idle": len(self._idle),
             "stale": len(self._stale),
         }

@@ -115,6 +115,11 @@ class LiveQuery:
         )
         return self.state, True
 
+    def agrees_with(self, computed: Computed) -> bool:
+        """Whether the newest state is what another run gave."""
+        state = self.state
+        return state is not None and _is_unchanged(state, computed.result, computed.error)
+
 
 def _is_unchanged(old: LiveState, result: Result | None, error: Exception | None) -> bool:
     if (old.error is None) != (error is None):

@@ -141,6 +141,7 @@ class ReadSet:
         return found
 
     def merge(self, other: ReadSet) -> None:
+        """Take in what a nested run has read."""
         self.points |= other.points
         self.ranges += other.ranges
         self.names |= other.names
