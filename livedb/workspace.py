@@ -26,9 +26,10 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.functions.calling import FunctionCaller, is_running
 from livedb.functions.context import PLACES_KEY
 from livedb.functions.definition import FunctionDefinition, Registry
-from livedb.functions.runner import Runner, is_running
+from livedb.functions.runner import Runner
 from livedb.functions.sessions import Sessions
 from livedb.functions.system_functions import (
     CLOUD_URL_VARIABLE,
@@ -173,6 +174,7 @@ class Workspace:
             catalog=recovered[-1].catalog if recovered else stored,
             turn=turn,
             clock=self.clock,
+            log_deadline_s=self.limits.log_deadline_s,
             publish=self._publish,
             is_volatile=self.path is None,
         )
@@ -192,15 +194,19 @@ class Workspace:
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         undo.append(self.folded_sql.close)
+        self.caller = FunctionCaller(
+            registry=self.registry, clock=self.clock, limits=self.limits, sql=self.folded_sql
+        )
+        undo.append(self.caller.close)
         self.runner = Runner(
+            caller=self.caller,
             committer=self.committer,
             store=self.rows,
-            registry=self.registry,
             turn=turn,
             ids=self.ids,
             clock=self.clock,
             limits=self.limits,
-            sql=self.folded_sql,
+            held=self.folded_sql.held,
             find_commit=self.log.find,
         )
         self.sessions = Sessions(self.log.newest_request)
@@ -217,7 +223,6 @@ class Workspace:
         parts = Parts(
             turn=turn,
             committer=self.committer,
-            runner=self.runner,
             folder=self.folder,
             rows=self.rows,
         )
@@ -436,11 +441,11 @@ class Workspace:
 
     def forget_places(self, cloud_url: str) -> None:
         """It is served there no more; where it is served elsewhere since stays said."""
-        if self.runner.places.get(CLOUD_URL_VARIABLE) == cloud_url:
+        if self.caller.places.get(CLOUD_URL_VARIABLE) == cloud_url:
             self._place({})
 
     def _place(self, places: Mapping[str, str]) -> None:
-        self.runner.places = places
+        self.caller.places = places
         self.live.invalidate_name(PLACES_KEY)
 
     def _refuse_in_function(self, verb: str) -> None:
@@ -486,7 +491,7 @@ class Workspace:
             published=committer.published,
             folded=self.tables.folded_number,
             live=self.live.statistics(),
-            runs=dict(self.runner.runs),
+            runs=dict(self.caller.runs),
             row_memory_bytes=self.rows.statistics().size_bytes,
         )
 
@@ -525,7 +530,7 @@ class Workspace:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
-        self.runner.close()
+        self.caller.close()
         self.tables.close()  # ends every statement that is running
         self.folded_sql.close()
         self.log.close()

@@ -100,7 +100,7 @@ class BulkLoads:
             nonlocal request
             request = None
             request = self._request(loads, plan, staged, holder)
-            return self._parts.runner.commit(request)
+            return self._parts.committer.commit(request)
 
         try:
             for each in loads:

@@ -47,7 +47,7 @@ def _drain(parts: Parts) -> None:
     """Wait until everything applied is published."""
     begin, epoch, _ = parts.committer.begin()
     if begin > parts.committer.published:
-        parts.runner.commit(CommitRequest.empty(begin=begin, epoch=epoch))
+        parts.committer.commit(CommitRequest.empty(begin=begin, epoch=epoch))
 
 
 def judged(*tables: int) -> ReadSet:

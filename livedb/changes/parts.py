@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from livedb.functions.runner import Runner
 from livedb.store.rows import RowStore
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
@@ -17,6 +16,5 @@ class Parts:
 
     turn: Turn
     committer: Committer
-    runner: Runner
     folder: Folder
     rows: RowStore

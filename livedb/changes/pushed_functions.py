@@ -36,7 +36,7 @@ class PushedFunctions:
         if not changed:
             return
         begin, epoch, _ = self._parts.committer.begin()
-        self._parts.runner.commit(
+        self._parts.committer.commit(
             CommitRequest(
                 begin=begin,
                 epoch=epoch,

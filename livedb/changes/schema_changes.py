@@ -117,7 +117,7 @@ class SchemaChanges:
             holder=holder,
             on_publish=before_visible,
         )
-        return self._parts.runner.commit(request)
+        return self._parts.committer.commit(request)
 
     def _fills(self, changed: Sequence[tuple[CatalogTable, CatalogTable]]) -> list[FillPart]:
         """The defaults that existing documents get with this change, table by table."""
@@ -195,7 +195,7 @@ class SchemaChanges:
             catalog=before.without(begin + 1, name),
             holder=holder,
         )
-        return self._parts.runner.commit(request)
+        return self._parts.committer.commit(request)
 
 
 def _is_defined_so(catalog: Catalog, definition: TableDefinition) -> bool:

@@ -58,7 +58,7 @@ class WorkspaceSettings:
                 self._keep(number, changed)
                 self._values.update(changed)
 
-            return self._parts.runner.commit(
+            return self._parts.committer.commit(
                 CommitRequest(
                     begin=begin,
                     epoch=epoch,

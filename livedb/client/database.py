@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    NamedTuple,
-    ParamSpec,
-    Protocol,
-    Self,
-    TypeVar,
-    dataclass_transform,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from livedb.client.backend import Backend, Origin, Params, Status
-from livedb.client.functions import Action, Mutation, Query, names_of_functions, plain_function
+from livedb.client.backend import Backend, Params, Status
+from livedb.client.decorators import Decorators
+from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
-from livedb.functions.actions import ActionContext, AsyncActionContext
-from livedb.functions.context import MutationContext, QueryContext, table_name
-from livedb.functions.definition import (
-    MARK,
-    FunctionDefinition,
-    FunctionKind,
-    FunctionMark,
-    Visibility,
-    define,
-    marked_function,
-)
-from livedb.functions.http_routes import HttpRouter
-from livedb.functions.purity import warn_of_impurity
-from livedb.schema.annotations import table_from_class
-from livedb.schema.tables import SchemaDefinition, check_table_name
-from livedb.schema.validators import Validator
+from livedb.functions.context import table_name
+from livedb.functions.definition import FunctionDefinition
+from livedb.schema.tables import check_table_name
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -51,10 +26,6 @@ if TYPE_CHECKING:
     from livedb.notebook.sql_result import SqlResult
     from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
     from livedb.sharing.serving import Serving
-
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T")
 
 
 class Faces(Protocol):
@@ -81,17 +52,6 @@ class Faces(Protocol):
     def table_rows(self, database: Database, name: str) -> dict[str, str]: ...
 
 
-class ActionDecorator(Protocol):
-    """What `@db.action(...)` with options is, for plain functions and `async def` ones."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[AsyncActionContext, P], Coroutine[Any, Any, R]], /
-    ) -> Action[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[ActionContext, P], R], /) -> Action[P, R]: ...
-
-
 class Sharing(Protocol):
     """How a workspace is shared; the sharing floor implements it."""
 
@@ -106,67 +66,18 @@ class Sharing(Protocol):
     def revoke(self, token_id: str) -> Invitation: ...
 
 
-class _Options(NamedTuple):
-    """The options of `@db.query(...)`."""
-
-    name: str | None
-    args: Mapping[str, Validator] | None
-    returns: Validator | None
-    alias: Mapping[str, str] | None
-    visibility: Visibility
-
-
-class Database:
+class Database(Decorators):
     """A workspace: tables, functions, SQL, live results.
 
     Get one from `livedb.open(path)`. It is a context manager; leaving it closes the workspace.
     """
 
     def __init__(self, backend: Backend, faces: Faces, sharing: Sharing | None = None) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self._sharing = sharing
         self._faces = faces
-        self._warned: set[str] = set()
 
     # -- tables --------------------------------------------------------------------------------
-
-    @dataclass_transform(kw_only_default=True)
-    def table(
-        self,
-        name: str | None = None,
-        /,
-        *,
-        indexes: Mapping[str, Sequence[str]] | None = None,
-        unique: Mapping[str, Sequence[str]] | None = None,
-    ) -> Callable[[type[T]], type[T]]:
-        """Define a table by an annotated class.
-
-        Existing documents are checked first; when some do not fit, nothing changes. Defining a
-        table again as it is costs nothing.
-
-        Args:
-            name: the table's name; without one, the class's name in lower case with an "s".
-            indexes: index name -> fields, `"a.b"` for nested ones.
-            unique: the same, and no two documents may have the same values.
-
-        Raises:
-            SchemaDefinitionError: the class or an index contradicts the rules.
-            SchemaChangeError: existing documents do not fit.
-        """
-        if name is not None and not isinstance(name, str):
-            raise TypeError('use it as @db.table("tasks") or @db.table()')
-        frame = sys._getframe(1)  # noqa: SLF001  # the only way to the names a class body may use
-        namespace = {**frame.f_globals, **frame.f_locals}
-
-        def decorate(cls: type[T]) -> type[T]:
-            chosen = name or f"{cls.__name__.lower()}s"
-            definition = table_from_class(
-                cls, name=chosen, indexes=indexes, unique=unique, namespace=namespace
-            )
-            self.backend.apply_tables([definition])
-            return cls
-
-        return decorate
 
     def __getitem__(self, table: str | type[Any]) -> Table:
         """The table of that name, which need not exist yet."""
@@ -203,194 +114,6 @@ class Database:
         return infer_table(self.backend, table_name(table), sample=sample)
 
     # -- functions -----------------------------------------------------------------------------
-
-    @overload
-    def query(self, function: Callable[Concatenate[QueryContext, P], R], /) -> Query[P, R]: ...
-    @overload
-    def query(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> Callable[[Callable[Concatenate[QueryContext, P], R]], Query[P, R]]: ...
-
-    def query(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> Any:
-        """Define a query: a function that reads, `@db.query` above it.
-
-        Running the cell again redefines it, and every live handle follows.
-
-        Args:
-            name: how it is called; without one, as the function is.
-            args: validators of its arguments, instead of the annotations.
-            returns: the validator of its result, instead of the annotation.
-            alias: wire name by Python name, where dropping a trailing underscore does not do.
-            internal: it is not for callers on the network.
-        """
-        if isinstance(function, (str, type)):
-            shown = function if isinstance(function, str) else function.__name__
-            raise TypeError(
-                f"db.query decorates functions. To read the table, use db[{shown!r}], as in "
-                f"db[{shown!r}].collect()"
-            )
-        options = _Options(name, args, returns, alias, "internal" if internal else "public")
-        return self._decorate("query", Query, function, options)
-
-    @overload
-    def mutation(
-        self, function: Callable[Concatenate[MutationContext, P], R], /
-    ) -> Mutation[P, R]: ...
-    @overload
-    def mutation(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> Callable[[Callable[Concatenate[MutationContext, P], R]], Mutation[P, R]]: ...
-
-    def mutation(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> Any:
-        """Define a mutation: a function that reads and writes, one transaction.
-
-        Args: as `query`.
-        """
-        options = _Options(name, args, returns, alias, "internal" if internal else "public")
-        return self._decorate("mutation", Mutation, function, options)
-
-    @overload
-    def action(
-        self, function: Callable[Concatenate[AsyncActionContext, P], Coroutine[Any, Any, R]], /
-    ) -> Action[P, R]: ...
-    @overload
-    def action(self, function: Callable[Concatenate[ActionContext, P], R], /) -> Action[P, R]: ...
-    @overload
-    def action(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> ActionDecorator: ...
-
-    def action(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Validator] | None = None,
-        returns: Validator | None = None,
-        alias: Mapping[str, str] | None = None,
-        internal: bool = False,
-    ) -> Any:
-        """Define an action: a function that may do anything, and is no transaction.
-
-        It reads and writes through `ctx.run_query` and `ctx.run_mutation`, each a transaction of
-        its own. An `async def` awaits them.
-
-        Args: as `query`.
-        """
-        options = _Options(name, args, returns, alias, "internal" if internal else "public")
-        return self._decorate("action", Action, function, options)
-
-    def _decorate(
-        self, kind: FunctionKind, face: type[Any], function: Any, options: _Options
-    ) -> Any:
-        frame = sys._getframe(2)  # noqa: SLF001  # the names its annotations may use
-        namespace = {**frame.f_globals, **frame.f_locals}
-
-        def decorate(decorated: Callable[..., Any]) -> Any:
-            definition = define(
-                plain_function(decorated),
-                kind=kind,
-                visibility=options.visibility,
-                name=options.name,
-                args=options.args,
-                returns=options.returns,
-                alias=options.alias,
-                namespace=namespace,
-            )
-            if kind != "action":
-                warn_of_impurity(definition, self._warned)
-            origin = Origin(
-                args=options.args,
-                returns=options.returns,
-                alias=options.alias,
-                namespace=namespace,
-                reference=names_of_functions(self),
-            )
-            return face(self, self.backend.define(definition, origin))
-
-        return decorate if function is None else decorate(function)
-
-    def push(self, source: ModuleType | SchemaDefinition, /) -> list[str]:
-        """Apply a schema, or a module's schema, functions and routes; returns the names.
-
-        A function `f` of module `pkg.tasks` is named `pkg/tasks:f`, and a cell calls
-        `db.function("pkg/tasks:f")`. `tasks.f` itself stays the plain function, whose first
-        parameter is the context.
-
-        Raises:
-            FunctionTypeError: `source` is neither, or a module with nothing to push.
-        """
-        if isinstance(source, SchemaDefinition):
-            self.backend.apply_tables(list(source))
-            return []
-        if not isinstance(source, ModuleType):
-            raise FunctionTypeError(
-                "db.push takes an imported module, as in `import tasks; db.push(tasks)`, or what "
-                f"livedb.define_schema made, not {source!r}"
-            )
-        members = list(vars(source).values())
-        functions = [
-            marked_function(member)
-            for member in members
-            if isinstance(getattr(member, MARK, None), FunctionMark)
-            and member.__module__ == source.__name__
-        ]
-        for member in members:
-            functions += member.definitions() if isinstance(member, HttpRouter) else ()
-        schemas = [member for member in members if isinstance(member, SchemaDefinition)]
-        if not functions and not schemas:
-            raise FunctionTypeError(
-                f"Module {source.__name__!r} has nothing to push: it makes no schema with "
-                "livedb.define_schema, no routes with livedb.HttpRouter, and no function of its "
-                "own is decorated with @livedb.query, @livedb.mutation, @livedb.action or their "
-                "internal_ forms"
-            )
-        for schema in schemas:
-            self.backend.apply_tables(list(schema))
-        self.backend.push(functions)
-        return [function.name for function in functions]
 
     @property
     def functions(self) -> list[str]:

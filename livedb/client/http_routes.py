@@ -2,79 +2,43 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Origin
 from livedb.client.functions import names_of_functions
 from livedb.functions.definition import define
-from livedb.functions.http_routes import answered_by, routes_of
+from livedb.functions.http_routes import Put, Routes
 
 if TYPE_CHECKING:
     from livedb.client.database import Database
 
-F = TypeVar("F", bound=Callable[..., Any])
 
+class HttpRoutes(Routes):
+    """The HTTP actions of a workspace, which it answers while it is served.
 
-class HttpRoutes:
-    """The HTTP actions of a workspace, which it answers while it is served."""
+    `@db.http.route(path="/hook", method="POST")` adds one; running the cell again replaces it.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @overload
-    def route(
-        self,
-        *,
-        path: str | None = None,
-        path_prefix: str | None = None,
-        method: str | Sequence[str],
-        handler: F,
-    ) -> F: ...
-    @overload
-    def route(
-        self,
-        *,
-        path: str | None = None,
-        path_prefix: str | None = None,
-        method: str | Sequence[str],
-        handler: None = None,
-    ) -> Callable[[F], F]: ...
+    def _taker(self, names: Sequence[str], frame: FrameType) -> Put:
+        origin = Origin(
+            args=None,
+            returns=None,
+            alias=None,
+            namespace={**frame.f_globals, **frame.f_locals},
+            reference=names_of_functions(self._database),
+        )
 
-    def route(
-        self,
-        *,
-        path: str | None = None,
-        path_prefix: str | None = None,
-        method: str | Sequence[str],
-        handler: Any = None,
-    ) -> Any:
-        """Say what answers a method on a path: `@db.http.route(path="/hook", method="POST")`.
-
-        Running the cell again replaces it. Everything else as `livedb.HttpRouter.route`.
-
-        Raises:
-            RouteError: the route is against the rules.
-        """
-        names = [route.name for route in routes_of(path, path_prefix, method)]
-        frame = sys._getframe(1)  # noqa: SLF001  # the names its annotations may use
-        namespace = {**frame.f_globals, **frame.f_locals}
-
-        def put(function: Any) -> Any:
-            origin = Origin(
-                args=None,
-                returns=None,
-                alias=None,
-                namespace=namespace,
-                reference=names_of_functions(self._database),
-            )
+        def put(function: Any) -> None:
             for name in names:
                 definition = define(function, kind="http_action", name=name)
                 self._database.backend.define(definition, origin)
-            return function
 
-        return answered_by(handler, put)
+        return put
 
     @property
     def routes(self) -> list[str]:

@@ -48,8 +48,8 @@ from livedb.errors import (
     LivedbError,
     SnapshotTooOldError,
 )
+from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, as_received
-from livedb.functions.runner import is_running
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import Result

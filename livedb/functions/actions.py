@@ -69,13 +69,11 @@ def nested_call() -> Call | None:
 
 
 class ActionCaller(Protocol):
-    """How an action runs other functions; the runner implements it.
+    """How an action runs other functions; the runner implements it."""
 
-    Attributes:
-        places: environment variables that say where the workspace is served.
-    """
-
-    places: Mapping[str, str]
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Environment variables that say where the workspace is served."""
 
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function as a transaction, or an action, of its own."""

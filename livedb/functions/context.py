@@ -74,7 +74,7 @@ class IdentityAsker(Protocol):
 
 
 class Caller(IdentityAsker, Protocol):
-    """How a context calls other functions; the runner implements it.
+    """How a context calls other functions; `functions.calling` implements it.
 
     Attributes:
         places: environment variables that say where the workspace is served.

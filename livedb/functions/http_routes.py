@@ -18,8 +18,11 @@ handler below `/public/` never answers for `/public/../private`.
 from __future__ import annotations
 
 import inspect
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
@@ -151,14 +154,12 @@ def normal_path(path: str) -> str:
     return "/" + "/".join(kept)
 
 
-class HttpRouter:
-    """The routes of a module: `http = livedb.HttpRouter()` in `http.py` of a folder of functions.
+Put = Callable[[Any], None]
+"""Takes the handler of a route."""
 
-    Source: Convex's `httpRouter`.
-    """
 
-    def __init__(self) -> None:
-        self._definitions: dict[str, FunctionDefinition] = {}
+class Routes(ABC):
+    """What routes are said to: the `route` of modules and of cells."""
 
     @overload
     def route(
@@ -196,19 +197,58 @@ class HttpRouter:
             handler: what `@http_action` marked; without it this is a decorator.
 
         Raises:
-            RouteError: it is against these rules, or the route is taken.
+            RouteError: it is against these rules, or the module has the route already.
             SchemaDefinitionError: the handler does not take a context and a request.
         """
         names = [route.name for route in routes_of(path, path_prefix, method)]
+        put = self._taker(names, sys._getframe(1))  # noqa: SLF001  # the names annotations may use
 
-        def put(function: Any) -> Any:
+        def take(function: F) -> F:
+            put(function)
+            return function
+
+        if handler is None:
+            return lambda function: take(http_action(_required_function(function)))
+        _required_function(handler)
+        if not hasattr(handler, HTTP_MARK):
+            raise RouteError(
+                f"handler {getattr(handler, '__name__', handler)!r} is no HTTP action: put "
+                "@livedb.http_action above it"
+            )
+        return take(handler)
+
+    @abstractmethod
+    def _taker(self, names: Sequence[str], frame: FrameType) -> Put:
+        """What takes the handler of the routes of these names, which code in `frame` says."""
+
+
+def _required_function(handler: Any) -> Any:
+    if not inspect.isfunction(handler):
+        raise RouteError(f"A request is answered by a function, not by {handler!r}")
+    return handler
+
+
+class HttpRouter(Routes):
+    """The routes of a module: `http = livedb.HttpRouter()` in `http.py` of a folder of functions.
+
+    Source: Convex's `httpRouter`.
+    """
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, FunctionDefinition] = {}
+
+    def _taker(
+        self,
+        names: Sequence[str],
+        frame: FrameType,  # noqa: ARG002  # a module's function knows its names itself
+    ) -> Put:
+        def put(function: Any) -> None:
             for name in names:
                 if name in self._definitions:
                     raise RouteError(f"The route {name!r} is there already", code="DuplicateRoute")
                 self._definitions[name] = define(function, kind="http_action", name=name)
-            return function
 
-        return answered_by(handler, put)
+        return put
 
     def definitions(self) -> list[FunctionDefinition]:
         """The HTTP actions, one for each route."""
@@ -216,29 +256,6 @@ class HttpRouter:
 
     def __repr__(self) -> str:
         return f"<HttpRouter: {', '.join(self._definitions) or 'no routes'}>"
-
-
-def answered_by(handler: Any, put: Callable[[Any], Any]) -> Any:
-    """`put` a marked handler, or what is decorated with the result.
-
-    Raises:
-        RouteError: it is not marked, or no function.
-    """
-    if handler is None:
-        return lambda function: put(http_action(_required_function(function)))
-    _required_function(handler)
-    if not hasattr(handler, HTTP_MARK):
-        raise RouteError(
-            f"handler {getattr(handler, '__name__', handler)!r} is no HTTP action: put "
-            "@livedb.http_action above it"
-        )
-    return put(handler)
-
-
-def _required_function(handler: Any) -> Any:
-    if not inspect.isfunction(handler):
-        raise RouteError(f"A request is answered by a function, not by {handler!r}")
-    return handler
 
 
 class RouteTable:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
-from livedb.functions.runner import SqlReader
+from livedb.functions.calling import SqlReader
 from livedb.schema.catalog import Catalog
 from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields

@@ -27,7 +27,7 @@ from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
 from livedb.client.table import user_level
 from livedb.clock import SystemClock
 from livedb.errors import ClosedError, HandleError
-from livedb.functions.runner import is_running
+from livedb.functions.calling import is_running
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.frames import FrameMixin
 from livedb.live.live_query import LiveState

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
-from livedb.functions.runner import current_call
+from livedb.functions.calling import current_call
 
 _LEVELS = ((logging.ERROR, "ERROR"), (logging.WARNING, "WARN"), (logging.INFO, "INFO"))
 

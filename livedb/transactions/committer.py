@@ -196,6 +196,7 @@ class Committer:
 
     Args:
         log: where commits become durable.
+        log_deadline_s: how long an interrupted caller waits to learn what became of its commit.
         publish: called with each published batch, on the publishing thread, under `publish_lock`.
     """
 
@@ -208,6 +209,7 @@ class Committer:
         catalog: Catalog,
         turn: Turn,
         clock: Clock,
+        log_deadline_s: float,
         publish: Callable[[Sequence[CommitRequest]], None],
         is_volatile: bool = False,
     ) -> None:
@@ -217,6 +219,7 @@ class Committer:
         self._backlog = backlog
         self._turn = turn
         self._clock = clock
+        self._log_deadline_s = log_deadline_s
         self._publish = publish
         self._is_volatile = is_volatile
         """The log is memory: append and publish within the commit step, no log writer."""
@@ -311,15 +314,48 @@ class Committer:
         """Send a request on its way; wait for `request.done` to learn its outcome."""
         run_undisturbed(self._commit, request)
 
-    def commit(self, request: CommitRequest) -> None:
-        """Send a request on its way and wait for its outcome.
+    def commit(self, request: CommitRequest) -> int:
+        """Send a request on its way and wait for its outcome; returns the commit number.
 
         When nothing else is on its way to the log, the caller's thread writes it: to wake another
         one and be woken by it can take longer than a sync of the disk.
+
+        Raises: what it was refused for; KeyboardInterrupt when Ctrl-C came meanwhile: before the
+            commit step began nothing was committed, after that the call waits for the outcome, at
+            most `log_deadline_s`.
         """
-        request.is_waited_for = True
-        run_undisturbed(self._commit, request)
-        request.wait()
+        try:
+            request.stand_in_line()
+            request.is_waited_for = True
+            run_undisturbed(self._commit, request)
+            request.wait()
+        except KeyboardInterrupt:
+            if request.cancel():
+                raise
+            if not request.done.acquire(timeout=self._log_deadline_s):
+                raise KeyboardInterrupt(
+                    "interrupted while the commit was being written; whether it is durable is "
+                    "not known yet"
+                ) from None
+            if request.error is None:
+                raise KeyboardInterrupt(f"committed as number {request.number}") from None
+            raise
+        if request.error is not None:
+            raise request.error
+        return request.number
+
+    def settle(self, number: int, epoch: int) -> None:
+        """Wait until what a run without writes, begun at `number`, has read is durable.
+
+        Raises:
+            ConflictError: it was undone, because the log failed; the mutation runs again.
+        """
+        if number <= self.published:
+            return
+        try:
+            self.commit(CommitRequest.empty(begin=number, epoch=epoch))
+        except LogError:
+            raise ConflictError("What this mutation read was undone: the log failed") from None
 
     def hand_over(
         self, request: CommitRequest, reply: Reply, about: object, *, is_last: bool

@@ -396,7 +396,7 @@ def _kept_triples(db: livedb.Database) -> set[tuple[int, int]]:
 
 def _look_closely(db: livedb.Database) -> None:
     """No lock, turn, run or transaction is left behind; the copies agree; all still works."""
-    from livedb.functions.runner import is_running
+    from livedb.functions.calling import is_running
     from tests.faults.checks import check_agreement, workspace_of
 
     workspace = workspace_of(db)

@@ -10,7 +10,7 @@ import livedb
 from livedb.clock import ManualClock
 from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError, SchemaDefinitionError
 from livedb.functions.call import LOG_LINES_MAX, Call
-from livedb.functions.runner import current_call
+from livedb.functions.calling import current_call
 from livedb.identity import Identity
 
 ADA = Identity(token_identifier="test|ada", subject="ada", issuer="test")

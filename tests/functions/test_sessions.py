@@ -34,10 +34,10 @@ class Asked:
 
     def __init__(self, workspace, monkeypatch):
         self.commits, self.sessions = [], []
-        runner, sessions = workspace.runner, workspace.sessions
-        find, newest = runner._find_commit, sessions._newest_request
+        ids, sessions = workspace.runner._mutation_ids, workspace.sessions
+        find, newest = ids._find_commit, sessions._newest_request
         monkeypatch.setattr(
-            runner, "_find_commit", lambda each: (self.commits.append(each), find(each))[1]
+            ids, "_find_commit", lambda each: (self.commits.append(each), find(each))[1]
         )
         monkeypatch.setattr(
             sessions, "_newest_request", lambda each: (self.sessions.append(each), newest(each))[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=30.0):
     """Wait for what another thread brings about."""
     deadline = time.monotonic() + seconds
     while not condition():

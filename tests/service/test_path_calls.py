@@ -134,11 +134,9 @@ def test_a_mutation_of_a_connection_starts_no_task(durable, monkeypatch):
 
 
 def test_a_first_time_request_asks_the_log_nothing(durable, monkeypatch):
-    log, runner = log_of(durable), durable.db.backend.workspace.runner
+    log, ids = log_of(durable), durable.db.backend.workspace.runner._mutation_ids
     asked = []
-    monkeypatch.setattr(
-        runner, "_find_commit", lambda each: (asked.append(each), log.find(each))[1]
-    )
+    monkeypatch.setattr(ids, "_find_commit", lambda each: (asked.append(each), log.find(each))[1])
     with Wire(durable, session="new") as wire:
         for number in range(20):
             wire.mutate(number, "tasks:add", {"title": "t", "user": "ann"})

@@ -67,6 +67,7 @@ class World:
             catalog=Catalog().with_table(0, CatalogTable(TABLE, TableDefinition("t"))),
             turn=Turn(clock, turn_ms_max=50),
             clock=clock,
+            log_deadline_s=30,
             publish=self.publish,
             is_volatile=is_volatile,
         )
@@ -306,9 +307,8 @@ def test_after_a_bug_while_a_caller_writes_the_log_itself_everybody_is_answered(
     world.commit(A)
     fail(world)
     for error, document in ((LogError, B), (ClosedError, C), (ClosedError, B)):
-        request = world.request(document)
-        world.committer.commit(request)
-        assert isinstance(request.error, error)
+        with pytest.raises(error):
+            world.committer.commit(world.request(document))
     assert world.documents(1) == [A]
 
 
