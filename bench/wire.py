@@ -153,6 +153,11 @@ class Crowd:
         """Read nothing more of one client."""
         self._selector.unregister(client.socket)
 
+    def read_again(self, client: WireClient) -> None:
+        """Read one client again, and first what has gathered for it."""
+        self._selector.register(client.socket, selectors.EVENT_READ, client)
+        self.drain()
+
     def read_until(
         self, is_done: Callable[[], bool], take: Callable[[WireClient, bytes], None]
     ) -> None:
