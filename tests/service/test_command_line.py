@@ -160,7 +160,7 @@ def test_a_snapshot_is_exported_and_imported_again(convex, served, tmp_path):
 
     replaced = convex("import", str(file), "--replace", "--yes")
     assert replaced.returncode == 0, replaced.stderr
-    assert "tasks: its 4 documents are removed" in replaced.stderr
+    assert "tasks: removes 4 documents" in replaced.stderr
     assert "Added 3 documents" in replaced.stderr
     assert shown(served) == before
     assert {row["_id"] for row in served.db["tasks"].collect()} == ids
@@ -201,7 +201,7 @@ def test_replace_all_empties_the_other_tables(convex, served, tmp_path):
     file = tmp_path / "one.jsonl"
     file.write_text('{"title": "a", "user": "b", "n": 1}\n')
     done = convex("import", str(file), "--table", "tasks", "--replace-all", "--yes")
-    assert "others: its 1 documents are removed" in done.stderr
+    assert "others: removes 1 document" in done.stderr
     assert (len(shown(served)), len(served.db["others"].collect())) == (1, 0)
 
 
