@@ -27,6 +27,8 @@ class Permission(StrEnum):
     CALL = "run mutations and actions"
     CALL_INTERNAL = "run internal functions"
     DEFINE = "define functions"
+    READ_TABLES = "read tables directly"
+    WRITE_TABLES = "write to tables directly"
     SQL = "run SQL"
     CHANGE_SCHEMA = "change the schema"
     LOAD = "load and export data"

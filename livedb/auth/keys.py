@@ -21,6 +21,7 @@ from joserfc.jws import JWSRegistry, deserialize_compact
 
 from livedb.errors import InvalidValueError
 from livedb.limits import KEY_SET_KEYS_MAX, TOKEN_BYTES_MAX
+from livedb.wording import counted
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 """What a token may be signed with. All are asymmetric: nobody can sign with what is published."""
@@ -75,12 +76,13 @@ def parse_key_set(json: Any) -> KeySet:
         raise InvalidValueError("no JWK set: an object with a list 'keys' was expected")
     if len(entries) > KEY_SET_KEYS_MAX:
         raise InvalidValueError(
-            f"a JWK set of {len(entries)} keys; at most {KEY_SET_KEYS_MAX} are taken"
+            f"a JWK set of {counted(len(entries), 'key')}; at most {KEY_SET_KEYS_MAX} are taken"
         )
     keys = tuple(key for key in map(_parse_key, entries) if key is not None)
     if not keys:
         raise InvalidValueError(
-            f"a JWK set of {len(entries)} keys, none of which verifies {', '.join(ALGORITHMS)}"
+            f"a JWK set of {counted(len(entries), 'key')}, none of which verifies "
+            f"{', '.join(ALGORITHMS)}"
         )
     return KeySet(keys)
 

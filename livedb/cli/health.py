@@ -9,6 +9,7 @@ import typer
 from livedb.cli.commands import command
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import say, say_json
+from livedb.wording import counted
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -39,8 +40,9 @@ def register(app: typer.Typer) -> None:
             return
         rows = sum(found.documents.values())
         say(
-            f"{path}: sound, at commit {found.number:,}: {found.commits:,} commits and {rows:,} "
-            f"documents in {len(found.documents):,} tables were read"
+            f"{path}: sound, at commit {found.number:,}; read: "
+            f"{counted(found.commits, 'commit')} and {counted(rows, 'document')} in "
+            f"{counted(len(found.documents), 'table')}"
         )
 
     @command(app, "repair", examples=["repair shop.livedb"])

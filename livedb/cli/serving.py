@@ -13,6 +13,7 @@ from livedb.cli.commands import command
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import complain, note, say
 from livedb.errors import InvalidValueError, LivedbError
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     from livedb.functions.loader import LoadedFunctions
@@ -157,9 +158,9 @@ def _functions(workspace: Workspace, folder: Path | None, *, is_watched: bool) -
 def _summary(loaded: LoadedFunctions, folder: Path | None) -> str:
     """`3 functions and 1 route of app`."""
     routes = sum(1 for each in loaded.functions if each.kind == "http_action")
-    shown = f"{len(loaded.functions) - routes} functions"
+    shown = counted(len(loaded.functions) - routes, "function")
     if routes:
-        shown += f" and {routes} route{'' if routes == 1 else 's'}"
+        shown += f" and {counted(routes, 'route')}"
     return f"{shown} of {folder}"
 
 

@@ -15,6 +15,7 @@ from livedb.cli.health import JsonOption
 from livedb.cli.opening import AdminKeyOption, Place, PlaceCommand, UrlOption, backend_at, opened
 from livedb.cli.terminal import confirm, note, progress_bar, say, say_json
 from livedb.errors import LoadError
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +126,7 @@ def register(app: typer.Typer) -> None:
         for each in done.notes:
             note(each)
         for name, count in sorted(done.rows.items()):
-            say(f"{name}: {count:,} rows")
+            say(f"{name}: {counted(count, 'row')}")
         say(f"imported as commit {done.number:,}")
 
     @command(
@@ -179,7 +180,7 @@ def register(app: typer.Typer) -> None:
             say_json({"commit": number, "files": files, "notes": notes})
             return
         for name, count in files.items():
-            say(f"wrote {count:,} rows to {name}")
+            say(f"wrote {counted(count, 'row')} to {name}")
         say(f"exported as of commit {number:,}")
 
 
@@ -370,7 +371,7 @@ def _told(results: Sequence[ExportResult], backend: Backend, how: _Export) -> Ex
     for name in how.tables or backend.counts():
         hidden = backend.hidden_fields(name)
         if hidden:
-            notes.append(f"{name} is without {len(hidden)} fields: {_HIDDEN_HINT}")
+            notes.append(f"{name} is without {counted(len(hidden), 'field')}: {_HIDDEN_HINT}")
     return files, results[0].number or 0 if results else 0, notes
 
 

@@ -17,6 +17,7 @@ from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceEr
 from livedb.functions.context import table_name
 from livedb.functions.definition import FunctionDefinition
 from livedb.schema.tables import check_table_name
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -409,4 +410,4 @@ class LoadResult:
         self.number = number
 
     def __repr__(self) -> str:
-        return f"loaded {self.rows:,} rows into {self.table!r} (commit {self.number})"
+        return f"loaded {counted(self.rows, 'row')} into {self.table!r} (commit {self.number})"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from livedb.wording import counted
+
 ROWS_MIN = 200_000
 """Rows of a source from which a bar is shown without asking."""
 
@@ -59,9 +61,10 @@ def _notebook_writer() -> Callable[[str], None]:
 
 def _line(name: str, count: int, rows: int | None) -> str:
     if not rows:
-        return f"loading {name}: {count:,} rows"
+        return f"loading {name}: {counted(count, 'row')}"
     filled = min(_CELLS, _CELLS * count // rows)
-    return f"loading {name}: [{'#' * filled}{'.' * (_CELLS - filled)}] {count:,} of {rows:,} rows"
+    bar = "#" * filled + "." * (_CELLS - filled)
+    return f"loading {name}: [{bar}] {count:,} of {counted(rows, 'row')}"
 
 
 def _is_watched() -> bool:

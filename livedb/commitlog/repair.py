@@ -24,6 +24,7 @@ from livedb.commitlog.sqlite import create_log
 from livedb.commitlog.sqlite_file import EMPTY_HEAD, head_path, repaired_path, wal_path
 from livedb.durable import sync_file, sync_folder
 from livedb.errors import DamagedError, FormatError
+from livedb.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class LogReport:
 
     def __str__(self) -> str:
         if self.problem is None:
-            return f"{self.path}: sound, {self.kept.number} commits"
+            return f"{self.path}: sound, {counted(self.kept.number, 'commit')}"
         lost = "an unknown number of" if self.lost is None else str(self.lost)
         text = (
             f"{self.path}: {self.problem}; commits up to {self.kept.number} are exact,"

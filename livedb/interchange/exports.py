@@ -38,6 +38,7 @@ from livedb.store.marks import has_mark
 from livedb.store.packed import packed_texts
 from livedb.store.sql import RowStream
 from livedb.values import Value
+from livedb.wording import counted
 
 Format: TypeAlias = Literal["parquet", "csv", "jsonl"]
 
@@ -64,7 +65,7 @@ class ExportResult:
 
     def __repr__(self) -> str:
         commit = "" if self.number is None else f" (commit {self.number})"
-        return f"wrote {self.rows:,} rows to {str(self.path)!r}{commit}"
+        return f"wrote {counted(self.rows, 'row')} to {str(self.path)!r}{commit}"
 
 
 def export(

@@ -50,6 +50,7 @@ from livedb.schema.tables import TableDefinition, check_table_name
 from livedb.store.connection import quote
 from livedb.text import decode_fields
 from livedb.values import UNSET, Int64, Value
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
@@ -392,7 +393,7 @@ class _Members:
             raise LoadError("there is no <table>/documents.jsonl in it, so it is no snapshot")
         if files:
             members.notes.append(
-                f"{files:,} files of _storage are left out: this livedb keeps no files yet"
+                f"left out: {counted(files, 'file')} of _storage, as this livedb keeps no files yet"
             )
         return members
 

@@ -24,6 +24,7 @@ from livedb.notebook.cells import (
     text_of_cell,
     visible,
 )
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     from livedb.notebook.rows import RowState, Shape
@@ -198,7 +199,7 @@ def _size(state: RowState, shown_rows: int, shown_columns: int) -> list[str]:
     """How much there is, how much of it is shown, and as of when."""
     parts = []
     if state.shape == "rows" and shown_columns:
-        rows = f"{state.row_count:,} row{'' if state.row_count == 1 else 's'}"
+        rows = counted(state.row_count, "row")
         parts.append(rows if shown_rows == state.row_count else f"first {shown_rows} of {rows}")
         if (columns := len(state.fields)) > shown_columns:
             parts.append(f"first {shown_columns} of {columns:,} columns")

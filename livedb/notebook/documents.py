@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from livedb.interchange.arrow import FieldType, typed_containers
 from livedb.values import Document
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +47,7 @@ class RowDocuments(Sequence[Document]):
                 f"Rows are taken by number, as [0] or [1:]; column {at!r} is .df[{at!r}]"
             )
         if isinstance(at, int) and not -len(self) <= at < len(self):
-            raise IndexError(f"There is no row {at}: these are {len(self):,} rows")
+            raise IndexError(f"There is no row {at}: the result has {counted(len(self), 'row')}")
         places = range(len(self))[at]
         if isinstance(places, int):
             return self._documents(self._table.slice(places, 1))[0]

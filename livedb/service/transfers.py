@@ -25,6 +25,7 @@ from livedb.functions.context import QueryContext
 from livedb.functions.definition import define
 from livedb.transfer import FileFormat, ImportMode
 from livedb.values import Int64, Value
+from livedb.wording import counted
 from livedb.workspace import Workspace
 
 LATEST_EXPORT = "_system/cli/exports:getLatest"
@@ -272,7 +273,7 @@ class Transfers:
         doomed = transfer.replaced_by(
             self._workspace, mode=order.mode, table=order.table, path=job.path
         )
-        lines = [f"{name}: its {rows:,} documents are removed" for name, rows in doomed.items()]
+        lines = [f"{name}: removes {counted(rows, 'document')}" for name, rows in doomed.items()]
         self._move(
             job,
             state="waiting_for_confirmation",
@@ -305,7 +306,7 @@ class Transfers:
             self._move(
                 job,
                 state="in_progress",
-                progress_message=f'Importing "{name}" ({rows:,} documents)',
+                progress_message=f'Importing "{name}" ({counted(rows, "document")})',
             )
 
         if order.table is None:

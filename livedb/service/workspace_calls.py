@@ -151,8 +151,9 @@ class WorkspaceCalls:
 
     def _table(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a verb of a table."""
-        self._access.require(caller, Permission.CALL_INTERNAL)
         function = table_function(given.text("verb"), given.text("name"))
+        writes = function.kind == "mutation"
+        self._access.require(caller, Permission.WRITE_TABLES if writes else Permission.READ_TABLES)
         return self._run(function, given.object("args"), call)
 
     def _run(self, function: FunctionDefinition, args: Any, call: Call) -> Answer:

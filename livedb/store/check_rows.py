@@ -39,6 +39,7 @@ from livedb.store.snapshot import SqlSnapshot
 from livedb.store.verdict import Verdict, is_absent
 from livedb.text import decode_fields, encode_fields
 from livedb.values import UNSET, Value
+from livedb.wording import counted
 
 IDS_MAX = 10
 """Ids a refusal names."""
@@ -322,7 +323,7 @@ def _unique_error(
     where = "another row of the source" if is_twice else f'document "{first}"'
     return UniqueError(
         f"Row {row} of the source has the same {fields} as {where}, and index {index.name!r} of "
-        f"table {name!r} is unique ({len(clashes):,} such rows). Nothing was loaded.",
+        f"table {name!r} is unique ({counted(len(clashes), 'such row')}). Nothing was loaded.",
         index=index.name,
         existing_id=None if is_twice else first,
     )

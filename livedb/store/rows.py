@@ -38,6 +38,7 @@ from livedb.store.contract import Block, DocumentStore, StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.resident import ResidentTable
 from livedb.store.segment import Segment, SegmentOrder
+from livedb.wording import size_text
 
 _FIRST_BLOCK_KEYS = 16
 """Keys of a scan's first block; the next ones double up to READ_BLOCK_KEYS."""
@@ -531,17 +532,10 @@ def _nothing(number: int) -> LoadedTable:
 
 
 def _budget_error(table: str, needed: int, held: int, limits: Limits) -> MemoryBudgetError:
-    budget = limits.row_memory_bytes_max
+    taken = f", of which other tables have {size_text(held)}" if held else ""
     return MemoryBudgetError(
-        f"Functions need table {table!r} in memory, about {_size(needed)}, but {_size(held)} of "
-        f"the {_size(budget)} for tables are taken; raise Limits.row_memory_bytes_max, delete "
-        "documents, or use SQL, which does not need this memory"
+        f"Functions need table {table!r} in memory, about {size_text(needed)}, and for all tables "
+        f"there are {size_text(limits.row_memory_bytes_max)}{taken}. Raise "
+        "Limits.row_memory_bytes_max, delete documents, or use SQL, which does not need this "
+        "memory."
     )
-
-
-def _size(size_bytes: int) -> str:
-    """A number of bytes, to be read: in the largest unit of which there is one."""
-    for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size_bytes >> bits:
-            return f"{size_bytes / (1 << bits):.1f} {unit}"
-    return f"{size_bytes} bytes"

@@ -6,7 +6,10 @@ import json
 
 
 def test_a_sound_workspace_is_said_to_be(run, shop):
-    assert "sound, at commit 2: 2 commits and 6 documents in 2 tables" in run("check", shop).stdout
+    assert (
+        "sound, at commit 2; read: 2 commits and 6 documents in 2 tables"
+        in run("check", shop).stdout
+    )
     facts = json.loads(run("check", shop, "--json").stdout)
     assert facts["sound"] is True
     assert facts["documents"] == {"tasks": 5, "users": 1}

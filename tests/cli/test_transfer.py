@@ -23,7 +23,7 @@ def test_a_zip_goes_out_and_in(run, shop, tmp_path):
     assert "snapshot_" in file
     other = tmp_path / "other"
     text = run("import", other, file).stdout
-    assert text == "tasks: 5 rows\nusers: 1 rows\nimported as commit 1\n"
+    assert text == "tasks: 5 rows\nusers: 1 row\nimported as commit 1\n"
     for table in ("tasks", "users"):
         assert (
             run("data", other, table, "--format", "jsonl").stdout.replace(".0,", ",")
@@ -65,7 +65,7 @@ def test_fields_that_sql_has_no_column_for_are_told(run, tmp_path):
     with livedb.open(tmp_path / "work") as db:
         db["t"].insert({"a": 1, "A": 2})
     done = run("export", tmp_path / "work", "--path", tmp_path / "t.csv")
-    assert done.stderr.startswith("t is without 1 fields: SQL has no columns")
+    assert done.stderr.startswith("t is without 1 field: SQL has no columns")
     assert run("export", tmp_path / "work", "--path", tmp_path / "t.zip").stderr == ""
 
 

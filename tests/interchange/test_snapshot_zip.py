@@ -264,7 +264,7 @@ def test_files_and_system_tables_are_left_out_and_files_are_told(db, archive):
     )
     done = load(db, path)
     assert done.rows == {"a": 1}
-    assert done.notes == ("1 files of _storage are left out: this livedb keeps no files yet",)
+    assert done.notes == ("left out: 1 file of _storage, as this livedb keeps no files yet",)
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
 import livedb
@@ -67,16 +65,26 @@ def make():
         end_services(folder)
 
 
+@pytest.fixture(scope="module")
+def python():
+    """The process of all kernels: to start one takes longer than most tests."""
+    with Python() as process:
+        yield process
+
+
 @pytest.fixture
-def kernel():
+def kernel(python):
     """`kernel(server, name)`: a process that has a workspace open with the shop, and serves it."""
-    with contextlib.ExitStack() as stack:
+    opened = []
 
-        def kernel(server, name):
-            folder = server.root / name
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            process = stack.enter_context(Python(path=str(folder)))
-            assert process.run(KERNEL) == ""
-            return process
+    def kernel(server, name):
+        assert not opened, "a test has one kernel"
+        folder = server.root / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        opened.append(folder)
+        assert python.run(f"path = {str(folder)!r}\n{KERNEL}") == ""
+        return python
 
-        yield kernel
+    yield kernel
+    if opened:
+        assert python.run("db.close()") == ""

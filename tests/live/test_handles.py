@@ -130,7 +130,7 @@ def test_a_column_is_not_taken_as_a_row(shop):
     for rows in (shop.sql("select kind from items"), shop["items"].live()):
         with pytest.raises(TypeError, match=r"by number.*column 'kind' is \.df\['kind'\]"):
             rows["kind"]
-        with pytest.raises(IndexError, match=r"no row -2: these are 1 rows"):
+        with pytest.raises(IndexError, match=r"no row -2: the result has 1 row$"):
             rows[-2]
         assert rows[-1].kind == "a"
 

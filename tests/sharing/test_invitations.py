@@ -57,6 +57,16 @@ def test_a_viewer_calls_queries_and_nothing_else(served):
             remote.sql("select 1").to_arrow()
 
 
+def test_who_may_not_write_or_read_a_table_is_told_so_and_who_may(served):
+    with connect(served.invite("viewer", name="ann")) as remote:
+        words = "'ann' is here as 'viewer' and may not {} directly; owner and editor may"
+        with pytest.raises(PermissionDeniedError, match=words.format("write to tables")):
+            remote["t"].insert({"n": 2})
+        with pytest.raises(PermissionDeniedError, match=words.format("read tables")):
+            remote["t"].order("desc").collect()
+    assert served["t"].count() == 1
+
+
 def test_a_member_calls_functions_and_defines_none(served):
     with connect(served.invite("member", name="ann")) as remote:
         remote.function("add")(n=1)

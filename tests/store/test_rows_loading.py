@@ -188,18 +188,12 @@ def test_a_table_larger_than_estimated_is_refused_and_then_not_loaded_again():
 
 
 @pytest.mark.parametrize(
-    "size_bytes, said",
-    [
-        (0, "0 bytes"),
-        (1023, "1023 bytes"),
-        (1536, "1.5 KiB"),
-        (3 << 20, "3.0 MiB"),
-        (4 << 30, "4.0 GiB"),
-    ],
+    "held, said",
+    [(0, "there are 9.8 KiB."), (900, "there are 9.8 KiB, of which other tables have 900")],
 )
-def test_a_refusal_names_the_table_and_sizes_that_can_be_told_apart(size_bytes, said):
-    error = rows._budget_error("tasks", size_bytes, 0, Limits(row_memory_bytes_max=10_000))
-    assert f"table 'tasks' in memory, about {said}, but 0 bytes of the 9.8 KiB" in str(error)
+def test_a_refusal_names_the_table_and_what_others_take_if_they_take_anything(held, said):
+    error = rows._budget_error("tasks", 12_000, held, Limits(row_memory_bytes_max=10_000))
+    assert f"table 'tasks' in memory, about 11.7 KiB, and for all tables {said}" in str(error)
 
 
 def test_a_table_that_outgrows_the_budget_leaves_memory_and_is_refused():
