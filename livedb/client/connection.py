@@ -330,7 +330,7 @@ class Connection:
                     self._refused = ""
                     reason = await self._converse(websocket)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next try may do
-                reason = self._hear_refusal(error) or str(error) or type(error).__name__
+                reason = self._hear_refusal(error) or _reason_of(error)
             self._gone(reason)
             if not self.is_closed:
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
@@ -558,3 +558,14 @@ class Connection:
             self._fail(request_id, self._closed_error())
         assert self._main is not None, "it runs"
         self._main.cancel()
+
+
+def _reason_of(error: Exception) -> str:
+    """Why a connection could not be made or ended, for people."""
+    # `FileNotFoundError` is of a socket that is a file.
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return "nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return text or str(error) or type(error).__name__

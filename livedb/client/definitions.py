@@ -32,6 +32,7 @@ from livedb.errors import (
     LivedbError,
 )
 from livedb.functions.definition import MARK, FunctionDefinition, FunctionMark, Registry
+from livedb.functions.signatures import function_with_help
 from livedb.protocol.codecs import PACK
 from livedb.schema.annotations import FunctionSignature
 from livedb.schema.catalog import Catalog
@@ -271,6 +272,6 @@ def _described(each: Mapping[str, Any]) -> FunctionDefinition:
         name=each["name"],
         kind=each["kind"],
         visibility=each["visibility"],
-        handler=_not_here,
+        handler=function_with_help(_not_here, each["help"]),
         signature=FunctionSignature.from_json(each["signature"]),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from livedb.functions.definition import FunctionDefinition, call_signature
+from livedb.functions.definition import FunctionDefinition
+from livedb.functions.signatures import call_signature, signature_text
 
 if TYPE_CHECKING:
     from livedb.client.database import Database
@@ -59,7 +58,7 @@ class _Function(Generic[P, R]):
 
     def __repr__(self) -> str:
         kind = type(self).__name__.lower()
-        return f"<{kind} {self.name}{_signature_text(self.__signature__)}>"
+        return f"<{kind} {self.name}{signature_text(self.__signature__)}>"
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -91,38 +90,6 @@ def frames_from(function: FunctionDefinition, frames: TracebackType | None) -> T
     while first is not None and first.tb_frame.f_code is not code:
         first = first.tb_next
     return frames if first is None else first
-
-
-class _AsWritten(str):
-    """An annotation's text; `inspect` shows annotations by their repr."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _signature_text(signature: inspect.Signature) -> str:
-    """`(user: Id[User]) -> list[Task]`: annotations as they are written in a cell."""
-    parameters = [
-        each.replace(annotation=_annotation_text(each.annotation))
-        for each in signature.parameters.values()
-    ]
-    returns = _annotation_text(signature.return_annotation)
-    return str(signature.replace(parameters=parameters, return_annotation=returns))
-
-
-def _annotation_text(annotation: Any) -> Any:
-    if annotation is inspect.Signature.empty:
-        return annotation
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return _AsWritten(_QUALIFIED.sub(lambda found: found[1] or "", text))
-
-
-_QUALIFIED = re.compile(
-    r"""('[^']*'|"[^"]*")|\b[A-Za-z_]\w*\.(?:[A-Za-z_]\w*\.|<locals>\.)*(?=[A-Za-z_])"""
-)
-"""A text in quotes, which stays, or the modules before a name."""
 
 
 def plain_function(function: Any) -> Any:

@@ -310,12 +310,6 @@ def marked_function(function: Callable[..., Any], *, name: str | None = None) ->
     )
 
 
-def call_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature as callers see it: without the context."""
-    signature = inspect.signature(function)
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-
 @dataclass(frozen=True, slots=True)
 class FunctionMark:
     """What a module-level decorator leaves on a function for `push` to find."""

@@ -19,6 +19,7 @@ from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
 from livedb.functions.call import Call
+from livedb.functions.signatures import help_of
 from livedb.functions.table_functions import table_function
 from livedb.live.live_query import LiveSource
 from livedb.live.result import ipc_bytes
@@ -209,6 +210,7 @@ class WorkspaceCalls:
                 "kind": each.kind,
                 "visibility": each.visibility,
                 "signature": each.signature.to_json(),
+                "help": help_of(each.handler),
                 "version": each.version,
             }
             for name in registry.names()
