@@ -26,7 +26,7 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
-from livedb.functions.calling import FunctionCaller, is_running
+from livedb.functions.calling import Calling, is_running
 from livedb.functions.context import PLACES_KEY
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner
@@ -194,12 +194,12 @@ class Workspace:
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         undo.append(self.folded_sql.close)
-        self.caller = FunctionCaller(
+        self.calling = Calling(
             registry=self.registry, clock=self.clock, limits=self.limits, sql=self.folded_sql
         )
-        undo.append(self.caller.close)
+        undo.append(self.calling.close)
         self.runner = Runner(
-            caller=self.caller,
+            calling=self.calling,
             committer=self.committer,
             store=self.rows,
             turn=turn,
@@ -441,11 +441,11 @@ class Workspace:
 
     def forget_places(self, cloud_url: str) -> None:
         """It is served there no more; where it is served elsewhere since stays said."""
-        if self.caller.places.get(CLOUD_URL_VARIABLE) == cloud_url:
+        if self.calling.places.get(CLOUD_URL_VARIABLE) == cloud_url:
             self._place({})
 
     def _place(self, places: Mapping[str, str]) -> None:
-        self.caller.places = places
+        self.calling.places = places
         self.live.invalidate_name(PLACES_KEY)
 
     def _refuse_in_function(self, verb: str) -> None:
@@ -491,7 +491,7 @@ class Workspace:
             published=committer.published,
             folded=self.tables.folded_number,
             live=self.live.statistics(),
-            runs=dict(self.caller.runs),
+            runs=dict(self.calling.runs),
             row_memory_bytes=self.rows.statistics().size_bytes,
         )
 
@@ -530,7 +530,7 @@ class Workspace:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
-        self.caller.close()
+        self.calling.close()
         self.tables.close()  # ends every statement that is running
         self.folded_sql.close()
         self.log.close()

@@ -19,6 +19,17 @@ import livedb
 from livedb.auth.access import Role
 from livedb.service.access import Access
 from livedb.service.server import ServiceThread
+from tests.scheduling import (
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
 
 # How long an example takes says something of the machine, not of livedb.
 settings.register_profile("livedb", deadline=None)

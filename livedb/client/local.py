@@ -134,7 +134,7 @@ class LocalBackend:
         return self.workspace.committer.published
 
     def catalog(self) -> Catalog:
-        run = self.workspace.caller.nested_run()
+        run = self.workspace.calling.nested_run()
         if run is not None:
             return run.snapshot.catalog  # with the tables that the run has made
         held = self.workspace.folded_sql.held()
@@ -179,10 +179,10 @@ class LocalBackend:
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         self.workspace.require_open()
-        caller = self.workspace.caller
-        joined = caller.nested_run()
+        calling = self.workspace.calling
+        joined = calling.nested_run()
         if joined is not None:
-            return caller.join(joined, function, args)
+            return calling.join(joined, function, args)
         if function.kind != "query" and is_running():
             raise FunctionTypeError(
                 f"The {function.kind} {function.name!r} of another workspace cannot run inside a "
@@ -307,15 +307,15 @@ class LocalBackend:
             return states, self.workspace.folder.snapshot_at(number)
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
-        caller = self.workspace.caller
-        run = caller.nested_run()
+        calling = self.workspace.calling
+        run = calling.nested_run()
         if run is None:
             return self.workspace.sql(text, params)
         self.workspace.require_open()
-        return caller.read_sql(run.snapshot, text, params), run.snapshot.number
+        return calling.read_sql(run.snapshot, text, params), run.snapshot.number
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
-        if self.workspace.caller.nested_run() is not None:
+        if self.workspace.calling.nested_run() is not None:
             raise FunctionTypeError(
                 f"The documents of {table!r} as they were published cannot be read inside a query "
                 "or mutation, which would not be run again when they change. Read with "
@@ -352,7 +352,7 @@ class LocalBackend:
     ) -> tuple[ExportResult, tuple[str, ...]]:
         from livedb.transfer import export_table
 
-        if self.workspace.caller.nested_run() is not None:
+        if self.workspace.calling.nested_run() is not None:
             raise FunctionTypeError(
                 f"Table {table!r} cannot be exported inside a query or mutation, which may run "
                 "again; export it outside of functions"

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livedb")
 
-_current_run: ContextVar[tuple[FunctionCaller, Run] | None] = ContextVar("livedb_run", default=None)
+_current_run: ContextVar[tuple[Calling, Run] | None] = ContextVar("livedb_run", default=None)
 
 
 def is_running() -> bool:
@@ -84,7 +84,7 @@ class SqlReader(Protocol):
         """
 
 
-class FunctionCaller(Caller):
+class Calling(Caller):
     """Calls the functions of one workspace inside runs. `close()` it."""
 
     def __init__(self, *, registry: Registry, clock: Clock, limits: Limits, sql: SqlReader) -> None:

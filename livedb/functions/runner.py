@@ -21,7 +21,7 @@ from livedb.errors import ConflictError, SnapshotTooOldError
 from livedb.functions.actions import Exchange, nested_call, run_action, run_http_action
 from livedb.functions.call import Call, IdentityWantedError
 from livedb.functions.calling import (
-    FunctionCaller,
+    Calling,
     answers_requests,
     is_running,
     name_of,
@@ -95,7 +95,7 @@ class Runner:
     def __init__(
         self,
         *,
-        caller: FunctionCaller,
+        calling: Calling,
         committer: Committer,
         store: DocumentStore,
         turn: Turn,
@@ -105,8 +105,8 @@ class Runner:
         held: Callable[[], HeldSnapshot | None],
         find_commit: Callable[[str], Any],
     ) -> None:
-        self.caller = caller
-        self.registry = caller.registry
+        self.calling = calling
+        self.registry = calling.registry
         self._committer = committer
         self._store = store
         self._turn = turn
@@ -121,7 +121,7 @@ class Runner:
     @property
     def places(self) -> Mapping[str, str]:
         """Environment variables that say where the workspace is served."""
-        return self.caller.places
+        return self.calling.places
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class Runner:
             call.begin_run()
             snapshot.page_end = call.journal
         try:
-            value = self.caller.call(function, run, args)
+            value = self.calling.call(function, run, args)
         except SnapshotTooOldError:
             raise
         except IdentityWantedError:
@@ -293,7 +293,7 @@ class Runner:
             if call is not None:
                 call.begin_run()
             try:
-                result = self.caller.call(function, run, args)
+                result = self.calling.call(function, run, args)
             except Exception:
                 committer.settle(number, epoch)
                 raise
@@ -346,7 +346,7 @@ class Runner:
         kept: bytes | None = None
         if args_hash is not None:
             kept = encode_value(canonical(result))
-            self.caller.check_result_size(function, len(kept))
+            self.calling.check_result_size(function, len(kept))
         lines = encode_value(list(call.log_lines)) if call.log_lines else None
         details = (function.name, call.author, call.mutation_id, args_hash, kept, lines)
         return _new_tuple(CommitDetails, details)
@@ -362,8 +362,8 @@ class Runner:
         """
         if is_running():
             raise no_action_in_transaction(function)
-        self.caller.check_arguments_size(function, args)
-        self.caller.runs[function.name] += 1
+        self.calling.check_arguments_size(function, args)
+        self.calling.runs[function.name] += 1
         call = Call() if call is None else call
         try:
             return run_action(
@@ -377,7 +377,7 @@ class Runner:
 
         Raises: as `actions.run_http_action`.
         """
-        self.caller.runs[function.name] += 1
+        self.calling.runs[function.name] += 1
         try:
             run_http_action(
                 self, function, exchange, call=call, clock=self._clock, limits=self._limits
@@ -427,7 +427,7 @@ class Runner:
 
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function for the action in progress, as a transaction or action of its own."""
-        definition = self.caller.of_kind(kind, name_of(function))
+        definition = self.calling.of_kind(kind, name_of(function))
         committer = self._committer
         tables = committer.catalog_at(committer.published)
         return self.run_alone(definition, definition.bind((), args, tables=tables))

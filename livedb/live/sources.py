@@ -160,7 +160,7 @@ def _computed(
         try:
             is_canonical = function.signature.returns is not None
             kept = result_of(run.value, is_canonical=is_canonical)
-            runner.caller.check_result_size(function, kept.size_bytes)
+            runner.calling.check_result_size(function, kept.size_bytes)
             result = kept
         except LivedbError as refused:
             error = refused

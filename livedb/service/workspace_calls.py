@@ -191,12 +191,12 @@ class WorkspaceCalls:
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a function of the workspace inside the run in progress, as a Python call."""
-        caller = self._workspace.caller
-        run = caller.nested_run()
+        calling = self._workspace.calling
+        run = calling.nested_run()
         if run is None:
             raise FunctionTypeError(f"{name} is called by a helper outside of a function's run")
         function = self._workspace.registry.get(name)
-        return caller.join(run, function, function.bind(args, kwargs, tables=run.snapshot.catalog))
+        return calling.join(run, function, function.bind(args, kwargs, tables=run.snapshot.catalog))
 
     def _describe(self, given: _Given, *_: Any) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version."""

@@ -174,14 +174,15 @@ def free_ports():
                 return port
 
 
-def test_the_site_is_on_the_port_that_is_said_or_the_next_one(shop, program):
+def test_the_site_is_on_the_port_that_is_said_or_the_next_one(shop, run):
     port = free_ports()
     with service(shop, "--site-port", port) as (process, _):
         assert site_of(process) == f"http://127.0.0.1:{port}"
-        taken = program("serve", shop.with_name("other"), "--port", "0", "--site-port", port)
-        assert (taken.returncode, f"Cannot listen on 127.0.0.1:{port}" in taken.stderr) == (1, True)
-        same = program("serve", shop.with_name("other"), "--port", port, "--site-port", port)
-        assert (same.returncode, "another port" in same.stderr) == (1, True)
+        other = shop.with_name("other")
+        taken = run("serve", other, "--port", "0", "--site-port", port, code=1)
+        assert f"Cannot listen on 127.0.0.1:{port}" in taken.stderr
+        same = run("serve", other, "--port", port, "--site-port", port, code=1)
+        assert "another port" in same.stderr
 
 
 def test_an_admin_key_opens_everything(shop, tmp_path):
@@ -209,15 +210,14 @@ def test_an_admin_key_opens_everything(shop, tmp_path):
         (["--admin-key-file", "/nowhere"], "/nowhere"),
     ],
 )
-def test_what_cannot_be_served_is_one_line_and_exit_code_1(program, shop, args, words):
-    done = program("serve", shop, *args)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_cannot_be_served_is_one_line_and_exit_code_1(run, shop, args, words):
+    said = run("serve", shop, *args, code=1).stderr
+    assert words in said
+    assert "Traceback" not in said
 
 
-def test_watch_without_functions_is_a_usage_error(program, shop):
-    assert program("serve", shop, "--watch").returncode == 2
+def test_watch_without_functions_is_a_usage_error(run, shop):
+    run("serve", shop, "--watch", code=2)
 
 
 def test_one_that_is_open_elsewhere_is_named(program, shop):

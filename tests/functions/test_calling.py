@@ -186,7 +186,7 @@ def test_a_result_that_is_kept_is_bounded(limited, caplog):
 def test_from_80_percent_of_the_time_limit_a_warning_says_so(limited, caplog, monkeypatch):
     db = limited(function_s_max=60.0)
     clock = ManualClock()
-    monkeypatch.setattr(db.backend.workspace.caller, "_clock", clock)
+    monkeypatch.setattr(db.backend.workspace.calling, "_clock", clock)
 
     @db.query
     def slow(ctx):
