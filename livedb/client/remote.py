@@ -47,6 +47,7 @@ from livedb.errors import (
     FunctionTypeError,
     LivedbError,
     SnapshotTooOldError,
+    WorkspaceGoneError,
 )
 from livedb.functions.definition import FunctionDefinition, as_received
 from livedb.functions.runner import is_running
@@ -116,6 +117,8 @@ class RemoteBackend:
         self._known_number = 0
         """At which `known` of each subscription is; `_number` may be ahead of it."""
         self._shown_ts = 0
+        self._seen_ts = 0
+        """Of the newest commit that an answer was at."""
         self._moved = threading.Condition(self._lock)
         self._updates = OptimisticUpdates(self._bound)
         self._pending: dict[int, Pending] = {}
@@ -148,7 +151,25 @@ class RemoteBackend:
     # -- the connection's thread ---------------------------------------------------------------
 
     def _restoring(self) -> Restore | None:
-        return self._definitions.restoring()
+        """What comes first on a new connection: is it still the workspace that was seen there?"""
+        restore = self._definitions.restoring()
+        seen = max(self._seen_ts, self._connection.observed_ts)
+        if not seen:
+            return restore
+
+        async def recognise() -> None:
+            # As text: an int of 64 bits is no number.
+            why = PACK.read(await self._verbs.act_ahead("recognise", {"ts": str(seen)}))
+            if why is not None:
+                raise WorkspaceGoneError(
+                    f"The workspace at {self.name} is not the one that was seen there: {why}. "
+                    "That data is gone, and nothing more was sent; connect again to use what is "
+                    "there now."
+                )
+            if restore is not None:
+                await restore()
+
+        return recognise
 
     def _move(self, event: Moved) -> None:
         with self._moved:
@@ -270,9 +291,13 @@ class RemoteBackend:
     def _heard(self, stands: Mapping[str, Any]) -> None:
         with self._lock:
             self._number = max(self._number, stands["number"])
+            self._seen_ts = max(self._seen_ts, int(stands["ts"]))
 
     def catalog(self) -> Catalog:
         return self._definitions.catalog()
+
+    def known_catalog(self) -> Catalog:
+        return self._definitions.known_catalog()
 
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None

@@ -45,6 +45,9 @@ RESULT_BYTES_MAX = 512 << 20
 """Bytes of the rows of one SQL statement that are sent; more are refused."""
 
 
+_TS_DIGITS_MAX = 19
+"""Digits of a timestamp in nanoseconds, until the year 2262."""
+
 _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether the workspace is still open."""
 
@@ -90,6 +93,7 @@ class WorkspaceCalls:
             "unpin": (Permission.QUERY, self._unpin),
             "catalog": (Permission.QUERY, self._catalog),
             "sync": (Permission.QUERY, self._sync),
+            "recognise": (Permission.QUERY, self._recognise),
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
             "statistics": (Permission.QUERY, self._statistics),
@@ -199,8 +203,9 @@ class WorkspaceCalls:
     def _describe(self, given: _Given, *_: Any) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version."""
         version, number, catalog = self._version()
+        stands = self._stands(version, number)
         if given.optional("known") == version:
-            return Answer({"number": number, "version": version})
+            return Answer(stands)
         registry = self._workspace.registry
         functions = [
             {
@@ -215,7 +220,13 @@ class WorkspaceCalls:
         ]
         described = {"catalog": catalog.to_json(), "functions": functions}
         # As attachment: the names in a schema may be such as no field of a value can have.
-        return Answer({"number": number, "version": version}, (msgspec.json.encode(described),))
+        return Answer(stands, (msgspec.json.encode(described),))
+
+    def _stands(self, version: str, number: int) -> Value:
+        """How far the workspace is, as every answer that says so does."""
+        # The timestamp as text: an int of 64 bits is no number.
+        ts = str(self._workspace.committer.ts_of(number))
+        return {"number": number, "ts": ts, "version": version}
 
     def _version(self) -> tuple[str, int, Catalog]:
         """Of the definitions: differs when a function or a table is another."""
@@ -339,8 +350,18 @@ class WorkspaceCalls:
             self._workspace.require_open()
         version, number, _catalog = self._version()
         ts = self._workspace.committer.ts_of(number)
-        # As text: an int of 64 bits is no number.
-        return Answer({"number": number, "ts": str(ts), "version": version}, ts=ts)
+        return Answer(self._stands(version, number), ts=ts)
+
+    def _recognise(self, given: _Given, *_: Any) -> Answer:
+        """None if this is the workspace in which a client has seen a commit; else why not."""
+        ts = given.text("ts")
+        if not (ts.isascii() and ts.isdigit() and len(ts) <= _TS_DIGITS_MAX):
+            raise InvalidValueError("recognise: 'ts' is the digits of a timestamp", path=".ts")
+        if self._workspace.log.holds(int(ts)):
+            return Answer()
+        if self._workspace.path is None:
+            return Answer("a workspace in memory ends with its process, and this one began later")
+        return Answer("a backup was put in its place, say, or another workspace is served there")
 
     def _refresh(self, given: _Given, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""
