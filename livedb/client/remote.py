@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Raw
 
 from livedb.canonical import canonical
 from livedb.client.backend import (
@@ -36,7 +37,13 @@ from livedb.client.backend import (
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
 from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
-from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
+from livedb.client.remote_subscription import (
+    Asked,
+    RemoteSubscription,
+    is_same,
+    state_from,
+    table_of,
+)
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
@@ -515,40 +522,57 @@ class RemoteBackend:
 
         Raises:
             LimitError: this connection, or the service, has too many.
-            SnapshotTooOldError: newer commits came faster than it could be taken.
         """
         self._refuse_in_function("a snapshot")
         followed = list(subscriptions)
         name = self._clock.random_bytes(16).hex()
-        reads = self._pinned(name, followed)
         try:
-            yield reads
+            yield self._pinned(name, followed)
         finally:
             with suppress(LivedbError):  # it ends by itself, a little later
                 self._verbs.ask("unpin", {"name": name})
 
     def _pinned(self, name: str, followed: Sequence[Subscription]) -> RemoteSnapshotReads:
-        for attempt in range(SNAPSHOT_TRIES_MAX):
+        mine = [
+            each
+            for each in followed
+            if isinstance(each, RemoteSubscription) and each.query_id is not None
+        ]
+        for _ in range(SNAPSHOT_TRIES_MAX):
             self._pull(repeats=True)
             with self._lock:
                 number = self._known_number
                 states: dict[Subscription, LiveState] = {
-                    each: each.known
-                    for each in followed
-                    if isinstance(each, RemoteSubscription)
-                    and each.query_id is not None
-                    and each.known is not None
+                    each: each.known for each in mine if each.known is not None
                 }
-            try:
+            with suppress(SnapshotTooOldError):  # somebody's SQL has read a later commit meanwhile
                 self._verbs.act("pin", {"name": name, "number": number})
-            except SnapshotTooOldError:  # somebody's SQL has read a later commit meanwhile
-                if attempt == SNAPSHOT_TRIES_MAX - 1:
-                    raise
-            else:
-                return RemoteSnapshotReads(
-                    number=number, states=states, verbs=self._verbs, name=name
-                )
-        raise AssertionError("the loop returns or raises")
+                return self._reads(name, number, states)
+        return self._pinned_first(name, mine)
+
+    def _pinned_first(
+        self, name: str, followed: Sequence[RemoteSubscription]
+    ) -> RemoteSnapshotReads:
+        """The newest commit, whichever it is, and what is followed, run again at it."""
+        number: int = PACK.read(self._verbs.act("pin", {"name": name, "number": None}))
+        runs = [each for each in followed if each.asked.path != "who"]  # which has no commit
+        asked = [[each.asked.path, each.asked.component, each.asked.args] for each in runs]
+        with self._verbs.holding(name):
+            answer = PACK.read_payload(self._verbs.act("states", {"asked": asked}))
+        described: list[tuple[bool, list[str]]] = msgspec.json.decode(answer.text)
+        states: dict[Subscription, LiveState] = {
+            each: each.known for each in followed if each.known is not None
+        }
+        for each, (is_good, log_lines), raw in zip(
+            runs, described, answer.attachments, strict=True
+        ):
+            states[each] = state_from(Raw(raw), log_lines, is_good=is_good)
+        return self._reads(name, number, states)
+
+    def _reads(
+        self, name: str, number: int, states: Mapping[Subscription, LiveState]
+    ) -> RemoteSnapshotReads:
+        return RemoteSnapshotReads(number=number, states=states, verbs=self._verbs, name=name)
 
     # -- sharing -------------------------------------------------------------------------------
 

@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
 from livedb.functions.call import Call
 from livedb.functions.table_functions import table_function
-from livedb.live.live_query import LiveSource
+from livedb.live.live_query import Computed, LiveSource, LiveState
 from livedb.live.result import ipc_bytes
 from livedb.live.sources import EVERYBODY, FunctionSource, InlineSource, SqlSource
 from livedb.protocol.codecs import PACK
-from livedb.protocol.server import Success
+from livedb.protocol.server import Failure, Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import Downloads
 from livedb.service.functions import read_object, registered_name
+from livedb.service.outcomes import Dialect
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
@@ -92,6 +93,7 @@ class WorkspaceCalls:
             "pin": (Permission.QUERY, self._pin),
             "unpin": (Permission.QUERY, self._unpin),
             "catalog": (Permission.QUERY, self._catalog),
+            "states": (Permission.QUERY, self._states),
             "sync": (Permission.QUERY, self._sync),
             "recognise": (Permission.QUERY, self._recognise),
             "refresh": (Permission.QUERY, self._refresh),
@@ -103,7 +105,13 @@ class WorkspaceCalls:
         }
 
     def run(
-        self, verb: str, args: Raw, call: Call, caller: Caller | None, connection: object
+        self,
+        verb: str,
+        args: Raw,
+        call: Call,
+        caller: Caller | None,
+        dialect: Dialect,
+        connection: object,
     ) -> Success:
         """Do what a verb says, at the commit of a snapshot if it names one.
 
@@ -115,7 +123,7 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = _Given(verb, read_object(PACK.read(args)), connection)
+        given = _Given(verb, read_object(PACK.read(args)), dialect, connection)
         name = given.optional("snapshot")
         with nullcontext() if name is None else self._snapshots.holding(str(name)):
             answer = work(given, payload.attachments, call, caller)
@@ -246,8 +254,8 @@ class WorkspaceCalls:
 
     def _pin(self, given: _Given, *_: Any) -> Answer:
         """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
-        self._snapshots.pin(given.text("name"), given.whole("number"), given.connection)
-        return Answer()
+        number = None if given.optional("number") is None else given.whole("number")
+        return Answer(self._snapshots.pin(given.text("name"), number, given.connection))
 
     def _unpin(self, given: _Given, *_: Any) -> Answer:
         self._snapshots.unpin(given.text("name"))
@@ -370,28 +378,44 @@ class WorkspaceCalls:
 
     def _runs(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
         """How often the live query of a client was run: what it follows, with its arguments."""
-        workspace, args = self._workspace, given.object("args")
-        sources: list[LiveSource]
-        match given.optional("of"), given.text("path"):
-            case None, name:
-                is_public_only = not self._access.is_admin(caller)
-                identity = None if caller is None else caller.identity
-                sources = [
-                    FunctionSource(
-                        workspace.runner,
-                        registered_name(workspace.registry, name),
-                        args,
-                        identity=each,
-                        is_public_only=is_public_only,
-                    )
-                    for each in (EVERYBODY, identity)
-                ]
-            case _, "sql":
-                sources = [SqlSource(workspace.folded_sql, args["text"], args["params"])]
-            case _:
-                function = table_function(str(args.get("verb")), str(args.get("name")))
-                sources = [InlineSource(workspace.runner, function, args["args"])]
-        return Answer(workspace.live.runs_of(each.key for each in sources))
+        asked = _Asked(given.text("path"), given.optional("of"), given.object("args"))
+        mine = None if caller is None else caller.identity
+        # Which of the two it is, its function decides.
+        keys = {self._source(asked, each, caller).key for each in (EVERYBODY, mine)}
+        return Answer(self._workspace.live.runs_of(keys))
+
+    def _states(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+        """What a client follows, at the commit of its snapshot: each is run for it."""
+        held = self._workspace.folded_sql.held()
+        if held is None:
+            raise InvalidValueError("states: they are those at a snapshot, and none is named")
+        identity = None if caller is None else caller.identity
+        states = [
+            given.dialect.state(_state_of(source.compute(held.number)), None)
+            for source in [
+                self._source(asked, identity, caller) for asked in given.followed("asked")
+            ]
+        ]
+        described: Value = [[isinstance(each, Success), list(each.log_lines)] for each in states]
+        return Answer(described, tuple(bytes(_raw_of(each)) for each in states))
+
+    def _source(self, asked: _Asked, identity: Any, caller: Caller | None) -> LiveSource:
+        """What a client follows, as `identity`."""
+        workspace, args = self._workspace, asked.args
+        if asked.of is None:
+            return FunctionSource(
+                workspace.runner,
+                registered_name(workspace.registry, asked.path),
+                args,
+                identity=identity,
+                is_public_only=not self._access.is_admin(caller),
+            )
+        self._access.require(caller, Permission.SQL)
+        if asked.path == "sql":
+            return SqlSource(workspace.folded_sql, str(args.get("text")), args.get("params"))
+        function = table_function(str(args.get("verb")), str(args.get("name")))
+        given: Any = args.get("args")
+        return InlineSource(workspace.runner, function, given)
 
     def _statistics(self, *_: Any) -> Answer:
         found = self._workspace.statistics()
@@ -429,6 +453,26 @@ class WorkspaceCalls:
         return Answer(self._workspace.invitations.revoke(given.text("id"), author=author).to_json())
 
 
+def _state_of(computed: Computed) -> LiveState:
+    result, error, number = computed.result, computed.error, computed.number
+    return LiveState(result=result, error=error, number=number, log_lines=computed.log_lines)
+
+
+def _raw_of(state: Success | Failure) -> Raw:
+    if isinstance(state, Success):
+        return state.value
+    assert state.data is not UNSET, "our own dialect sends what an error is made of"
+    return state.data
+
+
+class _Asked(NamedTuple):
+    """What a client follows: a path, the component it is of, and arguments."""
+
+    path: str
+    of: str | None
+    args: dict[str, Any]
+
+
 class _Described:
     """Numbers the catalogs that were described."""
 
@@ -450,9 +494,13 @@ class _Described:
 class _Given:
     """A verb's arguments, checked as they are read."""
 
-    def __init__(self, verb: str, fields: Mapping[str, Value], connection: object) -> None:
+    def __init__(
+        self, verb: str, fields: Mapping[str, Value], dialect: Dialect, connection: object
+    ) -> None:
         self._verb = verb
         self._fields = fields
+        self.dialect = dialect
+        """How outcomes look to the caller."""
         self.connection = connection
         """Of whom; only that it is the same matters."""
 
@@ -483,6 +531,13 @@ class _Given:
             return msgspec.convert(self._fields.get(name), list[tuple[str, int]])
         except msgspec.ValidationError:
             raise self._wrong(name, "a list of names with versions") from None
+
+    def followed(self, name: str) -> list[_Asked]:
+        """The field `name`, what a client follows."""
+        try:
+            return msgspec.convert(self._fields.get(name), list[_Asked])
+        except msgspec.ValidationError:
+            raise self._wrong(name, "a list of paths with arguments") from None
 
     def optional(self, name: str) -> Any:
         """The field `name`, which may be absent and is looked at by whoever uses it."""
