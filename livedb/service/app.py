@@ -17,8 +17,9 @@ from livedb.service.admin_api import admin_routes
 from livedb.service.doors import DoorKeeper, Doors, HostKeeper
 from livedb.service.http_api import http_routes
 from livedb.service.hub import Hub
+from livedb.service.paths import UNDER_API
 from livedb.service.presence_api import presence_routes
-from livedb.service.site import UNDER_API, Site
+from livedb.service.site import Site
 from livedb.service.transfer_api import transfer_routes
 from livedb.service.websocket import SyncConnection
 from livedb.workspace import Workspace
