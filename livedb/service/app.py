@@ -79,8 +79,8 @@ class ServiceApp:
             ],
             lifespan=self._lifespan,
         )
-        self._app = DoorKeeper(SinglePath(app), settings.doors)
-        self._site_app = HostKeeper(self._answer, settings.doors)
+        self._app = DoorKeeper(SinglePath(app), settings.doors, access.audit)
+        self._site_app = HostKeeper(self._answer, settings.doors, access.audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_for_site = scope["type"] != "lifespan" and self._site_path(scope) is not None

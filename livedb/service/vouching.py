@@ -35,10 +35,12 @@ class Arrival:
     Attributes:
         caller: who they are; None is somebody who may do nothing.
         most: the most that they may do, whatever they bring.
+        address: from where they came.
     """
 
     caller: Caller | None
     most: Role = Role.OWNER
+    address: str = "the local door"
 
 
 def vouch(caller: Caller) -> str:
