@@ -479,7 +479,8 @@ class RemoteBackend:
         self._connection.post_if_open(work)
 
     def invalidate(self, name: str) -> None:
-        """Run a query again although no data it read has changed."""
+        """Run a query again although no data it read has changed, as its code is by now."""
+        self._definitions.follow_code()
         self._verbs.act("refresh", {"name": name})
 
     def runs_of(self, asked: Asked) -> int:
