@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
+from livedb.functions.actions import action_call
 from livedb.functions.call import Call
 from livedb.functions.table_functions import table_function
 from livedb.live.live_query import Computed, LiveSource, LiveState
@@ -200,12 +201,16 @@ class WorkspaceCalls:
         )
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of the workspace inside the run in progress, as a Python call."""
+        """Call a function of the workspace where another one runs, as a Python call does."""
         runner = self._workspace.runner
         run = runner.nested_run()
-        if run is None:
+        if run is None and action_call() is None:
             raise FunctionTypeError(f"{name} is called by a helper outside of a function's run")
         function = self._workspace.registry.get(name)
+        if run is None:  # by an action, for which it is a transaction of its own
+            committer = self._workspace.committer
+            tables = committer.catalog_at(committer.published)
+            return runner.run_alone(function, function.bind(args, kwargs, tables=tables))
         return runner.join(run, function, function.bind(args, kwargs, tables=run.snapshot.catalog))
 
     def _describe(self, given: _Given, *_: Any) -> Answer:

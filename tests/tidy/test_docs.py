@@ -113,6 +113,15 @@ def test_each_hostile_input_of_a_shared_workspace_has_tests_that_exist():
         assert missing_of(named_in(row)) == []
 
 
+def test_what_a_connected_workspace_cannot_do_is_told_to_users():
+    marked = re.compile(r'@pytest\.mark\.gap\(\s*[\w.]+,\s*"([^"]+)"')
+    sources = (path.read_text() for path in REPOSITORY.glob("tests/**/*.py"))
+    reasons = {reason for source in sources for reason in marked.findall(source)}
+    told = re.sub(r"[`*\s]+", " ", REFERENCE).casefold()
+    assert reasons
+    assert {reason for reason in reasons if reason.casefold() not in told} == set()
+
+
 def test_each_law_has_one_line_of_tests():
     laws = ARCHITECTURE.partition("## Laws")[2].partition("\n## ")[0]
     numbers = re.findall(r"^\| (\d) \|", laws, flags=re.MULTILINE)
