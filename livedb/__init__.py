@@ -56,6 +56,7 @@ from livedb.errors import (
     UniqueError,
     ValidationError,
     WorkspaceError,
+    WorkspaceGoneError,
     WorkspaceLockedError,
 )
 from livedb.ids import Id
@@ -255,6 +256,7 @@ __all__ = [
     "UniqueError",
     "ValidationError",
     "WorkspaceError",
+    "WorkspaceGoneError",
     "WorkspaceLockedError",
     "action",
     "connect",

@@ -41,6 +41,7 @@
     │   └── FoldError               DuckDB could not take what the commit log holds
     └── WorkspaceError              the workspace itself
         ├── ClosedError
+        │   └── WorkspaceGoneError  a service has another workspace than the one seen there
         ├── ForkedError
         ├── WorkspaceLockedError    another process holds it
         ├── DamagedError            its files do not agree
@@ -439,6 +440,16 @@ class ClosedError(WorkspaceError):
     """The workspace has been closed, or the live handle that is waited for."""
 
     code = "Closed"
+
+
+class WorkspaceGoneError(ClosedError):
+    """A service no longer has commits that this client has seen there: its data is another.
+
+    A workspace in memory was started anew, a backup put in its place, or another one is served.
+    """
+
+    code = "WorkspaceGone"
+    status = 410
 
 
 class ForkedError(WorkspaceError):

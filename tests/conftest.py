@@ -3,7 +3,8 @@
 The suites of `CONTRACT` hold for a connected `db` as well; whoever serves it has it on disk, so
 that one form shows both. A test that looks inside the workspace
 says so with `@pytest.mark.local("why")`; one that shows something a connected `db` cannot do says
-what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no longer does.
+what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no longer does. What the
+"why" says is also told to users, in docs/reference.md.
 """
 
 from __future__ import annotations

@@ -159,6 +159,9 @@ class Backend(Protocol):
 
     def catalog(self) -> Catalog: ...
 
+    def known_catalog(self) -> Catalog:
+        """The same; as it was last heard of where it cannot be asked for."""
+
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
     ) -> FunctionDefinition: ...

@@ -36,6 +36,7 @@ from livedb.errors import (
     ForkedError,
     FunctionTypeError,
     LivedbError,
+    WorkspaceGoneError,
 )
 from livedb.protocol.client import (
     Answered,
@@ -142,6 +143,8 @@ class Connection:
         self._refused = ""
         """Why the last try to connect was refused, if it was."""
         self._is_starting = False
+        self._is_gone = False
+        """The service has another workspace than the one that was seen there."""
         self.status = Status("connecting")
         self._session = ClientSession(PACK, session_id=session_id)
         if token is not None:
@@ -180,6 +183,11 @@ class Connection:
         """Whether the service cannot be asked now."""
         return not self._session.is_connected
 
+    @property
+    def observed_ts(self) -> int:
+        """The newest timestamp that the service has told; on the thread."""
+        return self._session.observed_ts
+
     def require_open(self) -> None:
         """Raise when it cannot be used here.
 
@@ -195,6 +203,8 @@ class Connection:
             raise self._closed_error()
 
     def _closed_error(self) -> ClosedError:
+        if self._is_gone:
+            return WorkspaceGoneError(self.status.detail)
         why = f": {self.status.detail}" if self.status.detail else ""
         return ClosedError(f"The connection to {self.url} is closed{why}")
 
@@ -385,7 +395,7 @@ class Connection:
         self._outage += 1
         tasks = [asyncio.create_task(self._write(websocket, outgoing))]
         if restoring is not None:
-            tasks.append(asyncio.create_task(self._restore(restoring)))
+            tasks.append(asyncio.create_task(self._restore(websocket, restoring)))
         try:
             async for frame in websocket:
                 # The first frame says that the service is there, and no proxy alone.
@@ -405,11 +415,17 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _restore(self, restore: Restore) -> None:
+    async def _restore(self, websocket: Any, restore: Restore) -> None:
         """Do what comes first, then send what waits for it."""
         try:
             async with asyncio.timeout(RESTORE_S_MAX):
                 await restore()
+        except WorkspaceGoneError as error:
+            # Nothing is sent: it was meant for the data that is gone.
+            self._is_gone = True
+            self._give_up(error)
+            await websocket.close()
+            return
         except (LivedbError, TimeoutError) as error:
             logger.warning("the service at %s lacks what was defined: %s", self.url, error)
         self.send(self._session.resume())

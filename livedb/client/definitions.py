@@ -119,6 +119,13 @@ class Definitions:
         answer = PACK.read_payload(self._verbs.act("catalog", {}))
         return Catalog.from_json(msgspec.json.decode(answer.attachments[0]))
 
+    def known_catalog(self) -> Catalog:
+        """The same; as it was last heard of when the service cannot be asked now."""
+        if not self._verbs.is_away:
+            with suppress(DisconnectedError, ClosedError):
+                return self.catalog()
+        return self._catalog
+
     def names(self) -> list[str]:
         """The functions there are."""
         self.describe()

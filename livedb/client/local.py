@@ -141,6 +141,9 @@ class LocalBackend:
         number = self.number if held is None else held.number
         return self.workspace.committer.catalog_at(number)
 
+    def known_catalog(self) -> Catalog:
+        return self.catalog()
+
     # -- functions -----------------------------------------------------------------------------
 
     def define(

@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Raw
 
 from livedb.canonical import canonical
 from livedb.client.backend import (
@@ -36,7 +37,13 @@ from livedb.client.backend import (
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
 from livedb.client.definitions import Definitions
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
-from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
+from livedb.client.remote_subscription import (
+    Asked,
+    RemoteSubscription,
+    is_same,
+    state_from,
+    table_of,
+)
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
@@ -47,6 +54,7 @@ from livedb.errors import (
     FunctionTypeError,
     LivedbError,
     SnapshotTooOldError,
+    WorkspaceGoneError,
 )
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, as_received
@@ -116,6 +124,8 @@ class RemoteBackend:
         self._known_number = 0
         """At which `known` of each subscription is; `_number` may be ahead of it."""
         self._shown_ts = 0
+        self._seen_ts = 0
+        """Of the newest commit that an answer was at."""
         self._moved = threading.Condition(self._lock)
         self._updates = OptimisticUpdates(self._bound)
         self._pending: dict[int, Pending] = {}
@@ -149,7 +159,25 @@ class RemoteBackend:
     # -- the connection's thread ---------------------------------------------------------------
 
     def _restoring(self) -> Restore | None:
-        return self._definitions.restoring()
+        """What comes first on a new connection: is it still the workspace that was seen there?"""
+        restore = self._definitions.restoring()
+        seen = max(self._seen_ts, self._connection.observed_ts)
+        if not seen:
+            return restore
+
+        async def recognise() -> None:
+            # As text: an int of 64 bits is no number.
+            why = PACK.read(await self._verbs.act_ahead("recognise", {"ts": str(seen)}))
+            if why is not None:
+                raise WorkspaceGoneError(
+                    f"The workspace at {self.name} is not the one that was seen there: {why}. "
+                    "That data is gone, and nothing more was sent; connect again to use what is "
+                    "there now."
+                )
+            if restore is not None:
+                await restore()
+
+        return recognise
 
     def _move(self, event: Moved) -> None:
         with self._moved:
@@ -271,9 +299,13 @@ class RemoteBackend:
     def _heard(self, stands: Mapping[str, Any]) -> None:
         with self._lock:
             self._number = max(self._number, stands["number"])
+            self._seen_ts = max(self._seen_ts, int(stands["ts"]))
 
     def catalog(self) -> Catalog:
         return self._definitions.catalog()
+
+    def known_catalog(self) -> Catalog:
+        return self._definitions.known_catalog()
 
     def define(
         self, definition: FunctionDefinition, origin: Origin | None = None
@@ -448,7 +480,8 @@ class RemoteBackend:
         self._connection.post_if_open(work)
 
     def invalidate(self, name: str) -> None:
-        """Run a query again although no data it read has changed."""
+        """Run a query again although no data it read has changed, as its code is by now."""
+        self._definitions.follow_code()
         self._verbs.act("refresh", {"name": name})
 
     def runs_of(self, asked: Asked) -> int:
@@ -491,40 +524,57 @@ class RemoteBackend:
 
         Raises:
             LimitError: this connection, or the service, has too many.
-            SnapshotTooOldError: newer commits came faster than it could be taken.
         """
         self._refuse_in_function("a snapshot")
         followed = list(subscriptions)
         name = self._clock.random_bytes(16).hex()
-        reads = self._pinned(name, followed)
         try:
-            yield reads
+            yield self._pinned(name, followed)
         finally:
             with suppress(LivedbError):  # it ends by itself, a little later
                 self._verbs.ask("unpin", {"name": name})
 
     def _pinned(self, name: str, followed: Sequence[Subscription]) -> RemoteSnapshotReads:
-        for attempt in range(SNAPSHOT_TRIES_MAX):
+        mine = [
+            each
+            for each in followed
+            if isinstance(each, RemoteSubscription) and each.query_id is not None
+        ]
+        for _ in range(SNAPSHOT_TRIES_MAX):
             self._pull(repeats=True)
             with self._lock:
                 number = self._known_number
                 states: dict[Subscription, LiveState] = {
-                    each: each.known
-                    for each in followed
-                    if isinstance(each, RemoteSubscription)
-                    and each.query_id is not None
-                    and each.known is not None
+                    each: each.known for each in mine if each.known is not None
                 }
-            try:
+            with suppress(SnapshotTooOldError):  # somebody's SQL has read a later commit meanwhile
                 self._verbs.act("pin", {"name": name, "number": number})
-            except SnapshotTooOldError:  # somebody's SQL has read a later commit meanwhile
-                if attempt == SNAPSHOT_TRIES_MAX - 1:
-                    raise
-            else:
-                return RemoteSnapshotReads(
-                    number=number, states=states, verbs=self._verbs, name=name
-                )
-        raise AssertionError("the loop returns or raises")
+                return self._reads(name, number, states)
+        return self._pinned_first(name, mine)
+
+    def _pinned_first(
+        self, name: str, followed: Sequence[RemoteSubscription]
+    ) -> RemoteSnapshotReads:
+        """The newest commit, whichever it is, and what is followed, run again at it."""
+        number: int = PACK.read(self._verbs.act("pin", {"name": name, "number": None}))
+        runs = [each for each in followed if each.asked.path != "who"]  # which has no commit
+        asked = [[each.asked.path, each.asked.component, each.asked.args] for each in runs]
+        with self._verbs.holding(name):
+            answer = PACK.read_payload(self._verbs.act("states", {"asked": asked}))
+        described: list[tuple[bool, list[str]]] = msgspec.json.decode(answer.text)
+        states: dict[Subscription, LiveState] = {
+            each: each.known for each in followed if each.known is not None
+        }
+        for each, (is_good, log_lines), raw in zip(
+            runs, described, answer.attachments, strict=True
+        ):
+            states[each] = state_from(Raw(raw), log_lines, is_good=is_good)
+        return self._reads(name, number, states)
+
+    def _reads(
+        self, name: str, number: int, states: Mapping[Subscription, LiveState]
+    ) -> RemoteSnapshotReads:
+        return RemoteSnapshotReads(number=number, states=states, verbs=self._verbs, name=name)
 
     # -- sharing -------------------------------------------------------------------------------
 

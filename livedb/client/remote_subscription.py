@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from livedb.client.backend import OnChange
 from livedb.client.optimistic import QueryKey, query_key
@@ -82,20 +83,38 @@ class RemoteSubscription:
 
     def take(self, change: QueryUpdated | QueryFailed) -> None:
         """Take the state that a change from the service makes."""
-        old = self.known
         if isinstance(change, QueryFailed):
-            value = None if change.error_data is UNSET else PACK.read(change.error_data)
-            number = value.get("commit", 0) if isinstance(value, dict) else 0
-            error: Exception | None = error_from(value)
-            result = old.result if old is not None else None
+            data = None if change.error_data is UNSET else change.error_data
             # The service sends rows whole after an error.
-            self.wire = None
+            self.wire, result = None, None if self.known is None else self.known.result
+            self.known = _failed(data, change.log_lines, result)
         else:
             self.wire = read_result(change.value, self.wire)
-            number, error, result = self.wire.number, None, _result_of(self.wire)
-        self.known = LiveState(
-            result=result, error=error, number=number, log_lines=tuple(change.log_lines)
-        )
+            self.known = _succeeded(self.wire, change.log_lines)
+
+
+def state_from(raw: Raw, log_lines: Sequence[str], *, is_good: bool) -> LiveState:
+    """The state that the service sent by itself, whole."""
+    if is_good:
+        return _succeeded(read_result(raw, None), log_lines)
+    return _failed(raw, log_lines, None)
+
+
+def _succeeded(wire: WireResult, log_lines: Sequence[str]) -> LiveState:
+    return LiveState(
+        result=_result_of(wire), error=None, number=wire.number, log_lines=tuple(log_lines)
+    )
+
+
+def _failed(data: Raw | None, log_lines: Sequence[str], result: Result | None) -> LiveState:
+    value = None if data is None else PACK.read(data)
+    number = value.get("commit") if isinstance(value, dict) else None
+    return LiveState(
+        result=result,
+        error=error_from(value),
+        number=number if isinstance(number, int) else 0,
+        log_lines=tuple(log_lines),
+    )
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -89,6 +89,12 @@ class CommitLog(Protocol):
         -1 when there are none, None when there are too many to tell.
         """
 
+    def holds(self, ts: int) -> bool:
+        """Whether a commit of timestamp `ts` is in the log, or may have been and was truncated.
+
+        0 stands for the state before all commits, which every log has.
+        """
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class MemoryCommitLog:
         """Guards every field below; taken alone."""
         self._anchor = EMPTY_HEAD
         self._last = (EMPTY_HEAD.number, EMPTY_HEAD.ts)
+        self._first_ts: int | None = None
+        """Of the first commit that there ever was: nothing before it was truncated either."""
         self._commits: list[Commit] = []
         self._chains: list[bytes] = []
         """As far as somebody asked: a fold or a backup, not each commit, needs the running hash."""
@@ -53,6 +56,8 @@ class MemoryCommitLog:
                     identified.append(commit)
             if identified:
                 self._remember(identified)
+            if self._first_ts is None and commits:
+                self._first_ts = commits[0].ts
             self._commits += commits
             self._last = (last, ts)
 
@@ -95,6 +100,15 @@ class MemoryCommitLog:
             self._check_open()
             known = self._sessions.get(session)
             return -1 if known is None else known[1]
+
+    def holds(self, ts: int) -> bool:
+        """Whether a commit of timestamp `ts` is or was in the log; see `CommitLog.holds`."""
+        with self._lock:
+            self._check_open()
+            if ts <= self._anchor.ts:
+                return ts == 0 or (self._first_ts is not None and ts >= self._first_ts)
+            at = bisect_left(self._commits, ts, key=lambda commit: commit.ts)
+            return at < len(self._commits) and self._commits[at].ts == ts
 
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""

@@ -167,6 +167,17 @@ class SqliteCommitLog:
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 
+    def holds(self, ts: int) -> bool:
+        """Whether a commit of timestamp `ts` is in the log; see `CommitLog.holds`."""
+        with self._lock:
+            self._check_usable()
+            if ts <= self._anchor.ts:
+                return True
+            try:
+                return sqlite_file.has_ts(self._connection, self._anchor, self._head, ts, self.path)
+            except sqlite3.Error as error:
+                raise translated(error, self.path, "read") from error
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:

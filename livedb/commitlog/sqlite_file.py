@@ -302,6 +302,23 @@ def newest_request(connection: sqlite3.Connection, session: str) -> int | None:
     return max((request_of(mutation_id) for (mutation_id,) in rows), default=-1)
 
 
+def has_ts(connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, path: Path) -> bool:
+    """Whether one of the commits behind `anchor` has a timestamp. Cost: O(log commits) reads."""
+    low, high = anchor.number + 1, head.number
+    while low <= high:  # timestamps grow with numbers
+        middle = (low + high) // 2
+        found = connection.execute("SELECT ts FROM commits WHERE number = ?", (middle,)).fetchone()
+        if found is None:
+            raise damaged(path, f"commit {middle} is missing")
+        if found[0] == ts:
+            return True
+        if found[0] < ts:
+            low = middle + 1
+        else:
+            high = middle - 1
+    return False
+
+
 def request_of(mutation_id: str) -> int:
     """The number at the end of a mutation id, 0 if there is none."""
     number = mutation_id.rpartition(":")[2]

@@ -1,12 +1,13 @@
 """Warnings for functions that depend on what livedb cannot see change.
 
 A query is run again when a document it read changes. It is not run again because the clock moved
-or because a list in the notebook grew, so a function that uses such things is told once, when it is
-defined.
+or because a list in the notebook grew or a file was written, so a function that uses such things is
+told once, when it is defined.
 """
 
 from __future__ import annotations
 
+import builtins
 import dis
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,17 @@ _RANDOM_MODULES = {
     "numpy.random._generator",
 }
 _RANDOM_NAMES = {("uuid", name) for name in ("uuid1", "uuid4", "uuid6", "uuid7")}
+
+_OUTSIDE_NAMES = {("_io", "open"), ("io", "open"), ("os", "listdir"), ("posix", "listdir")}
+_OUTSIDE_MODULES = (
+    "socket", "_socket", "urllib.request", "http.client", "subprocess", "requests", "httpx",
+    "aiohttp",
+)  # fmt: skip
+"""Whose functions and classes reach what lies outside of the workspace."""
+
+_OUTSIDE = tuple(f"{module}." for module in _OUTSIDE_MODULES)
+
+_FRAME_LIBRARIES = {"pandas", "polars"}
 
 _DATA_TYPES = (list, dict, set)
 _FRAME_TYPES = {"DataFrame", "Series", "LazyFrame", "Table", "ndarray"}
@@ -68,7 +80,8 @@ def impurities(function: FunctionDefinition) -> list[str]:
         return []
     found: dict[str, None] = {}
     for name, attributes in _global_reads(code):
-        message = _impurity(name, attributes, known.get(name), function.kind)
+        value = known.get(name, vars(builtins).get(name))
+        message = _impurity(name, attributes, value, function.kind)
         if message is not None:
             found[message] = None
     return list(found)
@@ -104,7 +117,19 @@ def _of_origin(shown: str, origin: tuple[str, str] | None) -> str | None:
         )
     if origin[0] in _RANDOM_MODULES or origin in _RANDOM_NAMES:
         return f"{shown} differs at each run. Use ctx.random."
+    if _is_outside(*origin):
+        return (
+            f"{shown} reaches outside of the workspace: nothing runs the function again when that "
+            "changes, and a run may be repeated. Do it in an action, or load it into a table."
+        )
     return None
+
+
+def _is_outside(module: str, name: str) -> bool:
+    """Whether files, processes or the network are what a thing is for."""
+    if module.partition(".")[0] in _FRAME_LIBRARIES:
+        return name.startswith(("read_", "scan_"))
+    return (module, name) in _OUTSIDE_NAMES or f"{module}.".startswith(_OUTSIDE)
 
 
 def _origin(value: Any) -> tuple[str, str] | None:

@@ -30,9 +30,11 @@ from livedb.auth.access import Caller
 from livedb.commitlog.lock import Holder
 from livedb.errors import LivedbError
 from livedb.jupyter.folders import Place, find_workspace, list_workspaces
+from livedb.jupyter.headers import answered, asked, asked_of_site
 from livedb.jupyter.services import Services, holder_of
 from livedb.jupyter.upstream import CHUNK_BYTES, Head, Upstream, UpstreamError
 from livedb.jupyter.users import ACTIONS, RESOURCE, UserRules, authorization_of
+from livedb.service.paths import UNDER_API
 from livedb.service.vouching import HEADER, vouch
 
 if TYPE_CHECKING:
@@ -48,9 +50,6 @@ and come again."""
 LAST_WORDS_S_MAX = 10.0
 """Seconds a client may take to read what a service that has ended sent before."""
 
-_ASKED = ("Accept", "Content-Type", "Convex-Client", "User-Agent")
-"""Headers of a request that its service is told."""
-
 _OWN_HEADERS = "convex-client, x-livedb-authorization"
 """Which pages of other origins send, beside those of Jupyter's own calls."""
 
@@ -60,9 +59,6 @@ _ASKED_FOR_UPGRADE = (
     "Sec-WebSocket-Protocol",
     "Sec-WebSocket-Extensions",
 )
-
-_ANSWERED = frozenset({"content-type", "content-length", "content-disposition", "allow"})
-"""Headers of an answer that the client is told."""
 
 _ANSWERED_TO_UPGRADE = frozenset(
     {"sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"}
@@ -168,6 +164,8 @@ class WorkspaceHandler(LivedbHandler):
     """Passes what is under a workspace's path on to its service."""
 
     _upstream: Upstream | None = None
+    _is_for_site = False
+    """Whether it is one to an HTTP action of the workspace."""
 
     async def prepare(self) -> None:  # type: ignore[override]  # as its own base has it
         await super().prepare()
@@ -175,6 +173,7 @@ class WorkspaceHandler(LivedbHandler):
             return
         caller = await self.caller()
         place = self._place()
+        self._is_for_site = place.rest == UNDER_API or place.rest.startswith(f"{UNDER_API}/")
         self.update_api_activity()
         try:
             patience_s = UPGRADE_S_MAX if self.is_upgrade else None
@@ -185,7 +184,7 @@ class WorkspaceHandler(LivedbHandler):
         headers = [
             ("Host", "localhost"),
             (HEADER, vouch(caller)),
-            *_only(self.request.headers, _ASKED),
+            *self._said(),
             *(self._upgrade_headers() if self.is_upgrade else self._body_headers()),
         ]
         assert self.request.method is not None, "it was parsed"
@@ -216,6 +215,10 @@ class WorkspaceHandler(LivedbHandler):
             if each and unquote_plus(each.partition("=")[0]) not in {"token", "_xsrf"}
         ]
         return f"{place.rest}?{'&'.join(kept)}" if kept else place.rest
+
+    def _said(self) -> list[tuple[str, str]]:
+        said = self.request.headers
+        return asked_of_site(said) if self._is_for_site else asked(said)
 
     def _body_headers(self) -> list[tuple[str, str]]:
         headers = [("Connection", "close"), ("Accept-Encoding", "identity")]
@@ -278,9 +281,8 @@ class WorkspaceHandler(LivedbHandler):
     async def _answer(self, upstream: Upstream, head: Head) -> None:
         self.set_status(head.status, responses.get(head.status, "Answered"))
         kind = "application/json"
-        for name, value in head.headers:
-            if name in _ANSWERED:
-                self.set_header(name, value)
+        for name, value in answered(head.headers, is_of_site=self._is_for_site):
+            self.set_header(name, value)
             if name == "content-type":
                 kind = value
         async for data in upstream.iter_body():

@@ -61,7 +61,7 @@ class HandleFrames:
         """The schema types of the columns of a state's rows; None when there is no schema."""
         definition = self._subscription.definition()
         if definition is None:
-            entry = None if self._table is None else self._backend.catalog().get(self._table)
+            entry = None if self._table is None else self._backend.known_catalog().get(self._table)
             return None if entry is None else fields_of(entry.definition)
         returns = definition.signature.returns
         if returns is not None:
@@ -93,7 +93,7 @@ class HandleFrames:
         known = self._known_fields
         if known is None or known[0] is not state:
             result = None if state is None else state.result
-            fields = _fields_of_documents(self._backend.catalog(), result, table)
+            fields = _fields_of_documents(self._backend.known_catalog(), result, table)
             known = self._known_fields = (state, fields)
         return known[1]
 

@@ -26,7 +26,7 @@ import traitlets
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
 from livedb.client.table import user_level
 from livedb.clock import SystemClock
-from livedb.errors import ClosedError, HandleError
+from livedb.errors import ClosedError, HandleError, WorkspaceError, WorkspaceGoneError
 from livedb.functions.calling import is_running
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.frames import FrameMixin
@@ -147,7 +147,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if handle is None:
                 return
             if notice is None:
-                handle._end("The workspace is closed; these are its last rows.")
+                handle._end_with(backend)
             else:
                 handle._hear(notice)
 
@@ -452,6 +452,20 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self.tell_pages()
         for wake in self._wakes:
             wake()
+
+    def _end_with(self, backend: Backend) -> None:
+        """The workspace is closed; or gone, which is an error for who reads the last rows."""
+        why = "The workspace is closed;"
+        try:
+            backend.require_open()
+        except WorkspaceGoneError as error:
+            with self._lock:
+                shown = self._shown or LiveState(result=None, error=None, number=0)
+                self._show(replace(shown, error=error), self._shown_number)
+            why = error.message
+        except WorkspaceError:  # closed, or used in a forked child
+            pass
+        self._end(f"{why} these are its last rows.")
 
     @property
     def is_closed(self) -> bool:

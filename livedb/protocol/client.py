@@ -144,6 +144,11 @@ class ClientSession:
         """None while there is no connection."""
 
     @property
+    def observed_ts(self) -> int:
+        """The newest timestamp that the service has told, 0 before the first."""
+        return self._observed_ts or 0
+
+    @property
     def is_connected(self) -> bool:
         """Whether there is a connection."""
         return self._link is not None
@@ -154,7 +159,9 @@ class ClientSession:
         """A connection is there: what to send first, everything unfinished included.
 
         Args:
-            is_held: only calls that are `is_ahead` are sent until `resume`.
+            is_held: only calls that are `is_ahead` are sent until `resume`. Whoever holds asks
+                with one whether the service has what was seen, so Connect says nothing of it: it
+                would be answered by closing, without a reason that a user can be told.
         """
         self._link = link = _Link(is_held=is_held)
         self._unsent = deque(self._calls)
@@ -166,7 +173,7 @@ class ClientSession:
                 connection_count=self._connection_count,
                 last_close_reason=self._close_reason,
                 max_observed_timestamp=(
-                    None if self._observed_ts is None else encode_ts(self._observed_ts)
+                    None if is_held or self._observed_ts is None else encode_ts(self._observed_ts)
                 ),
             )
         ]

@@ -21,9 +21,10 @@ from livedb.auth.providers import Provider
 from livedb.auth.throttle import Throttle
 from livedb.auth.tokens import Verifier
 from livedb.clock import Clock
-from livedb.errors import AuthenticationError, InvalidValueError
+from livedb.errors import AuthenticationError, InvalidValueError, PermissionDeniedError
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import NO_VALUE, Authenticate, ProtocolError, decode_json
+from livedb.service.audit import Audit, address_of
 from livedb.service.local_door import came_by_it, user_name
 from livedb.service.vouching import Arrival, vouched_for
 
@@ -67,6 +68,8 @@ class Access:
         """Who a client is that brings nothing; None is somebody who may do nothing."""
         if anonymous is not None:
             self.anonymous = self.authenticator.authenticate(NoCredentials())
+        self.audit = Audit(clock)
+        """Of whom it did not let in, and who asked for more than they may."""
         self._local = Caller(role=Role.OWNER, name=user_name())
 
     def close(self) -> None:
@@ -76,7 +79,7 @@ class Access:
     def arriving(self, scope: MutableMapping[str, Any]) -> Arrival:
         """Who a client is that brings nothing, by the door it came in (an ASGI scope)."""
         if not came_by_it(scope):
-            return Arrival(caller=self.anonymous)
+            return Arrival(caller=self.anonymous, address=address_of(scope))
         return vouched_for(scope) or Arrival(caller=self._local)
 
     def authenticate(self, request: Authenticate, arrival: Arrival) -> Caller | None:
@@ -86,7 +89,11 @@ class Access:
             AuthenticationError: what it brings proves nothing.
             IdentityProviderError: who issued it cannot be asked just now.
         """
-        return self._caller(_credentials(request), arrival)
+        try:
+            return self._caller(_credentials(request), arrival)
+        except AuthenticationError as error:
+            self.audit.refused(error.code, who=arrival.address, what="sync")
+            raise
 
     def from_header(self, authorization: str | None, arrival: Arrival) -> Caller | None:
         """Who sends an HTTP request, by its `Authorization`; may block.
@@ -110,8 +117,7 @@ class Access:
         """Whether a caller sees internal functions, SQL and tables."""
         return caller is not None and caller.is_admin
 
-    @staticmethod
-    def require(caller: Caller | None, permission: Permission) -> None:
+    def require(self, caller: Caller | None, permission: Permission) -> None:
         """Let a caller go on only if it has a permission.
 
         Raises:
@@ -124,7 +130,11 @@ class Access:
                 "--anonymous.",
                 code="InvalidAuthHeader",
             )
-        require(caller, permission)
+        try:
+            require(caller, permission)
+        except PermissionDeniedError as error:
+            self.audit.refused(error.code, who=caller.name, what=permission)
+            raise
 
     def require_kind(self, caller: Caller | None, kind: FunctionKind) -> None:
         """Let a caller go on only if it may call functions of a kind.

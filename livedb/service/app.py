@@ -17,8 +17,9 @@ from livedb.service.admin_api import admin_routes
 from livedb.service.doors import DoorKeeper, Doors, HostKeeper
 from livedb.service.http_api import http_routes
 from livedb.service.hub import Hub
+from livedb.service.paths import UNDER_API
 from livedb.service.presence_api import presence_routes
-from livedb.service.site import UNDER_API, Site
+from livedb.service.site import Site
 from livedb.service.transfer_api import transfer_routes
 from livedb.service.websocket import SyncConnection
 from livedb.workspace import Workspace
@@ -78,8 +79,8 @@ class ServiceApp:
             ],
             lifespan=self._lifespan,
         )
-        self._app = DoorKeeper(SinglePath(app), settings.doors)
-        self._site_app = HostKeeper(self._answer, settings.doors)
+        self._app = DoorKeeper(SinglePath(app), settings.doors, access.audit)
+        self._site_app = HostKeeper(self._answer, settings.doors, access.audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_for_site = scope["type"] != "lifespan" and self._site_path(scope) is not None

@@ -16,6 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from livedb.service.audit import Audit, address_of
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """Names of this machine, for itself."""
 
@@ -70,17 +72,18 @@ class HostKeeper:
     What pages may do is the app's to say then, CORS included.
     """
 
-    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors, audit: Audit) -> None:
         self._app = app
         self._doors = doors
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         refusal = self._doors.host_refusal(headers)
         if refusal is not None:
-            await _refuse(refusal, 403, scope, receive, send)
+            await _refuse(refusal, 403, self._audit, scope, receive, send)
         elif _is_ambiguous(headers):
-            await _refuse(_AMBIGUOUS, 400, scope, receive, send)
+            await _refuse(_AMBIGUOUS, 400, self._audit, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -96,9 +99,10 @@ def _is_ambiguous(headers: Headers) -> bool:
 class DoorKeeper:
     """ASGI middleware: lets in what `doors` allow, and answers browsers that ask (CORS)."""
 
-    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors, audit: Audit) -> None:
         self._app = app
         self._doors = doors
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -107,10 +111,10 @@ class DoorKeeper:
         headers = Headers(scope=scope)
         refusal = self._doors.refusal(headers)
         if refusal is not None:
-            await _refuse(refusal, 403, scope, receive, send)
+            await _refuse(refusal, 403, self._audit, scope, receive, send)
             return
         if _is_ambiguous(headers):
-            await _refuse(_AMBIGUOUS, 400, scope, receive, send)
+            await _refuse(_AMBIGUOUS, 400, self._audit, scope, receive, send)
             return
         origin = headers.get("origin")
         if origin is None or scope["type"] == "websocket":
@@ -121,8 +125,18 @@ class DoorKeeper:
             await self._app(scope, receive, _with_origin(send, origin))
 
 
-async def _refuse(refusal: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(
+    refusal: str, status: int, audit: Audit, scope: Scope, receive: Receive, send: Send
+) -> None:
     code, _, message = refusal.partition(": ")
+    headers = Headers(scope=scope)
+    audit.refused(
+        code,
+        who=address_of(scope),
+        what=f"{scope.get('method', 'WebSocket')} {scope['path']}",
+        host=headers.get("host"),
+        origin=headers.get("origin"),
+    )
     if scope["type"] == "websocket":
         # Before the upgrade: the server answers 403.
         await send({"type": "websocket.close", "code": 1008, "reason": code})

@@ -201,8 +201,10 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
         )
     try:
         return await hub.in_thread(hub.access.from_header, header, arrival)
-    except AuthenticationError:
+    except AuthenticationError as error:
         hub.access.throttle.add_failure(address)
+        what = f"{request.method} {request.url.path}"
+        hub.access.audit.refused(error.code, who=arrival.address, what=what)
         raise
 
 

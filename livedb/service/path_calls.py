@@ -125,7 +125,9 @@ class PathCalls:
         """What a call gives; None when its commit was handed over."""
         call, dialect, caller = wanted.call, wanted.dialect, wanted.caller
         if wanted.component == LIVEDB and dialect.is_exact:
-            return self._verbs.run(wanted.path, wanted.args, call, caller, wanted.connection)
+            return self._verbs.run(
+                wanted.path, wanted.args, call, caller, dialect, wanted.connection
+            )
         runner = self._workspace.runner
         function, arguments = self._find(wanted)
         if function.kind == "mutation":

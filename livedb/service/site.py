@@ -33,8 +33,9 @@ from livedb.functions.definition import FunctionDefinition
 from livedb.functions.http_routes import RouteTable, normal_path
 from livedb.service.exchange import ClientGoneError, SiteExchange
 from livedb.service.http_api import as_json
+from livedb.service.local_door import came_by_it
 from livedb.service.transport import ABORT
-from livedb.service.vouching import Arrival
+from livedb.service.vouching import Arrival, vouched_for, without_vouching
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -55,9 +56,6 @@ BODIES_BYTES_MAX = 256 << 20
 
 BODY_S_MAX = 60.0
 """Seconds in which a body has to arrive; then 408."""
-
-UNDER_API = "/http"
-"""Where the site is on the first origin, too."""
 
 
 class _RefusedError(LivedbError):
@@ -102,7 +100,7 @@ class Site:
             return
         held = _Held(self)
         try:
-            response = await self._handle(function, seen, held, receive, send)
+            response = await self._handle(function, seen, _arrived(scope), held, receive, send)
         except _RefusedError as refused:
             response = _refusal(refused)
         finally:
@@ -121,6 +119,7 @@ class Site:
         self,
         function: FunctionDefinition,
         scope: Scope,
+        arrival: Arrival,
         held: _Held,
         receive: Receive,
         send: Send,
@@ -136,7 +135,7 @@ class Site:
         watching = self._loop.create_task(_watch(exchange, receive))
         try:
             response = await self._loop.run_in_executor(
-                self._pool, self._run, function, exchange, Headers(scope=scope)
+                self._pool, self._run, function, exchange, Headers(scope=scope), arrival
             )
         except asyncio.CancelledError:  # the service has waited for it, and ends
             exchange.cancel()
@@ -163,7 +162,11 @@ class Site:
     # -- on a handler's thread -----------------------------------------------------------------
 
     def _run(
-        self, function: FunctionDefinition, exchange: SiteExchange, headers: Headers
+        self,
+        function: FunctionDefinition,
+        exchange: SiteExchange,
+        headers: Headers,
+        arrival: Arrival,
     ) -> Response | None:
         """Run a handler; the response to an error, None when there was none."""
         clock = self._workspace.clock
@@ -172,7 +175,7 @@ class Site:
         shown: tuple[str, Response] | None = None
         try:
             self._workspace.require_open()
-            call = self._call_for(headers)
+            call = self._call_for(headers, arrival)
             self._workspace.runner.run_http_action(function, exchange, call)
         except ClientGoneError as gone:
             call.log("INFO", str(gone))  # the end of many a stream, and no failure
@@ -189,13 +192,13 @@ class Site:
         )
         return None if shown is None else shown[1]
 
-    def _call_for(self, headers: Headers) -> Call:
-        """For whom a handler runs: who the Authorization says, if it says somebody."""
+    def _call_for(self, headers: Headers, arrival: Arrival) -> Call:
+        """For whom a handler runs: who the Authorization says, or who has arrived."""
         header = headers.get("authorization")
-        caller = None
+        caller = arrival.caller
         if header is not None:
             with suppress(LivedbError):  # then it is the handler's own, if anybody's
-                caller = self._hub.access.from_header(header, Arrival(caller=None))
+                caller = self._hub.access.from_header(header, arrival)
         return Call(identity=None if caller is None else caller.identity)
 
     def _shown(
@@ -237,7 +240,14 @@ class _Held:
 
 def _as_seen(scope: Scope, path: str) -> Scope:
     """A request as its handler sees it: as it was sent, from the site's own root."""
-    return {**scope, "path": path, "raw_path": path.encode(), "root_path": "", "app_root_path": ""}
+    headers = without_vouching(scope["headers"])
+    place = {"path": path, "raw_path": path.encode(), "root_path": "", "app_root_path": ""}
+    return {**scope, "headers": headers, **place}
+
+
+def _arrived(scope: Scope) -> Arrival:
+    """Who it is for, by who passed it on; nobody, for all others: the site is open."""
+    return (vouched_for(scope) if came_by_it(scope) else None) or Arrival(caller=None)
 
 
 async def _read(scope: Scope, held: _Held, receive: Receive) -> bytes | None:

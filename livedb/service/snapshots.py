@@ -40,12 +40,16 @@ SNAPSHOT_S_MAX = 600.0
 class _Pinned:
     """A commit that is readable until it is ended."""
 
-    def __init__(self, workspace: Workspace, number: int, owner: object) -> None:
+    def __init__(self, workspace: Workspace, number: int | None, owner: object) -> None:
         self.owner = owner
         self.is_ended = False
         with ExitStack() as undo:
-            undo.enter_context(workspace.runner.keeping(number))
-            self.sql: SqlSnapshot = workspace.folder.snapshot_at(number)
+            kept = workspace.committer.published if number is None else number
+            undo.enter_context(workspace.runner.keeping(kept))
+            folder = workspace.folder
+            self.sql: SqlSnapshot = (
+                folder.snapshot() if number is None else folder.snapshot_at(number)
+            )
             undo.callback(self.sql.end)
             self._kept = undo.pop_all()
         self.timer: threading.Timer | None = None
@@ -69,8 +73,13 @@ class Snapshots:
     def __len__(self) -> int:
         return len(self._pinned)
 
-    def pin(self, name: str, number: int, owner: object) -> None:
+    def pin(self, name: str, number: int | None, owner: object) -> int:
         """Keep a commit readable for a connection; again by the same name is harmless.
+
+        Args:
+            number: the commit; None for the newest, whichever it is: that is always there.
+
+        Returns: the commit.
 
         Raises:
             SnapshotTooOldError: the tables have gone beyond it; a newer one may do.
@@ -78,11 +87,12 @@ class Snapshots:
             InvalidValueError: there is no such commit yet.
         """
         published = self._workspace.committer.published
-        if number > published:
+        if number is not None and number > published:
             raise InvalidValueError(f"Commit {number} is not there; the newest is {published}")
         with self._lock:
-            if name in self._pinned:
-                return
+            known = self._pinned.get(name)
+            if known is not None:
+                return known.sql.number
             self._require_room(owner)
         pinned = _Pinned(self._workspace, number, owner)
         with self._lock:
@@ -96,6 +106,7 @@ class Snapshots:
         pinned.timer.name = "livedb-snapshot"
         pinned.timer.daemon = True
         pinned.timer.start()
+        return pinned.sql.number
 
     def _require_room(self, owner: object) -> None:
         own = sum(1 for each in self._pinned.values() if each.owner is owner)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import binascii
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,12 @@ class Arrival:
     Attributes:
         caller: who they are; None is somebody who may do nothing.
         most: the most that they may do, whatever they bring.
+        address: from where they came.
     """
 
     caller: Caller | None
     most: Role = Role.OWNER
+    address: str = "the local door"
 
 
 def vouch(caller: Caller) -> str:
@@ -58,6 +60,11 @@ def vouched_for(scope: MutableMapping[str, Any]) -> Arrival | None:
         return None
     caller = _read(said[0]) if len(said) == 1 else None
     return Arrival(caller=caller, most=Role.VIEWER if caller is None else caller.role)
+
+
+def without_vouching(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a request as its sender sent them."""
+    return [each for each in headers if each[0] != _HEADER_BYTES]
 
 
 def _read(said: bytes) -> Caller | None:

@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
+from livedb.functions.actions import action_call
 from livedb.functions.call import Call
 from livedb.functions.signatures import help_of
 from livedb.functions.table_functions import table_function
-from livedb.live.live_query import LiveSource
+from livedb.live.live_query import Computed, LiveSource, LiveState
 from livedb.live.result import ipc_bytes
 from livedb.live.sources import EVERYBODY, FunctionSource, InlineSource, SqlSource
 from livedb.protocol.codecs import PACK
-from livedb.protocol.server import Success
+from livedb.protocol.server import Failure, Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import Downloads
 from livedb.service.functions import read_object, registered_name
+from livedb.service.outcomes import Dialect
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 RESULT_BYTES_MAX = 512 << 20
 """Bytes of the rows of one SQL statement that are sent; more are refused."""
 
+
+_TS_DIGITS_MAX = 19
+"""Digits of a timestamp in nanoseconds, until the year 2262."""
 
 _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether the workspace is still open."""
@@ -90,7 +95,9 @@ class WorkspaceCalls:
             "pin": (Permission.QUERY, self._pin),
             "unpin": (Permission.QUERY, self._unpin),
             "catalog": (Permission.QUERY, self._catalog),
+            "states": (Permission.QUERY, self._states),
             "sync": (Permission.QUERY, self._sync),
+            "recognise": (Permission.QUERY, self._recognise),
             "refresh": (Permission.QUERY, self._refresh),
             "runs": (Permission.QUERY, self._runs),
             "statistics": (Permission.QUERY, self._statistics),
@@ -100,7 +107,13 @@ class WorkspaceCalls:
         }
 
     def run(
-        self, verb: str, args: Raw, call: Call, caller: Caller | None, connection: object
+        self,
+        verb: str,
+        args: Raw,
+        call: Call,
+        caller: Caller | None,
+        dialect: Dialect,
+        connection: object,
     ) -> Success:
         """Do what a verb says, at the commit of a snapshot if it names one.
 
@@ -112,7 +125,7 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = _Given(verb, read_object(PACK.read(args)), connection)
+        given = _Given(verb, read_object(PACK.read(args)), dialect, connection)
         name = given.optional("snapshot")
         with nullcontext() if name is None else self._snapshots.holding(str(name)):
             answer = work(given, payload.attachments, call, caller)
@@ -190,19 +203,25 @@ class WorkspaceCalls:
         )
 
     def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of the workspace inside the run in progress, as a Python call."""
-        calling = self._workspace.calling
-        run = calling.nested_run()
-        if run is None:
+        """Call a function of the workspace where another one runs, as a Python call does."""
+        workspace = self._workspace
+        run = workspace.calling.nested_run()
+        if run is None and action_call() is None:
             raise FunctionTypeError(f"{name} is called by a helper outside of a function's run")
-        function = self._workspace.registry.get(name)
-        return calling.join(run, function, function.bind(args, kwargs, tables=run.snapshot.catalog))
+        function = workspace.registry.get(name)
+        if run is None:  # by an action, for which it is a transaction of its own
+            committer = workspace.committer
+            tables = committer.catalog_at(committer.published)
+            return workspace.runner.run_alone(function, function.bind(args, kwargs, tables=tables))
+        bound = function.bind(args, kwargs, tables=run.snapshot.catalog)
+        return workspace.calling.join(run, function, bound)
 
     def _describe(self, given: _Given, *_: Any) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version."""
         version, number, catalog = self._version()
+        stands = self._stands(version, number)
         if given.optional("known") == version:
-            return Answer({"number": number, "version": version})
+            return Answer(stands)
         registry = self._workspace.registry
         functions = [
             {
@@ -218,7 +237,13 @@ class WorkspaceCalls:
         ]
         described = {"catalog": catalog.to_json(), "functions": functions}
         # As attachment: the names in a schema may be such as no field of a value can have.
-        return Answer({"number": number, "version": version}, (msgspec.json.encode(described),))
+        return Answer(stands, (msgspec.json.encode(described),))
+
+    def _stands(self, version: str, number: int) -> Value:
+        """How far the workspace is, as every answer that says so does."""
+        # The timestamp as text: an int of 64 bits is no number.
+        ts = str(self._workspace.committer.ts_of(number))
+        return {"number": number, "ts": ts, "version": version}
 
     def _version(self) -> tuple[str, int, Catalog]:
         """Of the definitions: differs when a function or a table is another."""
@@ -238,8 +263,8 @@ class WorkspaceCalls:
 
     def _pin(self, given: _Given, *_: Any) -> Answer:
         """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
-        self._snapshots.pin(given.text("name"), given.whole("number"), given.connection)
-        return Answer()
+        number = None if given.optional("number") is None else given.whole("number")
+        return Answer(self._snapshots.pin(given.text("name"), number, given.connection))
 
     def _unpin(self, given: _Given, *_: Any) -> Answer:
         self._snapshots.unpin(given.text("name"))
@@ -342,8 +367,18 @@ class WorkspaceCalls:
             self._workspace.require_open()
         version, number, _catalog = self._version()
         ts = self._workspace.committer.ts_of(number)
-        # As text: an int of 64 bits is no number.
-        return Answer({"number": number, "ts": str(ts), "version": version}, ts=ts)
+        return Answer(self._stands(version, number), ts=ts)
+
+    def _recognise(self, given: _Given, *_: Any) -> Answer:
+        """None if this is the workspace in which a client has seen a commit; else why not."""
+        ts = given.text("ts")
+        if not (ts.isascii() and ts.isdigit() and len(ts) <= _TS_DIGITS_MAX):
+            raise InvalidValueError("recognise: 'ts' is the digits of a timestamp", path=".ts")
+        if self._workspace.log.holds(int(ts)):
+            return Answer()
+        if self._workspace.path is None:
+            return Answer("a workspace in memory ends with its process, and this one began later")
+        return Answer("a backup was put in its place, say, or another workspace is served there")
 
     def _refresh(self, given: _Given, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""
@@ -352,28 +387,44 @@ class WorkspaceCalls:
 
     def _runs(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
         """How often the live query of a client was run: what it follows, with its arguments."""
-        workspace, args = self._workspace, given.object("args")
-        sources: list[LiveSource]
-        match given.optional("of"), given.text("path"):
-            case None, name:
-                is_public_only = not self._access.is_admin(caller)
-                identity = None if caller is None else caller.identity
-                sources = [
-                    FunctionSource(
-                        workspace.runner,
-                        registered_name(workspace.registry, name),
-                        args,
-                        identity=each,
-                        is_public_only=is_public_only,
-                    )
-                    for each in (EVERYBODY, identity)
-                ]
-            case _, "sql":
-                sources = [SqlSource(workspace.folded_sql, args["text"], args["params"])]
-            case _:
-                function = table_function(str(args.get("verb")), str(args.get("name")))
-                sources = [InlineSource(workspace.runner, function, args["args"])]
-        return Answer(workspace.live.runs_of(each.key for each in sources))
+        asked = _Asked(given.text("path"), given.optional("of"), given.object("args"))
+        mine = None if caller is None else caller.identity
+        # Which of the two it is, its function decides.
+        keys = {self._source(asked, each, caller).key for each in (EVERYBODY, mine)}
+        return Answer(self._workspace.live.runs_of(keys))
+
+    def _states(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+        """What a client follows, at the commit of its snapshot: each is run for it."""
+        held = self._workspace.folded_sql.held()
+        if held is None:
+            raise InvalidValueError("states: they are those at a snapshot, and none is named")
+        identity = None if caller is None else caller.identity
+        states = [
+            given.dialect.state(_state_of(source.compute(held.number)), None)
+            for source in [
+                self._source(asked, identity, caller) for asked in given.followed("asked")
+            ]
+        ]
+        described: Value = [[isinstance(each, Success), list(each.log_lines)] for each in states]
+        return Answer(described, tuple(bytes(_raw_of(each)) for each in states))
+
+    def _source(self, asked: _Asked, identity: Any, caller: Caller | None) -> LiveSource:
+        """What a client follows, as `identity`."""
+        workspace, args = self._workspace, asked.args
+        if asked.of is None:
+            return FunctionSource(
+                workspace.runner,
+                registered_name(workspace.registry, asked.path),
+                args,
+                identity=identity,
+                is_public_only=not self._access.is_admin(caller),
+            )
+        self._access.require(caller, Permission.SQL)
+        if asked.path == "sql":
+            return SqlSource(workspace.folded_sql, str(args.get("text")), args.get("params"))
+        function = table_function(str(args.get("verb")), str(args.get("name")))
+        given: Any = args.get("args")
+        return InlineSource(workspace.runner, function, given)
 
     def _statistics(self, *_: Any) -> Answer:
         found = self._workspace.statistics()
@@ -411,6 +462,26 @@ class WorkspaceCalls:
         return Answer(self._workspace.invitations.revoke(given.text("id"), author=author).to_json())
 
 
+def _state_of(computed: Computed) -> LiveState:
+    result, error, number = computed.result, computed.error, computed.number
+    return LiveState(result=result, error=error, number=number, log_lines=computed.log_lines)
+
+
+def _raw_of(state: Success | Failure) -> Raw:
+    if isinstance(state, Success):
+        return state.value
+    assert state.data is not UNSET, "our own dialect sends what an error is made of"
+    return state.data
+
+
+class _Asked(NamedTuple):
+    """What a client follows: a path, the component it is of, and arguments."""
+
+    path: str
+    of: str | None
+    args: dict[str, Any]
+
+
 class _Described:
     """Numbers the catalogs that were described."""
 
@@ -432,9 +503,13 @@ class _Described:
 class _Given:
     """A verb's arguments, checked as they are read."""
 
-    def __init__(self, verb: str, fields: Mapping[str, Value], connection: object) -> None:
+    def __init__(
+        self, verb: str, fields: Mapping[str, Value], dialect: Dialect, connection: object
+    ) -> None:
         self._verb = verb
         self._fields = fields
+        self.dialect = dialect
+        """How outcomes look to the caller."""
         self.connection = connection
         """Of whom; only that it is the same matters."""
 
@@ -465,6 +540,13 @@ class _Given:
             return msgspec.convert(self._fields.get(name), list[tuple[str, int]])
         except msgspec.ValidationError:
             raise self._wrong(name, "a list of names with versions") from None
+
+    def followed(self, name: str) -> list[_Asked]:
+        """The field `name`, what a client follows."""
+        try:
+            return msgspec.convert(self._fields.get(name), list[_Asked])
+        except msgspec.ValidationError:
+            raise self._wrong(name, "a list of paths with arguments") from None
 
     def optional(self, name: str) -> Any:
         """The field `name`, which may be absent and is looked at by whoever uses it."""

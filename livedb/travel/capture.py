@@ -241,7 +241,9 @@ class _Capture:
         cls: type = task.value
         names = ChainMap(*_namespaces_of(cls), dict(self._namespace))
         try:
-            source = source_of_class(cls, is_ours=lambda each: _is_table_decorator(each, names))
+            source = source_of_class(
+                cls, is_ours=lambda each: _is_table_decorator(each, names, cls)
+            )
         except NoSourceError as error:
             raise self._refusal(task.place, cls, str(error)) from None
         older = next(_older_bases(cls, names), None)
@@ -458,11 +460,16 @@ def _older_bases(cls: type, names: Names) -> Iterator[str]:
             yield base.__name__
 
 
-def _is_table_decorator(decorator: ast.expr, names: Names) -> bool:
-    """Whether a decorator is `db.table(...)`: the service has the table already."""
+def _is_table_decorator(decorator: ast.expr, names: Names, cls: type) -> bool:
+    """Whether a decorator is `db.table(...)`: the service has the table already.
+
+    In a class of a function around it `db` may be a variable that nothing keeps.
+    """
     match decorator:
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="table")):
-            return _full_name(type(names.get(name))) == _DATABASE
+            if name not in names:
+                return "__livedb_table__" in vars(cls)
+            return _full_name(type(names[name])) == _DATABASE
     return False
 
 

@@ -12,6 +12,7 @@ import ast
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -47,7 +48,7 @@ def source_of_function(function: FunctionType) -> Source:
     code = function.__code__
     is_stale = False
     for text in _texts_of_code(code):
-        if not any(_is_same_code(code, each) for each in _codes_of(text.text, _flags(code))):
+        if not _is_code_of(text.text, code):
             is_stale = True
             continue
         node = _function_node(text.text, code)
@@ -221,7 +222,7 @@ def source_of_class(cls: type, *, is_ours: Callable[[ast.expr], bool]) -> Source
         nodes = [] if tree is None else list(ast.walk(tree))
         classes = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
         for node in reversed(classes):
-            if _may_be_class(node, cls):
+            if _may_be_class(node, cls, text.text):
                 return _class_source(text, node, cls, is_ours)
         for call in reversed(nodes):
             if isinstance(call, ast.Assign) and _makes(call, name):
@@ -252,8 +253,12 @@ def _codes_of_methods(cls: type) -> Iterator[CodeType]:
             yield function.__code__
 
 
-def _may_be_class(node: ast.ClassDef, cls: type) -> bool:
-    """Whether the class has what the statement says, and no annotation besides."""
+def _may_be_class(node: ast.ClassDef, cls: type, text: str) -> bool:
+    """Whether the class has what the statement says, and nothing plain besides.
+
+    There may be several of one name, and the one that is meant may be none of them: what `exec`
+    makes stands nowhere.
+    """
     annotated, assigned = _bound_in(node)
     own: Mapping[str, Any] = vars(cls).get("__annotations__", {})
     # A TypedDict repeats the annotations of its bases.
@@ -262,30 +267,63 @@ def _may_be_class(node: ast.ClassDef, cls: type) -> bool:
     return (
         has_fields
         and all(hasattr(cls, name) for name in assigned)
-        and all(_has_default(cls, name, value) for name, value in annotated.items())
+        and all(_has_value(cls, *each) for each in (annotated | assigned).items())
+        and _has_no_more(node, cls, annotated.keys() | assigned.keys())
+        and _has_members(node, cls, text)
     )
 
 
-def _bound_in(node: ast.ClassDef) -> tuple[dict[str, ast.expr | None], list[str]]:
-    """(annotated name -> value, other names) of a class body."""
+def _has_no_more(node: ast.ClassDef, cls: type, bound: AbstractSet[str]) -> bool:
+    """Whether all functions of the class are in the body; plain values may be a decorator's."""
+    own = f"{cls.__qualname__}."
+    return all(
+        name in bound or name.startswith("_")
+        for name, value in vars(cls).items()
+        if (isinstance(value, FunctionType) and value.__qualname__ == f"{own}{name}")
+        or (type(value) in _PLAIN and not node.decorator_list)
+    )
+
+
+def _has_members(node: ast.ClassDef, cls: type, text: str) -> bool:
+    """Whether classes in the body are classes, and undecorated functions run the very same code."""
+    for statement in node.body:
+        if isinstance(statement, ast.ClassDef):
+            if not isinstance(vars(cls).get(statement.name), type):
+                return False
+        elif isinstance(statement, ast.FunctionDef) and not statement.decorator_list:
+            method = vars(cls).get(statement.name)
+            if isinstance(method, FunctionType) and not _is_code_of(text, method.__code__):
+                return False
+    return True
+
+
+def _is_code_of(text: str, code: CodeType) -> bool:
+    return any(_is_same_code(code, each) for each in _codes_of(text, _flags(code)))
+
+
+def _bound_in(
+    node: ast.ClassDef,
+) -> tuple[dict[str, ast.expr | None], dict[str, ast.expr | None]]:
+    """(annotated name -> value, other public name -> value) of a class body."""
     annotated: dict[str, ast.expr | None] = {}
-    assigned: list[str] = []
+    assigned: dict[str, ast.expr | None] = {}
     for statement in node.body:
         match statement:
             case ast.AnnAssign(target=ast.Name(id=name)):
                 annotated[name] = statement.value
             case ast.Assign():
-                assigned += [each.id for each in statement.targets if isinstance(each, ast.Name)]
-            case ast.FunctionDef() | ast.ClassDef():
-                assigned.append(statement.name)
-    return annotated, [name for name in assigned if not name.startswith("_")]
+                names = [each.id for each in statement.targets if isinstance(each, ast.Name)]
+                assigned |= dict.fromkeys(names, statement.value)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                assigned[statement.name] = None
+    return annotated, {name: value for name, value in assigned.items() if not name.startswith("_")}
 
 
-def _has_default(cls: type, name: str, value: ast.expr | None) -> bool:
+def _has_value(cls: type, name: str, value: ast.expr | None) -> bool:
     if not isinstance(value, ast.Constant):
         return True
     known = vars(cls).get(name)
-    return not isinstance(known, _PLAIN) or _is_same_constant(known, value.value)
+    return type(known) not in _PLAIN or _is_same_constant(known, value.value)
 
 
 _PLAIN = (bool, int, float, str, bytes)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ import pytest
 import livedb
 from livedb.auth.access import Role
 from livedb.client import connection
-from livedb.errors import AuthenticationError, ClosedError, DisconnectedError, ForkedError
+from livedb.errors import (
+    AuthenticationError,
+    ClosedError,
+    DisconnectedError,
+    ForkedError,
+    WorkspaceGoneError,
+)
 from livedb.service.access import Access
 from livedb.service.server import ServiceThread
 from tests.client.cutting import Proxy
@@ -432,3 +439,95 @@ def test_a_mutation_and_a_read_of_a_handle_are_two_round_trips(db, monkeypatch):
     add(n=1)
     assert handle.value == [0, 1]
     assert len(asked) == 2
+
+
+def test_the_last_rows_of_a_handle_are_frames_and_documents_while_the_service_is_away(db, proxy):
+    db["numbers"].insert({"n": 1})
+    whole, narrowed = db["numbers"].live(), db["numbers"].with_index("by_creation_time").live()
+    go_away(db, proxy)
+    assert whole.df.n.tolist() == narrowed.df.n.tolist() == [1]
+    assert [row.n for row in whole] == [1]
+
+
+# -- another workspace in its place ----------------------------------------------------------------
+
+
+@pytest.fixture
+def restarted(served, service, proxy, access):
+    """Puts another workspace in memory where the service was, as a restart of its process does."""
+    with ExitStack() as closing:
+
+        def restart(*, rows: int = 0) -> livedb.Database:
+            other = closing.enter_context(livedb.open())
+            if rows:
+                other["numbers"].insert([{"n": -each} for each in range(1, rows + 1)])
+            anew = ServiceThread(
+                other.backend.workspace,
+                access=Access(other.backend.workspace.clock, anonymous=Role.OWNER),
+            )
+            closing.enter_context(anew)
+            proxy.target = anew.port
+            proxy.cut()
+            return other
+
+        yield restart
+
+
+@pytest.mark.parametrize("rows", [0, 3], ids=["with nothing in it", "with later commits"])
+def test_a_workspace_in_memory_that_is_gone_ends_its_clients_with_a_typed_error(
+    db, restarted, rows
+):
+    db["numbers"].insert([{"n": 1}, {"n": 2}])
+    handle = db["numbers"].live()
+    assert handle.df.n.tolist() == [1, 2]
+    restarted(rows=rows)
+    until(lambda: db.status.state == "closed")
+    assert "gone" in db.status.detail
+    for call in (db["numbers"].count, lambda: db["numbers"].insert({"n": 3}), db["numbers"].live):
+        with pytest.raises(WorkspaceGoneError, match="connect again"):
+            call()
+    until(lambda: handle.error is not None)
+    assert isinstance(handle.error, WorkspaceGoneError)
+    with pytest.warns(UserWarning, match="gone"):
+        assert handle.df.n.tolist() == [1, 2]
+    with pytest.raises(WorkspaceGoneError):
+        handle.raise_error()
+
+
+def test_what_waits_for_a_workspace_that_is_gone_is_not_sent_to_the_next_one(db, proxy, restarted):
+    db["numbers"].insert({"n": 1})
+    go_away(db, proxy)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(db["numbers"].insert, {"n": 2})
+        other = restarted()
+        proxy.is_down = False
+        with pytest.raises(WorkspaceGoneError):
+            late.result(30)
+    assert "numbers" not in other
+
+
+def test_who_has_seen_no_commit_of_a_workspace_in_memory_goes_on_with_the_next(db, restarted):
+    assert db.number == 0
+    restarted(rows=1)
+    until(lambda: db.status.state != "connected")
+    until(lambda: db.status.state == "connected")
+    assert db["numbers"].count() == 1
+
+
+def test_a_backup_in_the_place_of_a_workspace_ends_its_clients(tmp_path, proxy):
+    def serve(opened):
+        clock = opened.backend.workspace.clock
+        return ServiceThread(opened.backend.workspace, access=Access(clock, anonymous=Role.OWNER))
+
+    with livedb.open(tmp_path / "work") as work, serve(work) as service:
+        proxy.target = service.port
+        with livedb.connect(proxy.url) as db, livedb.connect(service.url) as early:
+            db["numbers"].insert({"n": 1})
+            work.backup(tmp_path / "backup")
+            db["numbers"].insert({"n": 2})
+            with livedb.open(tmp_path / "backup") as backup, serve(backup) as anew:
+                proxy.target = anew.port
+                proxy.cut()
+                with pytest.raises(WorkspaceGoneError):
+                    until(lambda: db["numbers"].count() < 2)
+            assert early["numbers"].count() == 2

@@ -182,7 +182,7 @@ def test_aio_inside_a_function_is_refused(memory):
         outer()
 
 
-@pytest.mark.gap(TravelError, "its function waits for an event of this process")
+@pytest.mark.local("its function waits for an event of this process")
 def test_a_query_does_not_wait_for_a_mutation_in_progress(memory):
     memory["a"].insert({"n": 1})
     inside, leave = threading.Event(), threading.Event()

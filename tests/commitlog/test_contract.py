@@ -187,3 +187,25 @@ def test_readers_see_only_whole_appends_while_one_is_under_way(log):
         reader.join(30)
     assert errors == []
     assert seen
+
+
+def test_a_log_knows_the_timestamps_of_its_commits_and_no_others(log):
+    assert log.holds(0)
+    assert not log.holds(1_000)
+    log.append(commits(1, 700))
+    assert all(log.holds(each.ts) for each in commits(1, 700))
+    assert not any(log.holds(ts) for ts in (999, 1_001, 350_500, 700_001))
+    log.truncate(until=300, before_ts=200_500)
+    assert log.holds(0)
+    assert log.holds(1_000)  # was here, and nothing says otherwise
+    assert log.holds(200_000)
+    assert log.holds(201_000)
+    assert not log.holds(201_001)
+
+
+def test_a_log_in_memory_tells_that_what_came_before_it_was_never_there():
+    log = MemoryCommitLog()
+    log.append([commit(1)._replace(ts=5_000), commit(2)._replace(ts=6_000)])
+    log.truncate(until=1, before_ts=5_500)
+    assert log.holds(5_000)
+    assert not log.holds(4_000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import random
 import secrets
+import socket
+import subprocess
 import time
 import uuid
 from datetime import date, datetime
@@ -14,7 +16,10 @@ from random import random as roll
 from secrets import token_hex
 from time import time as now_s
 from types import ModuleType
+from urllib.request import urlopen
 from uuid import uuid4, uuid5
+
+import pandas as pd
 
 NUMBERS = [1, 2, 3]
 TABLE = {"a": 1}
@@ -101,6 +106,30 @@ def kept_method(ctx):
 
 def renamed_clock(ctx):
     return tools.now_s()
+
+
+def file(ctx):
+    return open("x").read()  # noqa: PTH123  # what the test is about
+
+
+def network(ctx):
+    return socket.create_connection(("example.com", 80))
+
+
+def raw_network(ctx):
+    return socket.socket()
+
+
+def address(ctx):
+    return urlopen("https://example.com")
+
+
+def process(ctx):
+    return subprocess.run(["true"], check=True)
+
+
+def frame(ctx):
+    return pd.read_csv("x.csv")
 
 
 def numbers(ctx):

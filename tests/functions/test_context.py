@@ -79,7 +79,6 @@ def test_get_with_the_wrong_table_names_both(memory):
         run(memory, lambda ctx: ctx.db.delete("table", thing))
 
 
-@pytest.mark.gap(livedb.TravelError, "its class is known by a name of the test alone")
 def test_a_class_names_its_table(memory):
     @memory.table("tasks")
     class Task:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import pickle
 import sys
@@ -248,15 +249,28 @@ def helper(ctx):
 
 
 @pytest.fixture
-def module():
-    made = types.ModuleType("pkg.notes")
-    sys.modules["pkg.notes"] = made
-    exec(MODULE, vars(made))
-    yield made
-    del sys.modules["pkg.notes"]
+def imported(tmp_path, monkeypatch):
+    """`imported(name, text)`: a module `pkg.name` of a file."""
+    package = tmp_path / "modules" / "pkg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(package.parent)
+
+    def imported(name, text):
+        (package / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        return importlib.import_module(f"pkg.{name}")
+
+    yield imported
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pkg"]:
+        del sys.modules[name]
 
 
-@pytest.mark.gap(livedb.TravelError, "a module made by exec has no source")
+@pytest.fixture
+def module(imported):
+    return imported("notes", MODULE)
+
+
 def test_a_module_is_pushed_with_schema_and_functions(db, module):
     assert sorted(db.push(module)) == [
         "pkg/notes:add",
@@ -278,7 +292,6 @@ def test_a_module_is_pushed_with_schema_and_functions(db, module):
         db["notes"].insert({"text": "x"})
 
 
-@pytest.mark.gap(livedb.TravelError, "a module made by exec has no source")
 def test_pushing_again_redefines(db, module):
     db.push(module)
     handle = db.function("pkg/notes:ranked").live()
@@ -395,27 +408,27 @@ def test_a_modules_function_has_its_alias(memory):
 # -- calls of a module's own functions -------------------------------------------------------------
 
 
+FUNCTIONS = """
+import livedb
+
+@livedb.mutation
+def add(ctx, x: int) -> str:
+    return ctx.db.insert("t", {"x": x})
+
+@livedb.internal_query
+def total(ctx, above: int = 0) -> int:
+    return sum(row.x for row in ctx.db.query("t") if row.x > above)
+"""
+
+
 @pytest.fixture
-def pushed(memory):
+def pushed(memory, imported):
     """A module pushed as `pkg.mm` with the mutation `add` and the query `total`."""
-    made = types.ModuleType("pkg.mm")
-
-    @livedb.mutation
-    def add(ctx, x: int) -> str:
-        return ctx.db.insert("t", {"x": x})
-
-    @livedb.internal_query
-    def total(ctx, above: int = 0) -> int:
-        return sum(row.x for row in ctx.db.query("t") if row.x > above)
-
-    for function in (add, total):
-        function.__module__ = "pkg.mm"
-        setattr(made, function.__name__, function)
+    made = imported("mm", FUNCTIONS)
     memory.push(made)
     return made
 
 
-@pytest.mark.gap(livedb.TravelError, "a module made in memory cannot be imported on a service")
 def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed):
     @memory.mutation
     def work(ctx):
@@ -426,7 +439,6 @@ def test_a_modules_own_function_is_called_by_the_function_itself(memory, pushed)
     assert work() == [3, 2]
 
 
-@pytest.mark.gap(livedb.TravelError, "a module made in memory cannot be imported on a service")
 def test_arguments_by_position_are_one_dict(memory, pushed):
     calls = [
         (lambda ctx: ctx.run_mutation(pushed.add, 1), livedb.FunctionTypeError, r"\{'x': 1\}"),
@@ -503,7 +515,7 @@ def test_a_result_of_sql_is_converted_alike_however_the_function_is_asked(memory
     assert rows()[0].share == 1.5
 
 
-@pytest.mark.gap(IndexError, "a list of the notebook travels as a copy")
+@pytest.mark.local("asks whether it is the very same list")
 def test_documents_are_handed_on_as_they_were_read(memory):
     memory["t"].insert([{"n": 1}, {"n": [{"x": 2}]}])
     read = []

@@ -39,6 +39,24 @@ def test_clocks_and_randomness_name_what_to_use_instead(name, advice, kind):
     assert advice in message
 
 
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("file", "open"),
+        ("network", "socket.create_connection"),
+        ("raw_network", "socket.socket"),
+        ("address", "urlopen"),
+        ("process", "subprocess.run"),
+        ("frame", "pd.read_csv"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_what_reaches_outside_of_the_workspace_is_named(name, shown, kind):
+    (message,) = impurities(define(getattr(impure, name), kind=kind))
+    assert message.startswith(f"{shown} reaches outside of the workspace")
+    assert "Do it in an action" in message
+
+
 def test_a_global_list_concerns_queries_only():
     for name in ("numbers", "table"):
         (message,) = impurities(define(getattr(impure, name), kind="query"))

@@ -55,6 +55,34 @@ def test_nested_functions_share_the_callers_limits(limited):
     assert db["a"].count() == 0
 
 
+def test_a_mutation_that_runs_itself_without_end_is_ended_and_undone(db):
+    @db.mutation
+    def again(ctx, n: int) -> None:
+        ctx.db.insert("a", {"n": n})
+        again(n=n + 1)
+
+    @db.mutation
+    def by_name(ctx, n: int) -> None:
+        ctx.db.insert("a", {"n": n})
+        ctx.run_mutation("by_name", n=n + 1)
+
+    for mutation in (again, by_name):
+        with pytest.raises(LimitError, match="8 levels deep"):
+            mutation(n=0)
+    assert "a" not in db
+
+
+def test_nothing_is_scheduled_yet_so_nothing_floods(db):
+    @db.mutation
+    def schedule(ctx) -> None:
+        ctx.db.insert("a", {})
+        ctx.scheduler.run_after(0, "schedule")
+
+    with pytest.raises(AttributeError, match="scheduler"):
+        schedule()
+    assert "a" not in db
+
+
 def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
     db = limited(documents_written_max=10, documents_read_max=10)
 

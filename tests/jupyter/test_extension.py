@@ -464,6 +464,74 @@ def test_answers_of_a_workspace_do_not_run_as_pages_of_the_server(server, kernel
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+HOOKS = """
+from starlette.responses import Response, StreamingResponse
+import livedb
+
+@db.http.route(path_prefix="/echo/", method=["GET", "PUT", "PATCH"])
+async def echo(ctx, request):
+    who = ctx.auth.get_user_identity()
+    body = await request.body()
+    said = {"method": request.method, "path": request.url.path, "query": request.url.query,
+            "headers": sorted(request.headers.items()), "size": len(body),
+            "who": None if who is None else who.subject}
+    return livedb.json_response(said, 207)
+
+@db.http.route(path="/bad", method="GET")
+def bad(ctx, request):
+    answer = Response("<script>", 418, media_type="text/html")
+    for name in ("Set-Cookie", "Access-Control-Allow-Origin", "Content-Security-Policy",
+                 "Clear-Site-Data", "X-Frame-Options", "X-Mine", "ETag", "Location"):
+        answer.headers[name] = "a=b"
+    return answer
+
+@db.http.route(path="/parts", method="GET")
+def parts(ctx, request):
+    def made():
+        for n in range(100):
+            yield bytes(100_000)
+    return StreamingResponse(made())
+"""
+
+
+def test_http_actions_are_under_the_workspace_and_behind_the_login(server, kernel):
+    assert kernel(server, "hooks").run(HOOKS) == ""
+    where = "livedb/hooks/http/echo/a%20b?x=1&x=2"
+    given = {
+        "X-Signature": "s", "Accept-Language": "de", "Cookie": "secret=in-a-cookie",
+        "X-Forwarded-For": "1.2.3.4", "X-Real-Ip": "1.2.3.4", **OWNER,
+    }  # fmt: skip
+    answer = server.ask("PUT", where, headers=given, content=b"z" * 3_000_000)
+    assert answer.status_code == 207
+    said = answer.json()
+    assert (said["method"], said["path"], said["query"]) == ("PUT", "/echo/a%20b", "x=1&x=2")
+    assert (said["size"], said["who"]) == (3_000_000, user_name())
+    heard = dict(said["headers"])
+    assert heard["x-signature"] == "s"
+    assert heard["accept-language"] == "de"
+    for secret in (server.token, "in-a-cookie", "1.2.3.4", HEADER.lower(), "authorization"):
+        assert secret not in json.dumps(said)
+    with server.client(headers={"Authorization": ""}) as stranger:
+        refused = stranger.get(f"{server.of('hooks')}/http/echo/a", follow_redirects=False)
+    assert refused.status_code in (302, 403)
+    missing = server.ask("GET", "livedb/hooks/http/nowhere")
+    assert (missing.status_code, missing.text) == (404, "No matching routes found")
+    long = server.ask("PUT", where, content=bytes((20 << 20) + 1))
+    assert (long.status_code, long.json()["code"]) == (413, "TooLarge")
+    assert len(server.ask("GET", "livedb/hooks/http/parts").content) == 10_000_000
+
+
+def test_an_http_action_changes_nothing_of_the_servers_origin(server, kernel):
+    assert kernel(server, "hooked").run(HOOKS) == ""
+    answer = server.ask("GET", "livedb/hooked/http/bad")
+    assert (answer.status_code, answer.text) == (418, "<script>")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert [answer.headers[name] for name in ("x-mine", "etag", "location")] == ["a=b"] * 3
+    for name in ("access-control-allow-origin", "clear-site-data", "x-frame-options"):
+        assert answer.headers.get(name) != "a=b"
+    assert "a=b" not in answer.headers.get("set-cookie", "")
+
+
 def test_the_servers_secrets_go_no_further(server, make):
     """What stands there in place of a service is shown what one would be."""
     folder = make(server, "spy")

@@ -8,7 +8,6 @@ from queue import SimpleQueue
 
 import pytest
 
-import livedb
 from livedb.errors import SnapshotTooOldError, SqlError
 
 
@@ -124,7 +123,6 @@ def test_queries_that_an_action_runs_inside_a_snapshot_read_the_snapshot(shop):
     assert look() == [3]
 
 
-@pytest.mark.gap(livedb.FunctionTypeError, "an action on a service asks by ctx.run_query")
 def test_queries_that_an_action_calls_inside_a_snapshot_read_the_snapshot(shop):
     total = shop.total
 

@@ -61,6 +61,21 @@ def test_a_page_of_elsewhere_is_refused_before_the_upgrade_and_before_a_call(ser
         assert refused.value.response.status_code == 403
 
 
+def test_a_page_of_elsewhere_is_told_nothing_and_runs_nothing(served):
+    """A browser asks nobody before it sends text, and asks the service before it sends JSON."""
+    before = served.db.number
+    call = '{"path": "tasks:add", "args": {"title": "x", "user": "ada"}}'
+    for origin in ("https://evil.example", "null"):
+        sent = {"origin": origin, "content-type": "text/plain"}
+        simple = httpx.post(f"{served.url}/api/mutation", content=call, headers=sent)
+        asking = {"origin": origin, "access-control-request-method": "POST"}
+        preflight = httpx.options(f"{served.url}/api/mutation", headers=asking)
+        for answer in (simple, preflight):
+            assert (answer.status_code, answer.json()["code"]) == (403, "OriginNotAllowed")
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
+    assert served.db.number == before
+
+
 def test_a_page_that_may_call_is_answered_as_browsers_ask_it(served):
     headers = {
         "origin": "http://localhost:5173",

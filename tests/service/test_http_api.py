@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 
 import httpx
 import pytest
 
 from livedb.limits import AUTH_FAILURES_MAX
-from tests.service.serving import ADMIN_KEY, token
+from tests.service.serving import ADMIN_KEY, Wire, token
 
 FAR = 4e9
 BEARER = f"Bearer {token('ada', FAR)}"
@@ -133,6 +135,41 @@ def test_arguments_that_are_no_values_fail_the_call_alone(http, args):
 def test_a_token_that_proves_nothing_is_refused(http, authorization, code):
     answer = call(http, "/api/query", "tasks", headers={"authorization": authorization})
     assert (answer.status_code, answer.json()["code"]) == (401, code)
+
+
+NO_TOKENS = {
+    "nothing": b"",
+    "no secret": b"Bearer ",
+    "a NUL": b"Bearer a\x00b",
+    "a megabyte": b"Bearer " + b"x" * (1 << 20),
+    "a key of a megabyte": b"Convex " + b"x" * (1 << 20),
+    "no letters": b"Bearer \xff\xfe",
+}
+
+
+@pytest.mark.parametrize("what", NO_TOKENS)
+def test_what_is_no_token_at_all_opens_nothing(served, what):
+    """Where somebody else waits for an answer, too; whole heads of this length are refused."""
+    with socket.create_connection(("127.0.0.1", served.port), 20) as raw:
+        head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+        with contextlib.suppress(ConnectionError):
+            raw.sendall(head + b"Authorization: " + NO_TOKENS[what] + b"\r\n\r\n")
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = raw.recv(1000)
+    status = answer.partition(b"\r\n")[0]
+    assert b" 401 " in status or b" 400 " in status or status == b"", status
+    assert httpx.get(f"{served.url}/version").text == "livedb"
+
+
+@pytest.mark.parametrize("secret", ["", "\x00", "x" * (1 << 20)], ids=["empty", "NUL", "megabyte"])
+def test_what_is_no_token_at_all_is_refused_on_a_connection(served, secret):
+    with Wire(served) as wire, Wire(served) as other:
+        wire.authenticate("User", secret)
+        refused = wire.hear_all(lambda message: message["type"] == "AuthError")[-1]
+        assert refused["baseVersion"] == 0
+        other.add(0, "tasks")
+        assert other.transition()[-1]["modifications"][0]["value"] == "the default function"
 
 
 def test_a_token_says_who_calls_and_an_admin_key_reaches_internal_functions(http):

@@ -8,7 +8,8 @@ import pytest
 
 import livedb
 from livedb.auth.access import Role
-from livedb.errors import LimitError, SnapshotTooOldError
+from livedb.client import remote
+from livedb.errors import LimitError, PermissionDeniedError, SnapshotTooOldError
 from livedb.service import snapshots
 from livedb.service.access import Access
 from livedb.service.server import ServiceThread
@@ -147,6 +148,78 @@ def test_a_snapshot_is_taken_while_others_write_and_read(served, db):
         writer.join()
 
 
+@pytest.fixture
+def always_late(monkeypatch):
+    """Every commit that a client has is folded beyond already: SQL of others was faster."""
+    monkeypatch.setattr(remote, "SNAPSHOT_TRIES_MAX", 0)
+
+
+def test_a_snapshot_is_taken_however_fast_others_commit_and_read(served, db, always_late):
+    @db.query
+    def numbers(ctx) -> list[int]:
+        return [row.n for row in ctx.db.query("t").collect()]
+
+    @db.query
+    def last(ctx) -> None:
+        raise ValueError(f"{len(ctx.db.query('t').collect())} documents")
+
+    whole, narrowed = db["t"].live(), db["t"].with_index("by_creation_time").live()
+    listed, counted = numbers.live(), db.sql("select count(*)::int as n from t").live()
+    failing, present = last.live(), db.who()
+    is_over = threading.Event()
+
+    def disturb():
+        n = 1
+        while not is_over.is_set():
+            n += 1
+            served["t"].insert({"n": n})
+            total(served)  # which folds
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    try:
+        for _ in range(10):
+            with db.snapshot() as number:
+                ns = list(range(1, db["t"].count() + 1))
+                assert [row.n for row in whole] == [row.n for row in narrowed] == ns
+                assert (listed.value, counted[0].n, numbers()) == (ns, len(ns), ns)
+                assert f"{len(ns)} documents" in str(failing.error)
+                assert isinstance(failing.error, ValueError)
+                assert len(present) == 1
+                handles = (whole, narrowed, listed, counted, failing)
+                assert {each.version for each in handles} == {number}
+                assert db.sql("select count(*) from t").number == number
+    finally:
+        is_over.set()
+        disturber.join()
+    until(lambda: listed.value == numbers() and counted[0].n == len(listed.value))
+
+
+def test_what_is_run_again_for_a_snapshot_may_do_no_more_than_its_caller(
+    served, service, kept, always_late
+):
+    @served.query
+    def count(ctx) -> int:
+        return len(ctx.db.query("t").collect())
+
+    secret, _ = service._server._service.hub().access.tokens.issue(Role.VIEWER, "viewer")
+    with livedb.connect(service.url, token=secret) as viewer:
+        handle = viewer.function("count").live()
+        with viewer.snapshot():
+            served["t"].insert({"n": 2})
+            assert handle.value == 1
+            (name,) = kept._pinned
+            for path, args in (
+                ("sql", {"text": "select 1", "params": None}),
+                ("table", {"verb": "count", "name": "t", "args": {}}),
+            ):
+                with pytest.raises(PermissionDeniedError):
+                    viewer.backend.ask(
+                        "states", {"asked": [[path, "livedb", args]], "snapshot": name}
+                    )
+        assert handle.value == 2
+
+
 @pytest.mark.parametrize(
     "verb, given",
     [
@@ -154,6 +227,8 @@ def test_a_snapshot_is_taken_while_others_write_and_read(served, db):
         ("pin", {"name": "x", "number": -1}),
         ("pin", {"name": "x", "number": 10**6}),
         ("unpin", {"name": 1}),
+        ("states", {"asked": []}),
+        ("states", {"asked": [["f"]], "snapshot": "unknown"}),
         ("sql", {"text": "select 1", "snapshot": "unknown"}),
         ("sql", {"text": "select 1", "snapshot": {"a": 1}}),
         ("export", {"download": "d", "table": "t", "format": "../x"}),

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 REFERENCE = (REPOSITORY / "docs/reference.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
+HOSTILE_INPUTS = (REPOSITORY / "tests/faults/README.md").read_text()
 ARCHITECTURE = (REPOSITORY / "livedb/ARCHITECTURE.md").read_text()
 
 
@@ -76,25 +77,49 @@ def test_every_make_verb_is_in_the_readme():
     assert unnamed == {"constraints"}
 
 
-def named_in_architecture() -> list[tuple[str, str]]:
-    """(file, name of a test or nothing) for every file that it names."""
+def named_in(text: str) -> list[tuple[str, str]]:
+    """(file, name of a test or nothing) for every file that a page names."""
     named, file = [], ""
-    for path, test in re.findall(r"`([\w/]+\.py|\.\.)(?:::(\w+))?`", ARCHITECTURE):
+    for path, test in re.findall(r"`([\w/]+\.py|\.\.)(?:::(\w+))?`", text):
         file = file if path == ".." else path
         named.append((file, test))
     return named
 
 
-def test_every_file_and_test_that_the_architecture_names_exists():
-    assert len(named_in_architecture()) > 100
+def missing_of(named: list[tuple[str, str]]) -> list[str]:
     files = [*REPOSITORY.glob("livedb/**/*.py"), *REPOSITORY.glob("tests/**/*.py")]
     missing = []
-    for path, test in named_in_architecture():
+    for path, test in named:
         found = [each for each in files if f"/{each}".endswith(f"/{path}")]
         texts = [each.read_text() for each in found]
         if not any((f"def {test}(" if test else "") in text for text in texts):
             missing.append(f"{path}::{test}")
-    assert missing == []
+    return missing
+
+
+def test_every_file_and_test_that_the_architecture_names_exists():
+    named = named_in(ARCHITECTURE)
+    assert len(named) > 100
+    assert missing_of(named) == []
+
+
+def test_each_hostile_input_of_a_shared_workspace_has_tests_that_exist():
+    rows = dict(re.findall(r"^\| (\d+) \|(.*)\|$", HOSTILE_INPUTS, flags=re.MULTILINE))
+    assert list(map(int, rows)) == [*range(1, 36), *range(56, 61)]
+    for row in rows.values():
+        tests = [test for _, test in named_in(row)]
+        assert tests, row
+        assert all(tests), row
+        assert missing_of(named_in(row)) == []
+
+
+def test_what_a_connected_workspace_cannot_do_is_told_to_users():
+    marked = re.compile(r'@pytest\.mark\.gap\(\s*[\w.]+,\s*"([^"]+)"')
+    sources = (path.read_text() for path in REPOSITORY.glob("tests/**/*.py"))
+    reasons = {reason for source in sources for reason in marked.findall(source)}
+    told = re.sub(r"[`*\s]+", " ", REFERENCE).casefold()
+    assert reasons
+    assert {reason for reason in reasons if reason.casefold() not in told} == set()
 
 
 def test_each_law_has_one_line_of_tests():

@@ -296,6 +296,26 @@ def test_a_class_is_found_in_the_newest_cell_that_says_it(define):
     assert (source.place, source.line) == ("In[5]", 1)
 
 
+@pytest.mark.parametrize(
+    "older",
+    [
+        "class A:\n    pass",
+        "class A:\n    zzz = 2",
+        "class A:\n    other: int = 1",
+        "class A:\n    zzz = 1\n    def m(self): return 2",
+        "class A:\n    zzz = 1\n    class m: pass",
+    ],
+)
+def test_another_class_of_the_same_name_is_not_taken_for_one_made_by_exec(define, older):
+    f = define(
+        older,
+        "exec('class A:\\n    zzz = 1\\n    def m(self): return 1')",
+        "@db.query\ndef f(ctx): return A.zzz",
+    )
+    with pytest.raises(livedb.TravelError, match="'A', and nothing keeps its source"):
+        kernels.captured(f)
+
+
 def test_a_cell_below_a_magic_is_found(kernel):
     body = "def helper():\n    return 5\n"
     kernel.history.append(f"get_ipython().run_cell_magic('time', '', {body!r})")
