@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import current_thread
+
 import pytest
 
 import livedb
@@ -19,15 +21,19 @@ def is_response(message):
 
 @pytest.fixture
 def updates(monkeypatch):
-    """The query sets that were read on a thread, as they are counted by the work they do."""
+    """The query sets that followed or were shown on a thread, as counted by the work they do."""
     made = []
-    update = QuerySet.update
 
-    def counted(self, *args):
-        made.append(self)
-        return update(self, *args)
+    def counting(work):
+        def counted(self, *args, **options):
+            if current_thread().name.startswith("livedb-update"):
+                made.append(self)
+            return work(self, *args, **options)
 
-    monkeypatch.setattr(QuerySet, "update", counted)
+        return counted
+
+    monkeypatch.setattr(QuerySet, "follow", counting(QuerySet.follow))
+    monkeypatch.setattr(QuerySet, "show", counting(QuerySet.show))
     return made
 
 
