@@ -494,11 +494,12 @@ class LiveQueries:
         return Outcome(states, {}) if states else None
 
     def _let_lag(self, slow: Sequence[LiveQuery]) -> Sequence[LiveQuery]:
-        lagging = [query for query in slow if query not in self.lagging]
+        """Leave these to a round; those of which that is news: also if they are in one already."""
+        told = [query for query in slow if query not in self.lagging or not query.is_touched]
         self.lagging.update(slow)
         for query in slow:
             query.is_touched = True
-        return lagging
+        return told
 
     def _tell(self, step: Step) -> None:
         """Have followers told of a step; under the refresh lock."""

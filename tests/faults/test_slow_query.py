@@ -22,6 +22,7 @@ from livedb.protocol.messages import (
     ServerMessage,
     Transition,
 )
+from livedb.protocol.timestamps import decode_ts
 from tests.faults.served import Wire, define, serving
 from tests.live.waiting import until
 
@@ -58,12 +59,18 @@ class Gate:
     @contextmanager
     def closed(self) -> Iterator[None]:
         self.runs = 0
-        self.has_begun.clear()
-        self._may_end.clear()
+        self.close()
         try:
             yield
         finally:
-            self._may_end.set()
+            self.open()
+
+    def close(self) -> None:
+        self.has_begun.clear()
+        self._may_end.clear()
+
+    def open(self) -> None:
+        self._may_end.set()
 
 
 @pytest.fixture
@@ -340,3 +347,194 @@ def test_a_slow_query_that_is_defined_anew_is_never_read_as_it_was(memory, gate)
                 return 0
 
             assert handle.value == 0
+
+
+def test_a_slow_query_of_one_client_delays_no_slow_one_of_another(memory, gate):
+    @memory.query
+    def less_slow(ctx: QueryContext) -> int:
+        be_slow()
+        return ctx.db.count("notes")
+
+    with (
+        serving(memory) as service,
+        Wire(service.port, session="patient") as patient,
+        Wire(service.port, session="other") as other,
+    ):
+        follow(patient, "cells:slow")
+        follow(other, "cells:less_slow", "cells:count")
+        with gate.closed():
+            for number in (1, 2, 3):
+                note(memory)
+                assert values(other, hear_soon(other)) == {0: number, 1: number}
+            assert gate.has_begun.wait(30)
+
+
+def test_a_first_run_that_is_slow_delays_nobody_and_happens_once(memory, gate):
+    with (
+        serving(memory) as service,
+        Wire(service.port, session="one") as one,
+        Wire(service.port, session="two") as two,
+        Wire(service.port, session="other") as other,
+    ):
+        with gate.closed():
+            for client in (one, two):
+                added = [Add(query_id=0, udf_path="cells:slow", args=[client.codec.write({})])]
+                client.say(ModifyQuerySet(base_version=0, new_version=1, modifications=added))
+            assert gate.has_begun.wait(30)
+            assert values(other, follow(other, "cells:count")) == {0: 0}
+            note(memory)
+            assert values(other, hear_soon(other)) == {0: 1}
+            assert gate.runs == 1
+        for client in (one, two):
+            shown = values(client, hear_soon(client))
+            while shown != {0: 1}:  # it was run at the commit before
+                assert shown == {0: 0}
+                shown = values(client, hear_soon(client))
+        assert gate.runs == 2
+
+
+def test_a_client_that_waits_gets_what_else_it_follows_at_the_same_commit(memory, gate):
+    with serving(memory) as service, Wire(service.port) as client:
+        follow(client, "cells:slow")
+        with gate.closed():
+            note(memory)
+            assert gate.has_begun.wait(30)
+            added = [Add(query_id=1, udf_path="cells:count", args=[client.codec.write({})])]
+            client.say(ModifyQuerySet(base_version=1, new_version=2, modifications=added))
+            note(memory)
+            assert hears_nothing(client)
+        shown: dict[int, object] = {}
+        while shown.get(0) != 2:
+            shown |= values(client, hear_soon(client))
+            assert 1 not in shown or shown[0] == shown[1]
+        assert shown == {0: 2, 1: 2}
+
+
+def test_a_mutation_of_a_client_that_waits_is_answered_at_once_and_shown_with_the_rest(
+    memory, gate
+):
+    with serving(memory) as service, Wire(service.port) as client:
+        follow(client, "cells:slow", "cells:count")
+        with gate.closed():
+            response = client.mutate(0, "cells:note", {"text": "x"})
+            assert response.ts is not None
+            assert gate.has_begun.wait(30)
+            assert client.mutate(1, "cells:note", {"text": "y"}).success
+            assert hears_nothing(client)
+        shown: dict[int, object] = {}
+        while shown != {0: 2, 1: 2}:
+            message = hear_soon(client)
+            shown |= values(client, message)
+            assert shown[0] == shown[1]
+        assert decode_ts(message.end_version.ts) >= decode_ts(response.ts)
+
+
+def test_a_reader_of_a_handle_waits_for_its_slow_query_and_sees_its_own_commits(memory, gate):
+    with (
+        serving(memory, role=Role.OWNER) as service,
+        livedb.connect(f"http://127.0.0.1:{service.port}") as db,
+        livedb.connect(f"http://127.0.0.1:{service.port}") as other,
+    ):
+        slow, count, others = (
+            connected.function(name).live()
+            for connected, name in ((db, "slow"), (db, "count"), (other, "count"))
+        )
+        for number in range(1, 4):
+            with gate.closed():
+                note(other)
+                assert others.value == number
+                threading.Timer(HELD_S, gate.open).start()
+                assert slow.value == number
+            note(other, "others")
+            with db.snapshot() as at:
+                assert slow.value == count.value == number
+                rows = db.sql("select count(*) as n from notes")
+                assert [row["n"] for row in rows] == [number]
+                assert at == other.number
+
+
+def test_a_handle_of_the_kernel_may_follow_a_query_that_is_being_run_for_a_client(memory, gate):
+    followed = []
+    with serving(memory) as service, Wire(service.port) as client:
+        follow(client, "cells:slow", "cells:count")
+        reader = threading.Thread(target=lambda: followed.append(memory.function("slow").live()))
+        with gate.closed():
+            note(memory)
+            assert gate.has_begun.wait(30)
+            reader.start()
+            assert hears_nothing(client)
+        reader.join()
+        assert followed[0].value == 1
+        assert values(client, hear_soon(client)) == {0: 1, 1: 1}
+        note(memory)  # it is run in transitions now
+        assert values(client, hear_soon(client)) == {0: 2, 1: 2}
+        assert followed[0].value == 2
+        assert not memory.backend.workspace.live.lagging
+
+
+def test_a_page_that_is_slow_keeps_its_end_and_grows(memory, gate):
+    @memory.query
+    def page(ctx: QueryContext) -> object:
+        gate.pass_through()
+        return ctx.db.query("notes").paginate({"numItems": 2, "cursor": None})
+
+    for _ in range(3):
+        note(memory)
+    with serving(memory) as service, Wire(service.port) as client:
+        first = follow(client, "cells:page", "cells:count")
+        assert len(values(client, first)[0]["page"]) == 2
+        ids = [each["_id"] for each in memory["notes"].collect()]
+        with gate.closed():
+            memory["notes"].delete(min(ids))
+            assert gate.has_begun.wait(30)
+        shown = values(client, hear_soon(client))
+        assert (len(shown[0]["page"]), shown[1]) == (1, 2)
+
+
+def test_slow_sql_goes_on_although_others_fold_the_tables_all_the_time(memory, gate):
+    """DuckDB's tables are at one commit at a time, and each reader of SQL brings them further."""
+    stop = threading.Event()
+    slow = (
+        "select count(*) as n, (select sum(a.range) from range(3000) a, range(3000) b) from notes"
+    )
+
+    def read() -> None:
+        while not stop.is_set():
+            note(memory)
+            memory.sql("select count(*) as n from notes")
+
+    reader = threading.Thread(target=read)
+    with (
+        serving(memory, role=Role.OWNER) as service,
+        livedb.connect(f"http://127.0.0.1:{service.port}") as db,
+    ):
+        note(memory)
+        handles = [db.live_sql(slow), db.live_sql("select count(*) as n from notes")]
+        heard: list[int] = []
+        handles[0].observe(lambda change: heard.append(change.version))
+        reader.start()
+        try:
+            until(lambda: len(heard) >= 3, 60)
+        finally:
+            stop.set()
+            reader.join()
+        newest = len(memory["notes"].collect())
+        with db.snapshot():
+            assert [each.value["n"].to_pylist() for each in handles] == [[newest]] * 2
+
+
+def test_a_service_ends_while_a_slow_query_is_run(memory, gate):
+    with gate.closed():
+        gate.open()
+        with serving(memory) as service, Wire(service.port) as client:
+            follow(client, "cells:slow")
+            gate.close()
+            note(memory)
+            assert gate.has_begun.wait(30)
+        # It is still being run, for nobody.
+        with serving(memory) as service, Wire(service.port) as client:
+            assert values(client, follow(client, "cells:count")) == {0: 1}
+            note(memory)
+            assert values(client, hear_soon(client)) == {0: 2}
+    live = memory.backend.workspace.live
+    until(lambda: not (live.statistics()["followed"] or live.lagging))
