@@ -105,7 +105,8 @@ class Capture(NamedTuple):
     """Where live queries stand.
 
     Attributes:
-        number, steps: the commit of the transitions, and the steps that are in `states`.
+        number, ts: the commit of the transitions, and its timestamp.
+        steps: that are in `states`.
         states: of those that do not lag, at that commit.
         lagging: the others.
         round, outcome: that ran them, at that commit as well; None when some of them are in the
@@ -113,6 +114,7 @@ class Capture(NamedTuple):
     """
 
     number: int
+    ts: int
     steps: int
     states: States
     lagging: frozenset[LiveQuery]
@@ -577,6 +579,7 @@ class LiveQueries:
     def _capture_locked(
         self, queries: Iterable[LiveQuery], *, is_private: bool, pins_sql: bool
     ) -> Capture:
+        number, ts = self.number, self._committer.ts_of(self.number)  # before it is forgotten
         states: States = {}
         lagging: list[LiveQuery] = []
         for query in queries:
@@ -590,7 +593,7 @@ class LiveQueries:
                 query.followers == 1 and query.state is None for query in lagging
             )
             begun = self._begin_round(lagging, is_private=is_private, pins_sql=pins_sql)
-        return Capture(self.number, self.steps_made, states, frozenset(lagging), begun)
+        return Capture(number, ts, self.steps_made, states, frozenset(lagging), begun)
 
     def _begin_round(self, queries: list[LiveQuery], *, is_private: bool, pins_sql: bool) -> Round:
         """Claim `queries` for a round at the commit of the transitions; under the refresh lock."""

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-THREADS_MAX = 64
-"""Connections that follow something, or do what else blocks, at once; more wait. First runs may be
-slow, and few of them must not keep others waiting."""
+FOLLOWING_MAX = 16
+"""Connections that follow something new at once; more wait. They run it for the first time, which
+may be slow, so they have threads of their own."""
+
+UPDATES_MAX = 8
+"""Other work of connections that blocks, at once; more waits."""
 
 
 class _Told(NamedTuple):
@@ -81,7 +84,8 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self.logs = FunctionLogs(self.clock, self._loop)
         self.transfers = Transfers(workspace)
-        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="livedb-update")
+        self._following = ThreadPoolExecutor(FOLLOWING_MAX, thread_name_prefix="livedb-follow")
+        self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         live = workspace.live
@@ -102,7 +106,7 @@ class Hub:
     async def in_thread(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run what blocks on a thread of the service's."""
         assert not kwargs, "positional arguments only"
-        return await self._loop.run_in_executor(self._threads, function, *args)
+        return await self._loop.run_in_executor(self._updates, function, *args)
 
     def on_loop(self, call: Callable[[], None]) -> None:
         """Have `call` made on the event loop, behind what was told before."""
@@ -131,10 +135,15 @@ class Hub:
 
     # -- live queries --------------------------------------------------------------------------
 
-    def follow(
-        self, connection: SyncConnection, order: Compute, asking: Sequence[int] = ()
+    async def follow(
+        self, connection: SyncConnection, order: Compute, asking: Sequence[int]
     ) -> Found:
-        """Follow and drop queries of a connection, at the newest commit; blocking."""
+        """Follow and drop queries of a connection, at the newest commit."""
+        return await self._loop.run_in_executor(
+            self._following, self._follow, connection, order, asking
+        )
+
+    def _follow(self, connection: SyncConnection, order: Compute, asking: Sequence[int]) -> Found:
         query_set = connection.query_set
         before = set(query_set.queries())
 
@@ -328,4 +337,5 @@ class Hub:
         self.transfers.close()
         self.calls.close()
         self.access.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._following.shutdown(wait=False, cancel_futures=True)
+        self._updates.shutdown(wait=False, cancel_futures=True)

@@ -107,7 +107,6 @@ class Found(NamedTuple):
     """What `follow` found: where the queries stand, and those that cannot be followed."""
 
     captured: Capture
-    ts: int
     failures: dict[int, Failure]
 
 
@@ -309,7 +308,7 @@ class QuerySet:
             for query_id, member in self._members.items()
             if member.failure is not None
         }
-        return Found(captured, self._workspace.committer.ts_of(captured.number), failures)
+        return Found(captured, failures)
 
     @contextmanager
     def _changing(self, on_follow: Callable[[], None]) -> Iterator[None]:
@@ -342,7 +341,7 @@ class QuerySet:
     def rebase(self, found: Found) -> None:
         """On the event loop, after `follow`: begin from what it found, with what was told since."""
         captured = found.captured
-        self._base = Moment(captured.number, found.ts, captured.steps)
+        self._base = Moment(captured.number, captured.ts, captured.steps)
         self.lagging = set(captured.lagging)
         self._reached, self._marks = None, {}
         self._news = captured.states

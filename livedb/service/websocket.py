@@ -253,7 +253,7 @@ class SyncConnection:
 
     async def _follow(self, order: Compute, asking: Sequence[int]) -> None:
         try:
-            found = await self._hub.in_thread(self._hub.follow, self, order, asking)
+            found = await self._hub.follow(self, order, asking)
         except ClosedError:
             self.drop(1001, "the service is going away")
         except Exception:

@@ -33,7 +33,7 @@ def updates(monkeypatch):
 
     def counting(work):
         def counted(self, *args, **options):
-            if current_thread().name.startswith("livedb-update"):
+            if current_thread().name.startswith(("livedb-follow", "livedb-update")):
                 made.append(self)
             return work(self, *args, **options)
 
