@@ -447,17 +447,19 @@ class LiveQueries:
                 self._stale = set()
             now_s = self._now_s
             began_s = now_s() if stale else 0.0
+            is_late = False
             for query in stale if len(stale) == 1 else self._in_order(stale):
                 if not query.followers:
                     self._forget(query)
                     continue
-                if query.is_slow:
+                if query.is_slow or (is_late and not query.handles):
                     slow.append(query)
                     continue
                 runs.append((query, query.source.compute(number)))
                 ended_s = now_s()
                 query.took(ended_s - began_s)
                 began_s = ended_s
+                is_late = is_late or query.is_slow  # which nobody knew: the others wait already
             run_undisturbed(self._finish, (runs, slow, number))
         except BaseException:  # a Ctrl-C too
             # Nobody has seen anything of it, so all of it is simply stale again. (After an

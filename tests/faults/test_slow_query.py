@@ -538,3 +538,36 @@ def test_a_service_ends_while_a_slow_query_is_run(memory, gate):
             assert values(client, hear_soon(client)) == {0: 2}
     live = memory.backend.workspace.live
     until(lambda: not (live.statistics()["followed"] or live.lagging))
+
+
+def test_queries_that_become_slow_at_once_hold_the_others_up_for_one_run_only(memory, gate):
+    runs: list[int] = []
+    is_slow = threading.Event()
+
+    @memory.query
+    def later(ctx: QueryContext, at: int) -> int:
+        if is_slow.is_set():
+            runs.append(at)
+            if len(runs) == 1:
+                be_slow()
+            else:
+                gate.pass_through()
+        return ctx.db.count("notes") + at
+
+    with (
+        serving(memory) as service,
+        Wire(service.port, session="patient") as patient,
+        Wire(service.port, session="other") as other,
+    ):
+        added = [
+            Add(query_id=at, udf_path="cells:later", args=[patient.codec.write({"at": at})])
+            for at in range(20)
+        ]
+        patient.say(ModifyQuerySet(base_version=0, new_version=1, modifications=added))
+        assert values(patient, patient.next_transition()) == {at: at for at in range(20)}
+        follow(other, "cells:count")
+        is_slow.set()
+        with gate.closed():
+            note(memory)
+            assert values(other, hear_soon(other)) == {0: 1}
+        assert values(patient, hear_soon(patient)) == {at: 1 + at for at in range(20)}
