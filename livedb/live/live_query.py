@@ -80,6 +80,9 @@ class LiveState:
 SLOW_S = 0.02
 """Seconds of a run above which a query is slow: the transitions of others do not wait for it."""
 
+HICCUP_S = 0.1
+"""Seconds up to which one run of a query that was fast says nothing: the machine may be busy."""
+
 SLOWNESS_KEPT = 0.8
 """What is kept, for the next run, of how long an earlier one took: one that is slow now and then
 should not be found out by the others each time."""
@@ -130,9 +133,14 @@ class LiveQuery:
 
     def took(self, seconds: float) -> None:
         """A run has ended."""
-        kept_s = self.run_s * SLOWNESS_KEPT
-        self.run_s = seconds if seconds > kept_s or kept_s == inf else kept_s
         self.runs += 1
+        known_s = self.run_s
+        if known_s == inf or (seconds < SLOW_S and known_s < SLOW_S):
+            self.run_s = seconds
+        elif known_s < SLOW_S and seconds <= HICCUP_S:
+            self.run_s = SLOW_S  # the next one decides
+        else:
+            self.run_s = max(seconds, known_s * SLOWNESS_KEPT)
 
     def is_shared_with(self, source: LiveSource) -> bool:
         """Whether it may stand for `source`, whose key it has.

@@ -212,6 +212,9 @@ class QuerySet:
 
     def _told_until(self, begun: Round | None) -> States:
         """What is not shown of what was told until a round began, or until now; taken away."""
+        if self._reached is None and not self._marks:  # as mostly
+            news, self._news = self._news, {}
+            return news
         states = {} if self._reached is None else self._reached.states
         self._reached = None
         for each in list(self._marks):
@@ -252,8 +255,9 @@ class QuerySet:
     @staticmethod
     def is_prompt(point: Point) -> bool:
         """Whether `show` takes no time that others would feel."""
-        results = [state.result for state in point.states.values()]
-        size = sum(result.size_bytes for result in results if result is not None)
+        size = 0
+        for state in point.states.values():
+            size += 0 if state.result is None else state.result.size_bytes
         return size <= PROMPT_BYTES_MAX
 
     def show(self, point: Point) -> Update:

@@ -12,7 +12,7 @@ import livedb
 from livedb import QueryContext
 from livedb.auth.access import Role
 from livedb.errors import ApplicationError
-from livedb.live.live_query import SLOW_S
+from livedb.live.live_query import HICCUP_S, SLOW_S
 from livedb.protocol.messages import (
     Add,
     ModifyQuerySet,
@@ -33,9 +33,9 @@ HELD_S = 0.3
 """Seconds in which a test looks whether something comes that must not."""
 
 
-def be_slow() -> None:
+def be_slow(seconds: float = 2 * SLOW_S) -> None:
     """Take so long that a run is slow, whatever the machine."""
-    threading.Event().wait(2 * SLOW_S)
+    threading.Event().wait(seconds)
 
 
 class Gate:
@@ -549,7 +549,7 @@ def test_queries_that_become_slow_at_once_hold_the_others_up_for_one_run_only(me
         if is_slow.is_set():
             runs.append(at)
             if len(runs) == 1:
-                be_slow()
+                be_slow(2 * HICCUP_S)
             else:
                 gate.pass_through()
         return ctx.db.count("notes") + at
