@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -212,12 +213,24 @@ class Workspace:
         self.sessions = Sessions(self.log.newest_request)
         self.live = LiveQueries(
             self.committer,
+            clock=self.clock,
             cache_entries_max=self.limits.cache_entries_max,
             fold_pause=self.folder.paused,
+            keeping=self._keeping,
         )
         self.presence = Presence(self.live, self.clock)
         self._build_changes(turn)
         self._delete_unnamed_loads()
+
+    @contextmanager
+    def _keeping(self, number: int, reads_sql: bool) -> Iterator[None]:  # noqa: FBT001  # a `Keeping`
+        """Within it a published commit stays readable for this thread."""
+        with ExitStack() as stack:
+            stack.enter_context(self.runner.keeping(number))
+            if reads_sql:
+                sql = stack.enter_context(self.folder.snapshot_at(number))
+                stack.enter_context(self.folded_sql.holding(sql))
+            yield
 
     def _build_changes(self, turn: Turn) -> None:
         parts = Parts(

@@ -24,7 +24,7 @@ from livedb.client.backend import (
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition
-from livedb.live.live_queries import Change
+from livedb.live.live_queries import Step
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import FunctionSource, InlineSource, SqlSource
 from livedb.schema.catalog import Catalog
@@ -261,11 +261,11 @@ class LocalBackend:
                 self._remove_left()
         return list(self._followers.get(query, ()))  # one step in C: nobody comes between
 
-    def _tell(self, number: int, changes: Sequence[Change]) -> None:
-        for query, old, new in changes:
+    def _tell(self, step: Step) -> None:
+        for query, old, new in step.changes:
             followers = self._followers_of(query)
             if followers:
-                notice = ChangeNotice(number, new, None if old is None else old.result)
+                notice = ChangeNotice(step.number, new, None if old is None else old.result)
                 for subscription in followers:
                     subscription.on_change(notice)
 

@@ -5,6 +5,13 @@ are refreshed in one *transition*: every stale one is run at the same commit num
 do followers see any of it, so nobody ever sees two commits mixed. A transition is made by whoever
 needs it first: the refresher's thread after a commit (push), or a reader of a handle (pull). What
 changed is told to followers by the refresher's thread alone, in order.
+
+A transition does not wait for slow queries that connections follow, nor for the first run of any:
+these *lag*, and are run beside the transitions, in a *round*, at the number that the transitions
+have when it begins. All that happens is one sequence of steps, told in order: transitions, with the
+queries that lag from there on; beginnings of rounds; ends of rounds, with the states at their
+number. So whoever follows queries that lag can go to the number of a round when it ends: what was
+told before it began, and the states it gives, are exact there (`service/query_set.py` does that).
 """
 
 from __future__ import annotations
@@ -12,13 +19,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from typing import NamedTuple
 
+from livedb.clock import Clock
 from livedb.errors import SnapshotTooOldError
-from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
+from livedb.live.live_query import SLOW_S, Computed, LiveQuery, LiveSource, LiveState, Round
 from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.signals import run_undisturbed
@@ -34,15 +42,15 @@ TRANSITION_TRIES_MAX = 8
 
 
 class Standing(NamedTuple):
-    """A moment at which every live result is current.
+    """A moment at which every live result is current, but for those that lag.
 
     Attributes:
         number: the newest published commit.
-        transitions: made until then; see `LiveQueries.transitions_made`.
+        steps: made until then; see `LiveQueries.steps_made`.
     """
 
     number: int
-    transitions: int
+    steps: int
 
 
 class Change(NamedTuple):
@@ -53,8 +61,80 @@ class Change(NamedTuple):
     new: LiveState
 
 
-Listener = Callable[[int, Sequence[Change]], None]
-"""Told (number, changes) after each transition, on the refresher's thread; must not raise."""
+States = dict[LiveQuery, LiveState]
+
+
+class Outcome(NamedTuple):
+    """What came of a round: states at its number.
+
+    Attributes:
+        settled: of those that stand there still, and lag no more.
+        again: of those that were touched meanwhile.
+    """
+
+    settled: States
+    again: States
+
+
+class Step(NamedTuple):
+    """What followers are told: a transition, or the beginning or end of a round.
+
+    Attributes:
+        number: the commit of the transition or round.
+        changes: of a transition, to be shown.
+        lagging: those that a transition leaves to a round: their states are of earlier commits.
+        begun: the round that begins here, behind all that was told before.
+        ended: the round that ends here, given up if `outcome` is empty.
+        outcome: of the round; of a transition, those that it ran although they lagged.
+    """
+
+    number: int
+    changes: Sequence[Change] = ()
+    lagging: Sequence[LiveQuery] = ()
+    begun: Round | None = None
+    ended: Round | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of changes only, as most are."""
+        return not self.lagging and self.outcome is None and self.begun is None
+
+
+class Capture(NamedTuple):
+    """Where live queries stand.
+
+    Attributes:
+        number, ts: the commit of the transitions, and its timestamp.
+        steps: that are in `states`.
+        states: of those that do not lag, at that commit.
+        lagging: the others.
+        round, outcome: that ran them, at that commit as well; None when some of them are in the
+            round of somebody else.
+    """
+
+    number: int
+    ts: int
+    steps: int
+    states: States
+    lagging: frozenset[LiveQuery]
+    round: Round | None = None
+    outcome: Outcome | None = None
+
+
+Listener = Callable[[Step], None]
+"""Told of each step, on the refresher's thread; must not raise."""
+
+Keeping = Callable[[int, bool], AbstractContextManager[None]]
+"""Given a commit, and whether SQL is read: a context within which it stays readable here.
+
+Raises: SnapshotTooOldError: it is not readable any more.
+"""
+
+_new_tuple = tuple.__new__
+"""Makes a named tuple three times as fast as its class does."""
+
+_Runs = Sequence[tuple[LiveQuery, Computed]]
 
 
 class LiveQueries:
@@ -62,18 +142,23 @@ class LiveQueries:
 
     Args:
         fold_pause: a context within which no fold happens, so that SQL keeps one number.
+        keeping: keeps a commit readable for a round.
     """
 
     def __init__(
         self,
         committer: Committer,
         *,
+        clock: Clock,
         cache_entries_max: int,
         fold_pause: Callable[[], AbstractContextManager[int]],
+        keeping: Keeping,
     ) -> None:
         self._committer = committer
         self._cache_entries_max = cache_entries_max
         self._fold_pause = fold_pause
+        self._keeping = keeping
+        self._now_s = clock.monotonic_s
         self._refresh_lock = Lock()
         """Held while a transition is computed; taken before the committer's `publish_lock`."""
         self._index: SubscriptionIndex[LiveQuery] = SubscriptionIndex()
@@ -81,23 +166,25 @@ class LiveQueries:
         self._stale: set[LiveQuery] = set()
         self._running: set[LiveQuery] = set()
         """Those a transition in progress is running: no longer stale, not yet shown."""
-        self._left: SimpleQueue[LiveQuery] = SimpleQueue()
+        self.lagging: set[LiveQuery] = set()
+        """Those whose states are of earlier commits than that of the transitions, if they have any:
+        a round will tell. Guarded by the refresh lock."""
+        self._left: SimpleQueue[tuple[LiveQuery, bool]] = SimpleQueue()
         self._by_key: dict[Hashable, LiveQuery] = {}
         self._idle: OrderedDict[Hashable, LiveQuery] = OrderedDict()
         self._listeners: list[Listener] = []
-        self._transitions: list[tuple[int, list[Change]]] = []
+        self._steps: list[Step] = []
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._is_woken = False
         self._is_closed = False
         self._closing = Event()
         self._asked: SimpleQueue[Callable[[int], None]] = SimpleQueue()
-        self.transitions_made = 0
-        """That changed something while somebody listened: what a state read under `held` includes.
-        """
-        self.transitions_told = 0
+        self.steps_made = 0
+        """While somebody listened: what states captured or read under `held` include."""
+        self.steps_told = 0
         """As many of them listeners have been told of, or are just being told."""
         self.number = committer.published
-        """The commit all live results stand at."""
+        """The commit all live results stand at, but for those that lag."""
         self._thread = Thread(target=self._loop, name="livedb-live", daemon=True)
         self._thread.start()
 
@@ -117,13 +204,35 @@ class LiveQueries:
             with self._refresh_lock:
                 self._take_leave()
                 # One by one: those already followed must be known when the next one fails.
-                followed.extend(self._follow_locked(source) for source in sources)
+                followed.extend(self._follow_at_once(source) for source in sources)
             self.refresh()
         except BaseException:  # a Ctrl-C too: who gets no query follows none
             for query in followed:
                 self.unfollow(query)
             raise
         return followed
+
+    def _follow_at_once(self, source: LiveSource) -> LiveQuery:
+        query = self._follow_locked(source)
+        query.handles += 1
+        if query.state is None or query in self.lagging:
+            with self._committer.publish_lock:
+                self._stale.add(query)
+        return query
+
+    def follow_lagging(self, sources: Sequence[LiveSource]) -> list[LiveQuery]:
+        """The live query of each source, which may lag; pair each with `leave`.
+
+        For connections: whoever has no use for a state of an earlier commit takes `follow_all`.
+        """
+        with self._refresh_lock:
+            self._take_leave()
+            followed = [self._follow_locked(source) for source in sources]
+            for query in followed:
+                if query.round is not None:
+                    query.round.is_private = False
+            self.lagging.update(query for query in followed if query.state is None)
+            return followed
 
     def _follow_locked(self, source: LiveSource) -> LiveQuery:
         query = self._by_key.get(source.key)
@@ -134,9 +243,6 @@ class LiveQueries:
             query = self._by_key[source.key] = LiveQuery(source)
         query.followers += 1
         self._idle.pop(source.key, None)
-        if query.state is None:
-            with self._committer.publish_lock:
-                self._stale.add(query)
         return query
 
     def _set_aside(self, query: LiveQuery) -> None:
@@ -153,17 +259,24 @@ class LiveQueries:
 
         Takes no lock: the garbage collector calls this, on any thread and under any lock.
         """
-        self._left.put(query)
+        self._left.put((query, True))
+        self._wake_up()
+
+    def leave(self, query: LiveQuery) -> None:
+        """Stop following what `follow_lagging` gave; as `unfollow`."""
+        self._left.put((query, False))
         self._wake_up()
 
     def _take_leave(self) -> None:
         """Count down the followers that left, under the refresh lock."""
         while not self._left.empty():
-            query = self._left.get()
+            query, is_handle = self._left.get()
             query.followers -= 1
+            query.handles -= is_handle
             if query.followers:
                 continue
-            if query.state is None or query.state.error is not None or query.is_volatile:
+            is_kept = query.state is not None and query.state.error is None
+            if not is_kept or query in self.lagging or query.is_volatile:
                 self._forget(query)
                 continue
             self._idle[query.key] = query
@@ -175,15 +288,16 @@ class LiveQueries:
 
     def _forget_undisturbed(self, query: LiveQuery) -> None:
         key = query.key
-        self._idle.pop(key, None)
         if self._by_key.get(key) is query:
             del self._by_key[key]
+            self._idle.pop(key, None)
+        self.lagging.discard(query)
         with self._committer.publish_lock:
             self._index.remove(query)
             self._stale.discard(query)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Be told of every transition; call what is returned to stop."""
+        """Be told of every step; call what is returned to stop."""
         self._listeners = [*self._listeners, listener]
 
         def stop() -> None:
@@ -198,20 +312,22 @@ class LiveQueries:
         return sum(query.runs for query in found if query is not None)
 
     def standing_nowait(self) -> Standing | None:
-        """Where all live results stand, if that is the newest commit; None when some are stale.
+        """Where live results stand, if that is the newest commit; None when some are stale.
+
+        Those that lag stand elsewhere; which these are is told.
 
         Cost: two comparisons. Whoever must not block learns here that nothing is to be done.
         """
         with self._committer.publish_lock:
             if self._stale or self._running:
                 return None
-            return Standing(self._committer.published, self.transitions_made)
+            return Standing(self._committer.published, self.steps_made)
 
     def ask(self, answer: Callable[[int], None]) -> None:
         """Have `answer` called with a commit published now or later at which all is current.
 
-        On the refresher's thread, when listeners have been told of every transition up to it; it
-        must not raise. Never called when the workspace is closed first.
+        Or is known to lag. On the refresher's thread, when listeners have been told of every step
+        up to it; it must not raise. Never called when the workspace is closed first.
         """
         self._asked.put(answer)
         self._wake_up()
@@ -232,6 +348,7 @@ class LiveQueries:
             "followed": len(self.followed()),
             "idle": len(self._idle),
             "stale": len(self._stale),
+            "lagging": len(self.lagging),
         }
 
     # -- invalidation --------------------------------------------------------------------------
@@ -327,20 +444,31 @@ class LiveQueries:
             return self._transition(number)
 
     def _transition(self, number: int) -> int:
-        """Run every stale query at `number`, then show all of it at once."""
+        """Run every stale query at `number` but slow ones, then show all of it at once."""
         runs: list[tuple[LiveQuery, Computed]] = []
+        slow: list[LiveQuery] = []
         try:
             with self._committer.publish_lock:
                 # In this order: who looks without the lock must find it in one of the two.
                 stale = self._running = self._stale
                 self._stale = set()
+            now_s = self._now_s
+            began_s = now_s() if stale else 0.0
+            is_late = False
             for query in stale if len(stale) == 1 else self._in_order(stale):
                 if not query.followers:
                     self._forget(query)
                     continue
+                if (is_late or query.run_s > SLOW_S) and not query.handles:
+                    slow.append(query)
+                    continue
                 runs.append((query, query.source.compute(number)))
-                query.runs += 1
-            run_undisturbed(self._finish, (runs, number))
+                ended_s = now_s()
+                query.took(ended_s - began_s)
+                began_s = ended_s
+                if query.run_s > SLOW_S:
+                    is_late = True  # which nobody knew: the others wait already
+            run_undisturbed(self._finish, (runs, slow, number))
         except BaseException:  # a Ctrl-C too
             # Nobody has seen anything of it, so all of it is simply stale again. (After an
             # interrupt that came when it was finished, nothing is running any more.)
@@ -350,23 +478,51 @@ class LiveQueries:
             raise
         return number
 
-    def _finish(self, outcome: tuple[Sequence[tuple[LiveQuery, Computed]], int]) -> None:
+    def _finish(self, outcome: tuple[_Runs, Sequence[LiveQuery], int]) -> None:
         """Follow what the runs read and show what they gave, where no signal comes between."""
-        runs, number = outcome
+        runs, slow, number = outcome
         with self._committer.publish_lock:
             for query, computed in runs:
-                self._register(query, computed.reads, number)
+                if self._register(query, computed.reads, number):
+                    self._stale.add(query)
+                    self._wake_up()
         changes = self._show(runs)
+        caught_up = self._catch_up(runs) if self.lagging else None
+        lagging = self._let_lag(slow) if slow else ()
         self.number = number
         self._running = set()
-        if changes and self._listeners:
-            self.transitions_made += 1
-            self._transitions.append((number, changes))
+        if changes or lagging or caught_up is not None:
+            self._tell(_new_tuple(Step, (number, changes, lagging, None, None, caught_up)))
+
+    def _catch_up(self, runs: _Runs) -> Outcome | None:
+        """Those that lagged, and were run nevertheless: a handle follows them, or they are fast."""
+        states: States = {}
+        for query, _ in runs:
+            if query in self.lagging:
+                self.lagging.discard(query)
+                query.round = None
+                assert query.state is not None, "it was run and shown"
+                states[query] = query.state
+        return Outcome(states, {}) if states else None
+
+    def _let_lag(self, slow: Sequence[LiveQuery]) -> Sequence[LiveQuery]:
+        """Leave these to a round; those of which that is news: also if they are in one already."""
+        told = [query for query in slow if query not in self.lagging or not query.is_touched]
+        self.lagging.update(slow)
+        for query in slow:
+            query.is_touched = True
+        return told
+
+    def _tell(self, step: Step) -> None:
+        """Have followers told of a step; under the refresh lock."""
+        if self._listeners:
+            self.steps_made += 1
+            self._steps.append(step)
             if not self.is_refresher():
                 self._wake_up()
 
     @staticmethod
-    def _show(runs: Sequence[tuple[LiveQuery, Computed]]) -> list[Change]:
+    def _show(runs: _Runs) -> list[Change]:
         changes: list[Change] = []
         for query, computed in runs:
             old = query.state
@@ -378,20 +534,151 @@ class LiveQueries:
         return changes
 
     @staticmethod
-    def _in_order(stale: set[LiveQuery]) -> list[LiveQuery]:
+    def _in_order(stale: Iterable[LiveQuery]) -> list[LiveQuery]:
         """SQL first: it may find that the tables are ahead, before functions are run in vain."""
         return sorted(stale, key=lambda query: not query.source.uses_sql)
 
-    def _register(self, query: LiveQuery, reads: ReadSet, number: int) -> None:
-        """Follow the new read set, minding commits published while the query ran."""
+    def _register(self, query: LiveQuery, reads: ReadSet, number: int) -> bool:
+        """Follow the new read set; whether what was published while the query ran touches it."""
         self._index.follow(query, reads)
         published = self._committer.published
         if published == number:
-            return
+            return False
         log = self._committer.write_log
-        if not log.covers(number) or log.first_conflict(reads, after=number, until=published):
-            self._stale.add(query)
+        if not log.covers(number):
+            return True
+        return log.first_conflict(reads, after=number, until=published) is not None
+
+    # -- rounds --------------------------------------------------------------------------------
+
+    def capture(self, queries: Iterable[LiveQuery]) -> Capture:
+        """Where `queries` stand now, and a round of those that lag; blocks as long as they take.
+
+        Without a round when one of them is in a round already. Listeners are told of the end of
+        either, unless nobody but the caller can wait for it.
+        """
+        return self._capture(queries, is_private=True)
+
+    def catch_up(self, queries: Iterable[LiveQuery]) -> bool:
+        """A round of those of `queries` that lag, of which listeners are told.
+
+        Returns whether there was none because one of them is in a round already.
+        """
+        captured = self._capture(queries, is_private=False)
+        return bool(captured.lagging) and captured.round is None
+
+    def _capture(self, queries: Iterable[LiveQuery], *, is_private: bool) -> Capture:
+        for attempt in range(TRANSITION_TRIES_MAX):
+            with self._refresh_lock:
+                self._refresh_locked()
+                try:
+                    captured = self._capture_locked(
+                        queries, is_private=is_private, pins_sql=attempt > 0
+                    )
+                except SnapshotTooOldError:
+                    continue  # a fold of what was committed meanwhile
+            try:
+                return self._with_outcome(captured, self._refresh_lock)
+            except SnapshotTooOldError:
+                continue
+        with self._refresh_lock, self._fold_pause() as number:
+            self._transition(number)
+            captured = self._capture_locked(queries, is_private=is_private, pins_sql=False)
+            return self._with_outcome(captured, nullcontext())
+
+    def _capture_locked(
+        self, queries: Iterable[LiveQuery], *, is_private: bool, pins_sql: bool
+    ) -> Capture:
+        number, ts = self.number, self._committer.ts_of(self.number)  # before it is forgotten
+        states: States = {}
+        lagging: list[LiveQuery] = []
+        for query in queries:
+            if query in self.lagging:
+                lagging.append(query)
+            elif query.state is not None:  # else it was dropped meanwhile
+                states[query] = query.state
+        begun = None
+        if lagging and all(query.round is None for query in lagging):
+            is_private = is_private and all(
+                query.followers == 1 and query.state is None for query in lagging
+            )
+            begun = self._begin_round(lagging, is_private=is_private, pins_sql=pins_sql)
+        return Capture(number, ts, self.steps_made, states, frozenset(lagging), begun)
+
+    def _begin_round(self, queries: list[LiveQuery], *, is_private: bool, pins_sql: bool) -> Round:
+        """Claim `queries` for a round at the commit of the transitions; under the refresh lock."""
+        begun = Round(self.number, self._in_order(queries), is_private)
+        pins_sql = pins_sql or any(query.source.uses_sql for query in queries)
+        begun.kept.enter_context(self._keeping(begun.number, pins_sql))
+        for query in queries:
+            query.round, query.is_touched = begun, False
+        if not is_private:
+            self._tell(Step(begun.number, begun=begun))
+        return begun
+
+    def _with_outcome(self, captured: Capture, lock: AbstractContextManager[object]) -> Capture:
+        """Run the round that a capture began, if it did, and end it under `lock`."""
+        begun = captured.round
+        if begun is None:
+            return captured
+        try:
+            with begun.kept:
+                runs = self._runs_of(begun)
+                with lock:
+                    return captured._replace(outcome=self._end_round(begun, runs))
+        except BaseException:
+            with lock:
+                self._give_up(begun)
+            raise
+
+    def _runs_of(self, begun: Round) -> _Runs:
+        runs: list[tuple[LiveQuery, Computed]] = []
+        for query in begun.queries:
+            if query.round is begun and query.followers:
+                began_s = self._now_s()
+                runs.append((query, query.source.compute(begun.number)))
+                query.took(self._now_s() - began_s)
+        return runs
+
+    def _end_round(self, ended: Round, runs: _Runs) -> Outcome:
+        """Follow what the runs of a round read and show what they gave."""
+        # Without those that a transition has run meanwhile: what is known of them is newer.
+        runs = [run for run in runs if run[0].round is ended]
+        again: set[LiveQuery] = set()
+        with self._committer.publish_lock:
+            for query, computed in runs:
+                if self._register(query, computed.reads, ended.number) or query.is_touched:
+                    again.add(query)
+            self._stale |= {query for query in again if not query.is_slow}
+        if again:
             self._wake_up()
+        self._show(runs)
+        outcome = Outcome({}, {})
+        for query, _ in runs:
+            assert query.state is not None, "it was run and shown"
+            if query in again:
+                outcome.again[query] = query.state
+            else:
+                outcome.settled[query] = query.state
+        self.lagging.difference_update(outcome.settled)
+        self._let_go(ended)
+        if not ended.is_private:
+            self._tell(Step(ended.number, ended=ended, outcome=outcome))
+        return outcome
+
+    def _give_up(self, ended: Round) -> None:
+        """A round came to nothing: its queries lag as before."""
+        if any(query.round is ended for query in ended.queries):
+            self._let_go(ended)
+            if not ended.is_private:
+                self._tell(Step(ended.number, ended=ended, outcome=Outcome({}, {})))
+
+    def _let_go(self, ended: Round) -> None:
+        for query in ended.queries:
+            if query.round is ended:
+                query.round = None
+                if not query.followers:
+                    self._forget(query)
 
     # -- the refresher -------------------------------------------------------------------------
 
@@ -409,19 +696,19 @@ class LiveQueries:
                     answer(number)
             except Exception:  # the job worker: log it and go on with the next one
                 logger.exception("refreshing live queries failed")
-            if self._transitions:
+            if self._steps:
                 self._wake_up()  # an observer read a handle, which made another one
-            if self._stale or self._transitions:
+            if self._stale or self._steps:
                 # Commits come faster than they are followed. To ask for the interpreter after each
                 # of them costs whoever commits more than the commit.
                 self._closing.wait(BURST_PAUSE_S)
 
     def _deliver(self) -> None:
-        for _ in range(len(self._transitions)):
-            number, changes = self._transitions.pop(0)
-            self.transitions_told += 1
+        for _ in range(len(self._steps)):
+            step = self._steps.pop(0)
+            self.steps_told += 1
             for listener in self._listeners:
-                listener(number, changes)
+                listener(step)
 
     def is_refresher(self) -> bool:
         """Whether the calling thread is the one that tells followers."""

@@ -8,7 +8,9 @@ what it read changes.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from livedb.live.result import Result
@@ -75,10 +77,32 @@ class LiveState:
     log_lines: tuple[str, ...] = ()
 
 
+SLOW_S = 0.02
+"""Seconds of a run above which a query is slow: the transitions of others do not wait for it."""
+
+HICCUP_S = 0.1
+"""Seconds up to which one run of a query that was fast says nothing: the machine may be busy."""
+
+SLOWNESS_KEPT = 0.8
+"""What is kept, for the next run, of how long an earlier one took: one that is slow now and then
+should not be found out by the others each time."""
+
+
 class LiveQuery:
     """One shared live query; belongs to `LiveQueries`, which guards it with its refresh lock."""
 
-    __slots__ = ("followers", "is_volatile", "key", "runs", "source", "state")
+    __slots__ = (
+        "followers",
+        "handles",
+        "is_touched",
+        "is_volatile",
+        "key",
+        "round",
+        "run_s",
+        "runs",
+        "source",
+        "state",
+    )
 
     def __init__(self, source: LiveSource) -> None:
         self.source = source
@@ -86,12 +110,37 @@ class LiveQuery:
         """Under which it is shared."""
         self.state: LiveState | None = None
         self.followers = 0
+        self.handles = 0
+        """Those of the followers that read it under the refresh lock: a lagging one is no use to
+        them, so it is never slow."""
+        self.run_s = inf
+        """How long it takes; nobody knows before the first run."""
+        self.round: Round | None = None
+        """That is running it now."""
+        self.is_touched = False
+        """Since that began."""
         self.is_volatile = False
         self.runs = 0
         """How often it was computed: work, for tests and the explorer."""
 
     def __repr__(self) -> str:
         return f"<LiveQuery {self.source.title}>"
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether transitions leave it to a round."""
+        return self.run_s > SLOW_S and not self.handles
+
+    def took(self, seconds: float) -> None:
+        """A run has ended."""
+        self.runs += 1
+        known_s = self.run_s
+        if known_s == inf or (seconds < SLOW_S and known_s < SLOW_S):
+            self.run_s = seconds
+        elif known_s < SLOW_S and seconds <= HICCUP_S:
+            self.run_s = SLOW_S  # the next one decides
+        else:
+            self.run_s = max(seconds, known_s * SLOWNESS_KEPT)
 
     def is_shared_with(self, source: LiveSource) -> bool:
         """Whether it may stand for `source`, whose key it has.
@@ -119,6 +168,21 @@ class LiveQuery:
         """Whether the newest state is what another run gave."""
         state = self.state
         return state is not None and _is_unchanged(state, computed.result, computed.error)
+
+
+@dataclass(slots=True, eq=False)
+class Round:
+    """Queries that lag, while they are run beside the transitions, all at one commit.
+
+    Attributes:
+        is_private: first runs, which nobody waits for but who runs them: nobody is told.
+        kept: what keeps the commit readable.
+    """
+
+    number: int
+    queries: list[LiveQuery]
+    is_private: bool
+    kept: ExitStack = field(default_factory=ExitStack)
 
 
 def _is_unchanged(old: LiveState, result: Result | None, error: Exception | None) -> bool:

@@ -626,6 +626,12 @@ class ServerConnection:
             return []
         return [*self._send_transition(transition), *self._update()]
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the client waits for the update that is being computed."""
+        update = self._computing
+        return update is not None and (update.is_owed or self._owed_ts is not None)
+
     def _send_transition(self, transition: Transition) -> list[Effect]:
         self._unsent += 1
         if self._owed_ts is not None and self._sent_ts >= self._owed_ts:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
@@ -15,7 +16,7 @@ from msgspec import Raw
 from livedb.errors import SnapshotTooOldError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
-from livedb.live.live_queries import Change
+from livedb.live.live_queries import Change, Outcome, Step
 from livedb.live.live_query import LiveQuery
 from livedb.protocol.convex_json import to_lossy_json
 from livedb.protocol.frames import ClientKind
@@ -25,7 +26,8 @@ from livedb.service.function_logs import FunctionLogs
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import ConvexDialect, Dialect, OwnDialect
 from livedb.service.path_calls import Ended, PathCall, PathCalls
-from livedb.service.query_set import Update
+from livedb.service.query_set import Found, Moment
+from livedb.service.rounds import Rounds
 from livedb.service.transfers import Transfers
 from livedb.workspace import Workspace
 
@@ -37,20 +39,35 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FOLLOWING_MAX = 16
+"""Connections that follow something new at once; more wait. They run it for the first time, which
+may be slow, so they have threads of their own."""
+
 UPDATES_MAX = 8
-"""Updates of connections that are computed at once; more wait."""
+"""Other work of connections that blocks, at once; more waits."""
 
 
 class _Told(NamedTuple):
-    """What the refresher's thread has told: up to a commit, which connections follow what changed.
+    """What the refresher's thread has told: up to a moment, which connections follow what changed.
 
-    `touched` is None when it is the answer to a question.
+    Attributes:
+        touched: None when it is the answer to a question.
+        lagging: what of them began or ceased to lag; None for most.
     """
 
-    number: int
-    ts: int
-    transitions: int
+    at: Moment
     touched: dict[SyncConnection, list[Change]] | None
+    lagging: _Lagging | None = None
+
+
+@dataclass(slots=True)
+class _Lagging:
+    """A step that is of queries that lag, for the connections that follow them."""
+
+    step: Step
+    began: dict[SyncConnection, list[LiveQuery]] = field(default_factory=dict)
+    ended: dict[SyncConnection, Outcome] = field(default_factory=dict)
+    in_round: dict[SyncConnection, None] = field(default_factory=dict)
 
 
 class Hub:
@@ -67,16 +84,16 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self.logs = FunctionLogs(self.clock, self._loop)
         self.transfers = Transfers(workspace)
+        self._following = ThreadPoolExecutor(FOLLOWING_MAX, thread_name_prefix="livedb-follow")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         live = workspace.live
         self._loop_calls = LoopCalls(self._loop)
         self.calls = PathCalls(workspace, access, self.logs, self._loop, self._loop_calls)
-        self._transitions = live.transitions_told
-        """Up to which connections have been handed what changed."""
-        self.number, self.ts = 0, 0
-        """The commit, and its timestamp, up to which connections know everything."""
+        self.rounds = Rounds(live)
+        self.at = Moment(0, 0, live.steps_told)
+        """The commit up to which connections know everything, and the steps they were handed."""
         self._behind: dict[SyncConnection, None] = {}
         """Those that wait for a later commit than that."""
         self._has_asked = False
@@ -90,6 +107,10 @@ class Hub:
         """Run what blocks on a thread of the service's."""
         assert not kwargs, "positional arguments only"
         return await self._loop.run_in_executor(self._updates, function, *args)
+
+    def on_loop(self, call: Callable[[], None]) -> None:
+        """Have `call` made on the event loop, behind what was told before."""
+        self._loop_calls.put(call)
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -114,8 +135,15 @@ class Hub:
 
     # -- live queries --------------------------------------------------------------------------
 
-    def update(self, connection: SyncConnection, order: Compute) -> Update:
-        """Follow and drop queries of a connection, and go to the newest commit; blocking."""
+    async def follow(
+        self, connection: SyncConnection, order: Compute, asking: Sequence[int]
+    ) -> Found:
+        """Follow and drop queries of a connection, at the newest commit."""
+        return await self._loop.run_in_executor(
+            self._following, self._follow, connection, order, asking
+        )
+
+    def _follow(self, connection: SyncConnection, order: Compute, asking: Sequence[int]) -> Found:
         query_set = connection.query_set
         before = set(query_set.queries())
 
@@ -129,11 +157,11 @@ class Hub:
                     self._followers.setdefault(query, {})[connection] = None
             before = after
 
-        return query_set.update(order, register)
+        return query_set.follow(order, register, asking=asking)
 
     def is_level(self, connection: SyncConnection, ts: int) -> bool:
         """Whether connections know everything up to timestamp `ts`; if not, one is told when."""
-        if self.ts < ts and not self._catch_up():
+        if self.at.ts < ts and not self._catch_up():
             self._behind[connection] = None
             self._ask()
             return False
@@ -142,10 +170,15 @@ class Hub:
     def _catch_up(self) -> bool:
         """Go to the newest commit, if connections know all that leads there."""
         standing = self.workspace.live.standing_nowait()
-        if standing is None or standing.transitions != self._transitions:
+        if standing is None or standing.steps != self.at.steps:
             return False
-        self.number, self.ts = standing.number, max(self.ts, self._ts_of(standing.number))
+        self._move(standing.number, self._ts_of(standing.number), standing.steps)
         return True
+
+    def _move(self, number: int, ts: int, steps: int) -> None:
+        """Connections have been handed all that leads there."""
+        before = self.at
+        self.at = Moment(max(before.number, number), max(before.ts, ts), steps)
 
     def _ts_of(self, number: int) -> int:
         """The timestamp of a commit; 0 when it is no longer known.
@@ -165,10 +198,10 @@ class Hub:
     def forget(self, connection: SyncConnection) -> None:
         """A connection has ended; blocking."""
         self._behind.pop(connection, None)
+        followed = connection.query_set.close()
         with self._followers_lock:
-            for query in connection.query_set.queries():
+            for query in followed:
                 self._leave(query, connection)
-        connection.query_set.close()
         self.calls.leave(connection)
         self.workspace.presence.leave(connection.visitor)
 
@@ -179,37 +212,75 @@ class Hub:
             if not followers:
                 del self._followers[query]
 
-    def _tell(self, number: int, changes: Sequence[Change]) -> None:
-        """On the refresher's thread: hand what a transition changed to the loop."""
+    def _tell(self, step: Step) -> None:
+        """On the refresher's thread: hand what a step is of to the loop."""
         touched: dict[SyncConnection, list[Change]] = {}
         with self._followers_lock:
-            for change in changes:
+            for change in step.changes:
                 for connection in self._followers.get(change.query, ()):
                     touched.setdefault(connection, []).append(change)
-        self._hand_over(number, touched)
+            lagging = None if step.is_plain else self._lagging(step)
+        self._hand_over(step.number, touched, lagging)
+
+    def _lagging(self, step: Step) -> _Lagging:
+        told = _Lagging(step)
+        for query in step.lagging:
+            for connection in self._followers.get(query, ()):
+                told.began.setdefault(connection, []).append(query)
+        for each in (step.begun, step.ended):
+            for query in () if each is None else each.queries:
+                told.in_round.update(self._followers.get(query, {}))
+        if step.outcome is not None:
+            for at, states in enumerate(step.outcome):
+                for query, state in states.items():
+                    for connection in self._followers.get(query, ()):
+                        told.ended.setdefault(connection, Outcome({}, {}))[at][query] = state
+        return told
 
     def _reached(self, number: int) -> None:
         """On the refresher's thread: all that leads to a commit has been told."""
         self._hand_over(number, None)
 
-    def _hand_over(self, number: int, touched: dict[SyncConnection, list[Change]] | None) -> None:
-        transitions = self.workspace.live.transitions_told
-        told = _Told(number, self._ts_of(number), transitions, touched)
-        self._loop_calls.put(partial(self._take_told, told))
+    def _hand_over(
+        self,
+        number: int,
+        touched: dict[SyncConnection, list[Change]] | None,
+        lagging: _Lagging | None = None,
+    ) -> None:
+        at = Moment(number, self._ts_of(number), self.workspace.live.steps_told)
+        self._loop_calls.put(partial(self._take_told, _Told(at, touched, lagging)))
 
     def _take_told(self, told: _Told) -> None:
-        self._transitions = told.transitions
-        if told.number > self.number:
-            self.number, self.ts = told.number, max(self.ts, told.ts)
+        at = told.at
+        self._move(*at)
         if told.touched is None:
             self._has_asked = False
             behind, self._behind = self._behind, {}
             for connection in behind:
                 connection.resume()
             return
+        if told.lagging is not None:  # first, so that nobody goes where they are not known
+            for connection, queries in told.lagging.began.items():
+                connection.query_set.note_lagging(at.steps, queries)
+                self.rounds.want(connection.query_set)
         for connection, changes in told.touched.items():
-            if connection.query_set.note(told.transitions, changes):
+            if connection.query_set.note(at.steps, changes):
                 connection.touched()
+        if told.lagging is not None:
+            self._take_rounds(at, told.lagging)
+
+    def _take_rounds(self, at: Moment, told: _Lagging) -> None:
+        step = told.step
+        if step.begun is not None:
+            for connection in told.in_round:
+                connection.query_set.note_begun(at, step.begun)
+        if step.outcome is not None:
+            for connection in told.in_round.keys() | told.ended.keys():
+                outcome = told.ended.get(connection, Outcome({}, {}))
+                if connection.query_set.note_ended(at.steps, step.ended, outcome):
+                    connection.touched()
+                self.rounds.want(connection.query_set)
+        self.rounds.begin()
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -262,7 +333,9 @@ class Hub:
             if not self.connections:
                 break
             await asyncio.sleep(0.05)
+        self.rounds.close()
         self.transfers.close()
         self.calls.close()
         self.access.close()
+        self._following.shutdown(wait=False, cancel_futures=True)
         self._updates.shutdown(wait=False, cancel_futures=True)

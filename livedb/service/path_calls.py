@@ -32,7 +32,7 @@ from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
-from livedb.service.workspace_calls import WorkspaceCalls
+from livedb.service.workspace_calls import Follower, WorkspaceCalls
 from livedb.transactions.committer import CommitRequest
 from livedb.values import Value
 from livedb.workspace import Workspace
@@ -63,7 +63,7 @@ class PathCall:
     done: Callable[[Ended], None]
     component: str | None = None
     at: int | None = None
-    connection: object = None
+    connection: Follower | None = None
     began_s: float = 0.0
     value: Raw | None = None
     was_undone: bool = False
@@ -99,7 +99,7 @@ class PathCalls:
         self._under_way -= 1
         wanted.done(ended)
 
-    def leave(self, connection: object) -> None:
+    def leave(self, connection: Follower | None) -> None:
         """A connection has ended: end what its calls hold."""
         self._verbs.leave(connection)
 

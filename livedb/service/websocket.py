@@ -36,7 +36,7 @@ from livedb.protocol.server import (
     Verify,
 )
 from livedb.service.path_calls import Ended, PathCall
-from livedb.service.query_set import QuerySet, Update
+from livedb.service.query_set import Point, QuerySet, Update
 from livedb.service.transport import ABORT, RECEIVE, SEND_ALL, SEND_NOW
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class SyncConnection:
             self._send_now = extensions[SEND_NOW]["send_now"]
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: Compute | None = None
-        """An update that waits for a commit; see `resume`."""
+        """An update that waits for a commit or a round; see `resume`."""
+        self._levels: list[tuple[int, Callable[[], object]]] = []
+        """To be told when so many steps are shown; see `when_level`."""
         self._seen_ts = 0
         """Of the newest commit that an answered call of this connection can have seen."""
         self.visitor = 0
@@ -129,6 +131,7 @@ class SyncConnection:
             if self._running is None:  # else when that ends, as it may yet commit
                 self._leave_session()
             self._waiting = None
+            self._tell_level(None)
             if self._expiry is not None:
                 self._expiry.cancel()
             for task in (writer, ticker, *self._tasks):
@@ -200,30 +203,67 @@ class SyncConnection:
 
     def _compute(self, order: Compute) -> None:
         """Bring the query set to a commit at which the client's own calls are seen."""
-        is_same = not (order.added or order.removed or order.is_identity_new)
-        if not is_same or not self.query_set.is_prompt():
-            self._spawn(self._follow(order))
-        elif self._hub.is_level(self, self._seen_ts):
-            self._computed(self.query_set.advance(self._hub.number, self._hub.ts))
+        if order.added or order.removed or order.is_identity_new:
+            self._follow_soon(order)
         else:
-            self._waiting = order
+            self._go_on(order)
 
     def resume(self) -> None:
-        """The commit that `is_level` was asked for may have come."""
+        """The commit that `is_level` was asked for may have come, or the end of a round."""
         order, self._waiting = self._waiting, None
         if order is not None:
-            self._compute(order)
+            self._go_on(order)
 
-    async def _follow(self, order: Compute) -> None:
+    def _go_on(self, order: Compute) -> None:
+        """Go to where all queries are known, or wait until there is such a commit."""
+        query_set, hub = self.query_set, self._hub
+        if not (query_set.lagging or query_set.is_captured(self._seen_ts)) and not hub.is_level(
+            self, self._seen_ts
+        ):
+            self._waiting = order
+            return
+        point = query_set.next_point(hub.at)
+        if point is None:
+            self._wait_for_round(order)
+        elif asking := query_set.asking(point):
+            self._follow_soon(Compute((), (), order.identity, is_identity_new=False), asking)
+        elif query_set.is_prompt(point):
+            self._computed(query_set.show(point))
+        else:
+            self._spawn(self._show(point))
+
+    def _wait_for_round(self, order: Compute) -> None:
+        if self._core.is_awaited:
+            self._waiting = order
+        else:  # so that the client can follow and drop queries meanwhile
+            self._perform(self._core.computed(0, {}, is_own_commit_near=False))
+
+    async def _show(self, point: Point) -> None:
         try:
-            update = await self._hub.in_thread(self._hub.update, self, order)
+            update = await self._hub.in_thread(self.query_set.show, point)
+        except Exception:
+            logger.exception("computing an update failed")
+            self.drop(CLOSE_INTERNAL, "InternalServerError")
+        else:
+            self._computed(update)
+
+    def _follow_soon(self, order: Compute, asking: Sequence[int] = ()) -> None:
+        self.query_set.begin_following()
+        self._spawn(self._follow(order, asking))
+
+    async def _follow(self, order: Compute, asking: Sequence[int]) -> None:
+        try:
+            found = await self._hub.follow(self, order, asking)
         except ClosedError:
             self.drop(1001, "the service is going away")
         except Exception:
             logger.exception("computing an update failed")
             self.drop(CLOSE_INTERNAL, "InternalServerError")
         else:
-            self._computed(update)
+            self.query_set.rebase(found)
+            self._hub.rounds.want(self.query_set)
+            self._hub.rounds.begin()
+            self._go_on(order)
 
     def _computed(self, update: Update) -> None:
         near = self._running is not None and self._running.is_committing
@@ -231,6 +271,27 @@ class SyncConnection:
         self._perform(
             self._core.computed(update.ts, update.states, number=number, is_own_commit_near=near)
         )
+        if self._levels:
+            self._tell_level(update.steps)
+
+    def when_level(self, tell: Callable[[], object]) -> None:
+        """On any thread: have `tell` called when all that has been told is shown, or it ends."""
+        self._hub.on_loop(partial(self._when_level, tell))
+
+    def _when_level(self, tell: Callable[[], object]) -> None:
+        if self._is_over or not self.query_set.lagging:
+            tell()
+        else:
+            self._levels.append((self._hub.at.steps, tell))
+
+    def _tell_level(self, steps: int | None) -> None:
+        """So many steps are shown, or never will be."""
+        levels, self._levels = self._levels, []
+        for level, tell in levels:
+            if steps is None or level <= steps:
+                tell()
+            else:
+                self._levels.append((level, tell))
 
     def _call(self, order: Run) -> None:
         request = order.request

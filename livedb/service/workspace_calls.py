@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -53,6 +53,13 @@ _TS_DIGITS_MAX = 19
 
 _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether the workspace is still open."""
+
+
+class Follower(Protocol):
+    """A connection that calls."""
+
+    def when_level(self, tell: Callable[[], object], /) -> None:
+        """Have `tell` called when the connection shows all that has been told by now."""
 
 
 class Answer(NamedTuple):
@@ -113,7 +120,7 @@ class WorkspaceCalls:
         call: Call,
         caller: Caller | None,
         dialect: Dialect,
-        connection: object,
+        connection: Follower | None,
     ) -> Success:
         """Do what a verb says, at the commit of a snapshot if it names one.
 
@@ -138,7 +145,7 @@ class WorkspaceCalls:
         self._uploads.close()
         self._downloads.close()
 
-    def leave(self, connection: object) -> None:
+    def leave(self, connection: Follower | None) -> None:
         """A connection has ended: end what it holds."""
         self._snapshots.leave(connection)
 
@@ -355,14 +362,22 @@ class WorkspaceCalls:
         self._downloads.drop(given.text("download"))
         return Answer()
 
-    def _sync(self, *_: Any) -> Answer:
+    def _sync(self, given: _Given, *_: Any) -> Answer:
         """The timestamp of the newest commit, when all that follows from it has been told.
 
         So whatever a caller did before, a function defined anew included, is in a transition that
         the client has before this answer.
         """
         told = threading.Event()
-        self._workspace.live.ask(lambda _: told.set())
+        live, follower = self._workspace.live, given.connection
+
+        def tell(_: int) -> None:
+            if follower is None or not live.lagging:
+                told.set()
+            else:
+                follower.when_level(told.set)
+
+        live.ask(tell)
         while not told.wait(_LOOK_S):
             self._workspace.require_open()
         version, number, _catalog = self._version()
@@ -504,7 +519,11 @@ class _Given:
     """A verb's arguments, checked as they are read."""
 
     def __init__(
-        self, verb: str, fields: Mapping[str, Value], dialect: Dialect, connection: object
+        self,
+        verb: str,
+        fields: Mapping[str, Value],
+        dialect: Dialect,
+        connection: Follower | None,
     ) -> None:
         self._verb = verb
         self._fields = fields

@@ -283,7 +283,7 @@ def test_results_stand_at_the_newest_commit_unless_some_are_stale(db: Database) 
 def test_an_answer_comes_after_listeners_were_told_of_all_that_leads_to_it(db: Database) -> None:
     live = db.backend.workspace.live  # type: ignore[attr-defined]  # a local one
     told: list[int] = []
-    stop = live.listen(lambda number, _: told.append(number))
+    stop = live.listen(lambda step: told.append(step.number))
     handle = db["tasks"].live()
     answers: SimpleQueue[tuple[int, list[int]]] = SimpleQueue()
     for _ in range(20):
@@ -293,6 +293,6 @@ def test_an_answer_comes_after_listeners_were_told_of_all_that_leads_to_it(db: D
         number, known = answers.get(timeout=10)
         assert number >= published
         assert known[-1] >= published
-        assert live.transitions_told == live.transitions_made == len(known)
+        assert live.steps_told == live.steps_made == len(known)
     stop()
     handle.close()

@@ -18,8 +18,12 @@ REGISTERS = 4
 SQL = "select name, items::varchar as items from registers order by name"
 
 
-def define(db: livedb.Database) -> None:
-    """The functions, and the registers if there are none."""
+def define(db: livedb.Database, *, slow_s: float = 0.0) -> None:
+    """The functions, and the registers if there are none.
+
+    Args:
+        slow_s: how long a query of one register takes, once in a while.
+    """
     if "registers" not in db.tables:
         db["registers"].insert([{"name": name, "items": []} for name in range(REGISTERS)])
 
@@ -44,7 +48,10 @@ def define(db: livedb.Database) -> None:
 
     @db.query
     def register(ctx: QueryContext, name: int) -> list[int]:
-        return next(row["items"] for row in ctx.db.query("registers") if row["name"] == name)
+        items = next(row["items"] for row in ctx.db.query("registers") if row["name"] == name)
+        if slow_s and len(items) % 4 == name:
+            time.sleep(slow_s)
+        return items
 
 
 def vector_of(value: Any) -> Vector:

@@ -70,16 +70,16 @@ def test_many_clients_of_a_service_killed_often_have_a_serial_history(seed, tmp_
 
 
 @contextmanager
-def storm(seed: int) -> Iterator[list[str]]:
+def storm(seed: int, *, slow_s: float = 0.0, appends: int = 25) -> Iterator[list[str]]:
     """Anomalies of clients of a service in this process, where a test may plant a bug."""
     found: list[str] = []
     with livedb.open() as db:
-        registers.define(db)
+        registers.define(db, slow_s=slow_s)
         with (
             serving(db, role=Role.OWNER) as service,
             CuttingProxy(service.port, cuts=60, seed=seed) as proxy,
         ):
-            made = Clients(f"http://127.0.0.1:{proxy.port}", seed, clients=8, appends=25)
+            made = Clients(f"http://127.0.0.1:{proxy.port}", seed, clients=8, appends=appends)
             made.start()
             made.join()
         found += judge(db, made)
@@ -97,6 +97,19 @@ def assert_found(seed: int, anomaly: str) -> None:
 
 def test_no_bug_no_anomaly():
     with storm(1) as found:
+        assert found == []
+
+
+def test_no_anomaly_where_queries_are_slow_now_and_then():
+    with storm(5, slow_s=0.06) as found:
+        assert found == []
+
+
+@pytest.mark.oracle
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_no_anomaly_where_queries_are_slow_now_and_then_at_length(seed):
+    with storm(seed, slow_s=0.06, appends=120) as found:
         assert found == []
 
 

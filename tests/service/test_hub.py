@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event, current_thread
+
 import pytest
 
 import livedb
 from livedb.auth.providers import parse_providers
 from livedb.errors import ClosedError
+from livedb.live.live_query import SLOW_S
 from livedb.service.access import Access
 from livedb.service.query_set import PROMPT_BYTES_MAX, QuerySet
 from livedb.service.server import ServiceThread
-from tests.service.serving import Wire
+from tests.service.serving import Wire, token
 
 
 def is_response(message):
     return message["type"] == "MutationResponse"
 
 
+def until(client, values):
+    while client.values != values:
+        client.hear()
+
+
 @pytest.fixture
 def updates(monkeypatch):
-    """The query sets that were read on a thread, as they are counted by the work they do."""
+    """The query sets that followed or were shown on a thread, as counted by the work they do."""
     made = []
-    update = QuerySet.update
 
-    def counted(self, *args):
-        made.append(self)
-        return update(self, *args)
+    def counting(work):
+        def counted(self, *args, **options):
+            if current_thread().name.startswith(("livedb-follow", "livedb-update")):
+                made.append(self)
+            return work(self, *args, **options)
 
-    monkeypatch.setattr(QuerySet, "update", counted)
+        return counted
+
+    monkeypatch.setattr(QuerySet, "follow", counting(QuerySet.follow))
+    monkeypatch.setattr(QuerySet, "show", counting(QuerySet.show))
     return made
 
 
@@ -104,6 +117,44 @@ def test_a_query_that_begins_to_ask_who_calls_is_run_for_its_caller(served):
         assert client.values[1] is None
         client.mutate(1, "tasks:add", {"title": "first", "user": "ann"})
         client.hear_all(lambda _: client.values[1] == ["first", None])
+
+
+def test_a_client_may_sign_in_while_its_query_lags(served):
+    db = served.db
+    begun, gate = Event(), Event()
+    gate.set()
+
+    @db.query(name="tasks:mine")
+    def mine(ctx):
+        identity = ctx.auth.get_user_identity()
+        found = [None if identity is None else identity.subject, ctx.db.count("tasks")]
+        Event().wait(1.5 * SLOW_S)
+        if not gate.is_set():
+            begun.set()
+            assert gate.wait(30)
+        return found
+
+    @db.query(name="tasks:count")
+    def count(ctx):
+        return ctx.db.count("tasks")
+
+    with Wire(served) as client, Wire(served, session="other") as other:
+        client.add(1, "tasks:mine")
+        client.add(2, "tasks:count")
+        client.settle()
+        other.add(1, "tasks:count")
+        other.settle()
+        assert client.values == {1: [None, 0], 2: 0}
+        gate.clear()
+        other.mutate(1, "tasks:add", {"title": "first", "user": "ann"})
+        assert begun.wait(30)
+        client.authenticate("User", token("ann", time.time() + 60))
+        until(other, {1: 1})
+        gate.set()
+        client.settle()
+        until(client, {1: ["ann", 1], 2: 1})
+        other.mutate(2, "tasks:add", {"title": "second", "user": "ann"})
+        until(client, {1: ["ann", 2], 2: 2})
 
 
 def test_all_queries_of_a_connection_are_always_at_one_commit(served):
