@@ -228,7 +228,6 @@ def test_a_dropped_table_is_empty(memory):
     assert [row["n"] for row in handle.value] == [2]
 
 
-@pytest.mark.gap(AssertionError, "a list of the notebook travels as a copy")
 def test_refresh_runs_again_without_a_change(memory):
     outside = [1]
 
