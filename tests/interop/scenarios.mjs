@@ -38,6 +38,26 @@ async function raised(promise) {
   }
 }
 
+// A client whose sockets, and what it says by them, can be looked at.
+function watched(url, options = {}) {
+  const sockets = [];
+  const said = [];
+  class Watched extends WebSocket {
+    constructor(address) {
+      super(address);
+      sockets.push(this);
+    }
+
+    send(text) {
+      said.push(JSON.parse(text));
+      super.send(text);
+    }
+  }
+  const client = connect(url, { webSocketConstructor: Watched, ...options });
+  const kinds = () => said.map((message) => message.type);
+  return { client, sockets, said, kinds };
+}
+
 const titles = (list) => list.map((row) => row.title);
 const api = anyApi;
 
@@ -275,6 +295,104 @@ const scenarios = {
     await raised(failed);
     await client.query("tasks", {});
     return seen;
+  },
+
+  // The connection is lost while an action is under way, and a mutation waits behind it.
+  async lost_action(url) {
+    const { client, sockets, said } = watched(url);
+    const action = raised(client.action("tasks:linger", {}));
+    await until(() => said.some((message) => message.type === "Action"));
+    await client.query("tasks", {});
+    sockets.at(-1).close();
+    const added = client.mutation(api.tasks.add, { title: "one", user: "ada" });
+    const outcome = await action;
+    await added;
+    return {
+      outcome,
+      actions: said.filter((message) => message.type === "Action").length,
+      sessions: new Set(said.filter((each) => each.type === "Connect").map((each) => each.sessionId)).size,
+      connections: sockets.length,
+    };
+  },
+
+  // A token that is always the same is sent once; nothing is asked before it where one is expected.
+  async auth_static(url, token) {
+    const { client, kinds } = watched(url, { expectAuth: true });
+    const seen = [];
+    client.onUpdate(api.tasks.me, {}, (value) => seen.push(value));
+    const changes = [];
+    let before = null;
+    const fetchToken = async () => {
+      await sleep(300);
+      before ??= kinds();
+      return token;
+    };
+    client.setAuth(fetchToken, (isSignedIn) => changes.push(isSignedIn));
+    await until(() => seen.length > 0 && changes.length > 0);
+    await client.query("tasks", {});
+    await sleep(300);
+    const sent = kinds().filter((kind) => kind === "Authenticate").length;
+    return { before, seen, changes, sent };
+  },
+
+  // What breaks the protocol ends a client for good: it does not come again.
+  async fatal(url) {
+    const { client, sockets } = watched(url);
+    await client.query("tasks", {});
+    const uncaught = [];
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", (error) => uncaught.push(String(error.message)));
+    let settled = 0;
+    const pending = client.query("tasks:titles", { user: "ada" });
+    pending.then(() => (settled += 1), () => (settled += 1));
+    WebSocket.prototype.send.call(sockets.at(-1), "{");
+    await until(() => sockets.at(-1).readyState === WebSocket.CLOSED);
+    await sleep(1_500);
+    return { uncaught, connections: sockets.length };
+  },
+
+  // Mutations of the HTTP client go one by one, unless it is told otherwise.
+  async http_queue(url) {
+    let [running, most] = [0, 0];
+    const counting = async (...args) => {
+      running += 1;
+      most = Math.max(most, running);
+      try {
+        return await fetch(...args);
+      } finally {
+        running -= 1;
+      }
+    };
+    const client = new ConvexHttpClient(url, { fetch: counting });
+    const add = (n, options) => client.mutation(api.tasks.add, { title: `t${n}`, user: "ada" }, options);
+    await Promise.all([0, 1, 2, 3].map((n) => add(n)));
+    const queued = most;
+    await Promise.all([4, 5, 6, 7].map((n) => add(n, { skipQueue: true })));
+    return { queued, skipping: most, titles: await client.query(api.tasks.titles, { user: "ada" }) };
+  },
+
+  // Pages that the client itself keeps together.
+  async paginated_updates(url) {
+    const client = connect(url);
+    for (let n = 0; n < 5; n += 1) {
+      await client.mutation(api.tasks.add, { title: `t${n}`, user: "ada" });
+    }
+    const seen = [];
+    client.onPaginatedUpdate_experimental(
+      api.tasks.page, {}, { initialNumItems: 2 }, (result) => seen.push(result),
+    );
+    const shown = () => titles(seen.at(-1)?.results ?? []);
+    await until(() => shown().length === 2 && seen.at(-1).status === "CanLoadMore");
+    const first = shown();
+    seen.at(-1).loadMore(2);
+    await until(() => shown().length === 4);
+    const second = shown();
+    seen.at(-1).loadMore(2);
+    await until(() => seen.at(-1).status === "Exhausted");
+    const all = shown();
+    await client.mutation(api.tasks.add, { title: "new", user: "ada" });
+    await until(() => shown().includes("new"));
+    return { first, second, all, grown: [...shown()].sort() };
   },
 
   // Pages: they neither gap nor overlap while rows come and go, and keep their ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from tests.service import shop
@@ -155,3 +156,48 @@ def test_a_paginated_hook_loads_more_to_the_end_and_beyond(served):
     assert report["statuses"] == [
         "LoadingFirstPage", "CanLoadMore", "LoadingMore", "CanLoadMore", "LoadingMore", "Exhausted",
     ]  # fmt: skip
+
+
+def test_an_action_whose_connection_is_lost_fails_and_is_not_sent_again(served):
+    leave = threading.Event()
+
+    @served.db.action(name="tasks:linger")
+    def linger(ctx) -> None:
+        leave.wait(30)
+
+    try:
+        report = served.npm("lost_action")
+    finally:
+        leave.set()
+    assert "Connection lost while action was in flight" in report["outcome"][1]
+    assert (report["actions"], report["sessions"], report["connections"]) == (1, 1, 2)
+    assert served.db.function("tasks:titles")(user="ada") == ["one"]
+
+
+def test_a_token_that_stays_the_same_is_sent_once_and_before_all_else_where_it_is_expected(served):
+    report = served.npm("auth_static", token("ada", FAR))
+    assert report["before"] == []
+    assert (report["seen"], report["changes"], report["sent"]) == (["ada"], [True], 1)
+
+
+def test_a_client_that_breaks_the_protocol_does_not_come_again(served):
+    report = served.npm("fatal")
+    assert len(report["uncaught"]) == 1
+    assert "MalformedMessage" in report["uncaught"][0]
+    assert report["connections"] == 1
+
+
+def test_mutations_of_the_http_client_go_one_by_one_unless_it_is_told_otherwise(served):
+    report = served.npm("http_queue")
+    assert report["queued"] == 1
+    assert report["skipping"] > 1
+    assert report["titles"][:4] == ["t0", "t1", "t2", "t3"]
+    assert sorted(report["titles"]) == [f"t{n}" for n in range(8)]
+
+
+def test_pages_that_the_client_keeps_together_load_and_grow(served):
+    report = served.npm("paginated_updates")
+    assert len(report["first"]) == 2
+    assert report["second"][:2] == report["first"]
+    assert sorted(report["all"]) == [f"t{n}" for n in range(5)]
+    assert report["grown"] == ["new", *(f"t{n}" for n in range(5))]
