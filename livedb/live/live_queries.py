@@ -393,8 +393,10 @@ class LiveQueries:
 
     def invalidate_name(self, name: str) -> None:
         """Mark live queries stale whose runs looked up `name`; see `ReadSet.names`."""
-        with self._committer.publish_lock:
+        with self._refresh_lock, self._committer.publish_lock:
             found = self._index.touched(WriteSet((), frozenset({name}), frozenset()))
+            # What is in a round may have looked it up just now.
+            found |= {query for query in self.lagging if query.round is not None}
             self._stale |= found
         if found:
             self._wake_up()

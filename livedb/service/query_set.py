@@ -270,7 +270,7 @@ class QuerySet:
         states |= self._failures
         self._failures = {}
         if point.at.number > self._number:
-            self._number, self._ts = point.at.number, point.at.ts
+            self._number, self._ts = point.at.number, max(self._ts, point.at.ts)
         return Update(self._number, self._ts, point.at.steps, self._changed(states))
 
     # -- following -----------------------------------------------------------------------------

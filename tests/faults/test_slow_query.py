@@ -571,3 +571,30 @@ def test_queries_that_become_slow_at_once_hold_the_others_up_for_one_run_only(me
             note(memory)
             assert values(other, hear_soon(other)) == {0: 1}
         assert values(patient, hear_soon(patient)) == {at: 1 + at for at in range(20)}
+
+
+def test_a_function_that_a_slow_query_calls_is_never_left_as_it_was(memory, gate):
+    @memory.query
+    def rate(_: QueryContext) -> int:
+        return 1
+
+    @memory.query
+    def rated(ctx: QueryContext) -> object:
+        found = ctx.run_query("rate")
+        gate.pass_through()
+        return found
+
+    with serving(memory) as service, Wire(service.port) as client:
+        added = [Add(query_id=0, udf_path="cells:rated", args=[client.codec.write({})])]
+        with gate.closed():  # it is run for the first time: nobody knows yet what it calls
+            client.say(ModifyQuerySet(base_version=0, new_version=1, modifications=added))
+            assert gate.has_begun.wait(30)
+
+            @memory.query(name="rate")
+            def _(_: QueryContext) -> int:
+                return 2
+
+        shown = values(client, hear_soon(client))
+        while shown != {0: 2}:
+            assert shown == {0: 1}
+            shown = values(client, hear_soon(client))
