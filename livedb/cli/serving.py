@@ -97,12 +97,14 @@ def register(app: typer.Typer) -> None:
         this one. SIGTERM and Ctrl-C end it, when what was begun is finished.
         """
         from livedb.sharing.local import LocalSharing
+        from livedb.sharing.opening import database_of
         from livedb.sharing.vigil import Vigil
 
         if watch and functions is None:
             raise typer.BadParameter("--watch needs --functions, the folder to watch")
         with opened(path, may_make=True) as workspace:
             vigil = Vigil(workspace.presence)
+            database_of(workspace)  # what functions of notebooks call `db`
             with _functions(workspace, functions, is_watched=watch) as loaded:
                 options = _options(
                     host,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.signatures import call_signature, signature_text
+from livedb.travel.parcel import THE_WORKSPACE
 
 if TYPE_CHECKING:
     from livedb.client.database import Database
@@ -66,16 +67,17 @@ class _Function(Generic[P, R]):
         )
 
 
-def names_of_functions(database: object) -> Callable[[object], str | None]:
-    """Tells the name of a query or mutation of one workspace; None for everything else.
+def names_of_functions(database: Database) -> Callable[[object], str | None]:
+    """Tells the name of a query or mutation of one workspace, or that it is the workspace itself.
 
-    For `livedb.travel.capture`: a function that calls another one takes only its name along.
+    For `livedb.travel.capture`: a function that calls another one takes only its name along. None
+    for everything else.
     """
 
     def name_of(value: object) -> str | None:
         if isinstance(value, _Function) and value._database is database:  # noqa: SLF001
             return value.name
-        return None
+        return THE_WORKSPACE if value is database else None
 
     return name_of
 

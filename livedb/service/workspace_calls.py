@@ -191,7 +191,10 @@ class WorkspaceCalls:
         travelling = [decode_function(each) for each in parcels]
         version = None if given.optional("version") is None else given.whole("version")
         tables = workspace.committer.catalog_at(workspace.committer.published)
-        functions = [rebuild(each, tables=tables, call=self._join) for each in travelling]
+        functions = [
+            rebuild(each, tables=tables, call=self._join, workspace=workspace.database)
+            for each in travelling
+        ]
         defined = [workspace.define(each, version=version) for each in functions]
         if given.optional("pushed"):
             author = None if caller is None else caller.name

@@ -14,6 +14,7 @@ from typing import Any
 from livedb.errors import LivedbError, WorkspaceLockedError
 from livedb.sharing.background import begin_lock, start_lock
 from livedb.sharing.local import LocalSharing
+from livedb.sharing.opening import database_of
 from livedb.sharing.serving import ServeOptions
 from livedb.sharing.vigil import Vigil
 from livedb.workspaces import open_workspace
@@ -33,6 +34,7 @@ def main() -> int:
             beginning.enter_context(begin_lock(asked.folder))
             with open_workspace(asked.folder, limits=None) as workspace:
                 vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
+                database_of(workspace)  # what functions of notebooks call `db`
                 serving = LocalSharing(workspace).serve_as(ServeOptions())
                 logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
                 beginning.close()

@@ -65,7 +65,8 @@ from livedb.values import UNSET, Int64
 
 Names = Mapping[str, Any]
 Reference = Callable[[object], str | None]
-"""The name of a query or mutation of the workspace that the function is for; None for all else."""
+"""The name of a query or mutation of the workspace that the function is for, or THE_WORKSPACE; None
+for all else."""
 
 
 def _no_reference(_: object) -> str | None:
@@ -571,7 +572,7 @@ def _advice(value: object) -> str:
 
 _DATA = frozenset({"DataFrame", "Series", "LazyFrame", "Table", "ndarray", "RecordBatch"})
 _ADVICE = {
-    _DATABASE: "Inside a function the workspace is ctx.db",
+    _DATABASE: "It is another workspace; inside a function the one that it is of is ctx.db",
     "livedb.client.table.TableQuery": "Inside a function read tables with ctx.db.query",
     "livedb.notebook.handles.Handle": "It is a live handle; call the query itself",
     "livedb.client.functions._Function": "It belongs to another workspace",

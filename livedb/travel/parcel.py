@@ -102,8 +102,12 @@ class ValidatorThing(msgspec.Struct, frozen=True, tag="validator"):
     is_optional: bool = False
 
 
+THE_WORKSPACE = ""
+"""The name of the workspace itself, among those of its functions."""
+
+
 class ReferenceThing(msgspec.Struct, frozen=True, tag="livedb"):
-    """A query or mutation of the same workspace, by name."""
+    """A query or mutation of the same workspace, by name; or the workspace, `db` to its users."""
 
     name: str
 

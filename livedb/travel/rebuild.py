@@ -30,6 +30,7 @@ from livedb.schema.validators import ObjectValidator, Validator, validator_from_
 from livedb.text import decode_value
 from livedb.travel.made import KINDS
 from livedb.travel.parcel import (
+    THE_WORKSPACE,
     AttributeThing,
     ClassThing,
     FunctionThing,
@@ -52,12 +53,15 @@ Call = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]
 """Runs the query or mutation of a name on the arguments of a Python call."""
 
 
-def rebuild(travelling: TravellingFunction, *, tables: Catalog, call: Call) -> FunctionDefinition:
+def rebuild(
+    travelling: TravellingFunction, *, tables: Catalog, call: Call, workspace: object = None
+) -> FunctionDefinition:
     """The function as the service defines it.
 
     Args:
         tables: those of the workspace; a class that describes one of them means that table.
         call: runs other functions of the workspace, inside the run in progress.
+        workspace: what stands for `db` in functions; None where there is no such thing.
 
     Raises:
         TravelError: a module is missing here ("ModuleMissing"), a class body raises, or what came
@@ -65,7 +69,7 @@ def rebuild(travelling: TravellingFunction, *, tables: Catalog, call: Call) -> F
         SchemaDefinitionError: as `define` raises it.
     """
     check_bounds(travelling)
-    rebuilding = _Rebuilding(travelling, tables, call)
+    rebuilding = _Rebuilding(travelling, tables, call, workspace)
     try:
         return _defined(travelling, rebuilding.run())
     except LivedbError:
@@ -136,11 +140,14 @@ class _Reference:
 class _Rebuilding:
     """One function under construction."""
 
-    def __init__(self, travelling: TravellingFunction, tables: Catalog, call: Call) -> None:
+    def __init__(
+        self, travelling: TravellingFunction, tables: Catalog, call: Call, workspace: object
+    ) -> None:
         self._travelling = travelling
         self._things = travelling.things
         self._tables = tables
         self._call = call
+        self._workspace = workspace
         self._built: dict[int, Any] = {}
         self._needed: dict[int, tuple[int, ...]] = {}
         self._open: set[int] = set()
@@ -239,11 +246,21 @@ class _Rebuilding:
                 validator = validator_from_json(thing.json)
                 return validator.optional() if thing.is_optional else validator
             case ReferenceThing():
-                return _Reference(thing.name, self._call)
+                return self._reference(thing.name)
             case FunctionThing():
                 return self._function(index, thing)
             case ClassThing():
                 return self._class(index, thing)
+
+    def _reference(self, name: str) -> object:
+        if name != THE_WORKSPACE:
+            return _Reference(name, self._call)
+        if self._workspace is None:
+            raise TravelError(
+                f"{self._travelling.name} cannot run on the service, which has no `db` for its "
+                "functions; inside a function the workspace is ctx.db"
+            )
+        return self._workspace
 
     def _module(self, name: str) -> ModuleType:
         try:

@@ -19,7 +19,6 @@ from livedb.errors import (
     ReadOnlyError,
     SchemaDefinitionError,
     SqlError,
-    TravelError,
 )
 
 # -- what is refused with advice -------------------------------------------------------------------
@@ -317,7 +316,6 @@ def sql_count(db):
     ],
     ids=["sql", "df", "arrow", "params"],
 )
-@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_query_is_followed(db, read):
     db["t"].insert({"n": 1})
 
@@ -331,24 +329,20 @@ def test_sql_of_the_workspace_in_a_query_is_followed(db, read):
     assert handle.value == 2
 
 
-@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_query_reads_at_the_querys_commit(db):
     db["t"].insert({"n": 1})
-    seen = []
 
     @db.query
     def total(ctx):
         writer = threading.Thread(target=lambda: db["t"].insert({"n": 2}))
         writer.start()
         writer.join()
-        seen.append(sql_count(db))
+        return sql_count(db)
 
-    total()
-    assert seen == [1]
+    assert (total(), sql_count(db)) == (1, 2)
 
 
 @pytest.mark.parametrize("read", [sql_count, lambda db: db["t"].df], ids=["sql", "df"])
-@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_sql_of_the_workspace_in_a_mutation_is_refused(memory, read):
     @memory.mutation
     def write(ctx):
@@ -360,7 +354,6 @@ def test_sql_of_the_workspace_in_a_mutation_is_refused(memory, read):
     assert "t" not in memory
 
 
-@pytest.mark.gap(TravelError, "functions that travel know the workspace as ctx.db")
 def test_a_schema_cannot_be_inferred_in_a_function(memory):
     memory["t"].insert({"n": 1})
 

@@ -141,7 +141,6 @@ def test_the_table_as_a_frame(db):
     assert db["tasks"].to_polars().height == 2
 
 
-@pytest.mark.gap(livedb.TravelError, "functions that travel know the workspace as ctx.db")
 def test_reads_join_the_function_they_are_called_in(memory):
     memory["tasks"].insert({"n": 1})
 

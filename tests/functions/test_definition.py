@@ -194,7 +194,6 @@ def test_functions_and_db_cannot_be_pickled(memory):
             pickle.dumps(unpicklable)
 
 
-@pytest.mark.gap(livedb.TravelError, "functions that travel know the workspace as ctx.db")
 def test_defining_inside_a_function_is_refused(memory):
     @memory.mutation
     def define(ctx):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from livedb import UNSET, Missing
 from livedb.errors import ArgumentValidationError, FunctionTypeError
 from tests.live.shop import prices

@@ -13,6 +13,7 @@ import pytest
 
 import livedb
 from livedb.auth.access import Role
+from livedb.client import connection
 from livedb.live.live_queries import LiveQueries
 from livedb.protocol.server import Run, ServerConnection
 from livedb.transactions.write_log import WriteLog
@@ -22,6 +23,9 @@ from tests.faults.served import serving
 from tests.oracle import registers
 from tests.oracle.registers import Clients
 from tests.oracle.serial import States, anomalies
+
+RESTART_S_MAX = 120.0
+"""Seconds that a call waits for a service that was killed and is started again."""
 
 
 def judge(db: livedb.Database, clients: Clients) -> list[str]:
@@ -38,9 +42,12 @@ def killed(folder: Path, seed: int, *, clients: int, appends: int, kills: int) -
     """Clients at once, through a proxy that cuts, of a service that is killed."""
     random = Random(seed)
     with (
+        pytest.MonkeyPatch.context() as patch,
         ServiceProcess(folder, module="tests.oracle.registers") as service,
         CuttingProxy(service.port, cuts=appends, seed=seed) as proxy,
     ):
+        # A busy machine takes longer to start it than a user would wait.
+        patch.setattr(connection, "CONNECT_S_MAX", RESTART_S_MAX)
         made = Clients(f"http://127.0.0.1:{proxy.port}", seed, clients=clients, appends=appends)
         made.start()
         for kill in range(1, kills + 1):

@@ -62,6 +62,19 @@ def test_it_outlives_the_one_who_started_it(path):
 
 
 @pytest.mark.usefixtures("way")
+def test_functions_of_a_notebook_know_it_as_their_db(path):
+    with livedb.open(path, shared=True) as db:
+        db["t"].insert({"n": 1})
+
+        @db.query
+        def counted(ctx) -> list[int]:
+            return [db["t"].count(), db.sql("select count(*)::int as n from t")[0].n]
+
+        handle = counted.live()
+        db["t"].insert({"n": 2})
+        assert counted() == handle.value == [2, 2]
+
+
 def test_two_who_open_at_once_start_one(path):
     with Python(path=str(path)) as one, Python(path=str(path)) as two:
         for each in (one, two):

@@ -718,6 +718,19 @@ def f(ctx):
             "@db.query\ndef f(ctx): return helper()",
         )
     ),
+    "the workspace itself": Case(
+        (
+            ROWS,
+            """\
+@db.mutation
+def f(ctx, title: str):
+    before = db["tasks"].count()
+    db["tasks"].insert({"title": title, "points": 0, "done": True})
+    return [before, db["tasks"].count(), len(ctx.db.query("tasks").collect())]
+""",
+        ),
+        {"title": "x"},
+    ),
     "another function of the workspace": Case(
         (
             ROWS,

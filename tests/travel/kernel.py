@@ -85,7 +85,9 @@ def restored(state: dict[str, Any]) -> livedb.Database:
 def arrive(db: livedb.Database, parcel: bytes) -> Any:
     """Define what arrived on a service, and give the function to call."""
     travelling = decode_function(parcel)
-    definition = rebuild(travelling, tables=db.backend.catalog(), call=db.backend.call)
+    definition = rebuild(
+        travelling, tables=db.backend.catalog(), call=db.backend.call, workspace=db
+    )
     db.backend.define(definition)
     return db.function(definition.name)
 

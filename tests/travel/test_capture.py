@@ -59,10 +59,10 @@ REFUSALS = {
         "    push(1)",
         "line 3 of In[3] uses 'push' of type builtin_function_or_method. Livedb values",
     ),
-    "the workspace": (
-        "",
-        "    return db['tasks'].collect()",
-        "line 3 of In[3] uses 'db' of type livedb.Database. Inside a function the workspace",
+    "another workspace": (
+        "import livedb\nother = livedb.open()\nother.close()",
+        "    return other['tasks'].collect()",
+        "line 3 of In[3] uses 'other' of type livedb.Database. It is another workspace",
     ),
     "a table of the workspace": (
         "tasks = db['tasks']",

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import livedb
 from livedb.errors import LivedbError, TravelError
 from livedb.schema.catalog import Catalog
 from livedb.testing.strategies import values
@@ -185,6 +186,20 @@ def test_another_function_runs_within_the_run_in_progress(define, kernel):
     with pytest.raises(KeyError):
         function()
     assert db["t"].collect() == []
+
+
+def test_the_workspace_is_the_one_that_the_function_came_to(define):
+    f = define("@db.query\ndef f(ctx): return db['t'].count()")
+    parcel = encode_function(kernels.captured(f))
+    with livedb.open() as there:
+        there["t"].insert([{"n": 1}, {"n": 2}])
+        function = kernels.arrive(there, parcel)
+        handle = function.live()
+        assert (function(), handle.value) == (2, 2)
+        there["t"].insert({"n": 3})
+        assert (function(), handle.value) == (3, 3)
+    with pytest.raises(TravelError, match=r"has no `db`.* the workspace is ctx\.db"):
+        arrived(f)
 
 
 # -- refusals --------------------------------------------------------------------------------------
