@@ -67,7 +67,7 @@ class _Function(Generic[P, R]):
         )
 
 
-def names_of_functions(database: Database) -> Callable[[object], str | None]:
+def names_of_functions(database: object) -> Callable[[object], str | None]:
     """Tells the name of a query or mutation of one workspace, or that it is the workspace itself.
 
     For `livedb.travel.capture`: a function that calls another one takes only its name along. None
