@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from livedb.functions.definition import FunctionDefinition
+from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.live.live_query import LiveState
 from livedb.live.result import Result, RowDiff
 from livedb.schema.catalog import Catalog
@@ -190,11 +190,14 @@ class Backend(Protocol):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         update: OptimisticUpdate | None = None,
+        *,
+        kind: FunctionKind | None = None,
     ) -> Any:
         """Run the function of that name on the arguments of a Python call; see `run`.
 
         Args:
             update: shows what it will probably change until it has.
+            kind: as which it is called; None is any.
         """
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
-from livedb.functions.definition import FunctionDefinition
+from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.functions.signatures import call_signature, signature_text
 from livedb.travel.parcel import THE_WORKSPACE
 
@@ -20,7 +20,9 @@ R = TypeVar("R")
 
 
 class _Function(Generic[P, R]):
-    """A function of one workspace, by name: redefining it redefines this."""
+    """A function of one workspace, by name: who redefines it as what it is redefines this."""
+
+    _kind: ClassVar[FunctionKind]
 
     def __init__(self, database: Database, definition: FunctionDefinition) -> None:
         self._database = database
@@ -40,7 +42,8 @@ class _Function(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            result: R = self._database.backend.call(self.name, args, kwargs, self._update)
+            backend = self._database.backend
+            result: R = backend.call(self.name, args, kwargs, self._update, kind=self._kind)
         except Exception as error:  # whatever it is, it loses livedb's own frames
             error.__traceback__ = frames_from(self.definition, error.__traceback__)
             raise
@@ -49,6 +52,7 @@ class _Function(Generic[P, R]):
     async def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same call for asyncio: it runs on a worker thread."""
         definition = self.definition
+        require_kind(definition, self._kind)
         bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         try:
             result: R = await self._database.backend.run_async(definition, bound, self._update)
@@ -102,6 +106,8 @@ def plain_function(function: Any) -> Any:
 class Query(_Function[P, R]):
     """A query: reads only, runs at one commit, can be followed live."""
 
+    _kind = "query"
+
     def live(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """A handle whose value follows every commit that touches what the query reads.
 
@@ -110,6 +116,7 @@ class Query(_Function[P, R]):
             handle's `error`.
         """
         definition = self.definition
+        require_kind(definition, self._kind)
         bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         handle: Handle[R] = self._database.live_function(definition, bound)
         return handle
@@ -121,6 +128,8 @@ class Mutation(_Function[P, R]):
     It may run more than once, when others change meanwhile what it read; all of a run that does
     not commit is undone.
     """
+
+    _kind = "mutation"
 
     def with_optimistic_update(self, update: OptimisticUpdate, /) -> Mutation[P, R]:
         """The same mutation, which shows at once in this kernel what it will probably change.
@@ -149,3 +158,5 @@ class Action(_Function[P, R]):
     One that is `async def` is called like any other: the call returns when it is done. In
     asyncio, `await action.aio(...)`.
     """
+
+    _kind = "action"

@@ -23,7 +23,7 @@ from livedb.client.backend import (
 )
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
-from livedb.functions.definition import FunctionDefinition
+from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.live.live_queries import Step
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import FunctionSource, InlineSource, SqlSource
@@ -170,10 +170,13 @@ class LocalBackend:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         update: OptimisticUpdate | None = None,  # noqa: ARG002  # there is nothing to wait for
+        *,
+        kind: FunctionKind | None = None,
     ) -> Any:
         workspace = self.workspace
         workspace.require_open()
         function = workspace.registry.get(name)
+        require_kind(function, kind)
         if is_running():
             return self.run(function, function.bind(args, kwargs, tables=self.catalog()))
         committer = workspace.committer

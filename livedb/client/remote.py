@@ -57,7 +57,7 @@ from livedb.errors import (
     WorkspaceGoneError,
 )
 from livedb.functions.calling import is_running
-from livedb.functions.definition import FunctionDefinition, as_received
+from livedb.functions.definition import FunctionDefinition, FunctionKind, as_received, require_kind
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState
 from livedb.live.result import Result
@@ -348,15 +348,19 @@ class RemoteBackend:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         update: OptimisticUpdate | None = None,
+        *,
+        kind: FunctionKind | None = None,
     ) -> Any:
         function = self.definition(name)
         try:
+            require_kind(function, kind)
             return self._run(function, function.bind(args, kwargs), update)
         except (ArgumentValidationError, FunctionNotFoundError, FunctionTypeError, TypeError):
             # It may be another function by now, that takes other arguments.
             renewed = None if is_running() else self._definitions.renewed(function)
             if renewed is None:
                 raise
+        require_kind(renewed, kind)
         return self._run(renewed, renewed.bind(args, kwargs), update)
 
     def run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
@@ -450,7 +454,11 @@ class RemoteBackend:
         def work() -> None:
             if subscription.is_dropped:  # by a Ctrl-C
                 return
-            query_id, messages = self._connection.follow(asked.path, args, asked.component)
+            try:
+                query_id, messages = self._connection.follow(asked.path, args, asked.component)
+            except LivedbError as error:
+                begun.set_exception(error)
+                return
             subscription.query_id = query_id
             with self._lock:
                 self._subscriptions[query_id] = subscription

@@ -19,7 +19,7 @@ import livedb.schema.compile
 import livedb.schema.explain  # noqa: F401
 from livedb.canonical import canonical, canonical_arguments
 from livedb.clock import Clock, SystemClock
-from livedb.errors import FunctionNotFoundError, SchemaDefinitionError
+from livedb.errors import FunctionNotFoundError, FunctionTypeError, SchemaDefinitionError
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
@@ -275,6 +275,19 @@ def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
         f"function {handler.__name__}: {a_kind(kind)} is a plain `def`, and this is {found}; "
         f"{advice}"
     )
+
+
+def require_kind(function: FunctionDefinition, kind: FunctionKind | None) -> None:
+    """Refuse a function that is of another kind than it is called as; None is any.
+
+    Raises:
+        FunctionTypeError.
+    """
+    if kind is not None and function.kind != kind:
+        raise FunctionTypeError(
+            f"{function.name!r} was redefined as {a_kind(function.kind)}, and is called here as "
+            f"the {kind} that it was: take db.function({function.name!r}) anew"
+        )
 
 
 def a_kind(kind: FunctionKind) -> str:

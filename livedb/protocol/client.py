@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw
 
-from livedb.errors import InvalidValueError
+from livedb.errors import InvalidValueError, LimitError
 from livedb.protocol.codecs import Codec
 from livedb.protocol.messages import (
+    CLIENT_MESSAGE_BYTES_MAX,
+    PATH_CHARACTERS_MAX,
     Action,
     ActionResponse,
     Add,
@@ -95,6 +97,16 @@ UNANSWERED_BYTES_MAX = 32 << 20
 """Bytes of their arguments, but for one call alone. Half of what a service takes."""
 
 
+ROOM_BYTES = CLIENT_MESSAGE_BYTES_MAX - 4 * PATH_CHARACTERS_MAX
+"""Bytes of one call's arguments for which a message has room beside its other fields."""
+
+FOLLOWED_BYTES_MAX = ROOM_BYTES // 2
+"""Bytes of all that is followed, its arguments and paths: it is asked for again in one message."""
+
+FIELDS_BYTES = 200
+"""Bytes, at most, of what else a message says of one query or call."""
+
+
 @dataclass(slots=True)
 class _Call:
     request: Mutation | Action
@@ -139,6 +151,7 @@ class ClientSession:
         self._unsent: deque[int] = deque()
         """Calls to send on this connection, in order; some may have ended meanwhile."""
         self._queries: dict[int, _Followed] = {}
+        self._followed_bytes = 0
         self._auth: Authenticate | None = None
         self._link: _Link | None = None
         """None while there is no connection."""
@@ -252,17 +265,32 @@ class ClientSession:
     def follow(
         self, path: str, args: Raw, *, component: str | None = None
     ) -> tuple[int, list[ClientMessage]]:
-        """Follow a query; returns its id."""
+        """Follow a query; returns its id.
+
+        Raises:
+            LimitError: with the others it is more than can be asked for again at once.
+        """
         query_id = self._query_ids
-        self._query_ids += 1
         add = Add(query_id=query_id, udf_path=path, args=[args], component_path=component)
+        size = self._followed_bytes + _followed_size(add)
+        if size > FOLLOWED_BYTES_MAX:
+            raise LimitError(
+                f"The arguments of what is followed here would take {size:,} bytes, and a client "
+                f"of a service has {FOLLOWED_BYTES_MAX:,} for them. Follow less, or pass an id and "
+                "read the rest.",
+                code="ArgsTooLarge",
+            )
+        self._query_ids += 1
+        self._followed_bytes = size
         self._queries[query_id] = _Followed(add)
         return query_id, self._modify(add)
 
     def unfollow(self, query_id: int) -> list[ClientMessage]:
         """Follow it no longer; twice is harmless."""
-        if self._queries.pop(query_id, None) is None:
+        followed = self._queries.pop(query_id, None)
+        if followed is None:
             return []
+        self._followed_bytes -= _followed_size(followed.add)
         return self._modify(Remove(query_id=query_id))
 
     def _modify(self, modification: Add | Remove) -> list[ClientMessage]:
@@ -278,7 +306,11 @@ class ClientSession:
     def mutate(
         self, path: str, args: Raw, *, component: str | None = None
     ) -> tuple[int, list[ClientMessage]]:
-        """Run a mutation, once; returns its request id."""
+        """Run a mutation, once; returns its request id.
+
+        Raises:
+            LimitError: its arguments are more than a message may hold.
+        """
         request_id = self._requests
         request = Mutation(
             request_id=request_id, udf_path=path, args=[args], component_path=component
@@ -299,6 +331,9 @@ class ClientSession:
         Args:
             is_repeatable: it does no harm twice, so it is sent again when a connection is lost.
             is_ahead: it is sent at once although others are held back; there is a connection.
+
+        Raises:
+            LimitError: its arguments are more than a message may hold.
         """
         request_id = self._requests
         request = Action(
@@ -308,11 +343,13 @@ class ClientSession:
         if not is_ahead:
             return request_id, self._send(call)
         assert self._link is not None, "there is a connection"
+        _require_room(call)
         self._calls[request_id] = call
         self._requests += 1
         return request_id, [_send(self._link, call)]
 
     def _send(self, call: _Call) -> list[ClientMessage]:
+        _require_room(call)
         self._calls[self._requests] = call
         self._unsent.append(self._requests)
         self._requests += 1
@@ -426,3 +463,23 @@ def _send(link: _Link, call: _Call) -> Mutation | Action:
 
 def _size(call: _Call) -> int:
     return sum(memoryview(each).nbytes for each in call.request.args)
+
+
+def _require_room(call: _Call) -> None:
+    """Refuse here what the service would end the connection for.
+
+    Raises:
+        LimitError.
+    """
+    size = _size(call)
+    if size > ROOM_BYTES:
+        raise LimitError(
+            f"What {call.request.udf_path} is given takes {size:,} bytes, and a service takes "
+            f"{ROOM_BYTES:,} at once; nothing was sent. Pass an id and read the rest, or use "
+            "db.load for bulk data.",
+            code="ArgsTooLarge",
+        )
+
+
+def _followed_size(add: Add) -> int:
+    return sum(memoryview(each).nbytes for each in add.args) + 4 * len(add.udf_path) + FIELDS_BYTES

@@ -20,6 +20,9 @@ M = TypeVar("M")
 PATH_CHARACTERS_MAX = 1024
 """Of a function's path; longer names nothing."""
 
+CLIENT_MESSAGE_BYTES_MAX = 17 << 20
+"""Bytes of one message from a client: arguments take at most 16 MiB."""
+
 MODIFICATIONS_MAX = 10_000
 """Queries added and removed by one message."""
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import uvicorn
 
 from livedb.errors import WorkspaceError
+from livedb.protocol.messages import CLIENT_MESSAGE_BYTES_MAX
 from livedb.service.access import Access
 from livedb.service.app import ServiceApp, ServiceSettings
 from livedb.service.transport import FragmentingProtocol, PromptHttpProtocol
@@ -22,9 +23,6 @@ START_S_MAX = 15.0
 """Seconds a service may take until it listens."""
 
 PORT_MAX = 65535
-
-FRAME_BYTES_MAX = 17 << 20
-"""Bytes of one message from a client: arguments take at most 16 MiB."""
 
 
 class ServiceThread:
@@ -130,7 +128,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         app,
         http=PromptHttpProtocol,
         ws=FragmentingProtocol,
-        ws_max_size=FRAME_BYTES_MAX,
+        ws_max_size=CLIENT_MESSAGE_BYTES_MAX,
         ws_ping_interval=5.0,
         ws_ping_timeout=120.0,
         ws_per_message_deflate=False,

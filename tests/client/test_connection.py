@@ -22,6 +22,8 @@ from livedb.errors import (
     ClosedError,
     DisconnectedError,
     ForkedError,
+    FunctionTypeError,
+    LimitError,
     WorkspaceGoneError,
 )
 from livedb.service.access import Access
@@ -385,8 +387,10 @@ def test_a_function_redefined_in_another_kernel_is_called_as_it_is_now(db, proxy
         def changed(ctx):
             return ctx.db.insert("numbers", {"n": 1})
 
-        mine()
-        assert db["numbers"].count() == 1
+        # Who calls a query never commits.
+        with pytest.raises(FunctionTypeError, match="'shown' was redefined as a mutation"):
+            mine()
+        assert db["numbers"].count() == 0
 
         @other.query(name="shown")
         def back(ctx, b: str):
@@ -531,3 +535,28 @@ def test_a_backup_in_the_place_of_a_workspace_ends_its_clients(tmp_path, proxy):
                 with pytest.raises(WorkspaceGoneError):
                     until(lambda: db["numbers"].count() < 2)
             assert early["numbers"].count() == 2
+
+
+def test_what_no_message_has_room_for_is_refused_and_the_connection_goes_on(served, db):
+    @served.query
+    def length(ctx, text: str) -> int:
+        return len(text)
+
+    @served.mutation
+    def write(ctx, text: str) -> None:
+        ctx.db.insert("numbers", {"n": len(text)})
+
+    served.function("add")(n=1)
+    numbers = db.function("numbers").live()
+    much = "y" * (18 << 20)
+    for ask in (
+        lambda: db.function("length")(text=much),
+        lambda: db.function("length").live(text=much),
+        lambda: db.function("write")(text=much),
+        lambda: db["numbers"].insert({"text": much}),
+    ):
+        with pytest.raises(LimitError):
+            ask()
+    assert str(db.status) == "connected"
+    served.function("add")(n=2)
+    assert numbers.value == [1, 2]

@@ -533,3 +533,22 @@ def test_the_version_of_a_registry_differs_when_a_function_is_dropped():
     before = registry.version
     assert registry.replace([], gone=["one", "two"]) == {"one"}
     assert registry.version != before
+
+
+def test_a_query_that_was_redefined_as_a_mutation_commits_nothing(db):
+    @db.query
+    def count(ctx) -> int:
+        return 0
+
+    before = count
+
+    @db.mutation
+    def count(ctx) -> int:
+        ctx.db.insert("notes", {})
+        return 1
+
+    for call in (before, before.live, lambda: asyncio.run(before.aio())):
+        with pytest.raises(livedb.FunctionTypeError, match="'count' was redefined as a mutation"):
+            call()
+    assert "notes" not in db.tables
+    assert count() == 1

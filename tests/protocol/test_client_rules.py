@@ -6,10 +6,22 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from livedb.errors import LimitError
 from livedb.protocol.client import ClientSession
 from livedb.protocol.codecs import JSON
-from livedb.protocol.messages import MutationResponse, ProtocolError, Transition, Version
+from livedb.protocol.messages import (
+    CLIENT_MESSAGE_BYTES_MAX,
+    MutationResponse,
+    ProtocolError,
+    Transition,
+    Version,
+)
 from tests.protocol.transcript import ClientTranscript, server_message
+
+
+@pytest.fixture
+def session():
+    return ClientSession(JSON, session_id="s")
 
 
 def play(script: str) -> ClientTranscript:
@@ -263,3 +275,30 @@ def test_a_timestamp_that_is_none_is_refused_as_a_violation():
     with pytest.raises(ProtocolError):
         session.receive(broken)
     assert session.receive(transition), "a refused message leaves everything as it was"
+
+
+# -- what no message has room for ------------------------------------------------------------------
+
+TOO_MUCH = Raw(b'"' + b"y" * (17 << 20) + b'"')
+
+
+def test_a_call_that_no_message_has_room_for_is_refused_and_not_sent(session):
+    session.connected()
+    for ask in (session.mutate, session.act):
+        with pytest.raises(LimitError, match="nothing was sent"):
+            ask("m", TOO_MUCH)
+    request_id, messages = session.mutate("m", Raw(b"{}"))
+    assert (request_id, [each.request_id for each in messages]) == (0, [0])
+
+
+def test_what_is_followed_has_room_in_one_message_on_the_next_connection(session):
+    session.connected()
+    part = Raw(b'"' + b"y" * (3 << 20) + b'"')
+    ids = [session.follow("q", part)[0] for _ in range(2)]
+    with pytest.raises(LimitError, match="Follow less"):
+        session.follow("q", part)
+    session.disconnected("gone")
+    _, adds = session.connected()
+    assert len(JSON.encode(adds)) < CLIENT_MESSAGE_BYTES_MAX
+    session.unfollow(ids[0])
+    session.follow("q", part)
