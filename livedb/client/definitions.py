@@ -30,6 +30,7 @@ from livedb.errors import (
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
+    WorkspaceError,
 )
 from livedb.functions.definition import MARK, FunctionDefinition, FunctionMark, Registry
 from livedb.functions.signatures import function_with_help
@@ -95,6 +96,7 @@ class Definitions:
         """Learn of the functions and tables there are, if they are others than those known."""
         answer = PACK.read_payload(self._verbs.act("describe", {"known": self._described}))
         stands = msgspec.json.decode(answer.text)
+        _require_same_livedb(stands.get("livedb", "an older one"))
         self.heard(stands)
         if not answer.attachments:
             return
@@ -240,6 +242,22 @@ class Definitions:
                 raise
             except LivedbError as error:  # it needs a package that is not there any more, say
                 logger.warning("%s cannot be defined on the service again: %s", name, error)
+
+
+def _require_same_livedb(there: str) -> None:
+    """Refuse a service whose messages this client may not understand.
+
+    Raises:
+        WorkspaceError: it runs another version.
+    """
+    from livedb import __version__  # the package may be half imported here
+
+    if there != __version__:
+        raise WorkspaceError(
+            f"The service runs livedb {there}, and this is {__version__}: use the same version "
+            "here and there",
+            code="VersionMismatch",
+        )
 
 
 def _captured(definition: FunctionDefinition, origin: Origin | None) -> TravellingFunction:

@@ -228,8 +228,10 @@ class WorkspaceCalls:
 
     def _describe(self, given: _Given, *_: Any) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version."""
+        from livedb import __version__  # the package may be half imported here
+
         version, number, catalog = self._version()
-        stands = self._stands(version, number)
+        stands = {**self._stands(version, number), "livedb": __version__}
         if given.optional("known") == version:
             return Answer(stands)
         registry = self._workspace.registry
@@ -249,7 +251,7 @@ class WorkspaceCalls:
         # As attachment: the names in a schema may be such as no field of a value can have.
         return Answer(stands, (msgspec.json.encode(described),))
 
-    def _stands(self, version: str, number: int) -> Value:
+    def _stands(self, version: str, number: int) -> dict[str, Value]:
         """How far the workspace is, as every answer that says so does."""
         # The timestamp as text: an int of 64 bits is no number.
         ts = str(self._workspace.committer.ts_of(number))

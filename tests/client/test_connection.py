@@ -24,10 +24,12 @@ from livedb.errors import (
     ForkedError,
     FunctionTypeError,
     LimitError,
+    WorkspaceError,
     WorkspaceGoneError,
 )
 from livedb.service.access import Access
 from livedb.service.server import ServiceThread
+from livedb.service.workspace_calls import WorkspaceCalls
 from tests.client.cutting import Proxy
 from tests.live.waiting import until
 
@@ -560,3 +562,19 @@ def test_what_no_message_has_room_for_is_refused_and_the_connection_goes_on(serv
     assert str(db.status) == "connected"
     served.function("add")(n=2)
     assert numbers.value == [1, 2]
+
+
+def test_a_service_of_another_version_is_refused(served, access, monkeypatch):
+    describe = WorkspaceCalls._describe
+
+    def older(self, *given):
+        answer = describe(self, *given)
+        return answer._replace(value={**answer.value, "livedb": "0.0.9"})
+
+    monkeypatch.setattr(WorkspaceCalls, "_describe", older)
+    with (
+        ServiceThread(served.backend.workspace, access=access) as service,
+        pytest.raises(WorkspaceError, match=r"The service runs livedb 0\.0\.9") as refused,
+    ):
+        livedb.connect(service.url)
+    assert refused.value.code == "VersionMismatch"
