@@ -66,13 +66,14 @@ class PlaceCommand(TyperCommand):
         url, place = given.get("url"), given.get("place")
         if not isinstance(url, str):
             url = os.environ.get(URL_VARIABLE)
-            if not url or (isinstance(place, str) and _is_workspace(Path(place))):
+            if not url or (isinstance(place, str) and is_workspace(Path(place))):
                 return super().parse_args(ctx, args)
             args = [f"--url={url}", *args]
         return super().parse_args(ctx, [url, *args])
 
 
-def _is_workspace(path: Path) -> bool:
+def is_workspace(path: Path) -> bool:
+    """Whether a workspace is there already."""
     from livedb.workspace_files import MARK_NAME
 
     return (path.expanduser() / MARK_NAME).exists()
@@ -84,10 +85,10 @@ def require_workspace(path: Path) -> None:
     Raises:
         FormatError: there is none.
     """
-    if not _is_workspace(path):
+    if not is_workspace(path):
         raise FormatError(
-            f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "
-            "livedb.open in Python."
+            f"There is no workspace at {str(path)!r}. `livedb serve` and `livedb import` make one, "
+            "as does livedb.open in Python."
         )
 
 
@@ -114,15 +115,19 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
         yield workspace
 
 
+_WHERE_THE_URL_IS = "; `livedb serve` and db.serve() show the URL"
+
+
 def _advised(error: WorkspaceLockedError) -> WorkspaceLockedError:
     """Who serves what it holds is asked through its service."""
     if error.address is None:
         return error
     # A Unix socket is no URL, and the lock file names no other place.
     is_url = error.address.startswith("http")
-    address = error.address if is_url else "URL (`livedb serve` and db.serve() show it)"
+    address, hint = (error.address, "") if is_url else ("URL", _WHERE_THE_URL_IS)
     return WorkspaceLockedError(
-        f"{error.message}, or go through its service: --url {address}, with --admin-key KEY",
+        f"{error.message}, or use its service, as in `livedb data --url {address} --admin-key KEY`"
+        f"{hint}",
         pid=error.pid,
         host=error.host,
         address=error.address,
