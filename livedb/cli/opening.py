@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from livedb.errors import FormatError, WorkspaceLockedError
+from livedb.errors import (
+    AuthenticationError,
+    FormatError,
+    PermissionDeniedError,
+    WorkspaceLockedError,
+)
 
 if TYPE_CHECKING:
+    from livedb.client.address import Address
     from livedb.client.backend import Backend
     from livedb.workspace import Workspace
 
@@ -135,6 +141,18 @@ def _advised(error: WorkspaceLockedError) -> WorkspaceLockedError:
 
 
 @contextmanager
+def key_asked_for(address: Address) -> Iterator[None]:
+    """Tell who is refused, and has brought nothing, how to bring a key."""
+    try:
+        yield
+    except (AuthenticationError, PermissionDeniedError) as error:
+        if address.token is not None or address.jupyter_token is not None:
+            raise
+        advice = f"Give a key with --admin-key, or as {ADMIN_KEY_VARIABLE} in the environment."
+        raise type(error)(f"{error.message} {advice}", code=error.code) from None
+
+
+@contextmanager
 def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend]:
     """The workspace of a folder, or of a service.
 
@@ -150,7 +168,10 @@ def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend
         key = address.token
         # With a name before it, a key is known for one where a user's token is expected.
         token = key if key is None or "|" in key else f"livedb|{key}"
-        with contextlib.closing(RemoteBackend(address.with_login, token=token)) as remote:
+        with (
+            key_asked_for(address),
+            contextlib.closing(RemoteBackend(address.with_login, token=token)) as remote,
+        ):
             yield remote
         return
     from livedb.client.local import LocalBackend

@@ -186,7 +186,10 @@ def test_who_has_no_key_is_told(over):
     for name, args in [("data", []), ("env list", []), ("logs", ["--no-follow"])]:
         failed = over(name, *args, key="wrong", code=1)
         assert failed.stderr.startswith("error: ")
-        assert over(name, *args, key=None, code=1).stderr.startswith("error: ")
+        refused = over(name, *args, key=None, code=1).stderr
+        assert refused.startswith("error: ")
+        assert "Give a key with --admin-key, or as LIVEDB_ADMIN_KEY" in refused
+        assert "SQL" not in refused  # which nobody asked for
 
 
 def test_a_service_that_is_not_there_is_told(run, monkeypatch):
