@@ -278,6 +278,11 @@ def test_tokens_of_a_closed_workspace(run, shop):
     assert listed["state"] == "revoked"
 
 
+def test_a_role_that_there_is_not_is_a_usage_error(run, shop):
+    said = run("token", "create", shop, "--name", "Ann", "--role", "boss", code=2).stderr
+    assert "'viewer'" in said
+
+
 def test_an_unknown_token_is_one_line(run, shop):
     assert "'abc'" in run("token", "revoke", shop, "abc", code=1).stderr
 
