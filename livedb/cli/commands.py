@@ -1,4 +1,4 @@
-"""What every command has: examples in its help, one line for what went wrong, an exit code."""
+"""What every command has: examples in its help, words for what went wrong, an exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Add a function to `app` as the command `name`.
 
-    What it raises ends the program with exit code 1 and one line on stderr.
+    What it raises ends the program with exit code 1 and its message on stderr.
 
     Args:
         cls: how its arguments are read, when not as typer does.

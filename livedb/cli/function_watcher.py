@@ -30,32 +30,30 @@ _POLL_MS = 200
 
 
 class FunctionWatcher:
-    """Loads a folder of functions, now and after each save. `close()` it; a context manager.
+    """Loads a folder of functions after each save. `close()` it; a context manager.
 
     Args:
         folder: what to load.
-        push: makes a load the functions of a workspace; told also what was pushed before, None the
-            first time. What it raises counts as a load that failed.
-        on_error: told why a load failed; the first one's error is raised instead.
-
-    Raises:
-        LivedbError: the first load or its push failed.
+        pushed: the load of it that is in use.
+        push: makes a load the functions of a workspace; told also what was pushed before. What it
+            raises counts as a load that failed.
+        on_error: told why a load failed.
     """
 
     def __init__(
         self,
         folder: FunctionFolder,
-        push: Callable[[LoadedFunctions, LoadedFunctions | None], None],
+        pushed: LoadedFunctions,
+        push: Callable[[LoadedFunctions, LoadedFunctions], None],
         *,
         on_error: Callable[[LivedbError], None],
     ) -> None:
         self._folder = folder
         self._push = push
         self._on_error = on_error
-        self._pushed: LoadedFunctions | None = None
+        self._pushed = pushed
         self._stop = threading.Event()
         self._is_watching = threading.Event()
-        self._load()
         self._thread = threading.Thread(target=self._watch, name="livedb-functions", daemon=True)
         self._thread.start()
         # A save from here on is seen: the operating system tells of it.

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from livedb.errors import FormatError, WorkspaceLockedError
+from livedb.errors import (
+    AuthenticationError,
+    FormatError,
+    PermissionDeniedError,
+    WorkspaceLockedError,
+)
 
 if TYPE_CHECKING:
+    from livedb.client.address import Address
     from livedb.client.backend import Backend
     from livedb.workspace import Workspace
 
@@ -66,13 +72,14 @@ class PlaceCommand(TyperCommand):
         url, place = given.get("url"), given.get("place")
         if not isinstance(url, str):
             url = os.environ.get(URL_VARIABLE)
-            if not url or (isinstance(place, str) and _is_workspace(Path(place))):
+            if not url or (isinstance(place, str) and is_workspace(Path(place))):
                 return super().parse_args(ctx, args)
             args = [f"--url={url}", *args]
         return super().parse_args(ctx, [url, *args])
 
 
-def _is_workspace(path: Path) -> bool:
+def is_workspace(path: Path) -> bool:
+    """Whether a workspace is there already."""
     from livedb.workspace_files import MARK_NAME
 
     return (path.expanduser() / MARK_NAME).exists()
@@ -84,10 +91,10 @@ def require_workspace(path: Path) -> None:
     Raises:
         FormatError: there is none.
     """
-    if not _is_workspace(path):
+    if not is_workspace(path):
         raise FormatError(
-            f"There is no workspace at {str(path)!r}. `livedb import` makes one, as does "
-            "livedb.open in Python."
+            f"There is no workspace at {str(path)!r}. `livedb serve` and `livedb import` make one, "
+            "as does livedb.open in Python."
         )
 
 
@@ -114,19 +121,35 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
         yield workspace
 
 
+_WHERE_THE_URL_IS = "; `livedb serve` and db.serve() show the URL"
+
+
 def _advised(error: WorkspaceLockedError) -> WorkspaceLockedError:
     """Who serves what it holds is asked through its service."""
     if error.address is None:
         return error
     # A Unix socket is no URL, and the lock file names no other place.
     is_url = error.address.startswith("http")
-    address = error.address if is_url else "URL (`livedb serve` and db.serve() show it)"
+    address, hint = (error.address, "") if is_url else ("URL", _WHERE_THE_URL_IS)
     return WorkspaceLockedError(
-        f"{error.message}, or go through its service: --url {address}, with --admin-key KEY",
+        f"{error.message}, or use its service, as in `livedb data --url {address} --admin-key KEY`"
+        f"{hint}",
         pid=error.pid,
         host=error.host,
         address=error.address,
     )
+
+
+@contextmanager
+def key_asked_for(address: Address) -> Iterator[None]:
+    """Tell who is refused, and has brought nothing, how to bring a key."""
+    try:
+        yield
+    except (AuthenticationError, PermissionDeniedError) as error:
+        if address.token is not None or address.jupyter_token is not None:
+            raise
+        advice = f"Give a key with --admin-key, or as {ADMIN_KEY_VARIABLE} in the environment."
+        raise type(error)(f"{error.message} {advice}", code=error.code) from None
 
 
 @contextmanager
@@ -145,7 +168,10 @@ def backend_at(place: str, url: str | None, key: str | None) -> Iterator[Backend
         key = address.token
         # With a name before it, a key is known for one where a user's token is expected.
         token = key if key is None or "|" in key else f"livedb|{key}"
-        with contextlib.closing(RemoteBackend(address.with_login, token=token)) as remote:
+        with (
+            key_asked_for(address),
+            contextlib.closing(RemoteBackend(address.with_login, token=token)) as remote,
+        ):
             yield remote
         return
     from livedb.client.local import LocalBackend

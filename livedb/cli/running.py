@@ -49,14 +49,18 @@ def register(app: typer.Typer) -> None:
         ] = "{}",
         *,
         functions: FunctionsOption = Path("functions"),
+        as_json: Annotated[
+            bool, typer.Option("--json", help="As always: a result is printed as JSON.")
+        ] = False,
         url: UrlOption = None,
         admin_key: AdminKeyOption = None,
     ) -> None:
-        """Run a query or mutation and print its result as JSON.
+        """Run a query, mutation or action and print its result as JSON.
 
         Internal functions can be run too. What the function prints goes to stderr. A service has
-        its functions already, and --functions does not count; it runs actions as well.
+        its functions already, and --functions does not count.
         """
+        del as_json
         args = _arguments(arguments)
         name = _name(function)
         with contextlib.ExitStack() as stack:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from livedb.cli.opening import key_asked_for
 from livedb.client.address import Address
 from livedb.errors import (
     AuthenticationError,
@@ -50,30 +53,43 @@ class ServiceClient:
     def __init__(self, url: str, key: str | None) -> None:
         address = Address.of(url, token=key)
         self._url = url = address.url
+        self._brings_nothing = address.token is None and address.jupyter_token is None
+        self._ending = ExitStack()
+        self._ending.enter_context(key_asked_for(address))
         headers = address.headers
         if address.token is not None:
             # A Jupyter server reads its own login from the usual header.
             name = "X-Livedb-Authorization" if headers else "Authorization"
             headers[name] = f"Convex {address.token}"
         # A proxy has no business between a shell and its own machine.
-        self._client = httpx.Client(
-            base_url=url, headers=headers, timeout=ANSWER_S_MAX, trust_env=not _is_local(url)
+        self._client = self._ending.enter_context(
+            httpx.Client(
+                base_url=url, headers=headers, timeout=ANSWER_S_MAX, trust_env=not _is_local(url)
+            )
         )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.__exit__(kind, error, trace)
 
     def call(self, path: str, args: Mapping[str, Value]) -> Value:
         """The result of a function.
 
         Raises:
             LivedbError: it failed.
+            PermissionDeniedError: for who brings nothing there is no such function.
         """
         body = {"path": path, "args": to_wire(dict(args)), "format": "convex_encoded_json"}
         answer = self._ask("POST", "/api/function", json=body).json()
+        if answer["status"] != "success" and self._brings_nothing:
+            raise PermissionDeniedError(f"Only owner and editor may call {path!r}.")
         if answer["status"] != "success":
             raise LivedbError(answer["errorMessage"])
         return from_wire(answer["value"])

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livedb.cli.commands import command
-from livedb.cli.opening import WorkspacePath, opened
+from livedb.cli.opening import WorkspacePath, is_workspace, opened
 from livedb.cli.terminal import complain, note, say
-from livedb.errors import InvalidValueError, LivedbError
+from livedb.errors import InvalidValueError, LivedbError, WorkspaceError
 from livedb.wording import counted
 
 if TYPE_CHECKING:
-    from livedb.functions.loader import LoadedFunctions
+    from livedb.cli.function_watcher import FunctionWatcher
+    from livedb.functions.loader import FunctionFolder, LoadedFunctions
     from livedb.sharing.serving import ServeOptions
     from livedb.workspace import Workspace
 
@@ -102,59 +103,95 @@ def register(app: typer.Typer) -> None:
 
         if watch and functions is None:
             raise typer.BadParameter("--watch needs --functions, the folder to watch")
-        with opened(path, may_make=True) as workspace:
+        with contextlib.ExitStack() as stack:
+            folder = _folder(functions, stack)
+            loaded = None if folder is None else folder.load()
+            options = _options(
+                host,
+                port,
+                site_port=site_port,
+                auth=auth_config if auth_config is not None else _auth_of(loaded),
+                anonymous=anonymous_as or anonymous,
+                allow_origins=allow_origin or (),
+                show_errors=show_errors,
+                admin_keys=_admin_keys(admin_key, admin_key_file),
+            )
+            if not is_workspace(path):
+                _refuse_before_it_is_made(options)
+            workspace = stack.enter_context(opened(path, may_make=True))
+            _refuse_closed_house(workspace, options)
             vigil = Vigil(workspace.presence)
             database_of(workspace)  # what functions of notebooks call `db`
-            with _functions(workspace, functions, is_watched=watch) as loaded:
-                options = _options(
-                    host,
-                    port,
-                    site_port=site_port,
-                    auth=auth_config if auth_config is not None else _auth_of(loaded),
-                    anonymous=anonymous_as or anonymous,
-                    allow_origins=allow_origin or (),
-                    show_errors=show_errors,
-                    admin_keys=_admin_keys(admin_key, admin_key_file),
-                )
-                serving = LocalSharing(workspace).serve_as(options)
-                say(f"{path} is served at {serving.url}")
-                say(f"its HTTP actions are at {serving.site_url}")
-                if loaded is not None:
-                    note(_summary(loaded, functions))
-                vigil.keep()
-                note("ending")
+            if folder is not None and loaded is not None:
+                _push(workspace, loaded)
+                if watch:
+                    stack.enter_context(_watcher(workspace, folder, loaded, functions))
+            serving = LocalSharing(workspace).serve_as(options)
+            say(f"{path} is served at {serving.url}")
+            say(f"its HTTP actions are at {serving.site_url}")
+            if loaded is not None:
+                note(_summary(loaded, functions))
+            vigil.keep()
+            note("ending")
 
 
-@contextlib.contextmanager
-def _functions(workspace: Workspace, folder: Path | None, *, is_watched: bool) -> Any:
-    """Push the functions of a folder, and again when they are saved; gives the first load."""
+def _folder(path: Path | None, stack: contextlib.ExitStack) -> FunctionFolder | None:
     from livedb.functions.loader import FunctionFolder
 
-    if folder is None:
-        yield None
+    if path is None:
+        return None
+    return stack.enter_context(contextlib.closing(FunctionFolder(path)))
+
+
+def _refuse_before_it_is_made(options: ServeOptions) -> None:
+    """Refuse what cannot be served while there is no workspace yet: none is left behind then."""
+    from livedb.auth.access import Role
+    from livedb.auth.access_tokens import AccessTokens
+    from livedb.clock import SystemClock
+    from livedb.service.server import listening
+
+    _refuse_closed_house(None, options)
+    for key in options.admin_keys:
+        AccessTokens(SystemClock()).admit(key, Role.OWNER, "admin key")
+    for port in (options.port, options.site_port or 0):
+        listening(options.host, port).close()
+
+
+def _refuse_closed_house(workspace: Workspace | None, options: ServeOptions) -> None:
+    """Refuse an address of the network by which nobody could come in, in this program's words."""
+    from livedb.sharing.serving import is_closed_house
+
+    if not is_closed_house(workspace, options):
         return
-    first: list[LoadedFunctions] = []
+    raise WorkspaceError(
+        f"{options.host} can be reached from other machines, and nobody has been given access. "
+        "Make a token first with `livedb token create`, or give --auth-config or --admin-key-file; "
+        "or serve on 127.0.0.1, and let others come in through ssh."
+    )
 
-    def push(loaded: LoadedFunctions, before: LoadedFunctions | None) -> None:
-        for each in loaded.notes:
-            note(each)
-        workspace.push_functions(loaded, before=() if before is None else before.names())
-        first.append(loaded)
-        if before is not None:
-            note(f"{_summary(loaded, folder)}, loaded again")
 
-    with contextlib.closing(FunctionFolder(folder)) as opened_folder:
-        if is_watched:
-            from livedb.cli.function_watcher import FunctionWatcher
+def _push(
+    workspace: Workspace, loaded: LoadedFunctions, before: LoadedFunctions | None = None
+) -> None:
+    for each in loaded.notes:
+        note(each)
+    workspace.push_functions(loaded, before=() if before is None else before.names())
 
-            def told(error: LivedbError) -> None:
-                complain(f"{error.message}\nThe functions stay as they were.")
 
-            with FunctionWatcher(opened_folder, push, on_error=told):
-                yield first[0]
-        else:
-            push(opened_folder.load(), None)
-            yield first[0]
+def _watcher(
+    workspace: Workspace, folder: FunctionFolder, loaded: LoadedFunctions, named: Path | None
+) -> FunctionWatcher:
+    """Push the functions of a folder again when they are saved."""
+    from livedb.cli.function_watcher import FunctionWatcher
+
+    def push(loaded: LoadedFunctions, before: LoadedFunctions) -> None:
+        _push(workspace, loaded, before)
+        note(f"{_summary(loaded, named)}, loaded again")
+
+    def told(error: LivedbError) -> None:
+        complain(f"{error.message}\nThe functions stay as they were.")
+
+    return FunctionWatcher(folder, loaded, push, on_error=told)
 
 
 def _summary(loaded: LoadedFunctions, folder: Path | None) -> str:

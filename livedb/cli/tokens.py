@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livedb.auth.access import Role
 from livedb.cli.commands import command
 from livedb.cli.opening import WorkspacePath, require_workspace
 from livedb.cli.terminal import note, say, say_json, say_table
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
         path: WorkspacePath,
         *,
         name: Annotated[str, typer.Option(help="Whom it is for.")],
-        role: Annotated[str, typer.Option(help="owner, editor, member or viewer.")] = "editor",
+        role: Annotated[Role, typer.Option(help="What they may do.")] = Role.EDITOR,
         days: Annotated[
             float | None, typer.Option("--expires-days", help="Days it holds; 0 for ever.")
         ] = 30,
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
         require_workspace(path)
         with livedb.open(path) as db:
-            made = db.invite(role, name=name, expires=timedelta(days=days) if days else None)
+            made = db.invite(role.value, name=name, expires=timedelta(days=days) if days else None)
         if is_json:
             say_json({**_json_of(made), "token": str(made.token)})
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,7 +145,7 @@ def register(app: typer.Typer) -> None:
         place: Place,
         *,
         target: Annotated[
-            Path, typer.Option("--path", help="A file; or a folder, which must exist.")
+            str, typer.Option("--path", help="A file; or a folder, which must exist.")
         ],
         form: Annotated[
             ExportFormat | None,
@@ -164,9 +165,10 @@ def register(app: typer.Typer) -> None:
 
         All are as of one commit. A zip can be imported here and into Convex.
         """
+        file = _target(target)
         how = _Export(
-            target=target,
-            form=form or _export_format_of(target),
+            target=file,
+            form=form or _export_format_of(file),
             tables=table,
             is_overwriting=overwrite,
         )
@@ -221,6 +223,21 @@ _FILES: dict[ExportFormat, Format] = {
     ExportFormat.CSV: "csv",
     ExportFormat.JSONL: "jsonl",
 }
+
+
+def _target(text: str) -> Path:
+    """Where to export to; a name that ends as a folder's does is of no file.
+
+    Raises:
+        LoadError: there is no such folder.
+    """
+    target = Path(text)
+    if text.endswith(("/", os.sep)) and not target.is_dir():
+        raise LoadError(
+            f"There is no folder {text!r} to export to; make it first, or name a file, without "
+            f"{text[-1]!r} at its end"
+        )
+    return target
 
 
 def _export_format_of(target: Path) -> ExportFormat:

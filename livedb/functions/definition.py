@@ -213,12 +213,13 @@ def define(
             args=signature.args if args is None else v.object(dict(args)),
             returns=signature.returns if returns is None else returns,
         )
+    name = name or function.__name__
     return FunctionDefinition(
-        name=name or function.__name__,
+        name=name,
         kind=kind,
         visibility=visibility,
         handler=function,
-        signature=signature,
+        signature=replace(signature, name=name),
     )
 
 

@@ -49,7 +49,7 @@ class ServiceThread:
         listeners: Sequence[socket.socket] = (),
     ) -> None:
         self._more = list(listeners)
-        self._socket = _listen(host, port)
+        self._socket = listening(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
             self._site_socket = _listen_for_site(host, port, site_port)
@@ -151,15 +151,20 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # told apart, not list
 
 def _listen_for_site(host: str, port: int, site_port: int | None) -> socket.socket:
     if site_port is not None:
-        return _listen(host, site_port)
+        return listening(host, site_port)
     if 0 < port < PORT_MAX:
         # Nobody asked for the port after it, so two services may stand side by side.
         with suppress(WorkspaceError):
-            return _listen(host, port + 1)
-    return _listen(host, 0)
+            return listening(host, port + 1)
+    return listening(host, 0)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; whoever asked closes it.
+
+    Raises:
+        WorkspaceError: the port is taken, or the address is none of this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off for its connections; without, a
     # response and the transition behind it are 40 ms apart.

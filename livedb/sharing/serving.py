@@ -234,17 +234,28 @@ def serve_options(
     )
 
 
+def is_closed_house(workspace: Workspace | None, options: ServeOptions) -> bool:
+    """Whether nobody could come in by an address of the network.
+
+    Args:
+        workspace: None for one that is still to be made, where nobody is invited.
+    """
+    is_open = options.providers or options.anonymous or options.admin_keys
+    if is_loopback(options.host) or is_open:
+        return False
+    if workspace is None:
+        return True
+    now_ns = workspace.clock.now_ns()
+    return not any(token.is_good(now_ns) for token in workspace.invitations.kept())
+
+
 def refuse_closed_house(workspace: Workspace, options: ServeOptions) -> None:
     """Refuse an address of the network that nobody could come in by, or anybody.
 
     Raises:
         WorkspaceError: nobody is invited yet.
     """
-    now_ns = workspace.clock.now_ns()
-    is_open = options.providers or options.anonymous or options.admin_keys
-    if is_loopback(options.host) or is_open:
-        return
-    if not any(token.is_good(now_ns) for token in workspace.invitations.kept()):
+    if is_closed_house(workspace, options):
         raise WorkspaceError(
             f"{options.host} can be reached from other machines, and nobody has been given access. "
             "Call db.invite(name=...) first, which makes a token, or give auth=; or serve on "

@@ -66,6 +66,7 @@ def test_a_failure_is_one_line_on_stderr_and_exit_code_1(program, tmp_path):
     done = program("data", tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: There is no workspace at ")
+    assert "`livedb serve` and `livedb import` make one" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 TASKS = """
-from livedb import internal_query, mutation, query
+from livedb import action, internal_query, mutation, query
 
 @mutation
 def add(ctx, title: str):
@@ -29,6 +29,12 @@ def secret(ctx) -> str:
 @query
 def broken(ctx):
     raise ValueError("no luck")
+
+@action
+def twice(ctx, title: str) -> int:
+    for _ in range(2):
+        ctx.run_mutation("tasks:add", title=title)
+    return ctx.run_query("tasks:count")
 """
 
 
@@ -54,6 +60,14 @@ def test_a_function_runs_and_its_result_is_json(call):
     assert json.loads(call("tasks:secret").stdout) == "s"
 
 
+def test_an_action_runs_too(call):
+    assert json.loads(call("tasks:twice", '{"title": "x"}').stdout) == 7
+
+
+def test_json_may_be_asked_for(call):
+    assert call("tasks:count", "--json").stdout == call("tasks:count").stdout
+
+
 @pytest.mark.parametrize(
     "value", ["null", "3", "3.0", '"ä"', "[1, {}]", '{"a": {"$int64": "5"}}', '{"$float": "nan"}']
 )
@@ -72,7 +86,7 @@ def test_what_a_function_raises_is_one_line(call, functions):
     "args,code,message",
     [
         (["tasks:nope"], 1, "Could not find function 'tasks:nope'"),
-        (["tasks:add"], 1, "missing the required field `title`"),
+        (["tasks:add"], 1, "error: tasks:add: Object is missing the required field `title`"),
         (["tasks:add", "{"], 2, "no JSON"),
         (["tasks:add", "[1]"], 2, "one JSON object"),
     ],

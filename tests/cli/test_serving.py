@@ -203,17 +203,39 @@ def test_an_admin_key_opens_everything(shop, tmp_path):
 @pytest.mark.parametrize(
     "args,words",
     [
-        (["--host", "0.0.0.0"], "db.invite"),
+        (["--host", "0.0.0.0"], "`livedb token create`, or give --auth-config"),
         (["--host", "0.0.0.0", "--anonymous"], "--anonymous-as"),
         (["--functions", "/nowhere"], "/nowhere"),
         (["--auth-config", "/nowhere.json"], "/nowhere.json"),
         (["--admin-key-file", "/nowhere"], "/nowhere"),
+        (["--admin-key", "a b"], "visible ASCII"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_code_1(run, shop, args, words):
-    said = run("serve", shop, *args, code=1).stderr
-    assert words in said
-    assert "Traceback" not in said
+    for path in (shop, shop.with_name("new")):
+        said = run("serve", path, *args, code=1).stderr
+        assert words in said
+        assert said.count("\n") == 1
+    assert not path.exists()  # nothing is left of a workspace that was never served
+
+
+def test_a_port_that_is_taken_leaves_no_new_workspace(run, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for args in (["--port", port], ["--port", "0", "--site-port", port]):
+            said = run("serve", tmp_path / "new", *args, code=1).stderr
+            assert f"Cannot listen on 127.0.0.1:{port}" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_functions_that_cannot_be_loaded_leave_no_new_workspace(run, tmp_path):
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / "bad.py").write_text("1 / 0")
+    for args in ([], ["--watch"]):
+        said = run("serve", tmp_path / "new", "--functions", functions, *args, code=1).stderr
+        assert "bad.py:1: ZeroDivisionError" in said
+    assert not (tmp_path / "new").exists()
 
 
 def test_watch_without_functions_is_a_usage_error(run, shop):
@@ -254,6 +276,11 @@ def test_tokens_of_a_closed_workspace(run, shop):
     run("token", "revoke", shop, listed["id"])
     [listed] = json.loads(run("token", "list", shop, "--json").stdout)
     assert listed["state"] == "revoked"
+
+
+def test_a_role_that_there_is_not_is_a_usage_error(run, shop):
+    said = run("token", "create", shop, "--name", "Ann", "--role", "boss", code=2).stderr
+    assert "'viewer'" in said
 
 
 def test_an_unknown_token_is_one_line(run, shop):

@@ -61,6 +61,13 @@ def test_one_table_goes_to_one_file(run, shop, tmp_path):
         assert "users/documents.jsonl" not in opened.namelist()
 
 
+@pytest.mark.parametrize("form", [[], ["--format", "csv", "--table", "tasks"]])
+def test_a_folder_to_export_to_must_be_there(run, shop, tmp_path, form):
+    failed = run("export", shop, "--path", f"{tmp_path}/out/", *form, code=1)
+    assert f"There is no folder '{tmp_path}/out/'" in failed.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_fields_that_sql_has_no_column_for_are_told(run, tmp_path):
     with livedb.open(tmp_path / "work") as db:
         db["t"].insert({"a": 1, "A": 2})
