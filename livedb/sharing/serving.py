@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -32,8 +33,11 @@ from livedb.service.access import Access
 from livedb.service.app import ServiceSettings
 from livedb.service.doors import Doors
 from livedb.service.local_door import LocalDoor
-from livedb.service.server import PORT_MAX, ServiceThread
+from livedb.service.server import ServiceThread
 from livedb.workspace import Workspace
+from livedb.workspace_files import PORT_MAX
+
+logger = logging.getLogger("livedb.service")
 
 KEY_NAME = "socket.key"
 """Inside the workspace's folder, on systems without Unix sockets."""
@@ -108,21 +112,32 @@ class Serving:
         if workspace.path is not None and local_door.has_local_door():
             door = LocalDoor(workspace.path)
             undo.callback(door.close)
+        files = workspace.files
+        port_before = files.last_port()
         service = ServiceThread(
             workspace,
             host=options.host,
             port=options.port,
+            preferred_port=port_before,
             site_port=options.site_port,
             access=access,
             settings=ServiceSettings(doors=_doors(options), shows_details=options.shows_errors),
             listeners=[] if door is None else [door.listener],
         )
         undo.callback(service.close)
+        if options.port == 0 and port_before not in {None, service.port}:
+            logger.warning(
+                "port %d, where it was served before, is not free: it is served at %s now, and "
+                "links made before do not lead here",
+                port_before,
+                service.url,
+            )
+        files.keep_port(service.port)
         if workspace.path is not None:
             address = service.url if door is None else door.address
             if door is None:
                 self._leave_key(workspace.path, undo)
-            workspace.files.announce(address, __version__)
+            files.announce(address, __version__)
         return service
 
     def _admit(self, key: str, name: str, undo: ExitStack) -> None:
