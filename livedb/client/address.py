@@ -12,6 +12,7 @@ may need no other: the server says who its users are.
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -91,6 +92,14 @@ class Address:
 def is_behind_jupyter(url: str) -> bool:
     """Whether the path of a URL is that of a workspace on a Jupyter server."""
     return "livedb" in urlsplit(url).path.split("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_of_livedb(token: str) -> bool:

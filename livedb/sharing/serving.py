@@ -9,7 +9,6 @@ same user come in by TCP, with a key that lies in the workspace's folder, which 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import threading
@@ -26,6 +25,7 @@ from livedb import __version__
 from livedb.auth.access import Role
 from livedb.auth.access_tokens import PREFIX
 from livedb.auth.providers import Provider, parse_providers
+from livedb.client.address import is_loopback
 from livedb.errors import InvalidValueError, WorkspaceError
 from livedb.notebook.display import framed
 from livedb.service import local_door
@@ -265,14 +265,6 @@ def refuse_closed_house(workspace: Workspace, options: ServeOptions) -> None:
             "Call db.invite(name=...) first, which makes a token, or give auth=; or serve on "
             "127.0.0.1, and let others come in through ssh."
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _auth_config(auth: Mapping[str, Any] | str | PathLike[str]) -> object:
