@@ -115,10 +115,12 @@ class WorkspaceFiles:
         for each in (self.loads, self.staging):
             each.mkdir(exist_ok=True)
 
-    def announce(self, address: str | None, version: str | None = None) -> None:
+    def announce(
+        self, address: str | None, version: str | None = None, *, is_background: bool = False
+    ) -> None:
         """Tell other processes of this user where the workspace is served; None: nowhere."""
         if self._lock is not None and self._lock.is_held:
-            self._lock.announce(address, version)
+            self._lock.announce(address, version, is_background=is_background)
 
     def last_port(self) -> int | None:
         """The TCP port that the workspace was last served at; None when nobody knows."""

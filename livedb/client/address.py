@@ -55,7 +55,8 @@ class Address:
         if parts.scheme not in _SCHEMES or not parts.netloc:
             shown = urlunsplit(parts._replace(query=""))
             raise InvalidValueError(
-                f"The address of a service begins with http:// or https://, and {shown!r} does not"
+                f"The address of a service begins with http:// or https://, and {shown!r} does "
+                "not. A workspace in a folder is opened with livedb.open(path)."
             )
         asked = dict(parse_qsl(parts.query, keep_blank_values=True))
         in_query = asked.pop("token", None)

@@ -53,6 +53,7 @@ class ServeOptions:
         anonymous: the role of who brings nothing; None lets nobody in without something.
         admin_keys: keys that open everything.
         shows_errors: whether clients read what functions raise besides livedb's own errors.
+        is_background: whether the process is there for nothing else, and nobody types in it.
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +64,7 @@ class ServeOptions:
     allow_origins: tuple[str, ...] = ()
     admin_keys: tuple[str, ...] = ()
     shows_errors: bool = True
+    is_background: bool = False
 
     def is_met_by(self, known: ServeOptions) -> bool:
         """Whether what is served as `known` is what is asked for; any port does for port 0."""
@@ -137,7 +139,7 @@ class Serving:
             address = service.url if door is None else door.address
             if door is None:
                 self._leave_key(workspace.path, undo)
-            files.announce(address, __version__)
+            files.announce(address, __version__, is_background=options.is_background)
         return service
 
     def _admit(self, key: str, name: str, undo: ExitStack) -> None:
