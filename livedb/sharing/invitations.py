@@ -173,8 +173,8 @@ def seconds_until(expires: timedelta | datetime | float | None, clock: Clock) ->
         return expires.timestamp() - clock.now_ns() / 1e9
     if expires is not None and (isinstance(expires, bool) or not isinstance(expires, int | float)):
         raise InvalidValueError(
-            "expires= is how long or until when an invitation holds: a timedelta, a datetime with a "
-            f"zone, a number of seconds, or None for ever, not {expires!r}"
+            "expires= is how long or until when an invitation holds: a timedelta, a datetime with "
+            f"a zone, a number of seconds, or None for ever, not {expires!r}"
         )
     return expires
 
