@@ -62,6 +62,7 @@ from livedb.errors import (
 from livedb.ids import Id
 from livedb.limits import Limits
 from livedb.values import UNSET, Document, Int64, Missing
+from livedb.version import VERSION
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
     from livedb.schema.tables import define_schema, define_table
     from livedb.service.http_messages import AsyncHttpRequest, HttpRequest, json_response
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _LAZY = {
     "Action": "livedb.client.functions",

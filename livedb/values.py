@@ -95,6 +95,8 @@ class Document(dict[str, Value]):
 
     __slots__ = ()
 
+    _lacks = "the document has no field"
+
     def __getattr__(self, name: str) -> Value:
         try:
             return self[name]
@@ -121,7 +123,7 @@ class Document(dict[str, Value]):
     def _missing_message(self, name: str) -> str:
         near = difflib.get_close_matches(name, list(self), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"the document has no field {name!r}{hint}"
+        return f"{self._lacks} {name!r}{hint}"
 
 
 _READ_ONLY_MESSAGE = (

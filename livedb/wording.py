@@ -1,11 +1,19 @@
-"""How messages put numbers into words."""
+"""How messages put numbers and lists into words."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(count: int, thing: str) -> str:
     """`1 row`, `1,234 rows`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`owner`, `owner and editor`, `owner, editor and member`."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def size_text(size_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
     lock, lock.door who holds it, and where it serves the workspace
     socket          where it does, for processes of the same user
+    port            the TCP port that it was last served at, which links to it name
     service.start, service.begins, service.log    of the background service
     workspace.json  the format's number
     log, log-wal, log.head    the commit log
@@ -18,6 +19,7 @@ import json
 import shutil
 import tempfile
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock
@@ -28,6 +30,10 @@ FORMAT_NUMBER = 1
 
 MARK_NAME = "workspace.json"
 MARK_TEXT = json.dumps({"application": "livedb", "format": FORMAT_NUMBER})
+
+PORT_NAME = "port"
+
+PORT_MAX = 65535
 
 SERVICE_START_NAME = "service.start"
 """Locked while a background service is started or stops."""
@@ -109,10 +115,24 @@ class WorkspaceFiles:
         for each in (self.loads, self.staging):
             each.mkdir(exist_ok=True)
 
-    def announce(self, address: str | None, version: str | None = None) -> None:
+    def announce(
+        self, address: str | None, version: str | None = None, *, is_background: bool = False
+    ) -> None:
         """Tell other processes of this user where the workspace is served; None: nowhere."""
         if self._lock is not None and self._lock.is_held:
-            self._lock.announce(address, version)
+            self._lock.announce(address, version, is_background=is_background)
+
+    def last_port(self) -> int | None:
+        """The TCP port that the workspace was last served at; None when nobody knows."""
+        with suppress(OSError, ValueError):  # as good as none: then any port is taken
+            port = int((self.folder / PORT_NAME).read_bytes())
+            return port if 0 < port <= PORT_MAX else None
+        return None
+
+    def keep_port(self, port: int) -> None:
+        """Remember the TCP port that it is served at."""
+        with suppress(OSError):  # it is served all the same
+            (self.folder / PORT_NAME).write_text(str(port))
 
     def release(self) -> None:
         """Let go of the folder; one of a workspace in memory is removed. Twice is harmless."""

@@ -14,6 +14,8 @@ from livedb.errors import FormatError, WorkspaceError
 from livedb.limits import Limits
 from livedb.workspace import Workspace, WrapLog
 
+_SERVICES = ("http://", "https://", "ws://", "wss://")
+
 _open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
 _alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
 _open_lock = threading.Lock()
@@ -45,10 +47,16 @@ def real_path(path: str | os.PathLike[str]) -> str:
     """What names a workspace however its path is written.
 
     Raises:
-        FormatError: it is no path.
+        FormatError: it is no path, or the address of a service.
     """
     if isinstance(path, str) and "\x00" in path:
         raise FormatError("A path cannot hold a NUL character")
+    if isinstance(path, str) and path.startswith(_SERVICES):
+        shown = path.partition("#")[0].partition("?")[0]  # no token
+        raise FormatError(
+            f"{shown!r} is the address of a service, and no path: livedb.connect(url) opens the "
+            "workspace there"
+        )
     return os.path.realpath(Path(path).expanduser())
 
 

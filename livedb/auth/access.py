@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from livedb.errors import PermissionDeniedError
 from livedb.identity import Identity
+from livedb.wording import listed
 
 
 class Permission(StrEnum):
@@ -30,6 +31,7 @@ class Permission(StrEnum):
     READ_TABLES = "read tables directly"
     WRITE_TABLES = "write to tables directly"
     SQL = "run SQL"
+    SEE_VISITORS = "see who is connected"
     CHANGE_SCHEMA = "change the schema"
     LOAD = "load and export data"
     CONFIGURE = "read and change settings"
@@ -101,5 +103,5 @@ def require(caller: Caller, permission: Permission) -> None:
         able = [role.value for role in Role if permission in role.permissions]
         raise PermissionDeniedError(
             f"{caller.name!r} is here as {caller.role.value!r} and may not {permission.value}; "
-            f"{' and '.join(able)} may."
+            f"{listed(able)} may."
         )

@@ -12,6 +12,7 @@ may need no other: the server says who its users are.
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -54,7 +55,8 @@ class Address:
         if parts.scheme not in _SCHEMES or not parts.netloc:
             shown = urlunsplit(parts._replace(query=""))
             raise InvalidValueError(
-                f"The address of a service begins with http:// or https://, and {shown!r} does not"
+                f"The address of a service begins with http:// or https://, and {shown!r} does "
+                "not. A workspace in a folder is opened with livedb.open(path)."
             )
         asked = dict(parse_qsl(parts.query, keep_blank_values=True))
         in_query = asked.pop("token", None)
@@ -91,6 +93,14 @@ class Address:
 def is_behind_jupyter(url: str) -> bool:
     """Whether the path of a URL is that of a workspace on a Jupyter server."""
     return "livedb" in urlsplit(url).path.split("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_of_livedb(token: str) -> bool:

@@ -278,7 +278,8 @@ class Database(Decorators):
 
         Args:
             host: on which address; others than this machine's own need somebody invited first.
-            port: 0 for any that is free.
+            port: 0 for the one that the workspace was last served at, which links name; when that
+                is taken, or on the first time, any that is free.
             site_port: where HTTP actions are answered; without one the port after `port`, or any
                 that is free.
             auth: who may vouch for users, `{"providers": [...]}` or a JSON file of that.

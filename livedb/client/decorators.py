@@ -249,8 +249,6 @@ class Decorators:
                 alias=options.alias,
                 namespace=namespace,
             )
-            if kind != "action":
-                warn_of_impurity(definition, self._warned)
             origin = Origin(
                 args=options.args,
                 returns=options.returns,
@@ -258,7 +256,10 @@ class Decorators:
                 namespace=namespace,
                 reference=names_of_functions(self),
             )
-            return face(self, self.backend.define(definition, origin))
+            defined = self.backend.define(definition, origin)
+            if kind != "action":  # when it was not refused for the same thing
+                warn_of_impurity(definition, self._warned)
+            return face(self, defined)
 
         return decorate if function is None else decorate(function)
 

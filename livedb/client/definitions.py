@@ -39,6 +39,7 @@ from livedb.schema.annotations import FunctionSignature
 from livedb.schema.catalog import Catalog
 from livedb.travel.capture import capture
 from livedb.travel.parcel import TravellingFunction, encode_function
+from livedb.version import VERSION
 
 logger = logging.getLogger("livedb.client")
 
@@ -250,11 +251,9 @@ def _require_same_livedb(there: str) -> None:
     Raises:
         WorkspaceError: it runs another version.
     """
-    from livedb import __version__  # the package may be half imported here
-
-    if there != __version__:
+    if there != VERSION:
         raise WorkspaceError(
-            f"The service runs livedb {there}, and this is {__version__}: use the same version "
+            f"The service runs livedb {there}, and this is {VERSION}: use the same version "
             "here and there",
             code="VersionMismatch",
         )

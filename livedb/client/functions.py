@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
+from livedb.errors import FunctionTypeError
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.functions.signatures import call_signature, signature_text
 from livedb.travel.parcel import THE_WORKSPACE
@@ -146,7 +147,15 @@ class Mutation(_Function[P, R]):
         may raise, and again over whatever arrives, until the mutation itself is shown or has
         failed. It may use its two arguments only. In the process of the workspace, where a commit
         is shown at once, it is not run.
+
+        Raises:
+            FunctionTypeError: `update` is no function.
         """
+        if not callable(update):
+            raise FunctionTypeError(
+                "An optimistic update is a function of a view and the mutation's arguments, "
+                f"update(view, args), not {update!r}"
+            )
         changed: Mutation[P, R] = Mutation.__new__(Mutation)
         vars(changed).update(vars(self), _update=update)
         return changed

@@ -68,7 +68,7 @@ class OptimisticView:
         """(arguments, result) of each set of arguments with which a query is followed here."""
         name = _name_of(query)
         return [
-            (Document(canonical(decode_value(key.args))), self._value(key))
+            (_arguments(decode_value(key.args)), self._value(key))
             for key in self._states
             if key.name == name
         ]
@@ -125,7 +125,7 @@ class OptimisticUpdates:
         Raises: what it raises; it is not shown then.
         """
         made = self._run_all(states)
-        pending.update(OptimisticView(states, made, self._bind), _document(pending.args))
+        pending.update(OptimisticView(states, made, self._bind), _arguments(pending.args))
         self._pending[pending] = None
 
     def remove(self, pending: Pending) -> None:
@@ -144,7 +144,7 @@ class OptimisticUpdates:
         for pending in list(self._pending):
             before = dict(made)
             try:
-                pending.update(OptimisticView(states, made, self._bind), _document(pending.args))
+                pending.update(OptimisticView(states, made, self._bind), _arguments(pending.args))
             except Exception:  # the user's; what it would have shown is shown when it is there
                 logger.exception("an optimistic update failed and is shown no longer")
                 self.remove(pending)
@@ -152,8 +152,16 @@ class OptimisticUpdates:
         return made
 
 
-def _document(args: Mapping[str, Value]) -> Document:
-    return Document(canonical(dict(args)))
+class _Arguments(Document):
+    """Read as a document is; what it has not is no field of one."""
+
+    __slots__ = ()
+
+    _lacks = "there is no argument"
+
+
+def _arguments(args: Any) -> Document:
+    return _Arguments(canonical(dict(args)))
 
 
 def _name_of(query: Any) -> str:

@@ -95,6 +95,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """Where the holder serves the workspace, for others to attach; None if it does not."""
     version: str | None = None
     """Of livedb, in the process that serves."""
+    is_background: bool = False
+    """Whether that is a background service, in which nobody types."""
 
 
 class WorkspaceLock:
@@ -130,12 +132,14 @@ class WorkspaceLock:
                 self.release()
                 raise
 
-    def announce(self, address: str | None, version: str | None = None) -> None:
+    def announce(
+        self, address: str | None, version: str | None = None, *, is_background: bool = False
+    ) -> None:
         """Tell those who are refused where the workspace is served."""
         self._check_not_forked()
         assert self._descriptor is not None, "the lock is not held"
         with self._door():
-            self._write_holder(address, version)
+            self._write_holder(address, version, is_background=is_background)
 
     def holder(self) -> Holder | None:
         """Who has the lock now; None when nobody has it, or nobody can say who.
@@ -154,10 +158,16 @@ class WorkspaceLock:
             finally:
                 os.close(descriptor)
 
-    def _write_holder(self, address: str | None, version: str | None = None) -> None:
+    def _write_holder(
+        self, address: str | None, version: str | None = None, *, is_background: bool = False
+    ) -> None:
         assert self._descriptor is not None, "the lock is not held"
         holder = Holder(
-            pid=os.getpid(), host=socket.gethostname(), address=address, version=version
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            address=address,
+            version=version,
+            is_background=is_background,
         )
         _overwrite(self._descriptor, msgspec.json.encode(holder))
 

@@ -19,7 +19,7 @@ def presence_routes(hub: Callable[[], Hub]) -> list[Route]:
 
 
 async def _who(request: Request, hub: Hub) -> Response:
-    hub.access.require(await caller_of(request, hub), Permission.SQL)  # as who follows `db.who()`
+    hub.access.require(await caller_of(request, hub), Permission.SEE_VISITORS)
     visitors = hub.workspace.presence.visitors()
     who = [{"name": each.name, "role": each.role, "client": each.client} for each in visitors]
     return as_json({"who": who})

@@ -20,7 +20,7 @@ from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
-from livedb.auth.access import Caller
+from livedb.auth.access import Caller, Permission
 from livedb.errors import (
     AuthenticationError,
     ClosedError,
@@ -40,6 +40,9 @@ from livedb.workspace import Workspace
 
 PROMPT_BYTES_MAX = 64 << 10
 """Bytes of results that are made into messages on the event loop; more are made on a thread."""
+
+_OWN = {"who": Permission.SEE_VISITORS, "table": Permission.READ_TABLES}
+"""What it takes to follow other things than SQL, by path."""
 
 LIVEDB = "livedb"
 """The component whose paths are livedb's own: SQL, reads of tables, verbs of a workspace."""
@@ -138,6 +141,8 @@ class QuerySet:
         self._failures: dict[int, Failure] = {}
         self._number = self._ts = 0
         """The commit that is shown."""
+        self._caller: Caller | None = None
+        """Who follows them, as of the last order."""
         self._rights: tuple[bool, str | None] = (False, None)
         """Whether internal functions are seen, and why no query may be run: as of the last time.
         """
@@ -331,6 +336,7 @@ class QuerySet:
             self._drop(query_id)
         for each in order.added:
             self._members[each.query_id] = _Member(each)
+        self._caller = caller
         rights = self._rights_of(caller)
         if rights != self._rights:
             # What others share with the caller may be another's business now.
@@ -415,8 +421,7 @@ class QuerySet:
 
     def _own_source(self, path: str, args: dict[str, Any]) -> LiveSource:
         """SQL, or a read of a table, for livedb's own client."""
-        if not self._rights[0]:
-            raise PermissionDeniedError("SQL and tables are followed by editors and owners only")
+        self._access.require(self._caller, _OWN.get(path, Permission.SQL))
         try:
             if path == "sql":
                 return SqlSource(self._workspace.folded_sql, args["text"], args["params"])

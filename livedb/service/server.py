@@ -18,17 +18,17 @@ from livedb.service.access import Access
 from livedb.service.app import ServiceApp, ServiceSettings
 from livedb.service.transport import FragmentingProtocol, PromptHttpProtocol
 from livedb.workspace import Workspace
+from livedb.workspace_files import PORT_MAX
 
 START_S_MAX = 15.0
 """Seconds a service may take until it listens."""
-
-PORT_MAX = 65535
 
 
 class ServiceThread:
     """A service on a thread of this process. `close()` it; it is a context manager.
 
     Args:
+        preferred_port: is taken when it is free and `port` is 0, which says that any may be.
         site_port: where HTTP actions are answered, 0 for any port that is free; without one the
             port after `port`, or any that is free when it is taken.
         listeners: further sockets to serve, which listen already; whoever made them closes them.
@@ -43,16 +43,17 @@ class ServiceThread:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        preferred_port: int | None = None,
         site_port: int | None = None,
         access: Access | None = None,
         settings: ServiceSettings | None = None,
         listeners: Sequence[socket.socket] = (),
     ) -> None:
         self._more = list(listeners)
-        self._socket = listening(host, port)
+        self._socket = _listen_preferably(host, port, preferred_port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
-            self._site_socket = _listen_for_site(host, port, site_port)
+            self._site_socket = _listen_for_site(host, self.port, site_port)
         except BaseException:
             self._socket.close()
             raise
@@ -149,10 +150,17 @@ def url_of(host: str, port: int) -> str:
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # told apart, not listened on
 
 
+def _listen_preferably(host: str, port: int, preferred: int | None) -> socket.socket:
+    if port == 0 and preferred is not None:
+        with suppress(WorkspaceError):
+            return listening(host, preferred)
+    return listening(host, port)
+
+
 def _listen_for_site(host: str, port: int, site_port: int | None) -> socket.socket:
     if site_port is not None:
         return listening(host, site_port)
-    if 0 < port < PORT_MAX:
+    if port < PORT_MAX:
         # Nobody asked for the port after it, so two services may stand side by side.
         with suppress(WorkspaceError):
             return listening(host, port + 1)

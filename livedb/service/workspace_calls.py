@@ -39,6 +39,7 @@ from livedb.text import encode_value
 from livedb.travel.parcel import decode_function
 from livedb.travel.rebuild import rebuild
 from livedb.values import Value
+from livedb.version import VERSION
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -228,10 +229,8 @@ class WorkspaceCalls:
 
     def _describe(self, given: _Given, *_: Any) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version."""
-        from livedb import __version__  # the package may be half imported here
-
         version, number, catalog = self._version()
-        stands = {**self._stands(version, number), "livedb": __version__}
+        stands = {**self._stands(version, number), "livedb": VERSION}
         if given.optional("known") == version:
             return Answer(stands)
         registry = self._workspace.registry

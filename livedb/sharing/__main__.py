@@ -35,7 +35,7 @@ def main() -> int:
             with open_workspace(asked.folder, limits=None) as workspace:
                 vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
                 database_of(workspace)  # what functions of notebooks call `db`
-                serving = LocalSharing(workspace).serve_as(ServeOptions())
+                serving = LocalSharing(workspace).serve_as(ServeOptions(is_background=True))
                 logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
                 beginning.close()
                 _tell({"url": serving.url})

@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any, overload
+from urllib.parse import urlsplit
 
 from livedb.auth.access import Role
 from livedb.auth.access_tokens import AccessToken
+from livedb.client.address import is_loopback
 from livedb.clock import Clock
 from livedb.errors import InvalidValueError, WorkspaceError
 from livedb.notebook.display import framed
@@ -94,8 +96,16 @@ class NewInvitation(Invitation):
         what = ".url is the link" if self._served_at is not None else ".token opens it"
         return (
             f"{Invitation.__repr__(self)[:-1]}. {what}, not shown here and not kept: "
-            ".save(path) writes it to a file, for you to send>"
+            f".save(path) writes it to a file, for you to send{self._how_long()}>"
         )
+
+    def _how_long(self) -> str:
+        """When and where the link works."""
+        if self._served_at is None:
+            return ""
+        works = f". It works while the workspace is served at {self._served_at}"
+        host = urlsplit(self._served_at).hostname or ""
+        return f"{works}, and on this machine only" if is_loopback(host) else works
 
 
 class InvitationList(Sequence[Invitation]):
@@ -151,7 +161,7 @@ def seconds_until(expires: timedelta | datetime | float | None, clock: Clock) ->
     """Seconds from now until `expires`; None for never.
 
     Raises:
-        InvalidValueError: a datetime without a zone.
+        InvalidValueError: a datetime without a zone, or something that is no time.
     """
     if isinstance(expires, timedelta):
         return expires.total_seconds()
@@ -161,6 +171,11 @@ def seconds_until(expires: timedelta | datetime | float | None, clock: Clock) ->
                 f"{expires!r} does not say of which zone; give an aware datetime or a timedelta"
             )
         return expires.timestamp() - clock.now_ns() / 1e9
+    if expires is not None and (isinstance(expires, bool) or not isinstance(expires, int | float)):
+        raise InvalidValueError(
+            "expires= is how long or until when an invitation holds: a timedelta, a datetime with "
+            f"a zone, a number of seconds, or None for ever, not {expires!r}"
+        )
     return expires
 
 

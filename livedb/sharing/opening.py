@@ -114,11 +114,11 @@ def connected(url: str, *, token: str | None, jupyter_token: str | None = None) 
     return _database_of_remote(RemoteBackend(address.with_login, token=address.token))
 
 
-def _database_of_remote(backend: RemoteBackend) -> Database:
+def _database_of_remote(backend: RemoteBackend, folder: str | None = None) -> Database:
     from livedb.sharing.remote import RemoteSharing
 
     faces = NotebookFaces()
-    database = Database(backend, faces, RemoteSharing(backend))
+    database = Database(backend, faces, RemoteSharing(backend, folder))
     faces.attach(backend)
     return database
 
@@ -140,7 +140,7 @@ def attach(real: str, holder: WorkspaceLockedError) -> Database | None:
 
     try:
         key, find = _key_of(real, address), partial(_place_of, real)
-        database = _database_of_remote(RemoteBackend(address, token=key, find=find))
+        database = _database_of_remote(RemoteBackend(address, token=key, find=find), real)
     except (DisconnectedError, FileNotFoundError):
         return None  # it has just died
     _leave(real)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from livedb.auth.access_tokens import AccessToken
 from livedb.client.address import is_behind_jupyter
 from livedb.client.remote import RemoteBackend
 from livedb.clock import SystemClock
+from livedb.commitlog.lock import WorkspaceLock
 from livedb.errors import WorkspaceError
 from livedb.sharing.invitations import (
     Invitation,
@@ -26,16 +28,31 @@ _CLOCK = SystemClock()
 
 
 class RemoteSharing:
-    """The `Sharing` of a workspace on a service."""
+    """The `Sharing` of a workspace on a service.
 
-    def __init__(self, backend: RemoteBackend) -> None:
+    Args:
+        folder: its path, when it was opened by that.
+    """
+
+    def __init__(self, backend: RemoteBackend, folder: str | None = None) -> None:
         self._backend = backend
+        self._folder = folder
 
     def serve(self, **_: Any) -> Serving:
         """It is served, by the process that has it open."""
+        holder = None if self._folder is None else WorkspaceLock(self._folder).holder()
+        if holder is not None and holder.is_background:
+            raise WorkspaceError(
+                f"This workspace is served already, to this machine, by the background process "
+                f"{holder.pid} of shared=True. To serve it otherwise, end that process "
+                f"(`kill {holder.pid}`: what was begun is finished) and run "
+                f"`livedb serve {shlex.quote(str(self._folder))} --host ADDRESS`; the notebooks "
+                "that have it open come back by themselves"
+            )
         raise WorkspaceError(
             f"This workspace is served already, at {self._backend.name}, by the process that has "
-            "it open; call db.serve there to serve it otherwise"
+            "it open; to serve it otherwise call db.serve there, or end that process and run "
+            "`livedb serve PATH`"
         )
 
     def invite(

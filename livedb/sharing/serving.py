@@ -9,8 +9,8 @@ same user come in by TCP, with a key that lies in the workspace's folder, which 
 
 from __future__ import annotations
 
-import ipaddress
 import json
+import logging
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from livedb import __version__
 from livedb.auth.access import Role
 from livedb.auth.access_tokens import PREFIX
 from livedb.auth.providers import Provider, parse_providers
+from livedb.client.address import is_loopback
 from livedb.errors import InvalidValueError, WorkspaceError
 from livedb.notebook.display import framed
 from livedb.service import local_door
@@ -32,8 +33,11 @@ from livedb.service.access import Access
 from livedb.service.app import ServiceSettings
 from livedb.service.doors import Doors
 from livedb.service.local_door import LocalDoor
-from livedb.service.server import PORT_MAX, ServiceThread
+from livedb.service.server import ServiceThread
 from livedb.workspace import Workspace
+from livedb.workspace_files import PORT_MAX
+
+logger = logging.getLogger("livedb.service")
 
 KEY_NAME = "socket.key"
 """Inside the workspace's folder, on systems without Unix sockets."""
@@ -49,6 +53,7 @@ class ServeOptions:
         anonymous: the role of who brings nothing; None lets nobody in without something.
         admin_keys: keys that open everything.
         shows_errors: whether clients read what functions raise besides livedb's own errors.
+        is_background: whether the process is there for nothing else, and nobody types in it.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +64,7 @@ class ServeOptions:
     allow_origins: tuple[str, ...] = ()
     admin_keys: tuple[str, ...] = ()
     shows_errors: bool = True
+    is_background: bool = False
 
     def is_met_by(self, known: ServeOptions) -> bool:
         """Whether what is served as `known` is what is asked for; any port does for port 0."""
@@ -108,21 +114,32 @@ class Serving:
         if workspace.path is not None and local_door.has_local_door():
             door = LocalDoor(workspace.path)
             undo.callback(door.close)
+        files = workspace.files
+        port_before = files.last_port()
         service = ServiceThread(
             workspace,
             host=options.host,
             port=options.port,
+            preferred_port=port_before,
             site_port=options.site_port,
             access=access,
             settings=ServiceSettings(doors=_doors(options), shows_details=options.shows_errors),
             listeners=[] if door is None else [door.listener],
         )
         undo.callback(service.close)
+        if options.port == 0 and port_before not in {None, service.port}:
+            logger.warning(
+                "port %d, where it was served before, is not free: it is served at %s now, and "
+                "links made before do not lead here",
+                port_before,
+                service.url,
+            )
+        files.keep_port(service.port)
         if workspace.path is not None:
             address = service.url if door is None else door.address
             if door is None:
                 self._leave_key(workspace.path, undo)
-            workspace.files.announce(address, __version__)
+            files.announce(address, __version__, is_background=options.is_background)
         return service
 
     def _admit(self, key: str, name: str, undo: ExitStack) -> None:
@@ -261,14 +278,6 @@ def refuse_closed_house(workspace: Workspace, options: ServeOptions) -> None:
             "Call db.invite(name=...) first, which makes a token, or give auth=; or serve on "
             "127.0.0.1, and let others come in through ssh."
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _auth_config(auth: Mapping[str, Any] | str | PathLike[str]) -> object:

@@ -36,5 +36,7 @@ def test_owners_and_editors_are_administrators_and_nobody_else():
 
 
 def test_a_refusal_says_who_may():
+    with pytest.raises(PermissionDeniedError, match="owner, editor and member may"):
+        require(Caller(role=Role.VIEWER, name="Ana"), Permission.CALL)
     with pytest.raises(PermissionDeniedError, match="owner and editor may"):
         require(Caller(role=Role.MEMBER, name="Ana"), Permission.SQL)

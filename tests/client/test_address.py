@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import livedb
 from livedb.client.address import Address
-from livedb.errors import InvalidValueError
+from livedb.errors import FormatError, InvalidValueError
 
 BIRDS = "http://host:8888/user/ana/livedb/shared/birds"
 JWT = "eyJh.eyJi.c2ln"
@@ -53,3 +54,12 @@ def test_what_else_a_url_asks_for_is_refused():
 def test_what_is_no_url_of_a_service_is_refused(url):
     with pytest.raises(InvalidValueError, match=r"begins with http://"):
         Address.of(url)
+
+
+def test_a_path_is_sent_to_open_and_an_address_to_connect_without_its_token():
+    with pytest.raises(InvalidValueError, match=r"livedb\.open\(path\)"):
+        livedb.connect("/somewhere/work.livedb")
+    for shared in (False, True):
+        with pytest.raises(FormatError, match=r"livedb\.connect\(url\)") as refused:
+            livedb.open("http://127.0.0.1:3210?token=door#token=ldb_e_door", shared=shared)
+        assert "door" not in str(refused.value)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 
+import pandas as pd
 import pytest
 
 import livedb
-from livedb.errors import SchemaChangeError
+from livedb.errors import SchemaChangeError, TravelError
+from tests.conftest import connected
+
+PRICES = pd.DataFrame({"n": [1]})
 
 
 def test_query_and_mutation_decorate_functions(memory):
@@ -96,3 +100,13 @@ def test_a_decorator_below_ours_is_part_of_the_function(db):
     assert [each["n"] for each in db["kept"]] == [1]
     with pytest.raises(livedb.ArgumentValidationError):
         shown(n="two")
+
+
+def test_what_cannot_travel_is_refused_without_a_warning_of_the_same():
+    def priced(ctx) -> int:
+        return len(PRICES)
+
+    with livedb.open() as served, connected(served) as db:
+        with pytest.raises(TravelError, match="PRICES"):
+            db.query(priced)
+        assert list(served.functions) == []

@@ -152,6 +152,28 @@ def test_an_update_that_raises_at_once_raises_for_the_caller_and_nothing_is_sent
     assert shop.db["items"].count() == 0
 
 
+def test_what_is_no_function_is_no_update(shop):
+    with pytest.raises(FunctionTypeError, match=r"update\(view, args\), not 3"):
+        shop.add.with_optimistic_update(3)
+
+
+def test_an_argument_that_is_not_there_is_called_one(shop):
+    add = shop.add.with_optimistic_update(lambda view, args: args.kinds)
+    with pytest.raises(AttributeError, match="there is no argument 'kinds'; did you mean 'kind'"):
+        add(kind="a", n=1)
+
+
+def test_arguments_can_be_shown_as_a_result(shop, pool):
+    handle = shop.of_kind.live(kind="a")
+    add = shop.add.with_optimistic_update(
+        lambda view, args: view.set(shop.of_kind, [args], kind="a")
+    )
+    call = pool.submit(add, kind="a", n=1)
+    until(lambda: handle.value == [{"kind": "a", "n": 1}])
+    shop.gate.set()
+    call.result(20)
+
+
 def test_an_update_that_raises_later_is_logged_and_shown_no_longer(shop, pool, caplog):
     handle = shop.of_kind.live(kind="a")
 

@@ -57,7 +57,7 @@ def test_the_lock_names_its_holder_and_keeps_the_folder_private(folder):
     assert (folder / LOCK_NAME).stat().st_mode & 0o777 == 0o600
     holder = json.loads((folder / LOCK_NAME).read_text())
     me = {"pid": os.getpid(), "host": socket.gethostname()}
-    assert holder == {**me, "address": None, "version": None}
+    assert holder == {**me, "address": None, "version": None, "is_background": False}
     lock.announce("http://127.0.0.1:8")
     assert json.loads((folder / LOCK_NAME).read_text())["address"] == "http://127.0.0.1:8"
     lock.release()

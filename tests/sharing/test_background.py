@@ -122,6 +122,34 @@ def test_an_opener_killed_while_the_service_starts_leaves_it_usable(path):
     assert len(re.findall(r"process \d+ serves ", (path / "service.log").read_text())) == 1
 
 
+def test_a_link_leads_there_again_when_the_service_is_started_again(path):
+    with livedb.open(path, shared=True) as db:
+        db["t"].insert({"n": 1})
+        link, service = str(db.invite(name="ana").url), holder_of(path).pid
+        os.kill(service, signal.SIGTERM)
+        gone(service)
+    with livedb.open(path, shared=True), livedb.connect(link) as ana:
+        assert ana["t"].count() == 1
+
+
+@pytest.mark.usefixtures("way")
+def test_who_would_serve_it_to_others_is_told_how(path):
+    with livedb.open(path, shared=True) as db:
+        db["t"].insert({"n": 1})
+        with pytest.raises(WorkspaceError, match="of shared=True") as refused:
+            db.serve("0.0.0.0")
+        service = holder_of(path).pid
+        assert f"kill {service}" in str(refused.value)
+        assert f"livedb serve {path} --host" in str(refused.value)
+        os.kill(service, signal.SIGTERM)
+        gone(service)
+        with Python(path=str(path)) as other:
+            other.run("there = livedb.open(path)\nthere.serve()")
+            assert db["t"].count() == 1
+            with pytest.raises(WorkspaceError, match=r"call db\.serve there"):
+                db.serve("0.0.0.0")
+
+
 def test_it_finishes_commits_when_it_is_told_to_end(path):
     with livedb.open(path, shared=True) as db:
         for n in range(50):

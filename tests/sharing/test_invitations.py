@@ -167,6 +167,21 @@ def test_the_link_is_saved_to_a_file_of_the_users_own(served, tmp_path):
         invitation.save(file)
 
 
+def test_it_says_how_long_and_where_its_link_works(served):
+    url = served.backend.workspace.served_at
+    shown = repr(served.invite(name="ann"))
+    assert f"It works while the workspace is served at {url}, and on this machine only" in shown
+    served.serve().close()
+    assert "It works" not in repr(served.invite(name="bob"))
+    with served.serve("0.0.0.0"):
+        assert "this machine only" not in repr(served.invite(name="cid"))
+
+
+def test_what_is_no_time_is_told_what_is(memory):
+    with pytest.raises(InvalidValueError, match=r"a number of seconds, or None .*not 'tomorrow'"):
+        memory.invite(name="ann", expires="tomorrow")
+
+
 def test_there_is_no_link_to_what_is_not_served(memory):
     invitation = memory.invite(name="ann")
     with pytest.raises(WorkspaceError, match=r"db\.serve"):
@@ -179,6 +194,9 @@ def test_there_is_no_link_to_what_is_not_served(memory):
         {"role": "king", "name": "ann"},
         {"name": " "},
         {"name": "ann", "expires": -1},
+        {"name": "ann", "expires": "tomorrow"},
+        {"name": "ann", "expires": True},
+        {"name": "ann", "expires": float("nan")},
         {"name": "ann", "expires": datetime(2030, 1, 1)},
         {"name": "ann", "expires": datetime(2020, 1, 1, tzinfo=UTC)},
     ],

@@ -36,7 +36,8 @@ def test_who_comes_and_goes_is_seen_here_and_there(db):
         [row] = [each for each in who.value.to_pylist() if each["name"] == "bob"]
         assert (row["role"], row["client"]) == ("viewer", "livedb")
         assert row["since"] <= row["seen"]
-        assert bob.who().error is not None  # a viewer sees no others
+        refused = str(bob.who().error)
+        assert "'bob' is here as 'viewer' and may not see who is connected" in refused
     soon(lambda: names(who), ["ann"])
     ann.close()
     soon(lambda: names(who), [])

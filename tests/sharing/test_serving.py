@@ -158,6 +158,36 @@ def test_a_port_that_is_taken_is_named(db):
     db.serve()
 
 
+def test_a_saved_link_leads_there_again_when_the_workspace_is_served_again(tmp_path):
+    with livedb.open(tmp_path / "work") as db:
+        serving = db.serve()
+        link = db.invite(name="ana").save(tmp_path / "ana.url").read_text().strip()
+    with livedb.open(tmp_path / "work") as db:
+        db["t"].insert({"n": 1})
+        again = db.serve()
+        assert (again.url, again.site_url) == (serving.url, serving.site_url)
+        with livedb.connect(link) as ana:
+            assert ana["t"].count() == 1
+
+
+def test_the_port_of_before_is_left_to_who_has_taken_it_and_that_is_said(tmp_path, caplog):
+    with livedb.open(tmp_path / "work") as db:
+        port = int(db.serve().url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)), livedb.open(tmp_path / "work") as db:
+        url = db.serve().url
+        assert not url.endswith(f":{port}")
+        assert f"port {port}, where it was served before, is not free" in caplog.text
+    with livedb.open(tmp_path / "work") as db:
+        assert db.serve().url == url
+
+
+@pytest.mark.parametrize("kept", ["", "0", "-1", "70000", "x", "\xff"])
+def test_a_port_that_was_kept_wrong_is_none(tmp_path, kept):
+    with livedb.open(tmp_path / "work") as db:
+        (tmp_path / "work" / "port").write_bytes(kept.encode("latin-1"))
+        db.serve()
+
+
 def test_pages_of_other_origins_come_in_when_they_are_named(db):
     serving = db.serve(allow_origins=["https://shop.example"])
     assert ask(serving.url, "/version", origin="https://shop.example")[0] == 200
