@@ -120,7 +120,7 @@ def _serve_tasks(path: str, count: str) -> None:
             used = Used(
                 cpu_s=usage.ru_utime + usage.ru_stime,
                 switches=usage.ru_nvcsw,
-                runs=sum(workspace.runner.runs.values()),
+                runs=sum(workspace.calling.runs.values()),
                 resident_bytes=resident_bytes(),
             )
             _say(used._asdict())

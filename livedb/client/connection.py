@@ -82,6 +82,12 @@ CLOSE_S_MAX = 5.0
 FRAME_BYTES_MAX = 1 << 30
 """Bytes of one message of the service's: a result of SQL may be large."""
 
+_OF_A_LINK = (
+    "A link works while something serves the workspace at that address: ask whoever sent it to "
+    "serve it again, by db.serve() or `livedb serve PATH`."
+)
+"""What to do when nothing answers to who has a token."""
+
 Ask = Callable[[ClientSession], tuple[int, list[ClientMessage]]]
 """Puts a call into the session; returns its request id and what to send."""
 
@@ -147,6 +153,7 @@ class Connection:
         """The service has another workspace than the one that was seen there."""
         self.status = Status("connecting")
         self._session = ClientSession(PACK, session_id=session_id)
+        self._has_token = token is not None
         if token is not None:
             self._session.authenticate("User", token)
         self._on_moved = on_moved
@@ -222,9 +229,12 @@ class Connection:
                 raise DisconnectedError(
                     f"The workspace at {self.url} cannot be used now: {self._refused}"
                 ) from None
+            advice = (
+                _OF_A_LINK if self._has_token else "Is it running? `livedb serve PATH` starts one."
+            )
             raise DisconnectedError(
-                f"No livedb service answers at {self.url}: {self.status.detail or 'silence'}. Is "
-                "it running? `livedb serve PATH` starts one."
+                f"No livedb service answers at {self.url}: {self.status.detail or 'silence'}. "
+                f"{advice}"
             ) from None
 
     def _wait_ready(self) -> None:
