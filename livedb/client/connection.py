@@ -104,14 +104,15 @@ class Place(NamedTuple):
 
 
 class Waiting:
-    """A call that waits for its answer."""
+    """A call that waits for its answer. One that `only_reads` does nothing there."""
 
-    __slots__ = ("future", "outage", "request_id")
+    __slots__ = ("future", "only_reads", "outage", "request_id")
 
     def __init__(self) -> None:
         self.future: Future[Raw] = Future()
         self.request_id: int | None = None
         self.outage = 0
+        self.only_reads = False
 
 
 class Connection:
@@ -319,6 +320,8 @@ class Connection:
             is_sent = told.result(1.0)
         except FutureTimeoutError:
             is_sent = True
+        if is_sent and waiting.only_reads:
+            return "it was sent to the service, where it changes nothing"
         if is_sent:
             return "it was sent to the service, and may or may not happen there"
         return "it was not sent to the service: nothing happened"

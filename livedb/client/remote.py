@@ -382,6 +382,16 @@ class RemoteBackend:
         args: Mapping[str, Any],
         update: OptimisticUpdate | None,
     ) -> Waiting:
+        waiting = self._begin_call(function, args, update)
+        waiting.only_reads = function.kind == "query"
+        return waiting
+
+    def _begin_call(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Any],
+        update: OptimisticUpdate | None,
+    ) -> Waiting:
         verb = verb_of(function)
         if verb is not None:
             given = travelling_arguments(args)

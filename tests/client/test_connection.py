@@ -249,6 +249,21 @@ def test_a_call_that_was_sent_and_not_answered_in_time_says_so(served, db, proxy
     until(lambda: numbers.value == [1])
 
 
+def test_ctrl_c_in_a_query_says_that_it_changes_nothing(served, db):
+    @served.query
+    def slow(ctx) -> int:
+        import time
+
+        time.sleep(0.5)
+        return 1
+
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="where it changes nothing"):
+        db.function("slow")()
+    timer.join()
+
+
 @pytest.mark.parametrize("is_away", [True, False])
 def test_ctrl_c_while_waiting_says_what_may_have_happened(served, db, proxy, is_away):
     @served.mutation
