@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+from math import inf
 from queue import Empty, SimpleQueue
 
 from livedb.presence import Presence
+
+LOOK_S = 0.5
+"""Seconds between two looks whether a signal has come."""
 
 
 class Vigil:
@@ -17,7 +21,7 @@ class Vigil:
 
     def __init__(self, presence: Presence, *, idle_s: float | None = None) -> None:
         self._presence = presence
-        self._idle_s = idle_s
+        self._idle_s = inf if idle_s is None else idle_s
         self._is_ended = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         """Told of whoever comes and goes, and by signals: it may be put to within anything."""
@@ -27,11 +31,19 @@ class Vigil:
 
     def keep(self) -> bool:
         """Wait; whether a signal ended it."""
+        quiet_s = 0.0
         while not self._is_ended:
+            stays = self.has_visitors
+            # A signal that comes in the instant before the wait begins does not end it, and its
+            # handler runs only after it.
+            wait_s = LOOK_S if stays else min(LOOK_S, self._idle_s - quiet_s)
             try:
-                self._wake.get(timeout=None if self.has_visitors else self._idle_s)
+                self._wake.get(timeout=wait_s)
+                quiet_s = 0.0
             except Empty:
-                return False
+                quiet_s = 0.0 if stays else quiet_s + wait_s
+            if not stays and quiet_s >= self._idle_s:
+                return self._is_ended
         return True
 
     @property

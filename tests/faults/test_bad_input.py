@@ -34,7 +34,7 @@ V = livedb.v
 
 @pytest.fixture
 def db(tmp_path):
-    with livedb.open(tmp_path / "w", limits=Limits(sql_s_max=1, function_s_max=0.5)) as opened:
+    with livedb.open(tmp_path / "w", limits=Limits(sql_s_max=1, function_s_max=3.0)) as opened:
         strict = {"a": V.integer(), "user": V.optional(V.id("users"))}
         opened.push(
             livedb.define_schema(

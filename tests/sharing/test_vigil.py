@@ -1,0 +1,49 @@
+"""How long a service process stays."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+import livedb
+from livedb.sharing.vigil import Vigil
+
+
+@contextmanager
+def keeping(idle_s=None):
+    """A vigil that is kept on another thread, its workspace, and what it gave in the end."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    with livedb.open() as db:
+        presence = db.backend.workspace.presence
+        vigil, given = Vigil(presence, idle_s=idle_s), []
+        thread = threading.Thread(target=lambda: given.append(vigil.keep()))
+        try:
+            yield vigil, presence, thread, given
+        finally:
+            vigil._end()
+            thread.join(30)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def test_a_signal_that_came_in_the_instant_before_the_wait_ends_it():
+    with keeping() as (vigil, _, thread, given):
+        thread.start()
+        vigil._is_ended = True  # as its handler does, and nobody is woken
+        thread.join(30)
+        assert given == [True]
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 0.7])
+def test_it_ends_for_want_of_visitors_and_not_while_there_is_one(idle_s):
+    with keeping(idle_s) as (_, presence, thread, given):
+        visitor = presence.enter("ana", "editor", "livedb")
+        thread.start()
+        thread.join(1.5)
+        assert (thread.is_alive(), given) == (True, [])
+        presence.leave(visitor)
+        thread.join(30)
+        assert given == [False]
