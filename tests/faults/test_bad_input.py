@@ -34,7 +34,7 @@ V = livedb.v
 
 @pytest.fixture
 def db(tmp_path):
-    with livedb.open(tmp_path / "w", limits=Limits(sql_s_max=1, function_s_max=3.0)) as opened:
+    with livedb.open(tmp_path / "w", limits=Limits(sql_s_max=1, function_s_max=2.0)) as opened:
         strict = {"a": V.integer(), "user": V.optional(V.id("users"))}
         opened.push(
             livedb.define_schema(
@@ -191,7 +191,7 @@ def test_a_mutation_that_sleeps_keeps_nobody_waiting_and_is_undone_when_it_wakes
     @db.mutation
     def sleeper(ctx):
         ctx.db.insert("odd", {"x": 1})
-        time.sleep(1.5)  # blocked in C: it can be stopped only when that ends
+        time.sleep(2.5)  # blocked in C: it can be stopped only when that ends
 
     db["odd"].insert({"x": 0})
     done = []
