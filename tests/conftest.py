@@ -10,6 +10,7 @@ what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no long
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def _connected(test):
         return ["remote"]
     error, why = gap.args
     return [pytest.param("remote", marks=pytest.mark.xfail(raises=error, reason=why, strict=True))]
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """A test that keeps a signal for itself makes Ctrl-C do nothing in those that follow it."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    after = {each: signal.getsignal(each) for each in before}
+    for each, handler in before.items():
+        signal.signal(each, handler)
+    assert after == before
 
 
 @pytest.fixture

@@ -99,11 +99,12 @@ def register(app: typer.Typer) -> None:
         """
         from livedb.sharing.local import LocalSharing
         from livedb.sharing.opening import database_of
-        from livedb.sharing.vigil import Vigil
+        from livedb.sharing.vigil import Vigil, signals_given_back
 
         if watch and functions is None:
             raise typer.BadParameter("--watch needs --functions, the folder to watch")
         with contextlib.ExitStack() as stack:
+            stack.enter_context(signals_given_back())
             folder = _folder(functions, stack)
             loaded = None if folder is None else folder.load()
             options = _options(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from queue import Empty, SimpleQueue
 
@@ -10,6 +12,22 @@ from livedb.presence import Presence
 
 LOOK_S = 0.5
 """Seconds between two looks whether a signal has come."""
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Whatever a vigil in here does with signals, afterwards they are its caller's again.
+
+    It is outside of the workspace: a second Ctrl-C does not break off its closing.
+    """
+    before = {each: signal.getsignal(each) for each in _ENDING}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class Vigil:
@@ -26,7 +44,7 @@ class Vigil:
         self._wake: SimpleQueue[None] = SimpleQueue()
         """Told of whoever comes and goes, and by signals: it may be put to within anything."""
         presence.listen(lambda: self._wake.put(None))
-        for each in (signal.SIGTERM, signal.SIGINT):
+        for each in _ENDING:
             signal.signal(each, self._end)
 
     def keep(self) -> bool:

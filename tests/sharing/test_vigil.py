@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from contextlib import contextmanager
 
 import pytest
 
 import livedb
-from livedb.sharing.vigil import Vigil
+from livedb.sharing.vigil import Vigil, signals_given_back
 
 
 @contextmanager
 def keeping(idle_s=None):
     """A vigil that is kept on another thread, its workspace, and what it gave in the end."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    with livedb.open() as db:
+    with signals_given_back(), livedb.open() as db:
         presence = db.backend.workspace.presence
         vigil, given = Vigil(presence, idle_s=idle_s), []
         thread = threading.Thread(target=lambda: given.append(vigil.keep()))
@@ -25,8 +23,6 @@ def keeping(idle_s=None):
         finally:
             vigil._end()
             thread.join(30)
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def test_a_signal_that_came_in_the_instant_before_the_wait_ends_it():
