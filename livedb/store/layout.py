@@ -2,6 +2,7 @@
 
     data."<table>"    one row per document: system columns, then a column per field
     main."<table>"    the view that a user's SQL reads: _id, _creationTime and the fields
+    main.<function>   what stands before a function of DuckDB in that SQL (`store.bounds`)
     meta.*            format, folded number and chain, the tables' columns, the history, settings
 
 All of it changes inside the transaction of a fold, so a reader's snapshot has the shape and the
@@ -24,6 +25,7 @@ from livedb.errors import FormatError
 from livedb.schema.catalog import Catalog
 from livedb.schema.validators import ObjectValidator, UnionValidator, Validator
 from livedb.store import history
+from livedb.store.bounds import create_bounds
 from livedb.store.columns import (
     SQL_TYPES,
     Column,
@@ -40,8 +42,11 @@ from livedb.text import decode_fields
 if TYPE_CHECKING:
     from livedb.schema.tables import TableDefinition
 
-FORMAT_NUMBER = 1
-"""Of the schemas `data` and `meta`; a file with a higher one is refused."""
+FORMAT_NUMBER = 2
+"""Of what is said above; a file with a higher one is refused, one with a lower one brought to it.
+
+    2: the macros of `store.bounds`
+"""
 
 SYSTEM_COLUMNS = ("_id", "_creationTime", "_seq", "_number", "_doc")
 
@@ -94,8 +99,24 @@ _SETTINGS = "create table if not exists meta.settings (name varchar, json varcha
 """Made with the first setting."""
 
 
-def create_meta(connection: duckdb.DuckDBPyConnection) -> None:
-    """Lay out a new database."""
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Lay out a new database, or bring one of an older livedb up to date.
+
+    Raises:
+        FormatError: it is another program's, or a newer livedb's.
+    """
+    number = _format_of(connection)
+    if number == FORMAT_NUMBER:
+        return
+    connection.begin()
+    if number is None:
+        _create_meta(connection)
+    create_bounds(connection)
+    connection.execute("update meta.format set number = ?", [FORMAT_NUMBER])
+    connection.commit()
+
+
+def _create_meta(connection: duckdb.DuckDBPyConnection) -> None:
     for statement in (
         "create schema data",
         "create schema meta",
@@ -112,20 +133,17 @@ def create_meta(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(statement)
 
 
-def check_format(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the database is laid out; False when it is new and empty.
-
-    Raises:
-        FormatError: it is another program's, or a newer livedb's.
-    """
+def _format_of(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """The format of the database; None when it is new and empty."""
     found = connection.sql(
         "select table_schema || '.' || table_name as name from information_schema.tables"
     ).to_arrow_table()
     names = set(found.column(0).to_pylist())
     if not names:
-        return False
+        return None
     if "meta.format" not in names:
         raise FormatError("this DuckDB database was not made by livedb; load its tables instead")
+    number: int
     [number] = (
         connection.sql("select number from meta.format").to_arrow_table().column(0).to_pylist()
     )
@@ -134,7 +152,7 @@ def check_format(connection: duckdb.DuckDBPyConnection) -> bool:
             f"the workspace's tables have format {number}, this livedb knows {FORMAT_NUMBER}; "
             "update livedb to open it"
         )
-    return True
+    return number
 
 
 def write_settings(

@@ -6,8 +6,8 @@ or livedb's inner schemas, so a text passes four doors:
 
     1. one statement, of a kind that reads, at most `SQL_TEXT_BYTES_MAX` long;
     2. its syntax tree names only livedb's tables, the text's own CTEs, and functions that cannot
-       look around, none of them asked outright for one huge value; what the gate does not know
-       in a place that yields rows, it refuses;
+       look around, nor make one huge value (`store.bounds`); what the gate does not know in a place
+       that yields rows, it refuses;
     3. DuckDB, asked which tables the text reads, names no others (`get_table_names` sees through
        views and macros; it cannot answer for every text, so this door only ever closes);
     4. it runs in a read-only transaction: a write inside a CTE has the type SELECT.
@@ -32,6 +32,7 @@ import pyarrow as pa
 from livedb.canonical import canonical
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
+from livedb.store.bounds import CHARACTERS_MAX, bound_error
 from livedb.store.connection import damage_error
 from livedb.store.marks import marked
 from livedb.values import Value
@@ -58,15 +59,9 @@ _REFUSED_FUNCTIONS: Final = frozenset(
 )  # fmt: skip
 # Scalar functions and macros that read the catalog or settings, change state, or only wait.
 
-_SIZED_FUNCTIONS: Final = frozenset(
-    {"repeat", "lpad", "rpad", "bitstring", "list_resize", "array_resize"}
-)
-_RANGE_FUNCTIONS: Final = frozenset({"range", "generate_series"})
 _FORMAT_FUNCTIONS: Final = frozenset({"printf", "format"})
-# Scalar functions that make of a few characters a value of any size, in one step.
-
-_MADE_MAX = 16 << 20
-"""Characters or items that one call may make. DuckDB neither counts nor interrupts such a call."""
+_FORMAT_WIDTHS = re.compile(r"[0-9]+|\*|\{[^{}]*\{")
+# A width in a format, or the sign that it is an argument.
 
 _HARMLESS_PG_FUNCTIONS: Final = frozenset({"pg_typeof", "pg_size_pretty"})
 
@@ -245,8 +240,8 @@ def query_error(error: Exception) -> BaseException:
             f"the SQL statement needs more memory than Limits.sql_memory_bytes_max allows: {text}",
             code="SqlMemory",
         )
-    if (damage := damage_error(error)) is not None:
-        return damage
+    if (bound := bound_error(text)) is not None:
+        return _refused(bound)
     if isinstance(error, duckdb.PermissionException) or "read-only mode" in text:
         return _refused(f"the statement may only read the workspace's tables: {text}")
     return SqlError(text)
@@ -366,10 +361,6 @@ class _Walk:
         for key, child in node.items():
             if key == "cte_map":
                 continue
-            if key == "function" and node.get("type") == "TABLE_FUNCTION":
-                # It was checked above as what it is: one that yields rows, and builds no value.
-                yield {**child, "function_name": ""}, scope
-                continue
             if key in _ROW_PLACES:
                 for source in child if isinstance(child, list) else [child]:
                     self._check_known(source)
@@ -393,11 +384,11 @@ class _Walk:
         is_postgres = name.startswith(("pg_", "has_")) and name not in _HARMLESS_PG_FUNCTIONS
         if name in _REFUSED_FUNCTIONS or is_postgres:
             raise _refused(f"function {name!r} is not allowed in a workspace's SQL")
-        if _made(name, node) > _MADE_MAX:
-            raise _refused(
-                f"function {name!r} is asked for one value of more than {_MADE_MAX:,} characters "
-                "or items; make it smaller, or read rows instead: `from range(..)`"
-            )
+        # Those that stand before DuckDB's own have a bound (`store.bounds`).
+        if node.get("catalog") or str(node.get("schema") or "main").casefold() != "main":
+            raise _refused(f"name function {name!r} without a schema")
+        if name in _FORMAT_FUNCTIONS:
+            _check_format(name, node)
 
     def _check_table(self, node: dict[str, Any], scope: frozenset[str]) -> None:
         match node.get("type"):
@@ -431,34 +422,21 @@ class _Walk:
         self.tables.add(found)
 
 
-def _made(name: str, call: dict[str, Any]) -> float:
-    """How large a value a call makes, as far as the constants among its arguments say."""
-    if name in _FORMAT_FUNCTIONS:
-        return max(map(float, re.findall("[0-9]+", _constant(call, 0))), default=0)
-    if name in _SIZED_FUNCTIONS:
-        return _number(_constant(call, 1)) or 0
-    if name in _RANGE_FUNCTIONS:
-        first, second, step = (_number(_constant(call, at)) for at in range(3))
-        start, stop = (0, first) if len(call.get("arguments") or ()) == 1 else (first, second)
-        if start is not None and stop is not None:
-            return abs(stop - start) / abs(step or 1)
-    return 0
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _constant(call: dict[str, Any], position: int) -> str:
-    """The text of an argument that is a constant, cast or not; empty for anything else."""
-    arguments = call.get("arguments") or ()  # a call in a window has none of that name
-    node = arguments[position]["expression"] if position < len(arguments) else {}
-    while node.get("class") == "CAST":
-        node = node["child"]
-    return str((node.get("literal") or {}).get("text", ""))
+def _check_format(name: str, call: dict[str, Any]) -> None:
+    """Refuse a format that makes of a few characters a value of any size."""
+    arguments = call.get("arguments") or ()
+    node = arguments[0]["expression"] if arguments else {}
+    text = (node.get("literal") or {}).get("text")
+    if text is None:
+        raise _refused(f"the format of function {name!r} must be a text, not computed")
+    for width in _FORMAT_WIDTHS.findall(text.replace("{{", "").replace("}}", "")):
+        if not width.isdigit():
+            raise _refused(f"the widths in the format of function {name!r} must be numbers")
+        if float(width) > CHARACTERS_MAX:
+            raise _refused(
+                f"function {name!r} is asked for one value of more than {CHARACTERS_MAX:,} "
+                "characters; make it smaller"
+            )
 
 
 def _check_with_duckdb(

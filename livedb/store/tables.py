@@ -358,10 +358,7 @@ class TableStore:
         folders = (self._loads, self._staging)
         connection = open_connection(self._path, limits=self._limits, folders=folders)
         try:
-            if not layout.check_format(connection):
-                connection.begin()
-                layout.create_meta(connection)
-                connection.commit()
+            layout.prepare(connection)
             self._read_state(connection)
         except (duckdb.Error, pa.ArrowException, LookupError, ValueError, TypeError) as error:
             connection.close()

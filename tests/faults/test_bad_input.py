@@ -240,9 +240,18 @@ def test_hostile_text_is_data_in_parameters_and_quoted_in_names(db):
     assert 'q"; drop' in db["odd"].to_arrow().column_names
 
 
-# A call that makes a huge value is refused where a constant says so (tests/store/test_sql.py). Any
-# other can be ended only when DuckDB comes back from it; whoever serves SQL to others runs it in a
-# process that may be killed.
+@pytest.mark.parametrize(
+    "call", ["repeat('x', n::bigint)", "lpad('x', $n, 'y')", "range(n::bigint)"]
+)
+def test_a_huge_value_is_refused_wherever_its_size_comes_from(db, call):
+    """The other functions: tests/store/test_sql.py."""
+    db["t"].insert({"n": 2_000_000_000})
+    parameters = {"n": 2_000_000_000} if "$n" in call else None
+    with pytest.raises(livedb.SqlError, match=r"asked for one value of more than"):
+        db.sql(f"select length({call}) from t", parameters)
+    assert db.sql("select count(*) as n from t").to_arrow()["n"].to_pylist() == [1]
+
+
 ENDLESS = {
     "a recursion": "with recursive r(x) as (select 1 union all select x + 1 from r) from r",
     "a cross join of 1e15": "select count(*) from range(1000000000) a, range(1000000) b "

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livedb.errors import ClosedError, DamagedError, FoldError, FormatError
+from livedb.errors import ClosedError, DamagedError, FoldError, FormatError, SqlError
 from livedb.ids import sequence_of
 from livedb.limits import COLUMNS_MAX, Limits
 from livedb.schema.catalog import Catalog
@@ -547,6 +547,20 @@ def test_a_file_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(FormatError, match="update livedb"):
         open_store(tmp_path)
+
+
+def test_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store._writing(1, b"") as connection:
+        connection.execute("drop macro main.repeat")
+        connection.execute("update meta.format set number = 1")
+    store.close()
+    store = open_store(tmp_path)
+    with pytest.raises(SqlError, match="'repeat' is asked for"):
+        store.run_sql("select repeat('x', 3000000)", catalog=Catalog())
+    with store.snapshot() as snapshot:
+        assert snapshot.query("from meta.format").to_pylist() == [{"number": 2}]
+    store.close()
 
 
 def test_a_failing_fold_changes_nothing_and_the_same_fold_succeeds_later(tasks: Folder) -> None:
