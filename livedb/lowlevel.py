@@ -14,11 +14,12 @@ from livedb.clock import Clock, ManualClock, SystemClock
 from livedb.commitlog.contract import Commit, CommitLog, Head
 from livedb.keys.encoding import encode_key
 from livedb.keys.interval import Interval, IntervalSet
-from livedb.live.live_queries import Change, LiveQueries
+from livedb.live.live_queries import LiveQueries
 from livedb.live.live_query import Computed, LiveQuery, LiveSource, LiveState
+from livedb.live.steps import Change
 from livedb.sharing.opening import database_of
 from livedb.store.contract import Block, DocumentStore, Entry, StoredDocument, Write
-from livedb.transactions.committer import CommitRequest
+from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.subscriptions import SubscriptionIndex
 from livedb.workspace import Workspace

@@ -53,7 +53,8 @@ from livedb.store.connection import NOT_A_DATABASE, CtrlC, first_line
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
 from livedb.store.tables import TableStore
-from livedb.transactions.committer import CommitRequest, Committer
+from livedb.transactions.commit_request import CommitRequest
+from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import function_key

@@ -22,7 +22,7 @@ from livedb.limits import TABLE_NUMBER_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.connection import CtrlC
-from livedb.transactions.committer import CommitRequest
+from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from livedb.changes.parts import Parts
 from livedb.errors import ConflictError
-from livedb.transactions.committer import CommitRequest
+from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.reads import ReadSet
 from livedb.transactions.turn import TurnHolder
 

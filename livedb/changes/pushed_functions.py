@@ -16,7 +16,7 @@ from livedb.changes.schema_changes import SchemaChanges
 from livedb.commitlog.payload import REMOVED, PushedFunction, functions_part
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.schema.tables import TableDefinition
-from livedb.transactions.committer import CommitDetails, CommitRequest
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
 from livedb.transactions.reads import ReadSet, WriteSet
 
 

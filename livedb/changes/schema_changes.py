@@ -15,7 +15,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import ObjectValidator
 from livedb.store.connection import CtrlC
 from livedb.text import encode_value
-from livedb.transactions.committer import CommitDetails, CommitRequest
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
 from livedb.transactions.reads import WriteSet
 from livedb.transactions.turn import TurnHolder
 

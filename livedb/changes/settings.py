@@ -12,7 +12,7 @@ from typing import Any
 
 from livedb.changes.parts import Parts
 from livedb.commitlog.payload import settings_part
-from livedb.transactions.committer import CommitDetails, CommitRequest
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
 from livedb.transactions.reads import ReadSet, WriteSet
 
 

@@ -266,6 +266,8 @@ class _Import:
 def _import_here(path: Path, how: _Import) -> ImportResult:
     from livedb import transfer
 
+    if not how.file.exists():  # else an empty workspace were left of it
+        raise LoadError(f"There is no file {str(how.file)!r} to import")
     with opened(path, may_make=True) as workspace, progress_bar({}) as progress:
         if how.table is None:
             return transfer.import_snapshot(workspace, how.file, mode=how.mode, progress=progress)

@@ -24,9 +24,9 @@ from livedb.client.backend import (
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
-from livedb.live.live_queries import Step
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState
 from livedb.live.sources import FunctionSource, InlineSource, SqlSource
+from livedb.live.steps import Step
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.workspace import Statistics, Workspace

@@ -34,7 +34,8 @@ from livedb.ids import IdFactory
 from livedb.limits import Limits
 from livedb.store.contract import DocumentStore
 from livedb.text import encode_value
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
+from livedb.transactions.committer import Committer
 from livedb.transactions.reads import ReadSet
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.turn import Turn, TurnHolder

@@ -16,8 +16,8 @@ from msgspec import Raw
 from livedb.errors import SnapshotTooOldError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
-from livedb.live.live_queries import Change, Outcome, Step
 from livedb.live.live_query import LiveQuery
+from livedb.live.steps import Change, Outcome, Step
 from livedb.protocol.convex_json import to_lossy_json
 from livedb.protocol.frames import ClientKind
 from livedb.protocol.server import Compute, Failure, Success

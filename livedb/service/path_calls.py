@@ -33,7 +33,7 @@ from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
 from livedb.service.workspace_calls import Follower, WorkspaceCalls
-from livedb.transactions.committer import CommitRequest
+from livedb.transactions.commit_request import CommitRequest
 from livedb.values import Value
 from livedb.workspace import Workspace
 

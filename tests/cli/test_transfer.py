@@ -134,6 +134,14 @@ def test_csv_options_reach_the_reader(run, tmp_path):
     assert (row["n"], row["at"].year) == (None, 2026)
 
 
+def test_a_file_that_is_not_there_leaves_no_new_workspace(run, tmp_path):
+    for file, *options in (["gone.csv", "--table", "t"], ["gone.zip"]):
+        said = run("import", tmp_path / "new", tmp_path / file, *options, code=1).stderr
+        assert "There is no file" in said
+        assert file in said
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_failed_import_says_why_and_changes_nothing(run, shop, tmp_path):
     file = tmp_path / "x.zip"
     with zipfile.ZipFile(file, "w") as made:

@@ -18,7 +18,8 @@ from livedb.schema.tables import TableDefinition
 from livedb.store.backlog import Backlog
 from livedb.store.contract import StoredDocument, Write
 from livedb.store.rows import RowStore
-from livedb.transactions.committer import CommitDetails, CommitRequest, Committer
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
+from livedb.transactions.committer import Committer
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.turn import Turn
 
