@@ -120,7 +120,7 @@ def test_what_cannot_be_is_asked_for_wrongly(run, shop, tmp_path):
     run("import", shop, tmp_path / "x.what", "--table", "t", code=2)
     assert "no file" in run("import", shop, tmp_path / "x.csv", "--table", "t", code=1).stderr
     (tmp_path / "x.zip").write_bytes(b"no zip")
-    assert "cannot be read" in run("import", shop, tmp_path / "x.zip", code=1).stderr
+    assert "is no zip" in run("import", shop, tmp_path / "x.zip", code=1).stderr
     assert counts(run, shop) == {"tasks": 5, "users": 1}
 
 
