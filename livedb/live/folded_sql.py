@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.errors import LivedbError
 from livedb.functions.calling import SqlReader
+from livedb.live.statements import StatementThreads
 from livedb.schema.catalog import Catalog
 from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet
-from livedb.transactions.shield import Shield
 from livedb.transactions.transaction import Snapshot
 
 if TYPE_CHECKING:
@@ -61,12 +61,11 @@ class FoldedSql(SqlReader):
     def __init__(self, *, folder: Folder, committer: Committer) -> None:
         self._folder = folder
         self._committer = committer
-        # DuckDB looks for Ctrl-C between its tasks, and one of a cross join may last for minutes.
-        self._shield = Shield("livedb-sql")
+        self._threads = StatementThreads()
 
     def close(self) -> None:
-        """End the thread; nothing may be running."""
-        self._shield.close()
+        """End the threads; nothing may be running but what was left."""
+        self._threads.close()
 
     def held(self) -> SqlSnapshot | None:
         """The snapshot that this thread or task reads by, if it holds one."""
@@ -161,7 +160,7 @@ class FoldedSql(SqlReader):
         def run() -> None:
             found.append(snapshot.run_sql(text, parameters, catalog=catalog))
 
-        self._shield.run_interruptibly(run, interrupt=snapshot.interrupt)
+        self._threads.run(snapshot, run)
         return found[0]
 
     def documents(self, name: str, *, limit: int | None = None) -> list[dict[str, Any]]:
@@ -205,8 +204,8 @@ class FoldedSql(SqlReader):
         with CtrlC(), self._snapshot() as snapshot:
             catalog = self._committer.catalog_at(snapshot.number)
             for name in names:
-                self._shield.run_interruptibly(
-                    partial(_use_table, snapshot, catalog, name, use), interrupt=snapshot.interrupt
+                self._threads.run(
+                    snapshot, partial(_use_table, snapshot, catalog, name, use), may_leave=False
                 )
 
     def hidden_fields(self, name: str) -> tuple[str, ...]:

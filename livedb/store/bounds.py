@@ -1,8 +1,8 @@
 """Functions of SQL that make of little a value of any size, each with a bound.
 
-DuckDB looks for an interrupt between chunks of rows, never inside a call, and does not count what
-a call makes against its memory limit: one `repeat('x', n)` with a large number in a column ran for
-a minute, past every time limit, with gigabytes taken. So macros of the same names in schema `main`
+DuckDB does not count what a call makes against its memory limit: one `repeat('x', n)` with a large
+number in a column took all memory, for a minute. (How long a call takes is answered elsewhere:
+`live.statements`.) So macros of the same names in schema `main`
 stand before the built-in ones, and the gate (`store.sql`) lets nobody name those. A bound is
 checked inside the argument, not around the call: DuckDB computes a call of constants before it asks
 a condition around it.
@@ -52,19 +52,27 @@ _ITEMS: Final = """meta.items(start, stop, step) as coalesce(
     0)"""
 
 
-def _macros() -> list[str]:
-    def bounded(name: str, argument: str, made: str, most: int, what: str) -> str:
-        message = (
-            f"{_MARK}function ''{name}'' is asked for one value of more than {most:,} {what}; "
-            "make it smaller, or read rows instead: `from range(..)`"
-        )
-        return f"case when {made} > {most} then error('{message}') else {argument} end"
+def _bounded(name: str, argument: str, made: str, most: int, what: str) -> str:
+    """`argument`, or an error when `made` is more than `most`.
 
+    The error is that of a cast: after `error()` DuckDB would take the macro for one that gives
+    another value each time, which may stand in no `partition by` and no `order by` of a window. It
+    is in a condition, which has a type whatever that of the argument.
+    """
+    message = (
+        f"{_MARK}function ''{name}'' is asked for one value of more than {most:,} {what}; "
+        "make it smaller"
+    )
+    fails = f"cast('{message}' || chr(10) || ({made})::varchar as integer) = 0"
+    return f"case when {made} > {most} and {fails} then null else {argument} end"
+
+
+def _macros() -> list[str]:
     def characters(name: str, argument: str, made: str) -> str:
-        return bounded(name, argument, made, CHARACTERS_MAX, "characters")
+        return _bounded(name, argument, made, CHARACTERS_MAX, "characters")
 
     def items(name: str, argument: str, made: str) -> str:
-        return bounded(name, argument, made, ITEMS_MAX, "items")
+        return _bounded(name, argument, made, ITEMS_MAX, "items")
 
     macros = [
         f"""repeat(value, times) as system.main.repeat(
@@ -78,22 +86,28 @@ def _macros() -> list[str]:
         for name in ("lpad", "rpad")
     ]
     for name in ("list_resize", "array_resize"):
-        size = items(name, "size", "size")
+        filled = "size * greatest(1, strlen(fill::varchar) // 8)"
         macros.append(
-            f"""{name}(list, size) as system.main.{name}(list, {size}),
-            (list, size, fill) as system.main.{name}(list, {size}, fill)"""
+            f"""{name}(list, size) as system.main.{name}(list, {items(name, "size", "size")}),
+            (list, size, fill) as system.main.{name}(list, {items(name, "size", filled)}, fill)"""
         )
     for name in ("range", "generate_series"):
+        # The last argument is often a text that means something else: `'1 day'`.
         macros.append(
             f"""{name}(stop) as system.main.{name}({items(name, "stop", "stop")}),
             (start, stop) as system.main.{name}(
-                start, {items(name, "stop", "stop::hugeint - start")}),
+                {items(name, "start", "stop::hugeint - start")}, stop),
             (start, stop, step) as system.main.{name}(
-                start, stop, {items(name, "step", "meta.items(start, stop, step)")})"""
+                {items(name, "start", "meta.items(start, stop, step)")}, stop, step)"""
         )
+    product = "strlen(a::varchar) * strlen(b::varchar)"
     for name in ("levenshtein", "editdist3", "damerau_levenshtein"):
-        steps = bounded(
-            name, "b", "strlen(a::varchar) * strlen(b::varchar)", STEPS_MAX, "steps of work"
-        )
+        steps = _bounded(name, "b", product, STEPS_MAX, "steps of work")
         macros.append(f"{name}(a, b) as system.main.{name}(a, {steps})")
+    for name in ("jaro_similarity", "jaro_winkler_similarity"):
+        steps = _bounded(name, "b", product, STEPS_MAX, "steps of work")
+        macros.append(
+            f"""{name}(a, b) as system.main.{name}(a, {steps}),
+            (a, b, least) as system.main.{name}(a, {steps}, least)"""
+        )
     return macros

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import ceil
 from threading import Event, Lock, Timer
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
@@ -30,6 +31,9 @@ R = TypeVar("R")
 _AGAIN_S = 0.05
 """Between two interrupts of a read: one that comes just before a statement begins is lost."""
 
+_END_S = 10.0
+"""Seconds that a statement which is running has to end in when its snapshot must."""
+
 
 class SqlSnapshot:
     """One read-only transaction of DuckDB, for several reads at one number. Close it soon.
@@ -39,6 +43,7 @@ class SqlSnapshot:
 
     Attributes:
         number: the commit everything is read at.
+        limit_s: seconds after which a statement of a user is interrupted; None for never.
     """
 
     def __init__(
@@ -52,8 +57,9 @@ class SqlSnapshot:
         self._cursor = cursor
         self._on_close = on_close
         self._on_failure = on_failure
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._is_open = True
+        self._is_left = False
         self._reading = Lock()  # held while a statement runs; taken before `_closing`
         self._closing = Lock()  # guards `_is_open`: no cursor is interrupted after its close
         # Parsing and binding a wrong text would abort the transaction, so the gate has its own.
@@ -170,17 +176,36 @@ class SqlSnapshot:
             if self._is_open:
                 self._cursor.interrupt()
 
-    def end(self) -> None:
-        """Interrupt what is running, and close; from another thread."""
-        while not self._reading.acquire(timeout=_AGAIN_S):
+    def end(self) -> bool:
+        """Interrupt what is running, and close; from another thread.
+
+        Returns whether it has ended; if not, it is left.
+        """
+        for _ in range(ceil(_END_S / _AGAIN_S)):
+            if self._reading.acquire(timeout=_AGAIN_S):
+                try:
+                    self._close()
+                finally:
+                    self._reading.release()
+                return True
             self.interrupt()
-        try:
-            self.close()
-        finally:
-            self._reading.release()
+        return not self.leave()
+
+    def leave(self) -> bool:
+        """Give up the statement that is running, from another thread: its own closes the snapshot.
+
+        Returns whether there was one.
+        """
+        with self._closing:
+            self._is_left = self._reading.locked()
+            return self._is_left
 
     def close(self) -> None:
-        """End the transaction; closing twice is harmless."""
+        """End the transaction; closing twice is harmless, as is closing what was left."""
+        if not self._is_left:
+            self._close()
+
+    def _close(self) -> None:
         with self._closing:
             if not self._is_open:
                 return
@@ -202,16 +227,22 @@ class SqlSnapshot:
 
     @contextmanager
     def _statement(self) -> Iterator[None]:
+        self._require_open()  # what is left may hold the lock below for minutes
         try:
             with self._reading:
                 yield
         except BaseException as error:  # the listener judges which it minds
             self._on_failure(error)  # it may end every reader, this one too
             raise
+        finally:
+            with self._closing:  # whoever leaves it now finds nothing running
+                is_left = self._is_left
+            if is_left:
+                self._close()
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:
-        if self._limit_s is None:
+        if self.limit_s is None:
             yield
             return
         is_over = Event()
@@ -220,7 +251,7 @@ class SqlSnapshot:
             is_over.set()
             self.interrupt()
 
-        timer = Timer(self._limit_s, expire)
+        timer = Timer(self.limit_s, expire)
         timer.daemon = True
         timer.start()
         try:
@@ -229,7 +260,7 @@ class SqlSnapshot:
             if not is_over.is_set():
                 raise
             raise FunctionTimeoutError(
-                f"the SQL statement ran longer than Limits.sql_s_max ({self._limit_s:g} s) allows; "
+                f"the SQL statement ran longer than Limits.sql_s_max ({self.limit_s:g} s) allows; "
                 "select less, or raise the limit"
             ) from error
         finally:
@@ -253,7 +284,7 @@ class SqlSnapshot:
         self._is_aborted = False
 
     def _require_open(self) -> None:
-        if not self._is_open:
+        if not self._is_open or self._is_left:
             raise ClosedError("this snapshot has been closed; take a new one")
 
     def _table_name(self, table_number: int) -> str | None:

@@ -59,6 +59,9 @@ _REFUSED_FUNCTIONS: Final = frozenset(
 )  # fmt: skip
 # Scalar functions and macros that read the catalog or settings, change state, or only wait.
 
+_BUILT_IN: Final = frozenset({"system"})
+"""The catalog of DuckDB's own functions."""
+
 _FORMAT_FUNCTIONS: Final = frozenset({"printf", "format"})
 _FORMAT_WIDTHS = re.compile(r"[0-9]+|\*|\{[^{}]*\{")
 # A width in a format, or the sign that it is an argument.
@@ -384,8 +387,9 @@ class _Walk:
         is_postgres = name.startswith(("pg_", "has_")) and name not in _HARMLESS_PG_FUNCTIONS
         if name in _REFUSED_FUNCTIONS or is_postgres:
             raise _refused(f"function {name!r} is not allowed in a workspace's SQL")
-        # Those that stand before DuckDB's own have a bound (`store.bounds`).
-        if node.get("catalog") or str(node.get("schema") or "main").casefold() != "main":
+        # `s.upper()` has its column there. By these names DuckDB's own would be met, in whose place
+        # those of `store.bounds` stand.
+        if {str(node.get(each) or "").casefold() for each in ("catalog", "schema")} & _BUILT_IN:
             raise _refused(f"name function {name!r} without a schema")
         if name in _FORMAT_FUNCTIONS:
             _check_format(name, node)
@@ -428,7 +432,9 @@ def _check_format(name: str, call: dict[str, Any]) -> None:
     node = arguments[0]["expression"] if arguments else {}
     text = (node.get("literal") or {}).get("text")
     if text is None:
-        raise _refused(f"the format of function {name!r} must be a text, not computed")
+        raise _refused(
+            f"the format of function {name!r} must be a text that stands in the query, not computed"
+        )
     for width in _FORMAT_WIDTHS.findall(text.replace("{{", "").replace("}}", "")):
         if not width.isdigit():
             raise _refused(f"the widths in the format of function {name!r} must be numbers")

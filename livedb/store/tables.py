@@ -12,6 +12,7 @@ One connection writes, under a lock; every reader has a cursor of its own and a 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ from livedb.values import Value
 
 if TYPE_CHECKING:
     from livedb.schema.catalog import Catalog, CatalogTable
+
+logger = logging.getLogger("livedb")
 
 
 class LoadFile(Protocol):
@@ -385,9 +388,15 @@ class TableStore:
         with self._readers_lock:
             readers, self._readers = list(self._readers), WeakSet()
             connection, self._connection = self._connection, None
-        for reader in readers:
-            reader.end()
-        if connection is not None:
+        left = [reader for reader in readers if not reader.end()]
+        if left:
+            # DuckDB refuses to close what a call is in: the file is closed when that comes back.
+            logger.warning(
+                "%d SQL statements are in a call that DuckDB does not interrupt; until they come "
+                "back, the tables' file stays open",
+                len(left),
+            )
+        elif connection is not None:
             connection.close()
 
     def _after_failure(self, error: BaseException) -> None:

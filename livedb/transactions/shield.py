@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import ceil
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 
@@ -19,8 +20,8 @@ _AGAIN_S = 0.05
 """Between two interrupts of an action."""
 
 
-class _Job:
-    """One action on its way; whoever claims it first, its thread or its caller, has it."""
+class Job:
+    """One action on its way to a thread; whoever claims it first, that or its caller, has it."""
 
     __slots__ = ("_claim", "action", "done", "error", "is_done")
 
@@ -48,12 +49,26 @@ class _Job:
         while not self.is_done:
             self.done.acquire(timeout=_LOOK_S)
 
-    def end(self, interrupt: Callable[[], None]) -> None:
-        """Interrupt the action until it has ended: one interrupt may come before it begins."""
-        while not self.is_done:
+    def wait_within(self, seconds: float) -> bool:
+        """Whether the action has ended; waits about so long for it."""
+        for _ in range(max(1, ceil(seconds / _LOOK_S))):
+            if self.is_done:
+                break
+            self.done.acquire(timeout=min(seconds, _LOOK_S))
+        return self.is_done
+
+    def end_within(self, seconds: float, interrupt: Callable[[], None]) -> bool:
+        """Interrupt the action for about so long, again and again: an interrupt may come too early.
+
+        Returns whether it has ended.
+        """
+        for _ in range(ceil(seconds / _AGAIN_S)):
+            if self.is_done:
+                break
             with suppress(KeyboardInterrupt):  # the first one is on its way to the caller
                 interrupt()
                 self.done.acquire(timeout=_AGAIN_S)
+        return self.is_done
 
 
 class Shield:
@@ -66,7 +81,7 @@ class Shield:
 
     def __init__(self, name: str, *, covers_all_threads: bool = False) -> None:
         self._covers_all_threads = covers_all_threads
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
@@ -80,37 +95,13 @@ class Shield:
         if not is_covered or current_thread() is self._thread:
             action()
             return
-        job = _Job(action)
+        job = Job(action)
         try:
             self._jobs.put(job)
             job.wait()
         except BaseException:  # Ctrl-C, or a time limit
             if not job.claim():
                 job.wait()
-            raise
-        if job.error is not None:
-            raise job.error
-
-    def run_interruptibly(
-        self, action: Callable[[], None], *, interrupt: Callable[[], None]
-    ) -> None:
-        """Do `action`; on the main thread Ctrl-C calls `interrupt`, which must soon end it.
-
-        For an engine that looks for signals too seldom: a thread that waits in Python gets them.
-
-        Raises: what it raises; KeyboardInterrupt once it has ended.
-        Cost: as `run`.
-        """
-        if current_thread() is not main_thread():
-            action()
-            return
-        job = _Job(action)
-        try:
-            self._jobs.put(job)
-            job.wait()
-        except BaseException:
-            if not job.claim():
-                job.end(interrupt)
             raise
         if job.error is not None:
             raise job.error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -15,13 +16,14 @@ from livedb.errors import FunctionTimeoutError
 ENDLESS = "select count(*) from range(3000000) a, range(3000000) b where a.range * b.range % 7 = 3"
 
 
-def strike_when_running(database: livedb.Database) -> threading.Thread:
+def strike_when_running(database: livedb.Database, *, later_s: float = 0) -> threading.Thread:
     """Ctrl-C once a statement is being read."""
     readers = database.backend.workspace.tables._readers
 
     def strike() -> None:
         while not readers:
             pass
+        time.sleep(later_s)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=strike)
@@ -107,6 +109,82 @@ def test_a_function_that_catches_the_interrupted_statement_is_ended_all_the_same
 
     with pytest.raises(FunctionTimeoutError):
         stubborn()
+
+
+DEAF = (
+    "select max(levenshtein(repeat('a', 4000) || i, repeat('b', 4000) || i)) from range(300) t(i)"
+)
+"""One chunk of rows, in which DuckDB does not look for an interrupt for some ten seconds."""
+
+
+def run_deaf(database: livedb.Database) -> None:
+    database.sql(DEAF)
+
+
+def run_deaf_in_a_query(database: livedb.Database) -> None:
+    @database.query
+    def deaf(ctx) -> list:
+        return ctx.db.sql(DEAF)
+
+    deaf()
+
+
+def assert_others_go_on(database: livedb.Database) -> None:
+    database["t"].insert({"n": 2})
+    assert database.sql("select count(*) as n from t").to_arrow()["n"].to_pylist() == [2]
+
+
+@pytest.mark.parametrize("run", [run_deaf, run_deaf_in_a_query])
+@pytest.mark.local("interrupts the thread that waits for the statement")
+def test_ctrl_c_leaves_a_statement_that_does_not_listen(
+    run: Callable[[livedb.Database], None], memory: livedb.Database
+) -> None:
+    memory["t"].insert({"n": 1})
+    striking = strike_when_running(memory, later_s=1)  # the gate would listen
+    with pytest.raises(KeyboardInterrupt):
+        run(memory)
+    striking.join()
+    assert memory.backend.workspace.tables._readers  # it is still at it
+    assert_others_go_on(memory)
+
+
+@pytest.mark.parametrize("limit", ["sql_s_max", "function_s_max"])
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_a_time_limit_leaves_a_statement_that_does_not_listen(
+    limit: str, thread: str, limited: Callable[..., livedb.Database]
+) -> None:
+    database = limited(**{limit: 0.3})
+    database["t"].insert({"n": 1})
+    words = "maximum duration: 0.3s" if limit == "function_s_max" else "goes on in the background"
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        with pytest.raises(FunctionTimeoutError, match=words) as error:
+            (run_deaf_in_a_query if limit == "function_s_max" else run_deaf)(database)
+        caught.append(error.value)
+
+    if thread == "main":
+        run()
+    else:
+        running = threading.Thread(target=run)
+        running.start()
+        running.join()
+    assert len(caught) == 1
+    assert database.backend.workspace.tables._readers
+    assert_others_go_on(database)
+
+
+def test_a_held_snapshot_ends_with_a_statement_that_was_left(
+    limited: Callable[..., livedb.Database],
+) -> None:
+    database = limited(sql_s_max=1)
+    database["t"].insert({"n": 1})
+    with database.snapshot():
+        with pytest.raises(FunctionTimeoutError):
+            run_deaf(database)
+        with pytest.raises(livedb.ClosedError, match="take a new one"):
+            database.sql("select 1")
+    assert_others_go_on(database)
 
 
 def test_closing_a_workspace_ends_its_statements(tmp_path) -> None:

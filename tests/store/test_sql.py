@@ -255,6 +255,9 @@ HUGE = [
     "generate_series(-{n}, {n}, 2)",
     "length(repeat('x', {n})) + 1",
     "levenshtein({long}, {long})",
+    "jaro_similarity({long}, {long})",
+    "jaro_winkler_similarity({long}, {long}, 0.5)",
+    "list_resize([title], 1000, repeat(title, 10000))",
 ]
 """With a number in the place of `{n}`: calls that make of little a value of any size."""
 
@@ -264,7 +267,7 @@ HUGE = [
 def test_a_call_that_builds_a_huge_value_is_refused_by_name(
     shop: Folder, call: str, n: str
 ) -> None:
-    [name] = set(re.findall(r"[a-z_]+(?=\()", call.lower())) - {"length"}
+    name = next(each for each in re.findall(r"[a-z_]+(?=\()", call.lower()) if each != "length")
     rows = "range(300000000, 300000001) r(n), (select 'long' as title)"
     call = call.format(n=n, long="'" + "x" * 5000 + "'")
     for text in (f"select {call} from {rows}", f"select n from {rows} where ({call}) is null"):
@@ -281,8 +284,8 @@ def test_a_call_that_builds_a_huge_value_is_refused_by_name(
         ("printf('%*d', 300000000, 1)", "widths in the format of function 'printf'"),
         ("format('{:>{}}', 1, 300000000)", "widths in the format of function 'format'"),
         ("printf('%' || n || 'd', 1)", "must be a text"),
+        ("system.repeat('x', 3)", "'repeat' without a schema"),
         ("system.main.repeat('x', 3)", "'repeat' without a schema"),
-        ("meta.items(1, 2, 3)", "'items' without a schema"),
     ],
 )
 def test_a_call_that_could_go_round_its_bound_is_refused(
@@ -319,6 +322,15 @@ def test_a_call_that_could_go_round_its_bound_is_refused(
         ("select bitstring('01', 4)::varchar", "0001"),
         ("select list_transform(range(2), lambda x: repeat('x', x))", ["", "x"]),
         ("select levenshtein('ab', 'ac') + editdist3('ab', 'ac')", 2),
+        ("select jaro_similarity('ab', 'ab') + jaro_winkler_similarity('ab', 'ab', 0.1)", 2),
+        ("select len(generate_series(timestamp '2026-01-01', timestamp '2026-01-03', '1 day'))", 3),
+        ("select s.upper().lpad(5, '.') from (select 'ab' as s)", "...AB"),
+        ("select t.s.upper() from (select 'ab' as s) t", "AB"),
+        ("select l || 'x' from (select lpad('7', 3, '0') as l) where l = '007'", "007x"),
+        ("select lpad('7', 3, '0') as l from range(1) where l = '007'", "007"),
+        ("select count(*) over (partition by lpad(s, 3, '0')) from (select 'ab' as s)", 1),
+        ("select sum(1) over (order by rpad(s, 3, '0')) from (select 'ab' as s)", 1),
+        ("select len(r) from (select range(n) as r from range(3, 4) t(n))", 3),
         ("select repeat from repeat('300000000', 1) t(repeat)", "300000000"),
         ("select sum(n) over (order by n range 1 preceding) from (select 1 as n)", 1),
         ("select length(repeat(title, n)) from (select 'ab' as title, 500 as n)", 1000),
