@@ -97,6 +97,22 @@ test("a search and filters are asked for when their reader pauses", async () => 
   expect(model.last("rows").arrangement).toBeNull();
 });
 
+test("who types on before the kernel was asked loses nothing", async () => {
+  const { model, el } = await shown();
+  button(el, "filter").click();
+  const inputs = el.querySelectorAll<HTMLInputElement>(".livedb-filters input");
+  for (const [at, text] of ["a", ">1"].entries()) {
+    const input = inputs[at] as HTMLInputElement;
+    input.value = text;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    vi.advanceTimersByTime(50);
+  }
+  vi.advanceTimersByTime(500);
+  expect(model.last("rows").arrangement?.filters).toEqual([[0, "a"], [1, ">1"]]);
+  button(el, "filter").click();
+  expect(model.last("rows").arrangement).toBeNull();
+});
+
 test("new columns keep what is asked of those that stay", async () => {
   const { model, el } = await shown();
   head(el, 1).click();

@@ -1,7 +1,7 @@
 // What a reader arranges a table with: a search, a filter under each column's head, heads that sort.
 
 import {
-  type Arrangement, filtered, isPlain, PLAIN, pressed, type Sort, TEXT_CHARACTERS_MAX,
+  type Arrangement, type Filter, filtered, isPlain, PLAIN, pressed, type Sort, TEXT_CHARACTERS_MAX,
 } from "../model/arrangement.js";
 import type { Column, Kind } from "../model/messages.js";
 
@@ -61,9 +61,17 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
     changed();
   };
 
-  const soon = (make: () => Arrangement): void => {
+  /** Of all that is typed: a reader goes on to the next filter before the last one was asked for. */
+  const arrangeAsTyped = (): void => {
+    const typed = [...row.querySelectorAll("input")].map(({ value }, at): Filter => [at, value]);
+    const filters = typed.reduce<Filter[]>((all, [at, text]) => filtered(all, at, text), []);
+    const { sorts } = arrangement;
+    arrange({ sorts, filters, search: search.value.trim().slice(0, TEXT_CHARACTERS_MAX) });
+  };
+
+  const arrangeSoon = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => arrange(make()), TYPING_MS);
+    timer = setTimeout(arrangeAsTyped, TYPING_MS);
   };
 
   const fillRow = (): void => {
@@ -84,20 +92,14 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
     row.hidden = !isShown;
     toggle.setAttribute("aria-pressed", String(isShown));
     if (isShown) fillRow();
-    else if (arrangement.filters.length > 0) return arrange({ ...arrangement, filters: [] });
-    changed();
+    else row.replaceChildren();
+    arrangeAsTyped();
   };
 
   const inputAt = (column: number): HTMLInputElement | null => row.cells[column]?.querySelector("input") ?? null;
 
-  row.addEventListener("input", (event) => {
-    const typed = event.target as HTMLInputElement;
-    const column = (typed.parentElement as HTMLTableCellElement).cellIndex;
-    soon(() => ({ ...arrangement, filters: filtered(arrangement.filters, column, typed.value) }));
-  }, { signal });
-  search.addEventListener("input", () => {
-    soon(() => ({ ...arrangement, search: search.value.trim().slice(0, TEXT_CHARACTERS_MAX) }));
-  }, { signal });
+  row.addEventListener("input", arrangeSoon, { signal });
+  search.addEventListener("input", arrangeSoon, { signal });
   toggle.addEventListener("click", () => show(row.hidden !== false), { signal });
   clear.addEventListener("click", () => {
     search.value = "";
