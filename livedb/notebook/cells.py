@@ -157,6 +157,22 @@ def _json_default(value: Any) -> str:
     return _hexadecimal(value) if isinstance(value, bytes) else str(value)
 
 
+def drawn_texts(array: Any, column: Column) -> Any:
+    """The values of an Arrow array as texts to look in: as drawn, but whole where they can be.
+
+    Cost: a pass of Arrow for texts, numbers and instants; Python for each value of anything else.
+    """
+    is_ = pa.types
+    if is_.is_string(array.type) or is_.is_large_string(array.type):
+        return array
+    if column.kind == "datetime":
+        instants = _microseconds(array).cast(pa.timestamp("us"))
+        return pc.utf8_rtrim(pc.utf8_rtrim(instants.cast(pa.string()), "0"), ".")
+    if is_.is_integer(array.type) or is_.is_floating(array.type) or is_.is_boolean(array.type):
+        return array.cast(pa.string())
+    return pa.array(_texts(array, column.kind), pa.string())
+
+
 class CellText(NamedTuple):
     """A cell as drawn: `dim` marks what is not a value's own text (null, NaN, empty)."""
 

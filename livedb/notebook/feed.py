@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from livedb.notebook.arrangement import PLAIN, Arrangement, Arranger
 from livedb.notebook.cells import Column, columns_of, cut, encode_window
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class _View:
     keys: list[str] | None
     columns: list[Column]
     heard_s: float
+    arrangement: Arrangement
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class TableFeed:
         )  # guards `_pending`; the innermost lock, held for a moment
         self._views: dict[str, _View] = {}
         self._sequence = 0
+        self._arranger = Arranger()
         self._lock = (
             threading.Lock()
         )  # guards `_views`, `_sequence`; taken before any lock of the source
@@ -110,10 +113,20 @@ class TableFeed:
         with self._pending_lock:
             self._pending.add(change)
 
-    def open_window(self, view: str, realm: str, start: int, stop: int, *, now_s: float) -> Message:
+    def open_window(
+        self,
+        view: str,
+        realm: str,
+        start: int,
+        stop: int,
+        *,
+        now_s: float,
+        arrangement: Arrangement = PLAIN,
+    ) -> Message:
         """Answer a view's request for rows, and follow that window from now on."""
         with self._lock:
-            state = self.source.current()
+            whole = self.source.current()
+            state = self._arranger.arranged(whole, arrangement)
             start = _clipped(start, stop, state.row_count)[0]
             # Rows that are yet to come are followed too.
             stop = max(start, min(stop, start + WINDOW_ROWS_MAX))
@@ -121,11 +134,15 @@ class TableFeed:
             self._views.pop(view, None)
             columns = columns_of(window.schema, state.fields)
             keys = _keys_of(window, state.key)
-            self._views[view] = _View(realm, start, stop, self._sequence, keys, columns, now_s)
+            self._views[view] = _View(
+                realm, start, stop, self._sequence, keys, columns, now_s, arrangement
+            )
             while len(self._views) > VIEWS_MAX:
                 del self._views[next(iter(self._views))]
-            content = self._state_content(state, window.schema)
+            content = self._state_content(whole, window.schema)
             content |= {"start": start, "rows": window.num_rows, "keys": keys}
+            if arrangement != PLAIN:
+                content["count"] = state.row_count
             return Message(content, [encode_window(window, columns)])
 
     def close_view(self, view: str) -> None:
@@ -160,7 +177,8 @@ class TableFeed:
     def take_update(self) -> Message | None:
         """The newest state, as one patch per open view; None when nothing changed or nobody looks.
 
-        Cost: O(rows of the open windows), however large the result is.
+        Cost: O(rows of the open windows), however large the result is; a view that is arranged
+        costs a sort or a filter of all rows.
         """
         with self._pending_lock:
             pending, self._pending = self._pending, _Pending()
@@ -177,9 +195,13 @@ class TableFeed:
         message = Message({"views": patches})
         schema = None
         for name, view in self._views.items():
-            window = state.window(*_clipped(view.start, view.stop, state.row_count))
+            shown = self._arranger.arranged(state, view.arrangement)
+            window = shown.window(*_clipped(view.start, view.stop, shown.row_count))
             schema = window.schema
-            patches.append(self._patch(name, view, window, state, touched, message.buffers))
+            patch = self._patch(name, view, window, state, touched, message.buffers)
+            if view.arrangement != PLAIN:
+                patch["count"] = shown.row_count
+            patches.append(patch)
         assert schema is not None, "an update is made only when a view is open"
         message.content |= self._state_content(state, schema)
         return message

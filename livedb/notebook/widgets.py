@@ -20,6 +20,7 @@ import anywidget
 import traitlets
 
 from livedb.clock import Clock, SystemClock
+from livedb.notebook.arrangement import read_arrangement
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
 from livedb.notebook.feed import Message, TableFeed, first_page_of
 from livedb.notebook.hosts import draws_only_widget_views, let_pages_choose_the_subshell
@@ -183,6 +184,7 @@ class LiveTable(anywidget.AnyWidget):
             request.whole("start"),
             request.whole("stop"),
             now_s=self._clock.monotonic_s(),
+            arrangement=read_arrangement(request.arrangement),
         )
         self.send({"kind": "reply", "id": request.whole("id")} | reply.content, reply.buffers)
 
@@ -206,6 +208,7 @@ class _Request:
         self._content = content
         self.kind = self.text("kind")
         self.realm = self.text("realm")
+        self.arrangement = content.get("arrangement")
 
     def text(self, name: str) -> str:
         """The field `name`, which must be short text."""

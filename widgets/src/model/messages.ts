@@ -1,6 +1,8 @@
 // The messages between a table in the kernel (livedb/notebook/widgets.py, feed.py, publisher.py) and
 // its views on a page. What arrives is `unknown` until a guard here has read it.
 
+import type { Arrangement } from "./arrangement.js";
+
 export type Kind =
   | "integer" | "float" | "number" | "boolean" | "datetime"
   | "id" | "text" | "json" | "bytes" | "name";
@@ -31,6 +33,8 @@ export interface TableState {
 export interface WindowContent {
   start: number;
   rows: number;
+  /** Rows that this view's arrangement leaves; null or none for all of them. */
+  count?: number | null;
   /** One key per row, or null when keys cannot name rows. */
   keys: string[] | null;
   buffer: number | null;
@@ -61,7 +65,7 @@ export type Incoming =
   | { kind: "closed"; ended: string };
 
 export type Outgoing =
-  | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number }
+  | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number; arrangement: Arrangement | null }
   | { kind: "acknowledge"; realm: string; batch: number }
   | { kind: "close"; realm: string; view: string };
 
@@ -121,6 +125,7 @@ function readWindow(fields: Fields, buffer: number | null): WindowContent {
   return {
     start: whole(fields, "start"),
     rows: fields["runs"] === undefined ? whole(fields, "rows") : 0,
+    count: typeof fields["count"] === "number" ? fields["count"] : null,
     keys: Array.isArray(keys) ? keys.map(String) : null,
     buffer: typeof fields["buffer"] === "number" ? fields["buffer"] : buffer,
   };

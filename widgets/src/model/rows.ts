@@ -14,6 +14,8 @@ export interface Row {
 /** The rows [start, start + rows.length) of a result, as of update `sequence`. */
 export interface RowWindow {
   start: number;
+  /** Rows that the view's arrangement leaves; null for all of them. */
+  count: number | null;
   sequence: number;
   rows: Row[];
 }
@@ -49,7 +51,8 @@ export function wholeWindow(
   buffers: readonly DataView[],
 ): RowWindow {
   const arrow = content.buffer === null ? null : (buffers[content.buffer] ?? null);
-  return { start: content.start, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, content.start) };
+  const { start, count } = content;
+  return { start, count: count ?? null, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, start) };
 }
 
 /** Kinds whose values say which row it is rather than how it stands. */
@@ -114,5 +117,5 @@ export function applyPatch(
   );
   const expected = patch.runs.reduce((sum, [, count]) => sum + count, 0);
   if (rows.length !== expected) throw new GapError(`patch of ${expected} rows gave ${rows.length}`);
-  return { start: patch.start, sequence, rows };
+  return { start: patch.start, count: patch.count ?? null, sequence, rows };
 }

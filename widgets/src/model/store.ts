@@ -4,6 +4,7 @@
 // One rule repairs every gap: `sequence` is the newest update heard of, each view's window carries
 // the update it is at, and a view that is behind and has no request under way asks for its window.
 
+import { type Arrangement, isPlain, PLAIN } from "./arrangement.js";
 import { type Entry, type Incoming, type Outgoing, readIncoming, readState, type TableState } from "./messages.js";
 import { deliver, listen, randomName, realmId } from "./realm.js";
 import { applyPatch, GapError, type RowWindow, wholeWindow } from "./rows.js";
@@ -51,6 +52,8 @@ interface Request extends Range {
 export interface View {
   id: string;
   window: RowWindow | null;
+  /** How the reader wants the rows; whoever changes it asks for rows again. */
+  arrangement: Arrangement;
   /** Called whenever the window, the state or the status changed. */
   changed: (change: Change) => void;
   request: Request | null;
@@ -102,7 +105,9 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   const request = (view: View, range: Range, retryMs: number): void => {
     lastId += 1;
     view.request = { ...range, id: lastId, sentMs: now(), retryMs };
-    send({ kind: "rows", id: lastId, realm: realmId(), view: view.id, start: range.start, stop: range.stop });
+    const arrangement = isPlain(view.arrangement) ? null : view.arrangement;
+    const { start, stop } = range;
+    send({ kind: "rows", id: lastId, realm: realmId(), view: view.id, start, stop, arrangement });
   };
 
   const repair = (): void => {
@@ -199,7 +204,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const openView: Store["openView"] = (changed, viewSignal) => {
-    const view: View = { id: randomName(), window: saved, changed, request: null };
+    const view: View = { id: randomName(), window: saved, arrangement: PLAIN, changed, request: null };
     views.set(view.id, view);
     viewSignal.addEventListener("abort", () => {
       views.delete(view.id);

@@ -38,6 +38,8 @@ export function adviceFor(state: TableState | null, status: Status): string {
 export interface Extent {
   /** Rows on screen. */
   shown: Range;
+  /** Rows as arranged. */
+  count: number;
   /** Whether there are more columns than fit. */
   isWide: boolean;
 }
@@ -57,22 +59,23 @@ export function createFooter(): Footer {
   sign.setAttribute("aria-hidden", "true");
   words.setAttribute("role", "status");
 
-  const update: Footer["update"] = (state, standing, { shown, isWide }) => {
+  const update: Footer["update"] = (state, standing, { shown, count, isWide }) => {
     const wording = WORDINGS[standing];
     setText(sign, wording.sign);
     const hasRows = state !== null && state.columns.length > 0;
     setText(words, standing === "failed" && !hasRows ? "error" : wording.words);
     setText(columns, state !== null && isWide ? `${grouped(state.columns.length)} columns` : "");
-    setText(size, !hasRows || state.shape !== "rows" ? "" : sizeText(state.rowCount, shown));
+    setText(size, !hasRows || state.shape !== "rows" ? "" : sizeText(count, shown, state.rowCount));
     setText(commit, state === null ? "" : `commit ${grouped(state.number)}`);
     commit.title = standing === "live" ? "Exact at this commit; nothing that it reads has changed since." : "";
   };
   return { element, update };
 }
 
-/** Which rows of how many, or just how many when all are in sight. */
-export function sizeText(count: number, { start, stop }: Range): string {
-  const rows = `${grouped(count)} row${count === 1 ? "" : "s"}`;
+/** Which rows of how many, or just how many when all are in sight; of how many in all, when it is filtered. */
+export function sizeText(count: number, { start, stop }: Range, all = count): string {
+  const found = `${grouped(count)} row${count === 1 ? "" : "s"}`;
+  const rows = count === all ? found : `${found} of ${grouped(all)}`;
   return stop - start >= count ? rows : `${grouped(start + 1)}–${grouped(stop)} of ${rows}`;
 }
 

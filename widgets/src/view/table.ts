@@ -7,15 +7,17 @@
 
 import { type Fonts, type Layout, layOut, pointPaddingPx } from "../model/columns.js";
 import { type Cell, NUMERIC } from "../model/cells.js";
-import type { Column, TableState } from "../model/messages.js";
+import type { Column, Shape, TableState } from "../model/messages.js";
 import { realmId } from "../model/realm.js";
 import type { Row, RowWindow } from "../model/rows.js";
 import type { Change, Store } from "../model/store.js";
 import {
   contentPx, firstRowAfter, firstRowShowing, type Geometry, isEnough, scrollTopOf, visibleRows, windowFor,
 } from "../model/window.js";
+import { carriedOver, isPlain, isSame } from "../model/arrangement.js";
 import { type Active, createBody, type Line } from "./body.js";
 import { adviceFor, createFooter, div, setText, standingOf } from "./footer.js";
+import { createTools, markSort } from "./tools.js";
 
 const ROW_PX = 26;
 const HEAD_PX = 30;
@@ -47,7 +49,32 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     drawSoon();
   }, signal);
 
-  const geometry = (): Geometry => ({ rowCount: store.state()?.rowCount ?? 0, rowPx: ROW_PX, viewportPx });
+  /** The rows as they are wanted now, from the first one. */
+  const rearrange = (): void => {
+    const arrangement = tools.arrangement();
+    if (!isSame(arrangement, view.arrangement)) {
+      view.arrangement = arrangement;
+      firstRow = 0;
+      store.ask(view, windowFor({ start: 0, stop: ROWS_ON_SCREEN_MAX }, MARGIN_ROWS));
+    }
+    markSorts();
+    schedule();
+  };
+
+  const tools = createTools(rearrange, () => dom.table.focus({ preventScroll: true }), signal);
+  dom.bar.append(tools.element);
+  dom.head.after(tools.row);
+
+  const markSorts = (): void => {
+    const { sorts } = tools.arrangement();
+    [...dom.head.cells].forEach((cell, at) => markSort(cell, sorts, at));
+  };
+
+  const rowCount = (): number => view.window?.count ?? store.state()?.rowCount ?? 0;
+
+  const headPx = (shape: Shape | undefined): number => (shape === "value" ? 0 : HEAD_PX + tools.rowPx());
+
+  const geometry = (): Geometry => ({ rowCount: rowCount(), rowPx: ROW_PX, viewportPx });
 
   /** Keep the row at the top where it is when rows come or go above it, and note what is new. */
   const noteChange = ({ before, what }: Change): void => {
@@ -114,7 +141,10 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const status = store.status();
     setText(dom.title, state?.title ?? "");
     dom.title.title = state?.title ?? "";
-    dom.title.hidden = !state?.title;
+    const isTable = state?.shape === "rows" && state.columns.length > 0;
+    tools.element.hidden = !isTable;
+    tools.setEnabled(status === "live" || status === "waiting");
+    dom.bar.hidden = !state?.title && !isTable;
     dom.table.setAttribute("aria-label", state?.title || "live table");
     setText(dom.advice, adviceFor(state, status));
     dom.advice.hidden = dom.advice.textContent === "";
@@ -134,7 +164,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     dom.frame.style.setProperty("--livedb-bar", `${offsetWidth - clientWidth}px`);
     const whole = { ...geometry(), viewportPx: Math.floor(viewportPx / ROW_PX) * ROW_PX };
     const { start, stop } = visibleRows(Math.round(firstRow), whole);
-    dom.footer.update(state, standingOf(state, store.status()), { shown: { start, stop }, isWide });
+    dom.footer.update(state, standingOf(state, store.status()), { shown: { start, stop }, count: rowCount(), isWide });
   };
 
   const drawRows = (state: TableState): void => {
@@ -148,8 +178,9 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
     dom.frame.hidden = state.columns.length === 0; // it has failed from the start
-    dom.empty.hidden = state.rowCount > 0 || dom.frame.hidden;
-    askFor(shown, state.rowCount);
+    dom.empty.hidden = rowCount() > 0 || dom.frame.hidden;
+    setText(dom.empty, isPlain(view.arrangement) || state.rowCount === 0 ? "no rows" : "no rows are like that");
+    askFor(shown, rowCount());
   };
 
   const lines = (shown: { start: number; stop: number }): Line[] =>
@@ -159,12 +190,15 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     });
 
   const drawHead = (state: TableState): void => {
+    const arrangement = carriedOver(tools.arrangement(), columns, state.columns);
     ({ columns } = state);
     layout = { widths: [], fractions: [] };
     laidOutFor = null;
     body.reset();
     dom.head.replaceChildren(...columns.map(headCell));
     dom.table.setAttribute("aria-colcount", String(columns.length));
+    tools.restore(arrangement, columns);
+    rearrange();
   };
 
   const growColumns = ({ shape }: TableState): void => {
@@ -180,15 +214,15 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   };
 
   const sizeScroller = (state: TableState): void => {
-    const headPx = state.shape === "value" ? 0 : HEAD_PX;
+    const topPx = headPx(state.shape);
     const rowsOnScreen = Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
-    dom.table.setAttribute("aria-rowcount", String(state.rowCount + 1));
+    dom.table.setAttribute("aria-rowcount", String(rowCount() + 1));
     const barPx = dom.scroller.offsetHeight - dom.scroller.clientHeight;
-    dom.scroller.style.height = `${headPx + rowsOnScreen * ROW_PX + barPx}px`;
-    viewportPx = Math.max(ROW_PX, dom.scroller.clientHeight - headPx, rowsOnScreen * ROW_PX);
-    firstRow = Math.max(0, Math.min(firstRow, state.rowCount - viewportPx / ROW_PX));
-    dom.sizer.style.height = `${headPx + contentPx(geometry())}px`;
-    dom.pane.style.height = `${headPx + viewportPx}px`;
+    dom.scroller.style.height = `${topPx + rowsOnScreen * ROW_PX + barPx}px`;
+    viewportPx = Math.max(ROW_PX, dom.scroller.clientHeight - topPx, rowsOnScreen * ROW_PX);
+    firstRow = Math.max(0, Math.min(firstRow, rowCount() - viewportPx / ROW_PX));
+    dom.sizer.style.height = `${topPx + contentPx(geometry())}px`;
+    dom.pane.style.height = `${topPx + viewportPx}px`;
     moveScrollbar();
   };
 
@@ -207,20 +241,19 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     else dom.table.removeAttribute("aria-activedescendant");
   };
 
-  const askFor = (shown: { start: number; stop: number }, rowCount: number): void => {
+  const askFor = (shown: { start: number; stop: number }, count: number): void => {
     const status = store.status();
     if (status === "stale" || status === "closed") return;
     const { window, request } = view;
     const isLive = window !== null && window.sequence >= 0;
     const held = request ?? (isLive ? { start: window.start, stop: window.start + window.rows.length } : null);
-    if (held !== null && isEnough(held, shown, rowCount, MARGIN_ROWS)) return;
+    if (held !== null && isEnough(held, shown, count, MARGIN_ROWS)) return;
     store.ask(view, windowFor(shown, MARGIN_ROWS));
   };
 
   const moveTo = (at: number, column: number): void => {
-    const { rowCount } = geometry();
-    if (rowCount === 0 || columns.length === 0) return;
-    const row = Math.max(0, Math.min(at, rowCount - 1));
+    if (rowCount() === 0 || columns.length === 0) return;
+    const row = Math.max(0, Math.min(at, rowCount() - 1));
     active = { identity: identityOf(row), at: row, column: Math.max(0, Math.min(column, columns.length - 1)) };
     firstRow = firstRowShowing(row, firstRow, geometry());
     showColumn(active.column);
@@ -240,7 +273,6 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     if (event.altKey || event.metaKey) return;
     const { at, column } = active ?? { at: Math.ceil(firstRow), column: 0 };
     const page = Math.max(1, Math.floor(viewportPx / ROW_PX) - 1);
-    const { rowCount } = geometry();
     const toEdge = event.ctrlKey;
     const moves: Record<string, () => void> = {
       ArrowDown: () => moveTo(active === null ? at : at + 1, column),
@@ -250,11 +282,15 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
       PageDown: () => moveTo(at + page, column),
       PageUp: () => moveTo(at - page, column),
       Home: () => moveTo(0, toEdge ? 0 : column),
-      End: () => moveTo(rowCount - 1, toEdge ? columns.length - 1 : column),
+      End: () => moveTo(rowCount() - 1, toEdge ? columns.length - 1 : column),
       Escape: leave,
+      s: () => tools.sortBy(column, false),
+      S: () => tools.sortBy(column, true),
+      f: () => tools.focusFilter(column),
+      "/": () => tools.focusSearch(),
     };
     const move = moves[event.key];
-    if (move === undefined) return;
+    if (move === undefined || (event.ctrlKey && event.key.length === 1)) return;
     event.preventDefault();
     event.stopPropagation();
     move();
@@ -272,6 +308,11 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const cell = (event.target as Element | null)?.closest<HTMLTableCellElement>("td");
     const position = cell?.closest("tr")?.getAttribute("aria-rowindex");
     if (cell != null && position != null) moveTo(Number(position) - 2, cell.cellIndex);
+  };
+
+  const onHead = (event: MouseEvent): void => {
+    const cell = (event.target as Element | null)?.closest<HTMLTableCellElement>("th");
+    if (cell != null && tools.element.hidden === false) tools.sortBy(cell.cellIndex, event.shiftKey);
   };
 
   const onScroll = (): void => {
@@ -293,6 +334,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   dom.scroller.addEventListener("scroll", onScroll, { signal, passive: true });
   dom.table.addEventListener("keydown", onKey, { signal });
   dom.table.addEventListener("mousedown", onPress, { signal });
+  dom.head.addEventListener("click", onHead, { signal });
   dom.table.addEventListener("copy", onCopy, { signal });
   if (typeof ResizeObserver !== "undefined") {
     const observer = new ResizeObserver(schedule);
@@ -338,14 +380,15 @@ function headCell({ name, kind }: Column, index: number): HTMLTableCellElement {
   cell.setAttribute("role", "columnheader");
   cell.setAttribute("aria-colindex", String(index + 1));
   cell.textContent = name;
-  cell.title = `${name} (${kind === "datetime" ? "UTC" : kind})`;
+  cell.title = `${name} (${kind === "datetime" ? "UTC" : kind}); click to sort, with Shift by more columns`;
   cell.classList.toggle("livedb-number", NUMERIC.has(kind));
   return cell;
 }
 
 function buildDom(root: HTMLElement) {
   root.classList.add("livedb");
-  const title = root.appendChild(div("livedb-title"));
+  const bar = root.appendChild(div("livedb-bar"));
+  const title = bar.appendChild(div("livedb-title"));
   const error = root.appendChild(div("livedb-error"));
   const advice = root.appendChild(div("livedb-advice"));
   const frame = root.appendChild(div("livedb-frame"));
@@ -362,12 +405,12 @@ function buildDom(root: HTMLElement) {
   error.setAttribute("role", "alert");
   advice.setAttribute("role", "alert");
   empty.textContent = "no rows";
-  for (const each of [title, error, advice, empty]) each.hidden = true;
+  for (const each of [bar, error, advice, empty]) each.hidden = true;
   table.setAttribute("role", "grid");
   table.setAttribute("aria-readonly", "true");
   head.setAttribute("aria-rowindex", "1");
   table.tabIndex = 0;
   scroller.tabIndex = -1; // otherwise Chromium makes it a second stop of the Tab key
   table.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: arrow keys are ours while focused
-  return { title, error, advice, frame, scroller, sizer, pane, empty, footer, table, widths, head, body };
+  return { bar, title, error, advice, frame, scroller, sizer, pane, empty, footer, table, widths, head, body };
 }

@@ -1,0 +1,173 @@
+// What a reader arranges a table with: a search, a filter under each column's head, heads that sort.
+
+import {
+  type Arrangement, type Filter, filtered, isPlain, PLAIN, pressed, type Sort, TEXT_CHARACTERS_MAX,
+} from "../model/arrangement.js";
+import type { Column, Kind } from "../model/messages.js";
+
+/** After the last key a reader waits so long, in ms, before the kernel is asked. */
+const TYPING_MS = 180;
+
+const HINTS: Partial<Record<Kind, string>> = {
+  integer: ">5, 1..9",
+  float: ">5, 1..9",
+  number: ">5, 1..9",
+  datetime: ">2026-01",
+  boolean: "true",
+};
+
+const HELP =
+  "x: holds x · =x: is x · != · null, !null · numbers and times: <, <=, >, >=, from..to";
+
+export interface Tools {
+  /** Beside the title. */
+  element: HTMLElement;
+  /** The row of filters, for the table's head. */
+  row: HTMLTableRowElement;
+  /** px that the row takes. */
+  rowPx: () => number;
+  arrangement: () => Arrangement;
+  /** Take an arrangement over, for columns that changed. */
+  restore: (arrangement: Arrangement, columns: readonly Column[]) => void;
+  sortBy: (column: number, adds: boolean) => void;
+  focusSearch: () => void;
+  focusFilter: (column: number) => void;
+  setEnabled: (isEnabled: boolean) => void;
+}
+
+/** `changed` is called when the reader wants another arrangement; `leave` gives the table the focus. */
+export function createTools(changed: () => void, leave: () => void, signal: AbortSignal): Tools {
+  let arrangement = PLAIN;
+  let columns: readonly Column[] = [];
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  const element = document.createElement("div");
+  element.className = "livedb-tools";
+  element.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: what is typed here is no command
+  const search = element.appendChild(input("search"));
+  search.type = "search";
+  search.setAttribute("aria-label", "search all columns");
+  search.title = "Rows of which some cell holds this text ( / )";
+  const toggle = element.appendChild(button("filter", "A filter under each column ( f )"));
+  const clear = element.appendChild(button("clear", "All rows, as they come"));
+  const row = document.createElement("tr");
+  row.className = "livedb-filters";
+  row.setAttribute("role", "presentation");
+  row.hidden = true;
+
+  const arrange = (next: Arrangement): void => {
+    arrangement = next;
+    clear.hidden = isPlain(next);
+    changed();
+  };
+
+  /** Of all that is typed: a reader goes on to the next filter before the last one was asked for. */
+  const arrangeAsTyped = (): void => {
+    const typed = [...row.querySelectorAll("input")].map(({ value }, at): Filter => [at, value]);
+    const filters = typed.reduce<Filter[]>((all, [at, text]) => filtered(all, at, text), []);
+    const { sorts } = arrangement;
+    arrange({ sorts, filters, search: search.value.trim().slice(0, TEXT_CHARACTERS_MAX) });
+  };
+
+  const arrangeSoon = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(arrangeAsTyped, TYPING_MS);
+  };
+
+  const fillRow = (): void => {
+    row.replaceChildren(
+      ...columns.map((column, at) => {
+        const cell = document.createElement("td");
+        cell.setAttribute("role", "presentation");
+        const filter = cell.appendChild(input(HINTS[column.kind] ?? ""));
+        filter.setAttribute("aria-label", `filter ${column.name}`);
+        filter.title = HELP;
+        filter.value = arrangement.filters.find(([each]) => each === at)?.[1] ?? "";
+        return cell;
+      }),
+    );
+  };
+
+  const show = (isShown: boolean): void => {
+    row.hidden = !isShown;
+    toggle.setAttribute("aria-pressed", String(isShown));
+    if (isShown) fillRow();
+    else row.replaceChildren();
+    arrangeAsTyped();
+  };
+
+  const inputAt = (column: number): HTMLInputElement | null => row.cells[column]?.querySelector("input") ?? null;
+
+  row.addEventListener("input", arrangeSoon, { signal });
+  search.addEventListener("input", arrangeSoon, { signal });
+  toggle.addEventListener("click", () => show(row.hidden !== false), { signal });
+  clear.addEventListener("click", () => {
+    search.value = "";
+    for (const each of row.querySelectorAll("input")) each.value = "";
+    clearTimeout(timer);
+    arrange(PLAIN);
+    leave();
+  }, { signal });
+  for (const each of [element, row]) {
+    each.addEventListener("keydown", (event) => {
+      event.stopPropagation(); // neither the table's keys nor the notebook's
+      if (event.key === "Escape" || event.key === "Enter") {
+        event.preventDefault();
+        leave();
+      }
+    }, { signal });
+  }
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  clear.hidden = true;
+
+  return {
+    element,
+    row,
+    rowPx: () => (row.hidden ? 0 : FILTERS_PX),
+    arrangement: () => arrangement,
+    restore: (next, nextColumns) => {
+      arrangement = next;
+      columns = nextColumns;
+      clear.hidden = isPlain(next);
+      if (!row.hidden) fillRow();
+    },
+    sortBy: (column, adds) => arrange({ ...arrangement, sorts: pressed(arrangement.sorts, column, adds) }),
+    focusSearch: () => search.focus(),
+    focusFilter: (column) => {
+      if (row.hidden) show(true);
+      inputAt(column)?.focus();
+    },
+    setEnabled: (isEnabled) => {
+      for (const each of [search, toggle, clear, ...row.querySelectorAll("input")]) each.disabled = !isEnabled;
+    },
+  };
+}
+
+/** Height of the row of filters, as in table.css. */
+const FILTERS_PX = 28;
+
+/** Show on a column's head how the rows are sorted by it. */
+export function markSort(head: HTMLTableCellElement, sorts: readonly Sort[], column: number): void {
+  const at = sorts.findIndex(([each]) => each === column);
+  const isDescending = sorts[at]?.[1];
+  head.setAttribute("aria-sort", isDescending === undefined ? "none" : isDescending ? "descending" : "ascending");
+  const sign = isDescending === undefined ? "" : isDescending ? "▼" : "▲";
+  head.dataset["sort"] = sign !== "" && sorts.length > 1 ? `${sign}${at + 1}` : sign;
+}
+
+function input(placeholder: string): HTMLInputElement {
+  const element = document.createElement("input");
+  element.placeholder = placeholder;
+  element.spellcheck = false;
+  element.autocomplete = "off";
+  element.maxLength = TEXT_CHARACTERS_MAX;
+  return element;
+}
+
+function button(text: string, title: string): HTMLButtonElement {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.textContent = text;
+  element.title = title;
+  return element;
+}
