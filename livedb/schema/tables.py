@@ -326,7 +326,16 @@ def is_identifier(name: object) -> bool:
 ENVIRONMENT_TABLE = "_environment_variables"
 """One document `{name, value}` for each; read as `ctx.env`, written by livedb's own functions."""
 
-SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE})
+STORAGE_TABLE = "_storage"
+"""One document for each file, read by `ctx.db.system`."""
+
+FILES_TABLE = "_files"
+"""Under which name the content of a file lies: `{file, name}`; for livedb's own functions."""
+
+UPLOADS_TABLE = "_uploads"
+"""The upload URLs that are good: `{token, expires, bytesMax?}`, the token as its SHA-256."""
+
+SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE, STORAGE_TABLE, FILES_TABLE, UPLOADS_TABLE})
 """Names of tables that are livedb's own, as no user's table can be named."""
 
 
