@@ -120,7 +120,7 @@ class Incoming:
 
     def __init__(self, folder: Path, name: str, *, bytes_max: int, is_durable: bool) -> None:
         self.name = name
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._is_durable = is_durable
         self._path = folder / name
         self._unfinished = folder / f"{name}{_UNFINISHED}"
@@ -136,8 +136,8 @@ class Incoming:
             LimitError: the content is larger than it may be.
         """
         self.size += len(piece)
-        if self.size > self._bytes_max:
-            raise too_large(self._bytes_max)
+        if self.size > self.bytes_max:
+            raise too_large(self.bytes_max)
         self._hash.update(piece)
         self._file.write(piece)
 
