@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from livedb.client.backend import Backend, Params, Status
 from livedb.client.decorators import Decorators
+from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
@@ -247,6 +248,11 @@ class Database(Decorators):
         with progress_of(name, opened.rows, wanted=progress) as report:
             rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)
+
+    @property
+    def files(self) -> Files:
+        """The files: `put`, `open`, `url`, `delete`, `list`."""
+        return Files(self.backend.files)
 
     def export(
         self, table: str | type[Any], path: str | PathLike[str], /, *, overwrite: bool = False

@@ -14,20 +14,32 @@ from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from livedb.errors import AuthenticationError, DamagedError, InvalidValueError
+from livedb.errors import (
+    AuthenticationError,
+    DamagedError,
+    InvalidValueError,
+    NonexistentDocumentError,
+)
 from livedb.files.disk import PIECE_BYTES, Disk, Incoming
 from livedb.functions.definition import FunctionKind
 from livedb.functions.storage import (
     CHECK_UPLOAD,
     COUNT_FILES,
+    DELETE_FILE,
     FIND_FILE,
+    GET_URL,
     KEEP_FILE,
     KNOWN_FILES,
+    LIST_FILES,
+    NAME_OF_FILE,
     Content,
     FileSource,
     checked_content_type,
 )
 from livedb.values import Document
+
+LISTED_MAX = 1000
+"""Files of one page of a list."""
 
 _LOOKED_UP_MAX = 1000
 """Names that one query looks up."""
@@ -60,7 +72,7 @@ class FileStorage:
             LimitError: it is larger than `Limits.file_bytes_max`.
             InvalidValueError: its SHA-256 is another.
         """
-        with self.disk.incoming() as incoming, _opened(source) as file:
+        with self.disk.incoming() as incoming, opened(source) as file:
             while piece := file.read(PIECE_BYTES):
                 incoming.write(_bytes_of(piece))
             return keep(incoming.finish(sha256))
@@ -100,6 +112,38 @@ class FileStorage:
         """Store a file; returns its id."""
         kind = checked_content_type(content_type)
         return self.store(source, lambda content: self.keep(content, kind), sha256=sha256)
+
+    def open_file(self, storage_id: str) -> BinaryIO:
+        """The content of a file, to be read from anywhere in it.
+
+        Raises:
+            NonexistentDocumentError: there is no such file.
+        """
+        name = self._run("query", NAME_OF_FILE, {"storageId": storage_id})
+        if name is None:
+            raise NonexistentDocumentError(
+                f"storage id {storage_id} not found", code="StorageIdNotFound"
+            )
+        return self.open(name)
+
+    def url(self, storage_id: str) -> str | None:
+        """Where a file can be fetched."""
+        url: str | None = self._run("query", GET_URL, {"storageId": storage_id})
+        return url
+
+    def delete(self, storage_id: str) -> None:
+        """Delete a file.
+
+        Raises:
+            NonexistentDocumentError: there is no such file.
+        """
+        self._run("mutation", DELETE_FILE, {"storageId": storage_id})
+
+    def page(self, cursor: str | None) -> tuple[list[Document], str | None]:
+        """Documents of files from a cursor on, oldest first, and the cursor of the next page."""
+        options = {"numItems": LISTED_MAX, "cursor": cursor}
+        page = self._run("query", LIST_FILES, {"paginationOpts": options})
+        return page["page"], None if page["isDone"] else page["continueCursor"]
 
     def find(self, name: str) -> Document | None:
         """The document of the file whose content has this name."""
@@ -160,7 +204,7 @@ class FileStorage:
 
 
 @contextmanager
-def _opened(source: FileSource) -> Iterator[BinaryIO]:
+def opened(source: FileSource) -> Iterator[BinaryIO]:
     """What is to be stored, as a file to read; one that the caller has open stays open."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield BytesIO(source)

@@ -147,7 +147,7 @@ def test_an_empty_file_is_a_file(served, http):
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    "asked, expected",
     [
         ("bytes=0-9", TEXT[:10]),
         ("bytes=10-", TEXT[10:]),
