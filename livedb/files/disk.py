@@ -90,6 +90,20 @@ class Disk:
         """
         return self.path(name).open("rb")
 
+    def damage(self, content: Content) -> str | None:
+        """What is wrong with a content that is to be there; None when nothing is."""
+        try:
+            with self.path(content.name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
+        except FileNotFoundError:
+            return "it is missing"
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+        if size != content.size:
+            return f"it has {size:,} bytes instead of {content.size:,}"
+        return None if found == content.sha256 else "it is not what was stored"
+
     def candidates(self) -> list[str]:
         """Names of files of the folder that are not under way, unfinished ones included.
 

@@ -30,6 +30,7 @@ from livedb.functions.storage import (
     GET_URL,
     KEEP_FILE,
     KNOWN_FILES,
+    LIST_CONTENTS,
     LIST_FILES,
     NAME_OF_FILE,
     Content,
@@ -141,8 +142,11 @@ class FileStorage:
 
     def page(self, cursor: str | None) -> tuple[list[Document], str | None]:
         """Documents of files from a cursor on, oldest first, and the cursor of the next page."""
+        return self._page(LIST_FILES, cursor)
+
+    def _page(self, function: str, cursor: str | None) -> tuple[list[Document], str | None]:
         options = {"numItems": LISTED_MAX, "cursor": cursor}
-        page = self._run("query", LIST_FILES, {"paginationOpts": options})
+        page = self._run("query", function, {"paginationOpts": options})
         return page["page"], None if page["isDone"] else page["continueCursor"]
 
     def find(self, name: str) -> Document | None:
@@ -176,6 +180,22 @@ class FileStorage:
     def incoming(self, bytes_max: int | None = None) -> AbstractContextManager[Incoming]:
         """A content that arrives in pieces; see `Disk.incoming`."""
         return self.disk.incoming(bytes_max=bytes_max)
+
+    # -- damage --------------------------------------------------------------------------------
+
+    def damage(self) -> Iterator[tuple[str, str | None]]:
+        """Each file's id, with what is wrong with its content; None when nothing is.
+
+        Cost: reads every content.
+        """
+        cursor: str | None = None
+        while True:
+            files, cursor = self._page(LIST_CONTENTS, cursor)
+            for file in files:
+                wrong = self.disk.damage(Content(file["name"], file["sha256"], int(file["size"])))
+                yield file["_id"], wrong
+            if cursor is None:
+                return
 
     # -- orphans -------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ NAME_OF_FILE = "_system/storage:nameOf"
 FIND_FILE = "_system/storage:find"
 KNOWN_FILES = "_system/storage:known"
 COUNT_FILES = "_system/storage:count"
+LIST_CONTENTS = "_system/storage:contents"
 LIST_FILES = "_system/storage:list"
 
 _DEFINITIONS = {

@@ -16,6 +16,7 @@ from livedb.functions.storage import (
     GET_URL,
     KEEP_FILE,
     KNOWN_FILES,
+    LIST_CONTENTS,
     LIST_FILES,
     NAME_OF_FILE,
     Content,
@@ -36,6 +37,7 @@ def define_storage_functions(registry: Registry) -> None:
         ("query", FIND_FILE, find),
         ("query", KNOWN_FILES, known),
         ("query", COUNT_FILES, count),
+        ("query", LIST_CONTENTS, list_contents),
         ("query", LIST_FILES, list_files),
     ]
     for kind, name, function in functions:
@@ -114,3 +116,11 @@ def count(ctx: QueryContext) -> int:
 def list_files(ctx: QueryContext, paginationOpts: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
     """A page of the documents of files, oldest first."""
     return ctx.db.system.query(STORAGE_TABLE).paginate(paginationOpts)
+
+
+def list_contents(ctx: QueryContext, paginationOpts: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
+    """A page of files with the names of their contents."""
+    db = SystemDatabase.of(ctx.db)
+    found: dict[str, Any] = db.query(FILES_TABLE).paginate(paginationOpts)
+    named = [(row["name"], db.get(row["file"])) for row in found["page"]]
+    return {**found, "page": [{"name": name, **file} for name, file in named if file is not None]}
