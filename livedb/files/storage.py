@@ -149,6 +149,11 @@ class FileStorage:
         page = self._run("query", function, {"paginationOpts": options})
         return page["page"], None if page["isDone"] else page["continueCursor"]
 
+    def count(self) -> int:
+        """How many files there are."""
+        found: int = self._run("query", COUNT_FILES, {})
+        return found
+
     def find(self, name: str) -> Document | None:
         """The document of the file whose content has this name."""
         found: Document | None = self._run("query", FIND_FILE, {"name": name})
@@ -206,7 +211,7 @@ class FileStorage:
         """
         with self._collecting:
             names = self.disk.candidates()
-            if len(names) == self._run("query", COUNT_FILES, {}):
+            if len(names) == self.count():
                 return 0
             orphans = 0
             for start in range(0, len(names), _LOOKED_UP_MAX):

@@ -25,13 +25,7 @@ from livedb.errors import (
     NonexistentDocumentError,
     ReadOnlyError,
 )
-from livedb.schema.tables import (
-    FILES_TABLE,
-    STORAGE_TABLE,
-    UPLOADS_TABLE,
-    IndexDefinition,
-    TableDefinition,
-)
+from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, UPLOADS_TABLE
 from livedb.values import Document
 
 if TYPE_CHECKING:
@@ -66,24 +60,6 @@ KNOWN_FILES = "_system/storage:known"
 COUNT_FILES = "_system/storage:count"
 LIST_CONTENTS = "_system/storage:contents"
 LIST_FILES = "_system/storage:list"
-
-_DEFINITIONS = {
-    STORAGE_TABLE: TableDefinition(name=STORAGE_TABLE),
-    FILES_TABLE: TableDefinition(
-        name=FILES_TABLE,
-        indexes=(
-            IndexDefinition("by_name", ("name",), is_unique=True),
-            IndexDefinition("by_file", ("file",)),
-        ),
-    ),
-    UPLOADS_TABLE: TableDefinition(
-        name=UPLOADS_TABLE,
-        indexes=(
-            IndexDefinition("by_token", ("token",)),
-            IndexDefinition("by_expiry", ("expires",)),
-        ),
-    ),
-}
 
 FileSource = bytes | bytearray | memoryview | str | PathLike[str] | BinaryIO
 """What a file is stored from: bytes, the path of a file, or a file opened for reading bytes."""
@@ -221,7 +197,7 @@ class StorageWriter(StorageReader):
         upload = {"token": _hashed(token), "expires": now_s + UPLOAD_S_MAX}
         if bytes_max is not None:
             upload["bytesMax"] = bytes_max
-        self._insert(UPLOADS_TABLE, upload)
+        self._db.insert(UPLOADS_TABLE, upload)
         return f"{place}{UPLOAD_PATH}?token={token}"
 
     def delete(self, storage_id: str, /) -> None:
@@ -249,8 +225,8 @@ class StorageWriter(StorageReader):
         fields: dict[str, Any] = {"sha256": content.sha256, "size": content.size}
         if content_type is not None:
             fields["contentType"] = content_type
-        storage_id: str = self._insert(STORAGE_TABLE, fields)
-        self._insert(FILES_TABLE, {"name": content.name, "file": storage_id})
+        storage_id: str = self._db.insert(STORAGE_TABLE, fields)
+        self._db.insert(FILES_TABLE, {"name": content.name, "file": storage_id})
         return storage_id
 
     def upload_of(self, token: str) -> Document:
@@ -279,10 +255,6 @@ class StorageWriter(StorageReader):
         expired = uploads.with_index("by_expiry", lambda q: q.lt("expires", now_s))
         for row in expired.take(EXPIRED_MAX):
             self._db.delete(row["_id"])
-
-    def _insert(self, table: str, fields: Mapping[str, Any]) -> Any:
-        self._db._snapshot.writable_table(table, _DEFINITIONS[table])  # noqa: SLF001  # with its indexes
-        return self._db.insert(table, fields)
 
 
 def _hashed(token: str) -> str:
