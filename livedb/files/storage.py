@@ -42,7 +42,7 @@ from livedb.values import Document
 LISTED_MAX = 1000
 """Files of one page of a list."""
 
-_LOOKED_UP_MAX = 1000
+_LOOKED_UP_MAX = 100
 """Names that one query looks up."""
 
 Run = Callable[[FunctionKind, str, Mapping[str, Any]], Any]
