@@ -275,6 +275,7 @@ class Database(Decorators):
         auth: Mapping[str, Any] | str | PathLike[str] | None = None,
         anonymous: bool | str = False,
         allow_origins: Sequence[str] = (),
+        public_url: str | None = None,
         show_errors: bool | None = None,
     ) -> Serving:
         """Serve the workspace from this process, until it is closed; calling again changes nothing.
@@ -292,6 +293,8 @@ class Database(Decorators):
             anonymous: True lets programs of this machine without a token call public functions; a
                 role, "member" or "viewer", says so of everybody who can reach `host`.
             allow_origins: web pages that may call, such as "https://shop.example".
+            public_url: where clients find it, if not where it listens, such as
+                "https://live.example" behind a proxy: URLs of files name it.
             show_errors: whether clients read what functions raise, which may quote anything the
                 function knows; without it on this machine's own address alone. `ApplicationError`
                 is always shown.
@@ -307,6 +310,7 @@ class Database(Decorators):
             auth=auth,
             anonymous=anonymous,
             allow_origins=allow_origins,
+            public_url=public_url,
             show_errors=show_errors,
         )
 
