@@ -146,6 +146,7 @@ class RemoteFiles:
         upload = self._clock.random_bytes(16).hex()
         with opened(source) as file:
             number = 0
+            part: Any
             while (part := file.read(PART_BYTES)) or not number:
                 if not isinstance(part, bytes):
                     raise InvalidValueError("The file gives no bytes; open it with 'rb'")
