@@ -8,18 +8,19 @@ from before their first byte until their document is published, are no orphans.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from livedb.clock import Clock
 from livedb.durable import sync_folder
-from livedb.errors import InvalidValueError, LimitError, LivedbError, TransientError
+from livedb.errors import FileError, InvalidValueError, LimitError, LivedbError
 from livedb.functions.storage import Content
 
 PIECE_BYTES = 1 << 20
@@ -50,8 +51,8 @@ class Disk:
         """A new content; it is under way until the block ends, which removes what is unfinished.
 
         Whoever names a finished one in a commit does so inside the block. When that is refused the
-        content is removed; when nobody knows (the log failed, a Ctrl-C came while it was waited
-        for) it stays, and is under way until the workspace is opened anew.
+        content is removed; when nobody knows (the log broke under it, a Ctrl-C came while it was
+        waited for) it stays, and is under way until the workspace is opened anew.
         """
         raw = self._clock.random_bytes(16).hex()
         name = f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
@@ -64,9 +65,7 @@ class Disk:
             try:
                 yield content
             except BaseException as error:
-                is_refused = isinstance(error, LivedbError) and not isinstance(
-                    error, TransientError
-                )
+                is_refused = isinstance(error, LivedbError) and error.code != "LogUnknown"
                 is_open = content.is_finished and not is_refused
                 if not is_open:
                     self.remove(name)
@@ -119,7 +118,8 @@ class Disk:
         """Copy every content into the folder `target`, one that nobody knows of included."""
         for entry in os.scandir(self.folder):
             if not entry.name.endswith(_UNFINISHED):
-                shutil.copyfile(entry.path, target / entry.name)
+                with suppress(FileNotFoundError):  # its commit has just been refused
+                    shutil.copyfile(entry.path, target / entry.name)
 
     def remove(self, name: str) -> None:
         """Remove a content; one that is open stays readable, or is removed another time."""
@@ -138,7 +138,8 @@ class Incoming:
         self._is_durable = is_durable
         self._path = folder / name
         self._unfinished = folder / f"{name}{_UNFINISHED}"
-        self._file = self._unfinished.open("xb")
+        with _naming_disk():
+            self._file = self._unfinished.open("xb")
         self._hash = hashlib.sha256()
         self.size = 0
         self.is_finished = False
@@ -153,7 +154,8 @@ class Incoming:
         if self.size > self.bytes_max:
             raise too_large(self.bytes_max)
         self._hash.update(piece)
-        self._file.write(piece)
+        with _naming_disk():
+            self._file.write(piece)
 
     def finish(self, sha256: str | None = None) -> Content:
         """Bring the content to the disk, under its name.
@@ -171,20 +173,36 @@ class Incoming:
                 "was stored",
                 code="WrongDigest",
             )
-        self._file.flush()
-        if self._is_durable:
-            os.fsync(self._file.fileno())
-        self._file.close()
-        self._unfinished.rename(self._path)
-        self.is_finished = True
-        if self._is_durable:
-            sync_folder(self._path.parent)
+        with _naming_disk():
+            self._file.flush()
+            if self._is_durable:
+                os.fsync(self._file.fileno())
+            self._file.close()
+            self._unfinished.rename(self._path)
+            self.is_finished = True
+            if self._is_durable:
+                sync_folder(self._path.parent)
         return Content(self.name, found, self.size)
 
     def close(self) -> None:
         """Remove it, if it is not finished."""
-        self._file.close()
+        with suppress(OSError):  # what it still held finds no room either
+            self._file.close()
         self._unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming_disk() -> Iterator[None]:
+    """What the disk refuses, as livedb's own error."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise FileError(
+            f"The content of a file could not be written ({error.strerror}); nothing of it was "
+            "kept. Make room, and store it again.",
+            code="DiskFull" if is_full else None,
+        ) from error
 
 
 def too_large(bytes_max: int) -> LimitError:

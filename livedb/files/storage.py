@@ -211,7 +211,7 @@ class FileStorage:
         """
         with self._collecting:
             names = self.disk.candidates()
-            if len(names) == self.count():
+            if not names or len(names) == self.count():
                 return 0
             orphans = 0
             for start in range(0, len(names), _LOOKED_UP_MAX):

@@ -41,7 +41,13 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 import msgspec
 import pyarrow as pa
 
-from livedb.errors import InvalidIdError, InvalidValueError, LoadError, SchemaDefinitionError
+from livedb.errors import (
+    DamagedError,
+    InvalidIdError,
+    InvalidValueError,
+    LoadError,
+    SchemaDefinitionError,
+)
 from livedb.functions.storage import checked_content_type
 from livedb.ids import FIRST_TABLE_NUMBER, table_number_of
 from livedb.interchange.arrow import FieldType, fields_of
@@ -160,10 +166,15 @@ def _write_files(
         named = decode_fields(row["_doc"])
         # As it is: most of it is pictures and the like, which are compressed already.
         member = zipfile.ZipInfo(f"{STORAGE_TABLE}/{named['file']}")
-        with (
-            (contents / str(named["name"])).open("rb") as file,
-            archive.open(member, "w", force_zip64=True) as stream,
-        ):
+        try:
+            file = (contents / str(named["name"])).open("rb")
+        except FileNotFoundError:
+            raise DamagedError(
+                f"The content of the file {named['file']} is gone; restore it from a backup, or "
+                "delete the file",
+                code="ContentGone",
+            ) from None
+        with file, archive.open(member, "w", force_zip64=True) as stream:
             shutil.copyfileobj(file, stream, _BUFFER_BYTES)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import livedb
 from livedb import Int64, define_schema, define_table, transfer, v
 from livedb.clock import SystemClock
-from livedb.errors import LivedbError, LoadError, SchemaEnforcementError
+from livedb.errors import DamagedError, LivedbError, LoadError, SchemaEnforcementError
 from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 from livedb.ids import IdFactory
 from livedb.interchange import snapshot_zip
@@ -331,6 +331,15 @@ def test_no_other_table_of_livedbs_own_is_exported(db, export):
     with zipfile.ZipFile(export(db)) as opened:
         folders = {name.partition("/")[0] for name in opened.namelist()}
     assert folders == {"README.md", "_tables", "_storage"}
+
+
+def test_a_file_whose_content_is_gone_ends_the_export_with_its_id(db, export):
+    file = db.files.put(b"picture")
+    [content] = contents(db)
+    content.unlink()
+    with pytest.raises(DamagedError, match=file):
+        export(db)
+    assert not list(content.parent.iterdir())
 
 
 def test_files_as_convex_writes_them_come_in(db, archive):
