@@ -13,6 +13,7 @@ import pytest
 
 import livedb
 from livedb.functions.storage import UPLOAD_S_MAX
+from livedb.service import storage_api
 from livedb.testing import workspace
 from tests.service.serving import serving
 
@@ -318,6 +319,27 @@ def test_an_upload_that_breaks_off_leaves_nothing(served, http):
     while contents(served):
         pass
     assert http.post(url.geturl(), content=TEXT).status_code == 200
+
+
+def test_an_upload_that_falls_silent_is_ended(served, http, monkeypatch):
+    monkeypatch.setattr(storage_api, "SILENT_S_MAX", 0.2)
+    url = urlsplit(call(served, "generateUploadUrl"))
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(
+            f"POST {url.path}?{url.query} HTTP/1.1\r\nhost: localhost\r\n"
+            "content-length: 1000\r\n\r\nonly this".encode()
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+    assert contents(served) == []
+    assert http.post(url.geturl(), content=TEXT).status_code == 200
+
+
+def test_too_many_uploads_at_once_are_told_to_come_again(served, http, monkeypatch):
+    monkeypatch.setattr(storage_api, "UPLOADS_MAX", 0)
+    url = call(served, "generateUploadUrl")
+    refused(served, http, url, 503, "TooManyUploads")
+    monkeypatch.undo()
+    assert http.post(url, content=TEXT).status_code == 200
 
 
 @pytest.mark.parametrize(
