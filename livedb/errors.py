@@ -37,6 +37,7 @@
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
     │   ├── IdentityProviderError   an issuer's keys could not be fetched just now
+    │   ├── FileError               the content of a file could not be written
     │   ├── LogError                the commit log could not be written
     │   └── FoldError               DuckDB could not take what the commit log holds
     └── WorkspaceError              the workspace itself
@@ -409,6 +410,16 @@ class IdentityProviderError(TransientError):
     """
 
     code = "AuthProviderUnavailable"
+
+
+class FileError(TransientError):
+    """The content of a file could not be written (`code` "DiskFull" when the disk is full).
+
+    Nothing of it was kept.
+    """
+
+    code = "FileFailed"
+    status = 507
 
 
 class LogError(TransientError):

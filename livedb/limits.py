@@ -170,6 +170,8 @@ class Limits:
     result_bytes_max: int = 16 << 20
     """Bytes of text of a function's result that is kept or sent: a live query's, and that of a
     mutation with an id. A plain call hands its result over as it is; SQL has its memory limit."""
+    file_bytes_max: int = 16 << 30
+    """Bytes of one file of `ctx.storage`; a larger one is refused while it arrives."""
     function_s_max: float | None = None
     """Seconds a run of a query or mutation may take; None is no limit."""
     action_s_max: float | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
 from livedb.limits import Limits
 from livedb.store.connection import NOT_A_DATABASE
 from livedb.store.tables import TableStore
+from livedb.wording import counted
 from livedb.workspace import Workspace
 from livedb.workspace_files import FORMAT_NUMBER, MARK_NAME, MARK_TEXT, WorkspaceFiles, format_of
 
@@ -98,6 +99,7 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
     # Opening is the proof, and plays what the log holds beyond the tables into them.
     with Workspace(folder) as workspace:
         kept = workspace.committer.published
+        repair.note_contents(workspace.file_storage.damage())
     return RepairReport(
         path=folder,
         kept=kept,
@@ -110,15 +112,16 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What a check read: up to which commit, how many of them, and the documents of each table."""
+    """What a check read: up to which commit, how many, the documents of each table, and files."""
 
     number: int
     commits: int
     documents: Mapping[str, int]
+    files: int = 0
 
 
 def check_workspace(workspace: Workspace) -> CheckReport:
-    """Read every commit that the log has, and every row, of an open workspace.
+    """Read every commit that the log has, every row, and every file, of an open workspace.
 
     Raises:
         DamagedError: something cannot be read, or is not what was written.
@@ -131,7 +134,17 @@ def check_workspace(workspace: Workspace) -> CheckReport:
         decode_payload(commit.payload)
         commits += 1
     workspace.tables.check()
-    return CheckReport(number=number, commits=commits, documents=workspace.folded_sql.counts())
+    files = list(workspace.file_storage.damage())
+    damaged = [f"{file}: {wrong}" for file, wrong in files if wrong is not None]
+    if damaged:
+        raise DamagedError(
+            f"The contents of {counted(len(damaged), 'file')} of {workspace.name} are damaged "
+            f"({damaged[0]}). Restore them from a backup, or delete the files.",
+            reason=damaged[0],
+            code="ContentDamaged",
+        )
+    counts = workspace.folded_sql.counts()
+    return CheckReport(number=number, commits=commits, documents=counts, files=len(files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +181,29 @@ class _Repair:
             self._join(report, tables)
         else:
             self._replace_tables(report, tables)
+
+        if self.problems:
+            self._keep_contents()
+
+    # -- the contents of files -----------------------------------------------------------------
+
+    def _keep_contents(self) -> None:
+        """What no commit names any more is not lost: it is in the backup folder as well."""
+        contents = [*self._files.files.iterdir()] if self._files.files.is_dir() else []
+        if contents:
+            target = self._backup_folder() / self._files.files.name
+            target.mkdir(exist_ok=True)
+            for content in contents:
+                try:
+                    (target / content.name).hardlink_to(content)
+                except OSError:  # a file system without links
+                    shutil.copyfile(content, target / content.name)
+
+    def note_contents(self, files: Iterable[tuple[str, str | None]]) -> None:
+        """Say which contents are damaged; their documents stay, as nothing can be done here."""
+        self.problems.extend(
+            f"the content of the file {file}: {wrong}" for file, wrong in files if wrong is not None
+        )
 
     # -- the log -------------------------------------------------------------------------------
 
@@ -365,18 +401,23 @@ class _Repair:
         """Move a file, if it is there, into this repair's backup folder."""
         if not file.exists():
             return
+        folder = self._backup_folder()
+        # The first copy of a name is the file as it was; a repaired one may follow it here.
+        target = folder / file.name
+        while target.exists():
+            target = target.with_name(target.name + ".repaired")
+        file.replace(target)
+        sync_folder(folder)
+
+    def _backup_folder(self) -> Path:
+        """This repair's own, made when it is first needed."""
         if self.backup is None:
             number = 1
             while (folder := self.folder / f"damaged-{number}").exists():
                 number += 1
             folder.mkdir(mode=0o700)
             self.backup = folder
-        # The first copy of a name is the file as it was; a repaired one may follow it here.
-        target = self.backup / file.name
-        while target.exists():
-            target = target.with_name(target.name + ".repaired")
-        file.replace(target)
-        sync_folder(self.backup)
+        return self.backup
 
     def _refusal(self, why: str) -> DamagedError:
         copies = "" if self.backup is None else f" The files as they were: {str(self.backup)!r}."

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from livedb.changes.bulk_loads import TableLoad
-from livedb.errors import LoadError
+from livedb.errors import InvalidValueError, LoadError
+from livedb.files.disk import PIECE_BYTES
 from livedb.functions.definition import did_you_mean
 from livedb.ids import table_number_of
 from livedb.limits import JSON_ARRAY_BYTES_MAX
-from livedb.schema.tables import check_table_name
+from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, check_table_name
 from livedb.store.connection import CtrlC
 from livedb.values import Value
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
-    from livedb.interchange.snapshot_zip import SnapshotExport
+    from livedb.interchange.snapshot_zip import SnapshotExport, SnapshotFile
     from livedb.interchange.sources import Source
     from livedb.live.folded_sql import WholeTable
 
@@ -52,10 +54,14 @@ def export_snapshot(
     path: str | os.PathLike[str],
     *,
     tables: Collection[str] | None = None,
+    has_files: bool | None = None,
     overwrite: bool = False,
     progress: Report | None = None,
 ) -> SnapshotExport:
     """Write tables (None: all) as Convex's snapshot zip.
+
+    Args:
+        has_files: whether files are in it; by default they are when all tables are.
 
     Raises:
         LoadError: there is no such table; or the target exists, or cannot be written.
@@ -63,11 +69,23 @@ def export_snapshot(
     from livedb.interchange.snapshot_zip import write_snapshot
 
     workspace.require_open()
-    with CtrlC(), workspace.folder.snapshot() as snapshot:
+    is_whole = tables is None if has_files is None else has_files
+    files = workspace.file_storage
+    with files.paused(), CtrlC(), workspace.folder.snapshot() as snapshot:
         catalog = workspace.committer.catalog_at(snapshot.number)
-        numbers = {table.definition.name: table.number for table in catalog}
-        chosen = {name: numbers[name] for name in _chosen(tables, numbers)}
-        return write_snapshot(snapshot, chosen, path, overwrite=overwrite, progress=progress)
+        chosen = {}
+        for name in _chosen(tables, catalog.names()):
+            table = catalog.get(name)
+            assert table is not None, "it was chosen from those there are"
+            chosen[name] = table.number
+        return write_snapshot(
+            snapshot,
+            chosen,
+            path,
+            contents=files.disk.folder if is_whole else None,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def export_tables(
@@ -174,7 +192,7 @@ def import_snapshot(
     mode: ImportMode = "new",
     progress: Report | None = None,
 ) -> ImportResult:
-    """Load a snapshot zip; ids and creation times are kept.
+    """Load a snapshot zip, files included; ids and creation times are kept.
 
     Raises:
         LoadError, ValidationError: what is wrong with it; nothing was changed.
@@ -182,7 +200,7 @@ def import_snapshot(
     from livedb.interchange.snapshot_zip import SnapshotZip
 
     workspace.require_open()
-    with SnapshotZip(path) as snapshot:
+    with SnapshotZip(path) as snapshot, ExitStack() as stack:
         catalog = workspace.committer.catalog_at(workspace.committer.published)
         loads = []
         for table in snapshot.tables:
@@ -191,8 +209,47 @@ def import_snapshot(
             loads.append(
                 _load(table.name, source, mode, number=table.number, keep_ids=table.has_ids)
             )
+        with snapshot.blaming():
+            loads += _file_loads(workspace, snapshot.files, mode, stack)
         rows, number = _run(workspace, loads, mode, progress)
-    return ImportResult(rows=rows, number=number, notes=tuple(snapshot.notes))
+    shown = {name: count for name, count in rows.items() if name != FILES_TABLE}
+    return ImportResult(rows=shown, number=number, notes=tuple(snapshot.notes))
+
+
+def _file_loads(
+    workspace: Workspace, files: Sequence[SnapshotFile], mode: ImportMode, stack: ExitStack
+) -> list[TableLoad]:
+    """The documents of a snapshot's files, whose contents are under way until `stack` ends.
+
+    Raises:
+        LoadError: a content is not what its document says.
+    """
+    from livedb.interchange.sources import open_source
+
+    if not files:
+        return []
+    documents, names = [], []
+    for file in files:
+        incoming = stack.enter_context(workspace.file_storage.incoming())
+        with file.open() as content:
+            while piece := content.read(PIECE_BYTES):
+                incoming.write(piece)
+        if incoming.size != file.fields["size"]:
+            raise LoadError(
+                f"the file {file.fields['_id']} has {incoming.size:,} bytes, and its document says "
+                f"{file.fields['size']:,}"
+            )
+        try:
+            incoming.finish(str(file.fields["sha256"]))
+        except InvalidValueError as error:
+            raise LoadError(f"the file {file.fields['_id']}: {error.message}") from error
+        documents.append(file.fields)
+        names.append({"name": incoming.name, "file": file.fields["_id"]})
+    number = table_number_of(str(files[0].fields["_id"]))
+    return [
+        _load(STORAGE_TABLE, open_source(documents), mode, number=number, keep_ids=True),
+        _load(FILES_TABLE, open_source(names), mode, number=None, keep_ids=False),
+    ]
 
 
 def import_table(
@@ -281,13 +338,14 @@ def replaced_by(
     else:
         with SnapshotZip(path) as snapshot:
             names = {each.name for each in snapshot.tables}
+            names |= {STORAGE_TABLE} if snapshot.files else set()
     if not mode.startswith("replace"):
         return {}
-    counts = workspace.folded_sql.counts()
+    counts = workspace.folded_sql.counts() | {STORAGE_TABLE: workspace.file_storage.count()}
     return {
         name: count
         for name, count in counts.items()
-        if count and (mode == "replace-all" or name in names)
+        if count and (name in names or (mode == "replace-all" and name != STORAGE_TABLE))
     }
 
 

@@ -1,4 +1,4 @@
-"""Upkeep of an open workspace: idle folds, old versions, the log's length, packed tables."""
+"""Upkeep of an open workspace: folds, old versions, the log's length, packed tables, orphans."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from livedb.clock import Clock
 from livedb.commitlog.contract import CommitLog
 from livedb.errors import LivedbError
+from livedb.files.storage import FileStorage
 from livedb.limits import Limits
 from livedb.store.rows import RowStore
 from livedb.transactions.committer import Committer
@@ -18,6 +19,7 @@ logger = logging.getLogger("livedb")
 
 _MAINTENANCE_S = 0.25
 _TRUNCATE_S = 60.0
+_COLLECT_S = 60.0
 _KEPT_COMMITS_MAX = 50_000
 """Superseded commits kept readable at most, however young: memory has a bound."""
 
@@ -43,6 +45,7 @@ class Upkeep:
         clock: Clock,
         limits: Limits,
         retry_window_s: float,
+        files: FileStorage,
     ) -> None:
         self._name = name
         self._committer = committer
@@ -53,6 +56,7 @@ class Upkeep:
         self._clock = clock
         self._limits = limits
         self._retry_window_s = retry_window_s
+        self._files = files
         self._kept: list[tuple[float, int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._maintain, name="livedb-upkeep", daemon=True)
@@ -67,6 +71,7 @@ class Upkeep:
         idle_since = self._clock.monotonic_s()
         seen = self._committer.published
         truncated = idle_since - _TRUNCATE_S
+        collected, collected_at = idle_since - _COLLECT_S, -1
         while not self._stop.wait(_MAINTENANCE_S):
             try:
                 now = self._clock.monotonic_s()
@@ -80,6 +85,9 @@ class Upkeep:
                 if now - truncated >= _TRUNCATE_S:
                     truncated = now
                     self._truncate_log()
+                if now - collected >= _COLLECT_S and collected_at != seen:
+                    collected, collected_at = now, seen
+                    self._files.collect()
                 for table in self._rows.repack_wanted():
                     self._rows.repack(table)
             except LivedbError as error:

@@ -27,13 +27,15 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.files.disk import Disk
+from livedb.files.storage import FileStorage
 from livedb.functions.calling import Calling, is_running
 from livedb.functions.context import PLACES_KEY
-from livedb.functions.definition import FunctionDefinition, Registry
+from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
 from livedb.functions.runner import Runner
 from livedb.functions.sessions import Sessions
+from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.system_functions import (
-    CLOUD_URL_VARIABLE,
     SITE_URL_VARIABLE,
     define_system_functions,
     define_urls,
@@ -143,6 +145,7 @@ class Workspace:
             clock=self.clock,
             limits=self.limits,
             retry_window_s=self._retry_window_s(),
+            files=self.file_storage,
         )
 
     # -- building ------------------------------------------------------------------------------
@@ -196,8 +199,21 @@ class Workspace:
         self.ids = IdFactory(self.clock)
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         undo.append(self.folded_sql.close)
+        self.file_storage = FileStorage(
+            Disk(
+                self.files.files,
+                self.clock,
+                bytes_max=self.limits.file_bytes_max,
+                is_durable=self.path is not None,
+            ),
+            self._run_own,
+        )
         self.calling = Calling(
-            registry=self.registry, clock=self.clock, limits=self.limits, sql=self.folded_sql
+            registry=self.registry,
+            clock=self.clock,
+            limits=self.limits,
+            sql=self.folded_sql,
+            contents=self.file_storage,
         )
         undo.append(self.calling.close)
         self.runner = Runner(
@@ -462,6 +478,10 @@ class Workspace:
         self.calling.places = places
         self.live.invalidate_name(PLACES_KEY)
 
+    def _run_own(self, kind: FunctionKind, name: str, args: Mapping[str, Any]) -> Any:
+        """The result of one of livedb's own functions, run on its own."""
+        return self.runner.call_alone(kind, name, args)
+
     def _refuse_in_function(self, verb: str) -> None:
         if is_running():
             raise LivedbError(f"A query or mutation cannot {verb}; do it outside of functions")
@@ -521,6 +541,7 @@ class Workspace:
             tables=self.tables,
             folder=self.folder,
             loads=self.files.loads,
+            files=self.file_storage,
         )
 
     def close(self) -> None:

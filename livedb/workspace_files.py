@@ -8,9 +8,10 @@
     log, log-wal, log.head    the commit log
     tables.duckdb   the tables as of the last fold
     loads/          files of bulk loads, part of the log until they are folded
+    files/          the contents of files, each under a random name
     staging/        scratch space of exports and backups
 
-A workspace in memory keeps no files beyond its life; it has a temporary folder for the last two.
+A workspace in memory keeps no files beyond its life; it has a temporary folder for the last three.
 """
 
 from __future__ import annotations
@@ -91,6 +92,10 @@ class WorkspaceFiles:
         return self.folder / "loads"
 
     @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
     def staging(self) -> Path:
         return self.folder / "staging"
 
@@ -112,7 +117,7 @@ class WorkspaceFiles:
                 temporary.replace(mark)
         # What a process left there when it was killed.
         shutil.rmtree(self.staging, ignore_errors=True)
-        for each in (self.loads, self.staging):
+        for each in (self.loads, self.files, self.staging):
             each.mkdir(exist_ok=True)
 
     def announce(

@@ -20,7 +20,7 @@ from livedb.errors import LivedbError, LoadError, SchemaChangeError
 from livedb.ids import FIRST_TABLE_NUMBER, IdFactory
 from livedb.limits import TABLE_NUMBER_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
-from livedb.schema.tables import TableDefinition
+from livedb.schema.tables import SYSTEM_DEFINITIONS, SYSTEM_TABLES, TableDefinition
 from livedb.store.connection import CtrlC
 from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.load_files import LoadFiles
@@ -278,7 +278,11 @@ def plan_of(before: Catalog, loads: Sequence[TableLoad]) -> LoadPlan:
         known = catalog.get(load.table)
         if known is None:
             definition = replaced[load.table].definition if load.table in replaced else None
-            wanted = catalog.next_table_number() if load.number is None else load.number
+            system = SYSTEM_DEFINITIONS.get(load.table)
+            if system is not None:
+                definition = system.definition
+            made = catalog.next_table_number() if system is None else system.number
+            wanted = made if load.number is None else load.number
             _check_number(catalog, load.table, wanted)
             table = CatalogTable(wanted, definition or TableDefinition(name=load.table))
             catalog = catalog.with_table(number, table)
@@ -300,7 +304,8 @@ def plan_of(before: Catalog, loads: Sequence[TableLoad]) -> LoadPlan:
 
 def _check_number(catalog: Catalog, name: str, number: int) -> None:
     """Refuse a number that a new table cannot have."""
-    if not FIRST_TABLE_NUMBER <= number <= TABLE_NUMBER_MAX:
+    first = 1 if name in SYSTEM_TABLES else FIRST_TABLE_NUMBER
+    if not first <= number <= TABLE_NUMBER_MAX:
         raise LoadError(
             f"The ids of table {name!r} are of table number {number}, which no table of documents "
             "has; load it with new ids"

@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "commit": found.number,
             "commitsRead": found.commits,
             "documents": dict(found.documents),
+            "files": found.files,
         }
         if as_json:
             say_json(facts)
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
             f"{path}: sound, at commit {found.number:,}; read: "
             f"{counted(found.commits, 'commit')} and {counted(rows, 'document')} in "
             f"{counted(len(found.documents), 'table')}"
+            + (f", {counted(found.files, 'file')}" if found.files else "")
         )
 
     @command(app, "repair", examples=["repair shop.livedb"])

@@ -84,6 +84,12 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(metavar="ORIGIN", help="A web page that may call; may be repeated."),
         ] = None,
+        public_url: Annotated[
+            str | None,
+            typer.Option(
+                metavar="URL", help="Where clients find it, if not there: for URLs of files."
+            ),
+        ] = None,
         show_errors: Annotated[
             bool | None,
             typer.Option(
@@ -114,6 +120,7 @@ def register(app: typer.Typer) -> None:
                 auth=auth_config if auth_config is not None else _auth_of(loaded),
                 anonymous=anonymous_as or anonymous,
                 allow_origins=allow_origin or (),
+                public_url=public_url,
                 show_errors=show_errors,
                 admin_keys=_admin_keys(admin_key, admin_key_file),
             )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from livedb.client.files import FileAccess
     from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
@@ -259,6 +260,10 @@ class Backend(Protocol):
         overwrite: bool,
     ) -> tuple[ExportResult, tuple[str, ...]]:
         """Write a table as a file here; returns the fields that SQL does not show as well."""
+
+    @property
+    def files(self) -> FileAccess:
+        """The files."""
 
     def backup(self, target: Path) -> int: ...
 

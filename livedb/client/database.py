@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from livedb.client.backend import Backend, Params, Status
 from livedb.client.decorators import Decorators
+from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
@@ -248,6 +249,11 @@ class Database(Decorators):
             rows, number = self.backend.load(name, opened, keep_ids=ids == "keep", progress=report)
         return LoadResult(name, rows, number)
 
+    @property
+    def files(self) -> Files:
+        """The files: `put`, `open`, `url`, `delete`, `list`."""
+        return Files(self.backend.files)
+
     def export(
         self, table: str | type[Any], path: str | PathLike[str], /, *, overwrite: bool = False
     ) -> ExportResult:
@@ -269,6 +275,7 @@ class Database(Decorators):
         auth: Mapping[str, Any] | str | PathLike[str] | None = None,
         anonymous: bool | str = False,
         allow_origins: Sequence[str] = (),
+        public_url: str | None = None,
         show_errors: bool | None = None,
     ) -> Serving:
         """Serve the workspace from this process, until it is closed; calling again changes nothing.
@@ -286,6 +293,8 @@ class Database(Decorators):
             anonymous: True lets programs of this machine without a token call public functions; a
                 role, "member" or "viewer", says so of everybody who can reach `host`.
             allow_origins: web pages that may call, such as "https://shop.example".
+            public_url: where clients find it, if not where it listens, such as
+                "https://live.example" behind a proxy: URLs of files name it.
             show_errors: whether clients read what functions raise, which may quote anything the
                 function knows; without it on this machine's own address alone. `ApplicationError`
                 is always shown.
@@ -301,6 +310,7 @@ class Database(Decorators):
             auth=auth,
             anonymous=anonymous,
             allow_origins=allow_origins,
+            public_url=public_url,
             show_errors=show_errors,
         )
 

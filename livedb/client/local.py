@@ -21,6 +21,7 @@ from livedb.client.backend import (
     Status,
     Subscription,
 )
+from livedb.client.files import LocalFiles
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
@@ -365,6 +366,18 @@ class LocalBackend:
             )
         target = Path(path).expanduser()
         return export_table(self.workspace, table, target, format=format, overwrite=overwrite)
+
+    @property
+    def files(self) -> LocalFiles:
+        return LocalFiles(self.workspace.file_storage, self._refuse_files)
+
+    def _refuse_files(self) -> None:
+        self.require_open()
+        if self.workspace.calling.nested_run() is not None:
+            raise FunctionTypeError(
+                "db.files cannot be used inside a query or mutation, which may run again; there "
+                "it is ctx.storage"
+            )
 
     def backup(self, target: Path) -> int:
         return self.workspace.backup(target)

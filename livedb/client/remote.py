@@ -36,6 +36,7 @@ from livedb.client.backend import (
 )
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
 from livedb.client.definitions import Definitions
+from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
 from livedb.client.remote_subscription import (
     Asked,
@@ -645,6 +646,11 @@ class RemoteBackend:
     ) -> tuple[ExportResult, tuple[str, ...]]:
         self._refuse_in_function("an export")
         return self._transfers.export(table, path, format=format, overwrite=overwrite)
+
+    @property
+    def files(self) -> RemoteFiles:
+        self._refuse_in_function("db.files")
+        return RemoteFiles(self._verbs, self._clock)
 
     def backup(self, target: Path) -> int:
         self._refuse_in_function("a backup")

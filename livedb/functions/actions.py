@@ -24,6 +24,7 @@ from livedb.functions.call import Call
 from livedb.functions.context import Auth, run_arguments
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
+from livedb.functions.storage import ActionStorage, AsyncActionStorage, Contents
 from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.values import Value
@@ -75,6 +76,10 @@ class ActionCaller(Protocol):
     def places(self) -> Mapping[str, str]:
         """Environment variables that say where the workspace is served."""
 
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of files lie."""
+
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function as a transaction, or an action, of its own."""
 
@@ -110,6 +115,11 @@ class ActionContext:
         """The environment variables, as they are now."""
         values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
         return {**values, **self._caller.places}
+
+    @property
+    def storage(self) -> ActionStorage:
+        """The files."""
+        return ActionStorage(self._caller)
 
     def run_query(
         self,
@@ -155,6 +165,11 @@ class ActionContext:
 
 class AsyncActionContext(ActionContext):
     """`ctx` of an `async def` action: what runs other functions is awaited."""
+
+    @property
+    def storage(self) -> AsyncActionStorage:
+        """The files; its methods are awaited."""
+        return AsyncActionStorage(self._caller)
 
     async def run_query(
         self,

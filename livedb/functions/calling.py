@@ -36,6 +36,7 @@ from livedb.functions.definition import (
     pushed_name,
 )
 from livedb.functions.run import Run
+from livedb.functions.storage import Contents
 from livedb.identity import Identity
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.sizes import is_surely_within, size_of
@@ -87,7 +88,15 @@ class SqlReader(Protocol):
 class Calling(Caller):
     """Calls the functions of one workspace inside runs. `close()` it."""
 
-    def __init__(self, *, registry: Registry, clock: Clock, limits: Limits, sql: SqlReader) -> None:
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        clock: Clock,
+        limits: Limits,
+        sql: SqlReader,
+        contents: Contents,
+    ) -> None:
         self.registry = registry
         self._clock = clock
         self._limits = limits
@@ -96,6 +105,7 @@ class Calling(Caller):
         self.runs: defaultdict[str, int] = defaultdict(int)
         """How often each function's handler was called: work, for tests and statistics."""
         self.places: Mapping[str, str] = {}
+        self.contents = contents
 
     def close(self) -> None:
         self._watchdog.close()

@@ -21,6 +21,7 @@ from livedb.errors import (
 from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
 from livedb.functions.run import Run
+from livedb.functions.storage import Contents, StorageReader, StorageWriter
 from livedb.identity import Identity
 from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
@@ -78,9 +79,11 @@ class Caller(IdentityAsker, Protocol):
 
     Attributes:
         places: environment variables that say where the workspace is served.
+        contents: where the contents of files lie.
     """
 
     places: Mapping[str, str]
+    contents: Contents
 
     def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any: ...
 
@@ -376,6 +379,17 @@ class DatabaseWriter(DatabaseReader):
         return table, document_id, old
 
 
+class SystemDatabase(DatabaseReader):
+    """`ctx.db` of livedb's own queries."""
+
+    _is_system = True
+
+    @classmethod
+    def of(cls, db: DatabaseReader) -> SystemDatabase:
+        """The same snapshot, system tables included."""
+        return cls(db._snapshot, db._caller)  # noqa: SLF001  # two faces of one snapshot
+
+
 class SystemWriter(DatabaseWriter):
     """`ctx.db` of livedb's own functions."""
 
@@ -525,6 +539,12 @@ class QueryContext(_Context):
         # Another face of the same snapshot.
         return Environment(self.db._snapshot, self._caller.places)  # noqa: SLF001
 
+    @property
+    def storage(self) -> StorageReader:
+        """The files."""
+        caller = self._caller
+        return StorageReader(SystemDatabase.of(self.db), caller.places, caller.contents, PLACES_KEY)
+
     def run_mutation(self, *_: Any, **__: Any) -> Any:
         """Refused: a query only reads."""
         raise FunctionTypeError(
@@ -546,6 +566,13 @@ class MutationContext(_Context):
         """The environment variables."""
         # Another face of the same snapshot.
         return Environment(self.db._snapshot, self._caller.places)  # noqa: SLF001
+
+    @property
+    def storage(self) -> StorageWriter:
+        """The files."""
+        caller = self._caller
+        db = SystemWriter.of(self.db)
+        return StorageWriter(db, caller.places, caller.contents, PLACES_KEY, self._run)
 
     def run_mutation(
         self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any

@@ -86,6 +86,10 @@ class Run:
             self._now = EPOCH + timedelta(microseconds=self.now_ns // 1000)
         return self._now
 
+    def secret(self, count: int) -> bytes:
+        """`count` bytes that nobody can guess who knows the other random numbers of the run."""
+        return self._seed().randbytes(count)
+
     @property
     def random(self) -> random.Random:
         """Random numbers of this run, a generator made when it is first asked for."""

@@ -30,6 +30,7 @@ from livedb.functions.calling import (
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.mutation_ids import MutationIds, hash_arguments
 from livedb.functions.run import Run
+from livedb.functions.storage import Contents
 from livedb.ids import IdFactory
 from livedb.limits import Limits
 from livedb.store.contract import DocumentStore
@@ -123,6 +124,11 @@ class Runner:
     def places(self) -> Mapping[str, str]:
         """Environment variables that say where the workspace is served."""
         return self.calling.places
+
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of files lie."""
+        return self.calling.contents
 
     # -- queries -------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext, SystemWriter
 from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
 from livedb.functions.http_routes import Route
+from livedb.functions.storage import CLOUD_URL_VARIABLE
+from livedb.functions.storage_functions import define_storage_functions
 from livedb.schema.tables import ENVIRONMENT_TABLE
 
 UPDATE_ENVIRONMENT = "_system/cli/updateEnvironmentVariables:default"
@@ -22,9 +24,8 @@ CLOUD_URL = "_system/cli/convexUrl:cloudUrl"
 SITE_URL = "_system/cli/convexUrl:siteUrl"
 API_SPEC = "_system/cli/modules:apiSpec"
 
-CLOUD_URL_VARIABLE = "CONVEX_CLOUD_URL"
 SITE_URL_VARIABLE = "CONVEX_SITE_URL"
-"""The environment variables that are there while a service runs, and that nobody sets."""
+"""With `CLOUD_URL_VARIABLE` it is there while a service runs, and nobody sets it."""
 
 NAME_CHARACTERS_MAX = 40
 """Of an environment variable (Convex)."""
@@ -46,6 +47,8 @@ def define_system_functions(registry: Registry) -> None:
         ("query", READ_ENVIRONMENT, environment),
         ("mutation", UPDATE_ENVIRONMENT, update_environment),
     ]
+
+    define_storage_functions(registry)
 
     def api_spec(ctx: QueryContext) -> list[dict[str, Any]]:  # noqa: ARG001
         return _spec(registry)

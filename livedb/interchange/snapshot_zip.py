@@ -4,6 +4,8 @@
     _tables/documents.jsonl         {"name": .., "id": table number}, one line per table
     <table>/documents.jsonl         one document per line, with `_id` and `_creationTime`
     <table>/generated_schema.jsonl  "uniform": how values are written
+    _storage/documents.jsonl        one file per line: `sha256`, `size` and `contentType`
+    _storage/<id>                   the content of each; other writers put an ending behind the id
 
 In the uniform form a JSON integer is an int64, a number with a point or an exponent a float64, and
 `{"$float": ..}` and `{"$bytes": ..}` hold what JSON cannot. So an `int` of livedb travels as the
@@ -19,7 +21,9 @@ Source: Convex's exports, format as of 2026; features.md 16.
 
 from __future__ import annotations
 
+import base64
 import io
+import shutil
 import stat
 import struct
 import zipfile
@@ -32,12 +36,19 @@ from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 
 import msgspec
 import pyarrow as pa
 
-from livedb.errors import InvalidIdError, InvalidValueError, LoadError, SchemaDefinitionError
+from livedb.errors import (
+    DamagedError,
+    InvalidIdError,
+    InvalidValueError,
+    LoadError,
+    SchemaDefinitionError,
+)
+from livedb.functions.storage import checked_content_type
 from livedb.ids import FIRST_TABLE_NUMBER, table_number_of
 from livedb.interchange.arrow import FieldType, fields_of
 from livedb.interchange.exports import published
@@ -46,7 +57,7 @@ from livedb.interchange.snapshot_shapes import Shape, parse_shape, read_value
 from livedb.interchange.sources import Source
 from livedb.limits import DOCUMENT_BYTES_MAX, TABLE_NUMBER_MAX, TABLES_MAX
 from livedb.protocol.convex_json import from_wire, to_wire
-from livedb.schema.tables import TableDefinition, check_table_name
+from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, TableDefinition, check_table_name
 from livedb.store.connection import quote
 from livedb.text import decode_fields
 from livedb.values import UNSET, Int64, Value
@@ -73,6 +84,7 @@ _BUFFER_BYTES = 1 << 18
 _LINE_BYTES_MAX = 16 * DOCUMENT_BYTES_MAX
 _PAGE_ROWS = 1 << 14
 """Rows of a table that an export holds at once."""
+_SHA256_HEX = 64
 _UNIFORM = "uniform"
 _LEVEL = 3
 """Of compression: half the time of the usual 6 for a tenth more bytes, most of which are ids."""
@@ -100,6 +112,7 @@ def write_snapshot(
     tables: Mapping[str, int],
     path: str | PathLike[str],
     *,
+    contents: Path | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> SnapshotExport:
@@ -108,6 +121,8 @@ def write_snapshot(
     Args:
         snapshot: the commit to write.
         tables: the numbers of the tables by name.
+        contents: where the contents of files lie, none of which is removed meanwhile; None leaves
+            the files out.
         progress: told the table and its rows written so far.
 
     Raises:
@@ -129,7 +144,38 @@ def write_snapshot(
             rows[name] = _write_lines(archive, f"{name}/documents.jsonl", lines)
             schema = [_line(_UNIFORM)]
             _write_lines(archive, f"{name}/generated_schema.jsonl", schema)
+        if contents is not None:
+            _write_files(archive, snapshot, contents, progress)
     return SnapshotExport(path=target, number=snapshot.number, rows=rows)
+
+
+def _write_files(
+    archive: zipfile.ZipFile,
+    snapshot: SqlSnapshot,
+    contents: Path,
+    progress: Callable[[str, int], None] | None,
+) -> None:
+    """Write the files of a workspace, if it has some."""
+    lines = list(_iter_documents(snapshot, STORAGE_TABLE, progress))
+    if not lines:
+        return
+    _write_lines(archive, f"{STORAGE_TABLE}/documents.jsonl", lines)
+    _write_lines(archive, f"{STORAGE_TABLE}/generated_schema.jsonl", [_line(_UNIFORM)])
+    rows = snapshot.query(f"select _doc from data.{quote(FILES_TABLE)}")  # noqa: S608  # quoted
+    for row in rows.to_pylist():
+        named = decode_fields(row["_doc"])
+        # As it is: most of it is pictures and the like, which are compressed already.
+        member = zipfile.ZipInfo(f"{STORAGE_TABLE}/{named['file']}")
+        try:
+            file = (contents / str(named["name"])).open("rb")
+        except FileNotFoundError:
+            raise DamagedError(
+                f"The content of the file {named['file']} is gone; restore it from a backup, or "
+                "delete the file",
+                code="ContentGone",
+            ) from None
+        with file, archive.open(member, "w", force_zip64=True) as stream:
+            shutil.copyfileobj(file, stream, _BUFFER_BYTES)
 
 
 def _write_lines(archive: zipfile.ZipFile, name: str, lines: Iterable[bytes]) -> int:
@@ -208,10 +254,24 @@ class SnapshotTable:
     source: Callable[[TableDefinition | None], Source]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """One file of a snapshot.
+
+    Attributes:
+        fields: its document, `_id` and `_creationTime` included.
+        open: opens its content.
+    """
+
+    fields: Mapping[str, Value]
+    open: Callable[[], IO[bytes]]
+
+
 class SnapshotZip:
     """A snapshot zip that is read; a context manager.
 
     Attributes:
+        files: those whose contents are in it.
         tables: what can be loaded, sorted by name.
         notes: what is in it and will not be loaded.
 
@@ -229,6 +289,7 @@ class SnapshotZip:
                 members = _Members.of(self._archive.infolist(), self._file.seek(0, io.SEEK_END))
                 self.notes: list[str] = members.notes
                 self.tables = self._read_tables(members)
+                self.files = self._read_files(members)
             except BaseException:
                 self._file.close()
                 raise
@@ -283,6 +344,26 @@ class SnapshotZip:
                 )
         return found
 
+    def _read_files(self, members: _Members) -> list[SnapshotFile]:
+        decode = self._decoder(members.schemas.get(STORAGE_TABLE))
+        contents = dict(members.contents)
+        found = []
+        lacking = 0
+        for place, line in self.lines(members.files) if members.files is not None else ():
+            fields = _file_fields(place, decode(_decoded(place, line)))
+            member = contents.pop(str(fields["_id"]), None)
+            if member is None:
+                lacking += 1
+            else:
+                found.append(SnapshotFile(fields=fields, open=partial(self._archive.open, member)))
+        if lacking:
+            self.notes.append(f"left out: {counted(lacking, 'file')} whose contents are not in it")
+        if contents:
+            self.notes.append(
+                f"left out: {counted(len(contents), 'content')} of _storage without a document"
+            )
+        return found
+
     def _numbers(self, member: zipfile.ZipInfo | None) -> dict[str, int]:
         """The table numbers that `_tables` lists."""
         numbers: dict[str, int] = {}
@@ -335,6 +416,37 @@ class SnapshotZip:
                     yield place, line
 
 
+class _FileRow(msgspec.Struct):
+    """The document of a file, as a snapshot has it."""
+
+    id: str = msgspec.field(name="_id")
+    creation_time: float = msgspec.field(name="_creationTime")
+    sha256: str
+    size: float
+    content_type: str | None = msgspec.field(name="contentType", default=None)
+
+
+def _file_fields(place: str, row: Mapping[str, Value]) -> dict[str, Value]:
+    """The document of a file, as livedb keeps it.
+
+    Raises:
+        LoadError: it is none.
+    """
+    try:
+        file = msgspec.convert(row, _FileRow)
+        table_number_of(file.id)
+        kind = checked_content_type(file.content_type)
+        # Convex wrote base64 before its version 1.9.
+        is_hex = len(file.sha256) == _SHA256_HEX
+        digest = bytes.fromhex(file.sha256) if is_hex else base64.b64decode(file.sha256)
+        size = int(file.size)
+    except (ValueError, OverflowError, InvalidValueError, InvalidIdError) as error:
+        raise LoadError(f"{place}: it describes no file: {error}") from None
+    fields: dict[str, Value] = {"_id": file.id, "_creationTime": file.creation_time}
+    fields |= {"sha256": digest.hex(), "size": size}
+    return fields if kind is None else {**fields, "contentType": kind}
+
+
 def _number_of(name: str, first: Mapping[str, Any], listed: int | None) -> int | None:
     """The number of a table by its first document, which must agree with `_tables`."""
     document_id = first.get("_id")
@@ -362,6 +474,8 @@ class _Members:
     tables: zipfile.ZipInfo | None = None
     documents: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     schemas: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
+    files: zipfile.ZipInfo | None = None
+    contents: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -372,7 +486,6 @@ class _Members:
         _check_sizes(infos, zip_bytes)
         members = cls()
         seen: set[str] = set()
-        files = 0
         # A zip that was packed again by hand has everything in one folder.
         prefix = _prefix_of(infos)
         for info in infos:
@@ -383,18 +496,11 @@ class _Members:
                 raise LoadError(f"the member {info.filename!r} is there twice")
             seen.add(info.filename.lower())
             folder, _, file = info.filename.removeprefix(prefix).rpartition("/")
-            if folder == "_storage" and file != "documents.jsonl":
-                files += 1
-            else:
-                members._take(info, folder, file)
+            members._take(info, folder, file)
         if len(members.documents) > TABLES_MAX:
             raise LoadError(f"more than {TABLES_MAX:,} tables, the most a workspace can have")
-        if not members.documents and members.tables is None:
+        if not members.documents and members.tables is None and members.files is None:
             raise LoadError("there is no <table>/documents.jsonl in it, so it is no snapshot")
-        if files:
-            members.notes.append(
-                f"left out: {counted(files, 'file')} of _storage, as this livedb keeps no files yet"
-            )
         return members
 
     def _take(self, info: zipfile.ZipInfo, folder: str, file: str) -> None:
@@ -404,6 +510,12 @@ class _Members:
             raise LoadError(f"{info.filename!r} is of a Convex component, which livedb has not")
         if (folder, file) == ("_tables", "documents.jsonl"):
             self.tables = info
+        elif (folder, file) == (STORAGE_TABLE, "documents.jsonl"):
+            self.files = info
+        elif (folder, file) == (STORAGE_TABLE, "generated_schema.jsonl"):
+            self.schemas[folder] = info
+        elif folder == STORAGE_TABLE:
+            self.contents[file.partition(".")[0]] = info
         elif folder.startswith("_") and "/" not in folder and file in _TABLE_FILES:
             return  # a system table: Convex does not import them either
         elif file == "documents.jsonl" and _is_table_name(folder):

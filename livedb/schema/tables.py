@@ -326,7 +326,16 @@ def is_identifier(name: object) -> bool:
 ENVIRONMENT_TABLE = "_environment_variables"
 """One document `{name, value}` for each; read as `ctx.env`, written by livedb's own functions."""
 
-SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE})
+STORAGE_TABLE = "_storage"
+"""One document for each file, read by `ctx.db.system`."""
+
+FILES_TABLE = "_files"
+"""Under which name the content of a file lies: `{file, name}`; for livedb's own functions."""
+
+UPLOADS_TABLE = "_uploads"
+"""The upload URLs that are good: `{token, expires, bytesMax?}`, the token as its SHA-256."""
+
+SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE, STORAGE_TABLE, FILES_TABLE, UPLOADS_TABLE})
 """Names of tables that are livedb's own, as no user's table can be named."""
 
 
@@ -544,3 +553,43 @@ def tables_referenced(table: TableDefinition) -> frozenset[str]:
         for validator in iter_nested(table.document)
         if isinstance(validator, IdValidator)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SystemTable:
+    """How a table of livedb's own is made: its definition, and the number that its ids get.
+
+    The number is below those of users' tables, which may come from another workspace with theirs.
+    """
+
+    number: int
+    definition: TableDefinition
+
+
+SYSTEM_DEFINITIONS = {
+    each.definition.name: each
+    for each in (
+        SystemTable(9001, TableDefinition(name=STORAGE_TABLE)),
+        SystemTable(
+            9002,
+            TableDefinition(
+                name=FILES_TABLE,
+                indexes=(
+                    IndexDefinition("by_name", ("name",), is_unique=True),
+                    IndexDefinition("by_file", ("file",)),
+                ),
+            ),
+        ),
+        SystemTable(
+            9003,
+            TableDefinition(
+                name=UPLOADS_TABLE,
+                indexes=(
+                    IndexDefinition("by_token", ("token",)),
+                    IndexDefinition("by_expiry", ("expires",)),
+                ),
+            ),
+        ),
+    )
+}
+"""The tables of livedb's own that are made with indexes or a number of their own."""

@@ -20,6 +20,7 @@ from livedb.service.hub import Hub
 from livedb.service.paths import UNDER_API
 from livedb.service.presence_api import presence_routes
 from livedb.service.site import Site
+from livedb.service.storage_api import storage_routes
 from livedb.service.transfer_api import transfer_routes
 from livedb.service.websocket import SyncConnection
 from livedb.workspace import Workspace
@@ -75,6 +76,7 @@ class ServiceApp:
                 *http_routes(self.hub),
                 *admin_routes(self.hub),
                 *presence_routes(self.hub),
+                *storage_routes(self.hub),
                 *transfer_routes(self.hub),
             ],
             lifespan=self._lifespan,

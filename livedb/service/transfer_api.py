@@ -78,7 +78,10 @@ async def _require(request: Request, hub: Hub) -> None:
 
 async def _request_export(request: Request, hub: Hub) -> Response:
     await _require(request, hub)
-    hub.transfers.request_export(request.query_params.getlist("table") or None)
+    # Convex's tool says whether it wants files; ours leaves it to what is exported.
+    said = request.query_params.get("includeStorage")
+    tables = request.query_params.getlist("table") or None
+    hub.transfers.request_export(tables, has_files=None if said is None else said == "true")
     return Response(status_code=200)
 
 

@@ -105,6 +105,7 @@ class _Export:
     path: Path
     touched_s: float
     tables: Sequence[str] | None
+    has_files: bool | None
     state: State = field(default_factory=lambda: {"state": "requested"})
 
 
@@ -164,7 +165,9 @@ class Transfers:
 
     # -- exports -------------------------------------------------------------------------------
 
-    def request_export(self, tables: Sequence[str] | None = None) -> None:
+    def request_export(
+        self, tables: Sequence[str] | None = None, *, has_files: bool | None = None
+    ) -> None:
         """Begin to write tables (None: all) as a snapshot zip, which replaces the last one.
 
         Raises:
@@ -175,7 +178,10 @@ class Transfers:
             if last is not None and last.state["state"] in {"requested", "in_progress"}:
                 raise LimitError("An export is being made already", code="ExportInProgress")
             export = _Export(
-                path=self._new_path(".zip"), touched_s=self._clock.monotonic_s(), tables=tables
+                path=self._new_path(".zip"),
+                touched_s=self._clock.monotonic_s(),
+                tables=tables,
+                has_files=has_files,
             )
             self._export = export
         if last is not None:
@@ -185,7 +191,9 @@ class Transfers:
     def _run_export(self, export: _Export) -> None:
         start_ts = self._clock.now_ns()
         self._move(export, state="in_progress")
-        done = transfer.export_snapshot(self._workspace, export.path, tables=export.tables)
+        done = transfer.export_snapshot(
+            self._workspace, export.path, tables=export.tables, has_files=export.has_files
+        )
         self._move(
             export,
             state="completed",

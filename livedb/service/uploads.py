@@ -1,4 +1,4 @@
-"""Loads whose rows arrive over the network: kept in temporary files until all are here.
+"""Loads and files that arrive over the network: kept in temporary files until all is here.
 
 A part has a number, so one that is sent again after a lost connection is taken once; and the load
 itself remembers its result for as long, so that a client who lost the answer gets it. Whoever stays
@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from io import IOBase
+from typing import Any, TypeVar
 
 from livedb.clock import Clock
 from livedb.errors import DisconnectedError, LimitError
@@ -26,8 +26,7 @@ UPLOADS_MAX = 8
 IDLE_S_MAX = 120.0
 """Seconds after its last part until a load that is not begun is forgotten."""
 
-Loaded = tuple[int, int]
-"""Rows, and the commit number."""
+T = TypeVar("T")
 
 
 class _Upload:
@@ -38,7 +37,7 @@ class _Upload:
         self.parts = 0
         self.size_bytes = 0
         self.heard_s = now_s
-        self.loaded: Loaded | None = None
+        self.loaded: Any = None
         self.is_loading = False
         self.lock = threading.Lock()
         """Guards the file, and is held while it is loaded: who asks again waits for the result."""
@@ -82,8 +81,8 @@ class Uploads:
             upload.parts += 1
             return upload.parts
 
-    def load(self, name: str, work: Callable[[IOBase], Loaded]) -> Loaded:
-        """Do `work` with the rows that have arrived, once however often it is asked."""
+    def load(self, name: str, work: Callable[[Any], T]) -> T:
+        """The result of `work` with what has arrived, done once however often it is asked."""
         upload = self._known(name)
         upload.is_loading = True
         with upload.lock:
@@ -98,7 +97,8 @@ class Uploads:
                     upload.file.close()
                     upload.is_loading = False
                     upload.heard_s = self._clock.monotonic_s()
-            return upload.loaded
+            loaded: T = upload.loaded
+            return loaded
 
     def drop(self, name: str) -> None:
         """Forget a load."""

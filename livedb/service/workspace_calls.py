@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,7 +31,7 @@ from livedb.protocol.server import Failure, Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
-from livedb.service.downloads import Downloads
+from livedb.service.downloads import PART_BYTES_MAX, Downloads
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect
 from livedb.service.snapshots import Snapshots
@@ -100,6 +101,12 @@ class WorkspaceCalls:
             "backup": (Permission.BACK_UP, self._backup),
             "download": (Permission.LOAD, self._download),
             "downloaded": (Permission.LOAD, self._downloaded),
+            "store_file": (Permission.LOAD, self._store_file),
+            "file_size": (Permission.READ_TABLES, self._file_size),
+            "read_file": (Permission.READ_TABLES, self._read_file),
+            "file_url": (Permission.READ_TABLES, self._file_url),
+            "list_files": (Permission.READ_TABLES, self._list_files),
+            "delete_file": (Permission.WRITE_TABLES, self._delete_file),
             "pin": (Permission.QUERY, self._pin),
             "unpin": (Permission.QUERY, self._unpin),
             "catalog": (Permission.QUERY, self._catalog),
@@ -322,7 +329,7 @@ class WorkspaceCalls:
         return Answer(list(self._workspace.hidden_fields(given.text("table"))))
 
     def _upload(self, given: _Given, pieces: list[bytes], *_: Any) -> Answer:
-        """Take a part of an Arrow stream; the load that names it begins when all are here."""
+        """Take a part of an Arrow stream or a file; what is to become of it is said at the end."""
         return Answer(self._uploads.add(given.text("upload"), given.whole("part"), pieces))
 
     def _load(self, given: _Given, *_: Any) -> Answer:
@@ -364,6 +371,39 @@ class WorkspaceCalls:
     def _downloaded(self, given: _Given, *_: Any) -> Answer:
         """The client has what was made for it."""
         self._downloads.drop(given.text("download"))
+        return Answer()
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def _store_file(self, given: _Given, *_: Any) -> Answer:
+        """Make a file of what was uploaded."""
+        kind, sha256 = given.optional("content_type"), given.optional("sha256")
+        files = self._workspace.file_storage
+        stored = self._uploads.load(
+            given.text("upload"),
+            lambda file: files.put(file, content_type=kind, sha256=sha256),
+        )
+        return Answer(stored)
+
+    def _file_size(self, given: _Given, *_: Any) -> Answer:
+        with self._workspace.file_storage.open_file(given.text("id")) as file:
+            return Answer(file.seek(0, SEEK_END))
+
+    def _read_file(self, given: _Given, *_: Any) -> Answer:
+        """Bytes of a file."""
+        with self._workspace.file_storage.open_file(given.text("id")) as file:
+            file.seek(given.whole("start"))
+            return Answer(None, (file.read(min(given.whole("size"), PART_BYTES_MAX)),))
+
+    def _file_url(self, given: _Given, *_: Any) -> Answer:
+        return Answer(self._workspace.file_storage.url(given.text("id")))
+
+    def _list_files(self, given: _Given, *_: Any) -> Answer:
+        found, following = self._workspace.file_storage.page(given.optional("cursor"))
+        return Answer([[dict(each) for each in found], following])
+
+    def _delete_file(self, given: _Given, *_: Any) -> Answer:
+        self._workspace.file_storage.delete(given.text("id"))
         return Answer()
 
     def _sync(self, given: _Given, *_: Any) -> Answer:

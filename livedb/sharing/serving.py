@@ -20,6 +20,7 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from livedb import __version__
 from livedb.auth.access import Role
@@ -52,6 +53,7 @@ class ServeOptions:
         providers: who may vouch for users.
         anonymous: the role of who brings nothing; None lets nobody in without something.
         admin_keys: keys that open everything.
+        public_url: where clients find it, if not where it listens: behind a proxy, say.
         shows_errors: whether clients read what functions raise besides livedb's own errors.
         is_background: whether the process is there for nothing else, and nobody types in it.
     """
@@ -63,6 +65,7 @@ class ServeOptions:
     anonymous: Role | None = None
     allow_origins: tuple[str, ...] = ()
     admin_keys: tuple[str, ...] = ()
+    public_url: str = ""
     shows_errors: bool = True
     is_background: bool = False
 
@@ -74,7 +77,7 @@ class ServeOptions:
     def _rest(self) -> tuple[Any, ...]:
         origins = frozenset(self.allow_origins)
         who = (tuple(self.providers), self.anonymous, self.admin_keys)
-        return (self.host, *who, origins, self.shows_errors)
+        return (self.host, *who, origins, self.public_url, self.shows_errors)
 
 
 class Serving:
@@ -123,7 +126,11 @@ class Serving:
             preferred_port=port_before,
             site_port=options.site_port,
             access=access,
-            settings=ServiceSettings(doors=_doors(options), shows_details=options.shows_errors),
+            settings=ServiceSettings(
+                doors=_doors(options),
+                public_url=options.public_url,
+                shows_details=options.shows_errors,
+            ),
             listeners=[] if door is None else [door.listener],
         )
         undo.callback(service.close)
@@ -209,6 +216,7 @@ def serve_options(
     anonymous: bool | str,
     allow_origins: Sequence[str],
     admin_keys: Sequence[str] = (),
+    public_url: str | None = None,
     show_errors: bool | None = None,
 ) -> ServeOptions:
     """What `db.serve` was asked for.
@@ -247,8 +255,22 @@ def serve_options(
         anonymous=role,
         allow_origins=tuple(allow_origins),
         admin_keys=tuple(admin_keys),
+        public_url=_public_url(public_url),
         shows_errors=is_loopback(host) if show_errors is None else show_errors,
     )
+
+
+def _public_url(given: str | None) -> str:
+    """Where clients find a service, as it was said; empty when nothing was."""
+    if given is None:
+        return ""
+    parts = urlsplit(given)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise InvalidValueError(
+            f"public_url is where clients find the service, such as https://live.example, and not "
+            f"{given!r}"
+        )
+    return given.rstrip("/")
 
 
 def is_closed_house(workspace: Workspace | None, options: ServeOptions) -> bool:
@@ -293,6 +315,8 @@ def _auth_config(auth: Mapping[str, Any] | str | PathLike[str]) -> object:
 
 def _doors(options: ServeOptions) -> Doors:
     known = Doors().allowed_hosts
+    if options.public_url:
+        known = (*known, urlsplit(options.public_url).hostname or "")
     # A name in a page's address proves nothing that a token does not; the list is for the loopback.
     hosts = known if is_loopback(options.host) else ("*",)
     return Doors(allowed_hosts=hosts, allowed_origins=options.allow_origins)

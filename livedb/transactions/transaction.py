@@ -23,7 +23,7 @@ from livedb.keys.encoding import encode_key, prefix_end
 from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value_at
 from livedb.limits import Limits
 from livedb.schema.catalog import Catalog, CatalogTable
-from livedb.schema.tables import TableDefinition
+from livedb.schema.tables import SYSTEM_DEFINITIONS, TableDefinition
 from livedb.store.contract import Block, DocumentStore, Entry, StoredDocument, Write
 from livedb.text import decode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
@@ -392,8 +392,12 @@ class Transaction(Snapshot):
         """The table to insert into, created when there is none."""
         table = self.table(name)
         if table is None:
-            created = TableDefinition(name=name) if definition is None else definition
-            table = CatalogTable(self.catalog.next_table_number(), created)
+            system = SYSTEM_DEFINITIONS.get(name)
+            if system is not None:
+                table = CatalogTable(system.number, system.definition)
+            else:
+                created = TableDefinition(name=name) if definition is None else definition
+                table = CatalogTable(self.catalog.next_table_number(), created)
             self.catalog = self.catalog.with_table(self.number, table)
         return table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import livedb
-from livedb.errors import LivedbError, TransientError
+from livedb.errors import FileError, LivedbError, TransientError
 from livedb.limits import Limits
 from tests.faults.checks import check_agreement
 
@@ -98,6 +98,22 @@ def test_a_fold_or_checkpoint_on_a_full_disk_loses_nothing(small_disk):
     with livedb.open(path) as db:
         assert len(db["items"].collect()) == 44
         check_agreement(db)
+
+
+def test_a_file_that_finds_no_room_leaves_nothing(small_disk):
+    with livedb.open(small_disk / "w") as db:
+        kept = db.files.put(b"x" * 100_000)
+        ballast = fill(small_disk, leave=1 << 20)
+        for _ in range(3):
+            with pytest.raises(FileError) as caught:
+                db.files.put(os.urandom(2 << 20))
+            assert caught.value.code == "DiskFull"
+        assert len(list((small_disk / "w/files").iterdir())) == 1
+        with db.files.open(kept) as file:
+            assert file.read() == b"x" * 100_000
+        ballast.unlink()
+        db.files.put(os.urandom(2 << 20))
+        assert [row["size"] for row in db.files] == [100_000, 2 << 20]
 
 
 def test_a_workspace_is_not_half_made_on_a_full_disk(small_disk):

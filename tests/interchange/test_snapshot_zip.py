@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import stat
 import struct
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 import livedb
 from livedb import Int64, define_schema, define_table, transfer, v
 from livedb.clock import SystemClock
-from livedb.errors import LivedbError, LoadError, SchemaEnforcementError
+from livedb.errors import DamagedError, LivedbError, LoadError, SchemaEnforcementError
+from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 from livedb.ids import IdFactory
 from livedb.interchange import snapshot_zip
 from livedb.interchange.snapshot_zip import SnapshotZip
@@ -253,18 +256,151 @@ def test_a_zip_packed_again_by_hand_has_one_folder_around_it(db, archive):
     assert load(db, archive(members)).rows == {"a": 1}
 
 
-def test_files_and_system_tables_are_left_out_and_files_are_told(db, archive):
+def file_of(content, **fields):
+    digest = hashlib.sha256(content).hexdigest()
+    known = {"_id": IDS.new(7), "_creationTime": 1.0, "sha256": digest, "size": float(len(content))}
+    return {**known, **fields}
+
+
+def files(db):
+    """The document of each file and its content, as text by id."""
+    found = {}
+    for each in db.files:
+        with db.files.open(each["_id"]) as opened:
+            found[each["_id"]] = (dict(each), opened.read().decode())
+    return found
+
+
+def contents(db):
+    return list(db.backend.workspace.files.files.iterdir())
+
+
+def test_files_go_out_and_come_in_with_their_ids(db, export, tmp_path):
+    first = db.files.put(b"picture", content_type="image/png")
+    db.files.put(b"")
+    db.files.delete(db.files.put(b"deleted"))
+
+    @db.mutation
+    def save(ctx, file: str):
+        ctx.db.insert("a", {"file": file})
+
+    save(first)
+    path = export(db)
+    with livedb.open(tmp_path / "other") as other:
+        other.files.delete(other.files.put(b"gone before"))
+        assert load(other, path).rows == {"a": 1, "_storage": 2}
+        assert files(other) == files(db)
+        [row] = other["a"].collect()
+        assert row["file"] == first
+        assert other.backend.workspace.file_storage.collect() <= 1
+        assert len(contents(other)) == 2
+        other.files.put(b"a third")
+        assert len(files(other)) == 3
+        with pytest.raises(LoadError, match="documents already"):
+            load(other, path)
+        assert load(other, path, "replace").rows == {"a": 1, "_storage": 2}
+        assert files(other) == files(db)
+        other.backend.workspace.file_storage.collect()
+        assert len(contents(other)) == 2
+
+
+def test_files_are_exported_with_all_tables_or_when_asked_for(db, export):
+    db.files.put(b"picture")
+
+    @db.mutation
+    def add(ctx):
+        ctx.db.insert("a", {})
+
+    add()
+
+    def has_files(**options):
+        with zipfile.ZipFile(export(db, **options)) as opened:
+            return any(name.startswith("_storage/") for name in opened.namelist())
+
+    assert has_files()
+    assert not has_files(has_files=False)
+    assert not has_files(tables=["a"])
+    assert has_files(tables=["a"], has_files=True)
+
+
+def test_no_other_table_of_livedbs_own_is_exported(db, export):
+    db.files.put(b"picture")
+    workspace = db.backend.workspace
+    change = {"changes": [{"name": "SECRET", "value": "hidden"}]}
+    workspace.runner.call_alone("mutation", UPDATE_ENVIRONMENT, change)
+    with zipfile.ZipFile(export(db)) as opened:
+        folders = {name.partition("/")[0] for name in opened.namelist()}
+    assert folders == {"README.md", "_tables", "_storage"}
+
+
+def test_a_file_whose_content_is_gone_ends_the_export_with_its_id(db, export):
+    file = db.files.put(b"picture")
+    [content] = contents(db)
+    content.unlink()
+    with pytest.raises(DamagedError, match=file):
+        export(db)
+    assert not list(content.parent.iterdir())
+
+
+def test_files_as_convex_writes_them_come_in(db, archive):
+    content = b"picture"
+    file = file_of(content, sha256=base64.b64encode(hashlib.sha256(content).digest()).decode())
     path = archive(
         {
             "a/documents.jsonl": lines({}),
-            "_storage/documents.jsonl": lines({"_id": "x"}),
-            "_storage/abc.png": "picture",
+            "_storage/documents.jsonl": lines(file),
+            f"_storage/{file['_id']}.png": content,
             "_scheduled_functions/documents.jsonl": lines({}),
+        }
+    )
+    assert load(db, path).rows == {"a": 1, "_storage": 1}
+    [(document, text)] = files(db).values()
+    assert text == "picture"
+    assert document == {**file, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_files_without_content_and_contents_without_document_are_left_out_and_told(db, archive):
+    path = archive(
+        {
+            "a/documents.jsonl": lines({}),
+            "_storage/documents.jsonl": lines(file_of(b"x")),
+            "_storage/abc.png": "picture",
         }
     )
     done = load(db, path)
     assert done.rows == {"a": 1}
-    assert done.notes == ("left out: 1 file of _storage, as this livedb keeps no files yet",)
+    assert done.notes == (
+        "left out: 1 file whose contents are not in it",
+        "left out: 1 content of _storage without a document",
+    )
+    assert files(db) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"sha256": "0" * 64}, "SHA-256"),
+        ({"size": 6.0}, "7 bytes"),
+        ({"sha256": "short"}, "describes no file|SHA-256"),
+        ({"sha256": None}, "describes no file"),
+        ({"size": "7"}, "describes no file"),
+        ({"_creationTime": None}, "describes no file"),
+        ({"contentType": "a/b\r\nX: 1"}, "describes no file"),
+    ],
+)
+def test_a_file_that_is_not_what_its_document_says_refuses_all(db, archive, wrong, said):
+    file = file_of(b"picture", **wrong)
+    path = archive(
+        {
+            "a/documents.jsonl": lines({}),
+            "_storage/documents.jsonl": lines(file),
+            f"_storage/{file['_id']}": "picture",
+        }
+    )
+    with pytest.raises(LoadError, match=said):
+        load(db, path)
+    assert list(db) == []
+    assert contents(db) == []
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -88,6 +88,43 @@ const scenarios = {
     };
   },
 
+  // Upload by fetch, as apps do, and keep the id with a mutation.
+  async files(url) {
+    const client = connect(url);
+    const listed = [];
+    client.onUpdate(api.files.list, {}, (value) => listed.push(value));
+    await until(() => listed.length === 1);
+    const postUrl = await client.mutation(api.files.generateUploadUrl, {});
+    const body = new Blob(["pixels"], { type: "image/png" });
+    const answer = await fetch(postUrl, {
+      method: "POST",
+      headers: { "Content-Type": body.type },
+      body,
+    });
+    const { storageId } = await answer.json();
+    await client.mutation(api.files.save, { storageId, name: "photo" });
+    await until(() => listed.length === 2);
+    const fetched = await fetch(listed[1][0].url);
+    const http = new ConvexHttpClient(url);
+    const metadata = await http.query(api.files.metadata, { storageId });
+    const made = await client.action(api.files.make, { text: "by an action" });
+    const text = await fetch(await http.query(api.files.url, { storageId: made }));
+    const report = {
+      fetched: [fetched.headers.get("content-type"), await fetched.text()],
+      metadata: Object.keys(metadata).sort(),
+      size: metadata.size,
+      made: await text.text(),
+    };
+    await client.mutation(api.files.remove, { storageId });
+    await until(() => listed.length === 3);
+    const gone = await fetch(listed[1][0].url);
+    return {
+      ...report,
+      listed: listed.slice(0, 2).map((rows) => rows.map((row) => row.name)),
+      after: [listed[2][0].url, gone.status],
+    };
+  },
+
   // Behind a Jupyter server: its token goes into the socket's URL, and over HTTP into setAuth.
   async behind_a_login(url, token) {
     class WithLogin extends WebSocket {

@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import time
+from urllib.request import Request, urlopen
 
 from convex import ConvexClient, ConvexError, ConvexInt64
 from convex.http_client import ConvexHttpClient
@@ -89,6 +90,20 @@ def errors(url):
         "http bug": raised(http.query, "tasks:crash"),
         "after": client.query("tasks"),
     }
+
+
+def files(url):
+    """Upload by plain HTTP, as apps do, and look at the file."""
+    client = ConvexClient(url)
+    asked = Request(client.mutation("files:generateUploadUrl"), b"pixels", method="POST")
+    with urlopen(asked) as answer:
+        storage_id = json.loads(answer.read())["storageId"]
+    given = {"storageId": storage_id}
+    with urlopen(client.query("files:url", given)) as answer:
+        fetched = answer.read().decode()
+    size = client.query("files:metadata", given)["size"]
+    client.mutation("files:remove", given)
+    return {"fetched": fetched, "size": size, "gone": client.query("files:url", given)}
 
 
 def recovers(url):

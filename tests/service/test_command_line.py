@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,6 +183,25 @@ def test_a_snapshot_is_exported_and_imported_again(convex, served, tmp_path):
     assert "Added 3 documents" in replaced.stderr
     assert shown(served) == before
     assert {row["_id"] for row in served.db["tasks"].collect()} == ids
+
+
+def test_files_are_exported_when_asked_for_and_imported(convex, served, tmp_path):
+    file = served.db.files.put(b"pixels", content_type="image/png")
+    served.db.function("tasks:add")(title="t", user="ada", n=1)
+    for option in ((), ("--include-file-storage",)):
+        path = tmp_path / f"shop{len(option)}.zip"
+        exported = convex("export", "--path", str(path), *option)
+        assert exported.returncode == 0, exported.stderr
+        with zipfile.ZipFile(path) as members:
+            assert (f"_storage/{file}" in members.namelist()) == bool(option)
+    served.db.files.delete(file)
+    served.db.files.put(b"another")
+    replaced = convex("import", str(path), "--replace", "--yes")
+    assert replaced.returncode == 0, replaced.stderr
+    assert "_storage: removes 1 document" in replaced.stderr
+    with served.db.files.open(file) as opened:
+        assert opened.read() == b"pixels"
+    assert [row["_id"] for row in served.db.files] == [file]
 
 
 def test_an_export_goes_into_a_folder_under_its_own_name(convex, tmp_path):

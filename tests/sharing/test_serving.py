@@ -141,6 +141,8 @@ def test_anonymous_on_the_network_must_be_said_by_role(db):
         {"port": 70_000},
         {"anonymous": "owner"},
         {"allow_origins": "https://a.example"},
+        {"public_url": "live.example"},
+        {"public_url": "https://live.example/?token=1"},
         {"auth": {}},
         {"auth": "/nowhere/auth.json"},
     ],
@@ -192,6 +194,21 @@ def test_pages_of_other_origins_come_in_when_they_are_named(db):
     serving = db.serve(allow_origins=["https://shop.example"])
     assert ask(serving.url, "/version", origin="https://shop.example")[0] == 200
     assert ask(serving.url, "/version", origin="https://evil.example")[0] == 403
+
+
+def test_a_public_address_is_named_by_urls_and_answered_to(db):
+    @db.mutation
+    def where(ctx):
+        return ctx.env["CONVEX_CLOUD_URL"], ctx.storage.generate_upload_url()
+
+    serving = db.serve(public_url="https://live.example/shop/")
+    place, upload = where()
+    assert place == "https://live.example/shop"
+    assert upload.startswith(f"{place}/api/storage/upload?token=")
+    assert ask(serving.url, "/version", host="live.example")[0] == 200
+    assert ask(serving.url, "/version", host="other.example")[0] == 403
+    with pytest.raises(WorkspaceError, match="other settings"):
+        db.serve(public_url="https://other.example")
 
 
 def test_what_is_displayed_holds_no_token(db):
