@@ -227,9 +227,19 @@ def bind_parameters(parameters: Parameters) -> dict[str, Any] | list[Any] | None
     )
 
 
+_ADVICE: Final = re.compile(
+    r"""\s*(\n\nPossible\ solutions:.* | (Use|or\ use)\ "?SET\ [^\n]*)""", re.DOTALL | re.VERBOSE
+)
+"""What DuckDB says of settings, which nobody can change here."""
+
+
+def _said_by(error: Exception) -> str:
+    return _ADVICE.sub("", str(error))
+
+
 def query_error(error: Exception) -> BaseException:
     """What an exception of DuckDB during a read means for whoever ran it."""
-    text = str(error)
+    text = _said_by(error)
     if isinstance(error, duckdb.InterruptException):
         return FunctionTimeoutError("the SQL statement was interrupted before it finished")
     if not isinstance(error, duckdb.Error):
@@ -314,7 +324,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> list[Any]:
     try:
         return list(connection.extract_statements(text))
     except duckdb.Error as error:
-        raise SqlError(str(error)) from None
+        raise SqlError(_said_by(error)) from None
 
 
 def _syntax_tree(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
@@ -323,7 +333,7 @@ def _syntax_tree(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str,
         text = relation.to_arrow_table().column(0)[0].as_py()
         tree: dict[str, Any] = msgspec.json.decode(text)
     except (duckdb.Error, RecursionError) as error:
-        raise _refused(f"the SQL text could not be checked: {error}") from error
+        raise _refused(f"the SQL text could not be checked: {_said_by(error)}") from error
     if tree.get("error") or len(tree.get("statements", ())) != 1:
         raise _refused(f"the SQL text could not be checked: {tree.get('error_message')}")
     return tree
@@ -458,7 +468,7 @@ def _check_with_duckdb(
     except duckdb.BinderException:
         return
     except duckdb.Error as error:
-        raise _refused(f"the SQL text could not be checked: {error}") from error
+        raise _refused(f"the SQL text could not be checked: {_said_by(error)}") from error
     allowed = {("data", name.casefold()) for name in tables}
     for qualified in found:
         if _split_name(qualified) not in allowed:

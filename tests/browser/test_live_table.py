@@ -421,5 +421,5 @@ def test_a_reader_sorts_filters_and_searches_while_rows_come(open_notebook):
     expect(rows).to_have_count(1)
     expect(footer).to_contain_text("1 row of 100,001")
     output.get_by_role("button", name="clear").click()
-    expect(footer).to_contain_text("1–15 of 100,001 rows")
+    expect(footer).to_contain_text("of 100,001 rows")
     expect(rows.first).to_contain_text("Oslo")

@@ -360,6 +360,22 @@ def test_no_text_reads_a_table_outside_the_catalog(shop: Folder, text: str) -> N
     assert "hidden" not in rows.column_names
 
 
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("select " + "not " * 2000 + "true", "Max expression depth limit of 1000 exceeded"),
+        ("select list_transform([1], x -> x + 1)", "lambda x, i: x + i"),
+        ("select list(range order by -range) from range(30000000)", "sql_memory_bytes_max"),
+    ],
+)
+def test_nobody_is_told_to_change_a_setting(tmp_path: Path, text: str, words: str) -> None:
+    store = open_store(tmp_path, limits=Limits(sql_memory_bytes_max=50 << 20))
+    with pytest.raises((SqlError, LimitError), match=re.escape(words)) as caught:
+        store.run_sql(text, None, catalog=catalog_of(TASKS))
+    assert "SET " not in caught.value.message
+    store.close()
+
+
 def test_a_misspelt_table_gets_its_near_misses(shop: Folder) -> None:
     with pytest.raises(SqlError, match=r"'task'; did you mean 'tasks'\?"):
         shop.rows("from task")
