@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 
 from livedb.canonical import prepare_fields
 from livedb.errors import InvalidValueError, LoadError, SchemaEnforcementError
+from livedb.limits import DOCUMENT_BYTES_MAX
 from livedb.schema.check import check_document
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import ObjectValidator, TableNumbers, UnionValidator
 from livedb.sizes import measure
+from livedb.store.arrow_types import is_bytes, is_text
 from livedb.store.columns import Column, Namer, project
 from livedb.store.layout import declared_columns
 from livedb.store.load_columns import (
@@ -77,6 +79,7 @@ class SetWriter:
             plan = self._plans.get(each.name) or infer_plan(source)
             marks = None if each.absent is None else slab.column(each.absent)
             column = slab.column(each.position)
+            _check_lengths(column, each.name, first_row)
             converted = convert_column(column, source, plan, marks, first_row=first_row)
             missing = _missing(converted.values, plan, marks)
             if missing is not None:
@@ -181,6 +184,23 @@ def _missing(
 def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array[Any]:
     shown = encode_value(value).decode() if plan.kind == "json" and value is not None else value
     return pa.array([shown] * count, ARROW_TYPES[plan.kind])
+
+
+def _check_lengths(column: Any, name: str, first_row: int) -> None:
+    """Refuse values above `DOCUMENT_BYTES_MAX` before anything is made of them.
+
+    A file of a few kilobytes may hold one that memory has no room for twice.
+    """
+    if column.nbytes <= DOCUMENT_BYTES_MAX or not (is_text(column.type) or is_bytes(column.type)):
+        return
+    lengths = pc.binary_length(column)
+    longest = pc.max(lengths).as_py()
+    if longest is not None and longest > DOCUMENT_BYTES_MAX:
+        raise LoadError(
+            f"Column {name!r}, row {first_row + pc.index(lengths, longest).as_py()}: the value has "
+            f"{longest:,} bytes; a document has at most {DOCUMENT_BYTES_MAX:,}",
+            code="ValueTooLarge",
+        )
 
 
 def _check_sizes(texts: pa.Array[Any], first_row: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import livedb
@@ -43,6 +44,27 @@ def test_a_refused_load_into_a_new_table_leaves_no_table(
     assert db.number == before
     assert leftovers(db) == []
     assert db.load("new", [{"a": 1}]).rows == 1
+
+
+@pytest.mark.parametrize("number, advice", [(2**60, "v.int64()"), (2**63, "as text")])
+def test_a_number_that_no_column_keeps_exactly_is_refused_with_what_keeps_it(
+    memory: livedb.Database, number: int, advice: str
+) -> None:
+    with pytest.raises(LoadError) as caught:
+        memory.load("new", pa.table({"a": pa.array([1, number], pa.uint64())}))
+    assert str(number) in str(caught.value)
+    assert advice in str(caught.value)
+    assert ("int64" in str(caught.value)) == (number < 2**63)
+
+
+@pytest.mark.parametrize("value", ["x", b"x"])
+def test_a_value_larger_than_a_document_is_refused_before_anything_is_made_of_it(
+    memory: livedb.Database, tmp_path: Path, value: Any
+) -> None:
+    pq.write_table(pa.table({"a": [value, value * (2 << 20)]}), tmp_path / "t.parquet")
+    with pytest.raises(LoadError, match=r"'a', row 1: the value has 2,097,152 bytes") as caught:
+        memory.load("new", tmp_path / "t.parquet")
+    assert caught.value.code == "ValueTooLarge"
 
 
 def test_a_load_that_breaks_while_it_is_read_leaves_no_table(db: livedb.Database) -> None:
