@@ -430,7 +430,7 @@ from livedb.interchange.sources import open_source
 
 source = open_source(sys.argv[1])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20), used + (128 << 20)))
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), used + (64 << 20)))
 try:
     for batch in source.reader():
         print(batch.num_rows)
@@ -440,7 +440,7 @@ except LoadError as error:
 
 
 def test_a_parquet_file_that_memory_has_no_room_for_is_named(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"a": ["x" * (256 << 20)]}), tmp_path / "t.parquet", compression="zstd")
+    pq.write_table(pa.table({"a": ["x" * (128 << 20)]}), tmp_path / "t.parquet", compression="zstd")
     ended = subprocess.run(
         [sys.executable, "-c", SHORT_OF_MEMORY, str(tmp_path / "t.parquet")],
         capture_output=True,
