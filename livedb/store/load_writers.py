@@ -22,7 +22,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import ObjectValidator, TableNumbers, UnionValidator
 from livedb.sizes import measure
 from livedb.store.arrow_types import is_bytes, is_text
-from livedb.store.columns import Column, Namer, project
+from livedb.store.columns import Column, ColumnType, Namer, project
 from livedb.store.layout import declared_columns
 from livedb.store.load_columns import (
     ARROW_TYPES,
@@ -32,6 +32,7 @@ from livedb.store.load_columns import (
     convert_column,
     infer_plan,
     nulls,
+    plan_field,
 )
 from livedb.store.load_fields import SourceField
 from livedb.store.load_text import (
@@ -229,7 +230,7 @@ class RowWriter:
         self._tables = tables
         declared = declared_columns(definition)
         self._columns = tuple(
-            Column(name, name, kind, is_declared=True)
+            Column(name, name, self._staged_type(name, kind), is_declared=True)
             for namer in [Namer(())]
             for name, kind in declared
             if namer.take(name)
@@ -238,6 +239,13 @@ class RowWriter:
         members = document.members if isinstance(document, UnionValidator) else (document,)
         has_others = not all(isinstance(member, ObjectValidator) for member in members)
         self.has_hidden = has_others or len(self._columns) < len(declared)
+
+    def _staged_type(self, name: str, kind: ColumnType) -> ColumnType:
+        """JSON where a number may be an Int64: the fold tells those that no DOUBLE holds."""
+        if kind != "double":
+            return kind
+        plan = plan_field(self._definition, name, self._definition.fields[name], self._tables)
+        return "json" if plan.kind == "json" else kind
 
     def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the declared columns of `slab`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -311,6 +312,30 @@ def test_what_a_load_brought_that_no_member_of_a_union_declares_is_named_as_lack
     db.load("t", [{"a": 1}, {"b": 1}])
     with pytest.warns(UserWarning, match="field 'b'"):
         assert db["t"].to_arrow().num_rows == 2
+
+
+@pytest.mark.parametrize("write", ["insert", "load"])
+def test_numbers_of_a_union_that_a_float_would_round_are_shown_as_json(
+    memory: livedb.Database, write: str
+) -> None:
+    v = livedb.v
+    number = v.union(v.int64(), v.number())
+    fields = {"a": number, "b": v.number()}
+    members = [v.object({"k": v.literal(k), "x": of}) for k, of in fields.items()]
+    memory.push(livedb.define_schema({"t": livedb.define_table(v.union(*members))}))
+    rows = [
+        {"k": "a", "x": livedb.Int64(2**53 + 1)},
+        {"k": "a", "x": livedb.Int64(7)},
+        {"k": "b", "x": 1.5},
+    ]
+    add = memory["t"].insert if write == "insert" else functools.partial(memory.load, "t")
+    add(rows)
+    shown = memory.sql("select x, x__json from t order by _creationTime").to_arrow().to_pylist()
+    assert shown == [
+        {"x": None, "x__json": '{"$int64":"9007199254740993"}'},
+        {"x": 7.0, "x__json": None},
+        {"x": 1.5, "x__json": None},
+    ]
 
 
 @pytest.mark.parametrize("kind", ["handle", "table", "sql", "documents", "parquet", "csv", "jsonl"])
