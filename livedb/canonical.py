@@ -29,7 +29,17 @@ from livedb.limits import (
     VALUE_NESTING_MAX,
 )
 from livedb.sizes import measure
-from livedb.values import UNSET, Document, Int64, Value, is_canonical_run, path_step, shown
+from livedb.values import (
+    INT64_MAX,
+    INT64_MIN,
+    UNSET,
+    Document,
+    Int64,
+    Value,
+    is_canonical_run,
+    path_step,
+    shown,
+)
 
 _INT_MIN, _INT_MAX = -INT_SAFE_MAX, INT_SAFE_MAX
 _NAN: Final = float("nan")
@@ -432,9 +442,8 @@ def _too_many_fields(count: int) -> _Refusal:
 
 def _int_refusal(value: int) -> _Refusal:
     shown = value if value.bit_length() < 100 else f"an int of {value.bit_length()} bits"
-    return _Refusal(
-        f"{shown} is beyond +-2^53, where a number is no longer exact; use livedb.Int64 or str"
-    )
+    use = "livedb.Int64 or str" if INT64_MIN <= value <= INT64_MAX else "str"
+    return _Refusal(f"{shown} is beyond +-2^53, where a number is no longer exact; use {use}")
 
 
 def _utf8_length(value: str) -> int:

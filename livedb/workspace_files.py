@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from livedb.commitlog.lock import DOOR_NAME, LOCK_NAME, WorkspaceLock
-from livedb.errors import FormatError
+from livedb.errors import DamagedError, FormatError
 
 FORMAT_NUMBER = 1
 """Of the folder; one with a higher number is refused."""
@@ -152,6 +152,7 @@ def check_is_workspace(folder: Path) -> None:
 
     Raises:
         FormatError: it is no workspace and no place for one, or a newer livedb made it.
+        DamagedError: all is there but the mark.
     """
     if not folder.exists() and not folder.is_symlink():
         if not folder.parent.is_dir():
@@ -165,8 +166,13 @@ def check_is_workspace(folder: Path) -> None:
     # Before the mark, which another process may be making now: it comes before everything else.
     others = {entry.name for entry in folder.iterdir()} - _BEFORE_THE_MARK
     mark = folder / MARK_NAME
+    found = format_of(mark) if mark.is_file() else None
+    if found is None and {"log.head", "tables.duckdb"} <= others:
+        raise DamagedError(
+            f"{str(folder)!r} holds a workspace's log and tables, and its {MARK_NAME!r} is missing "
+            "or cannot be read; livedb.repair(path) writes it again"
+        )
     if mark.is_file():
-        found = format_of(mark)
         if found is None:
             raise FormatError(f"{str(mark)!r} is not livedb's; is this another folder?")
         if found > FORMAT_NUMBER:

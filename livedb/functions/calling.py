@@ -7,7 +7,9 @@ here too, so that whoever may not be called inside a function can ask.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -51,6 +53,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("livedb")
 
 _current_run: ContextVar[tuple[Calling, Run] | None] = ContextVar("livedb_run", default=None)
+
+
+_LACKS_FIRST = re.compile(
+    r"(?P<name>[^()]+)\(\) missing \d+ required positional arguments?: '(?P<first>\w+)'"
+)
+"""Python's words for a call without the first parameter, or without a later one."""
 
 
 def is_running() -> bool:
@@ -157,6 +165,11 @@ class Calling(Caller):
             context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
         try:
             return function.call(context, args)
+        except TypeError as error:
+            told = self._called_without_context(function, error)
+            if told is None:
+                raise
+            raise told.with_traceback(error.__traceback__) from error
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as leaving:
             if _is_of_a_signal(leaving):
                 raise
@@ -165,6 +178,24 @@ class Calling(Caller):
                 f"{function.name!r} raised {leaving!r}. A function of a workspace runs for many, "
                 "and ends by returning or by raising an Exception."
             ) from leaving
+
+    def _called_without_context(
+        self, function: FunctionDefinition, error: TypeError
+    ) -> FunctionTypeError | None:
+        """What to write instead, if `error` is a module's function called as a cell's is."""
+        found = _LACKS_FIRST.match(str(error))
+        if found is None:
+            return None
+        for called in self.registry.named_in_module(found["name"]):
+            if next(iter(inspect.signature(called.handler).parameters), None) == found["first"]:
+                name = called.handler.__name__
+                return FunctionTypeError(
+                    f"{function.name!r} called {name}() without its {found['first']}. A function "
+                    "of a module is called by another one as "
+                    f'ctx.run_{called.kind}("{called.name}", {{..}}), undone alone when it '
+                    f"raises, or as the plain function that it is: {name}(ctx, ..)."
+                )
+        return None
 
     # -- joining a run -------------------------------------------------------------------------
 

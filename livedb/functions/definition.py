@@ -467,6 +467,14 @@ class Registry:
         """Of all functions but livedb's own, sorted."""
         return sorted(name for name in self._functions if not name.startswith("_system/"))
 
+    def named_in_module(self, qualified_name: str) -> list[FunctionDefinition]:
+        """Those that a module defines under this name of Python's."""
+        return [
+            each
+            for each in list(self._functions.values())
+            if ":" in each.name and getattr(each.handler, "__qualname__", None) == qualified_name
+        ]
+
     def of_kind(self, kind: FunctionKind) -> list[FunctionDefinition]:
         """All functions of a kind, livedb's own included."""
         return [each for each in list(self._functions.values()) if each.kind == kind]

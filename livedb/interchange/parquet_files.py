@@ -61,10 +61,9 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        raise LoadError(
-            f"The Parquet file {str(path)!r} cannot be read: {str(error).strip()}"
-        ) from error
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        why = str(error).strip() or "there is not enough memory for it"
+        raise LoadError(f"The Parquet file {str(path)!r} cannot be read: {why}") from error
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -230,7 +230,8 @@ class SchemaDefinition:
     """All tables of a workspace.
 
     Attributes:
-        is_validated: whether documents are checked when written (Convex's `schemaValidation`).
+        is_validated: whether documents are checked when written (Convex's `schemaValidation`);
+            if not, a workspace is given the tables without a type of their documents.
         is_strict: whether code may name other tables (Convex's `strictTableNameTypes`); for type
             checkers only, at run time other tables exist either way.
     """
@@ -248,7 +249,10 @@ class SchemaDefinition:
         refuse_names_alike(table.name for table in self.tables)
 
     def __iter__(self) -> Iterator[TableDefinition]:
-        return iter(self.tables)
+        """The tables as a workspace is given them: what is not checked cannot be relied on."""
+        if self.is_validated:
+            return iter(self.tables)
+        return (TableDefinition(table.name, indexes=table.indexes) for table in self.tables)
 
     def table(self, name: str) -> TableDefinition:
         """The table of that name.
@@ -295,6 +299,9 @@ def define_schema(
     strict_table_name_types: bool = True,
 ) -> SchemaDefinition:
     """A schema: tables by name. Tables that it does not list stay schemaless.
+
+    With `schema_validation=False` those that it lists are schemaless too, with their indexes: their
+    types only document what is meant, as `.doc(name)` gives it.
 
     Raises:
         SchemaDefinitionError: a name, a document type or an index is not allowed.

@@ -6,7 +6,7 @@ first such value does. So `project` is total: every stored document has a projec
 
     declared by the schema    the schema's type, for good
     not declared              the type of the first value seen that is not null
-    ... and a float comes     BIGINT widens to DOUBLE
+    ... and a float comes     BIGINT widens to DOUBLE, which holds the Int64 that are exact there
     ... only nulls so far     a column of NULLs, which takes the first value's type later
 
 Names that DuckDB could confuse (equal but for case, empty, control characters, a leading `_`) and
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
+from math import isnan
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Literal
 
@@ -316,7 +317,8 @@ def _to_bigint(value: Value) -> int | None:
 
 def _to_double(value: Value) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        number = float(value)
+        return number if number == value or isnan(number) else None  # no rounded Int64
     return None
 
 

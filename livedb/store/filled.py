@@ -63,7 +63,7 @@ def _fill_field(
         columns=projection.columns,
         has_hidden=before.has_hidden or projection.has_hidden,
     )
-    layout.change_table(connection, before, after)
+    after = layout.change_table(connection, before, after)
     types = {column.name: SQL_TYPES[column.type] for column in after.columns}
     cells = {column: array[0].as_py() for column, array in projection.arrays.items()}
     columns = "".join(f", {quote(column)} = cast(? as {types[column]})" for column in cells)

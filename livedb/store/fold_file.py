@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import duckdb
 
@@ -47,31 +47,38 @@ _FILE_TYPES: Final[Mapping[str, ColumnType]] = MappingProxyType(
 
 
 _TAGS: Final[Mapping[str, ColumnType]] = MappingProxyType(
-    {"$int64": "bigint", "$float": "double", "$bytes": "blob", "$datetime": "timestamptz"}
+    {"$float": "double", "$bytes": "blob", "$datetime": "timestamptz"}
 )
 
-_KIND: Final = (
-    "case json_type({0}) when 'BOOLEAN' then 'boolean' when 'VARCHAR' then 'varchar' "
-    "when 'UBIGINT' then 'bigint' when 'BIGINT' then 'bigint' when 'DOUBLE' then 'double' "
-    "when 'OBJECT' then case json_keys({0})[1] "
-    + " ".join(f"when {quote_text(tag)} then {quote_text(kind)}" for tag, kind in _TAGS.items())
-    + " else 'json' end else 'json' end"
-)
-"""The type of the column that a staged JSON value would make, were it the first one."""
+Kind = ColumnType | Literal["wide"]
+"""A type of values; "wide" is a whole number that no DOUBLE holds: it makes a BIGINT."""
 
 
 def _tagged(tag: str) -> str:
     return f"""json_extract_string({{0}}, '$."{tag}"')"""
 
 
-_READ: Final[Mapping[ColumnType, Mapping[ColumnType, str]]] = MappingProxyType(
+_IS_WIDE: Final = f"not ({layout.is_exact_as_double(_tagged('$int64'))})"
+
+_KIND: Final = (
+    "case json_type({0}) when 'BOOLEAN' then 'boolean' when 'VARCHAR' then 'varchar' "
+    "when 'UBIGINT' then 'bigint' when 'BIGINT' then 'bigint' when 'DOUBLE' then 'double' "
+    "when 'OBJECT' then case json_keys({0})[1] "
+    f"when '$int64' then if({_IS_WIDE}, 'wide', 'bigint') "
+    + " ".join(f"when {quote_text(tag)} then {quote_text(kind)}" for tag, kind in _TAGS.items())
+    + " else 'json' end else 'json' end"
+)
+"""The kind of a staged JSON value: the column that it would make, were it the first one."""
+
+_WHOLE: Final = (
+    f"coalesce(try_cast({_tagged('$int64')} as bigint), try_cast({{0}}::varchar as bigint))"
+)
+
+_READ: Final[Mapping[ColumnType, Mapping[Kind, str]]] = MappingProxyType(
     {
         "null": {},
         "boolean": {"boolean": "try_cast({0} as boolean)"},
-        "bigint": {
-            "bigint": f"coalesce(try_cast({_tagged('$int64')} as bigint), "
-            "try_cast({0}::varchar as bigint))"
-        },
+        "bigint": {"bigint": _WHOLE, "wide": _WHOLE},
         "double": {
             "double": f"coalesce(try_cast({_tagged('$float')} as double), "
             "try_cast({0}::varchar as double))",
@@ -102,7 +109,7 @@ def insert_file(
     after, values = _plan(before, types, kinds, unseen)
     if is_hiding:
         after = replace(after, has_hidden=True)
-    layout.change_table(connection, before, after)
+    after = layout.change_table(connection, before, after)
     names = "".join(f", {quote(name)}" for name in values)
     expressions = "".join(f", {value}" for value in values.values())
     connection.execute(
@@ -126,27 +133,37 @@ def _kinds(
     source: str,
     before: Layout,
     types: Mapping[str, ColumnType],
-) -> dict[str, tuple[ColumnType, ...]]:
+) -> dict[str, tuple[Kind, ...]]:
     """The kinds of values that each field has in the file, in the order in which they come.
 
     Cost: JSON is looked through, unless the table's column is of JSON or becomes it.
     """
     columns = {column.field: column.type for column in before.columns if not column.is_spill}
-    found: dict[str, tuple[ColumnType, ...]] = {}
+    found: dict[str, tuple[Kind, ...]] = {}
     for field, file_type in types.items():
         if file_type == "null":
             found[field] = ()
         elif file_type == "json" and columns.get(field) != "json":
             is_new = columns.get(field, "null") == "null"
             found[field] = _kinds_of_json(connection, source, field, is_new=is_new)
+        elif file_type == "bigint" and columns.get(field) == "double":
+            found[field] = _kinds_of_whole(connection, source, field)
         else:
             found[field] = (file_type,)
     return found
 
 
+def _kinds_of_whole(
+    connection: duckdb.DuckDBPyConnection, source: str, field: str
+) -> tuple[Kind, ...]:
+    is_exact = layout.is_exact_as_double(quote(field))
+    wide = connection.execute(f"select 1 from {source} where not ({is_exact}) limit 1").fetchone()
+    return ("bigint",) if wide is None else ("bigint", "wide")
+
+
 def _kinds_of_json(
     connection: duckdb.DuckDBPyConnection, source: str, field: str, *, is_new: bool
-) -> tuple[ColumnType, ...]:
+) -> tuple[Kind, ...]:
     name = quote(field)
     kinds = f"select {_KIND.format(name)} as kind from {source} where {name} is not null"
     # In the order of the file, which DuckDB keeps.
@@ -187,7 +204,7 @@ def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
 def _plan(
     before: Layout,
     types: Mapping[str, ColumnType],
-    kinds: Mapping[str, Sequence[ColumnType]],
+    kinds: Mapping[str, Sequence[Kind]],
     unseen: Collection[str],
 ) -> tuple[Layout, dict[str, str]]:
     """The table's shape with the file's fields in it, and each column's value in SQL.
@@ -226,18 +243,19 @@ def _plan(
     return replace(before, columns=grown, has_hidden=has_hidden), values
 
 
-def _typed(column: Column, kinds: Sequence[ColumnType]) -> Column:
+def _typed(column: Column, kinds: Sequence[Kind]) -> Column:
     """As `store.columns`: the first type seen stays, and BIGINT widens."""
     if column.is_declared or not kinds:
         return column
-    column_type = kinds[0] if column.type == "null" else column.type
+    first: ColumnType = "bigint" if kinds[0] == "wide" else kinds[0]
+    column_type = first if column.type == "null" else column.type
     if column_type == "bigint" and "double" in kinds:
         column_type = "double"
     return replace(column, type=column_type)
 
 
 def _value_and_misfit(
-    column: Column, file_type: ColumnType, kinds: Sequence[ColumnType]
+    column: Column, file_type: ColumnType, kinds: Sequence[Kind]
 ) -> tuple[str | None, str | None]:
     """The SQL of what goes into a field's column and into its `__json`; None for nothing."""
     field, name = column.field, quote(column.field)
@@ -247,7 +265,12 @@ def _value_and_misfit(
         return None, None
     if file_type != "json":
         if file_type == column.type or (file_type, column.type) == ("bigint", "double"):
-            return f"try_cast({name} as {SQL_TYPES[column.type]})", None
+            value = f"try_cast({name} as {SQL_TYPES[column.type]})"
+            if "wide" not in kinds:
+                return value, None
+            is_exact = layout.is_exact_as_double(name)
+            misfit = f"case when not ({is_exact}) then {json_of(field)} end"
+            return f"case when {is_exact} then {value} end", misfit
         return None, json_of(field)
     readings = _READ[column.type]
     kind = _KIND.format(name)

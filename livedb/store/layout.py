@@ -31,6 +31,7 @@ from livedb.store.columns import (
     Column,
     Columns,
     ColumnType,
+    Namer,
     columns_from_json,
     columns_to_json,
     plan_columns,
@@ -249,16 +250,18 @@ def rename_tables(
     return renamed
 
 
-def change_table(connection: duckdb.DuckDBPyConnection, before: Layout, after: Layout) -> None:
+def change_table(connection: duckdb.DuckDBPyConnection, before: Layout, after: Layout) -> Layout:
     """Bring a table from one shape to another; columns of the same name keep their values.
 
     A column of only NULLs is replaced, BIGINT is widened in place; other changes of type belong to
-    `reproject`.
+    `reproject`. Returns `after`, with a spill for each widened column that had values which are
+    none of DOUBLE's.
     """
     if before == after:
-        return
+        return after
     old = {column.name: column for column in before.columns}
     new = {column.name: column for column in after.columns}
+    widened = []
     for name, column in old.items():
         if name not in new or (column.type == "null" and new[name].type != "null"):
             _alter(connection, after, f"drop column {quote(name)}")
@@ -268,9 +271,59 @@ def change_table(connection: duckdb.DuckDBPyConnection, before: Layout, after: L
             _alter(connection, after, f"add column {_column_sql(column)}")
         elif previous.type != column.type:
             assert (previous.type, column.type) == ("bigint", "double"), "only widened in place"
-            _alter(connection, after, f"alter column {quote(name)} set data type double")
+            widened.append(column)
+    for column in widened:
+        after = _widen(connection, after, column)
     _write_layout(connection, after)
     _replace_view(connection, after)
+    return after
+
+
+def _widen(connection: duckdb.DuckDBPyConnection, table: Layout, column: Column) -> Layout:
+    """Make a column of BIGINT one of DOUBLE; values that would be rounded go into its spill.
+
+    Cost: reads the column, and writes it again.
+    """
+    name = quote(column.name)
+    is_exact = is_exact_as_double(name)
+    query = f"select 1 from data.{quote(table.name)} where not ({is_exact}) limit 1"
+    if connection.execute(query).fetchone() is not None:
+        table, spill = _with_spill(connection, table, column.field)
+        if spill is not None:
+            # Of whole numbers only an Int64 is too large for a double.
+            text = f"""('{{"$int64":"' || {name} || '"}}')::json"""
+            _alter(
+                connection,
+                table,
+                f"alter column {quote(spill.name)} set data type json "
+                f"using case when {is_exact} is false then {text} else {quote(spill.name)} end",
+            )
+    _alter(
+        connection,
+        table,
+        f"alter column {name} set data type double using case when {is_exact} then {name} end",
+    )
+    return table
+
+
+def _with_spill(
+    connection: duckdb.DuckDBPyConnection, table: Layout, field: str
+) -> tuple[Layout, Column | None]:
+    """The table with a spill of `field`; None when another field has the name."""
+    for column in table.columns:
+        if column.field == field and column.is_spill:
+            return table, column
+    spill = Column(field, f"{field}__json", "json", is_spill=True)
+    if not Namer(table.columns).take(spill.name, is_spill=True):
+        return table, None
+    _alter(connection, table, f"add column {_column_sql(spill)}")
+    return replace(table, columns=(*table.columns, spill)), spill
+
+
+def is_exact_as_double(number: str) -> str:
+    """Whether a DOUBLE holds the whole number `number`, in SQL; NULL for NULL."""
+    # HUGEINT, because the DOUBLE next to the largest BIGINT is beyond it.
+    return f"try_cast({number} as double)::hugeint = try_cast({number} as hugeint)"
 
 
 def declare(connection: duckdb.DuckDBPyConnection, before: Layout, declared: Declared) -> Layout:
@@ -286,7 +339,7 @@ def declare(connection: duckdb.DuckDBPyConnection, before: Layout, declared: Dec
     if plan.stale:
         after = reproject(connection, before, after, plan.stale)
     else:
-        change_table(connection, before, after)
+        after = change_table(connection, before, after)
     return _drop_empty(connection, after, plan.dropped_if_empty)
 
 
@@ -316,8 +369,7 @@ def reproject(
             columns=projection.columns,
             has_hidden=after.has_hidden or projection.has_hidden,
         )
-        change_table(connection, after, grown)
-        after = grown
+        after = change_table(connection, after, grown)
         filled: dict[str, Any] = {name: chunk.column(name) for name in chunk.column_names}
         insert(connection, after, pa.table({**filled, **projection.arrays}))
     connection.execute(f"drop table data.{quote(source.name)}")
@@ -371,8 +423,7 @@ def _drop_empty(
     after = replace(
         layout, columns=tuple(column for column in layout.columns if column.name not in empty)
     )
-    change_table(connection, layout, after)
-    return after
+    return change_table(connection, layout, after)
 
 
 def _create_data(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:

@@ -37,7 +37,7 @@ from livedb.store.id_columns import decode_ids
 from livedb.store.load_text import TextKind
 from livedb.store.marks import has_mark
 from livedb.text import decode_value, encode_value
-from livedb.values import Int64, Value, path_step
+from livedb.values import INT64_MAX, INT64_MIN, Int64, Value, path_step
 
 DATETIME = pa.timestamp("us", tz="UTC")
 JSON = pa.json_(pa.large_string())
@@ -415,7 +415,9 @@ def _refuse_unsafe(column: pa.Array[Any], place: _Place) -> None:
     if pc.any(is_wrong).as_py():
         position = pc.index(is_wrong.fill_null(False), True).as_py()
         value = column[position].as_py()
-        why = f"{value} is beyond +-2^53; declare the field v.int64() to keep such numbers"
+        is_int64 = INT64_MIN <= value <= INT64_MAX
+        what = "declare the field v.int64()" if is_int64 else "give them as text"
+        why = f"{value} is beyond +-2^53; {what} to keep such numbers"
         place.refuse(position, value, why)
 
 

@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 
 from livedb.canonical import prepare_fields
 from livedb.errors import InvalidValueError, LoadError, SchemaEnforcementError
+from livedb.limits import DOCUMENT_BYTES_MAX
 from livedb.schema.check import check_document
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import ObjectValidator, TableNumbers, UnionValidator
 from livedb.sizes import measure
-from livedb.store.columns import Column, Namer, project
+from livedb.store.arrow_types import is_bytes, is_text
+from livedb.store.columns import Column, ColumnType, Namer, project
 from livedb.store.layout import declared_columns
 from livedb.store.load_columns import (
     ARROW_TYPES,
@@ -30,6 +32,7 @@ from livedb.store.load_columns import (
     convert_column,
     infer_plan,
     nulls,
+    plan_field,
 )
 from livedb.store.load_fields import SourceField
 from livedb.store.load_text import (
@@ -77,6 +80,7 @@ class SetWriter:
             plan = self._plans.get(each.name) or infer_plan(source)
             marks = None if each.absent is None else slab.column(each.absent)
             column = slab.column(each.position)
+            _check_lengths(column, each.name, first_row)
             converted = convert_column(column, source, plan, marks, first_row=first_row)
             missing = _missing(converted.values, plan, marks)
             if missing is not None:
@@ -183,6 +187,23 @@ def _repeated(value: Value, plan: FieldPlan, count: int) -> pa.Array[Any]:
     return pa.array([shown] * count, ARROW_TYPES[plan.kind])
 
 
+def _check_lengths(column: Any, name: str, first_row: int) -> None:
+    """Refuse values above `DOCUMENT_BYTES_MAX` before anything is made of them.
+
+    A file of a few kilobytes may hold one that memory has no room for twice.
+    """
+    if column.nbytes <= DOCUMENT_BYTES_MAX or not (is_text(column.type) or is_bytes(column.type)):
+        return
+    lengths = pc.binary_length(column)
+    longest = pc.max(lengths).as_py()
+    if longest is not None and longest > DOCUMENT_BYTES_MAX:
+        raise LoadError(
+            f"Column {name!r}, row {first_row + pc.index(lengths, longest).as_py()}: the value has "
+            f"{longest:,} bytes; a document has at most {DOCUMENT_BYTES_MAX:,}",
+            code="ValueTooLarge",
+        )
+
+
 def _check_sizes(texts: pa.Array[Any], first_row: int) -> None:
     """Refuse documents above `DOCUMENT_BYTES_MAX`; only long texts can be such."""
     _, offsets = packed_texts(texts)
@@ -209,7 +230,7 @@ class RowWriter:
         self._tables = tables
         declared = declared_columns(definition)
         self._columns = tuple(
-            Column(name, name, kind, is_declared=True)
+            Column(name, name, self._staged_type(name, kind), is_declared=True)
             for namer in [Namer(())]
             for name, kind in declared
             if namer.take(name)
@@ -218,6 +239,13 @@ class RowWriter:
         members = document.members if isinstance(document, UnionValidator) else (document,)
         has_others = not all(isinstance(member, ObjectValidator) for member in members)
         self.has_hidden = has_others or len(self._columns) < len(declared)
+
+    def _staged_type(self, name: str, kind: ColumnType) -> ColumnType:
+        """JSON where a number may be an Int64: the fold tells those that no DOUBLE holds."""
+        if kind != "double":
+            return kind
+        plan = plan_field(self._definition, name, self._definition.fields[name], self._tables)
+        return "json" if plan.kind == "json" else kind
 
     def columns(self, slab: pa.RecordBatch, first_row: int) -> dict[str, pa.Array[Any]]:
         """`_doc` and the declared columns of `slab`."""

@@ -490,20 +490,19 @@ class TableStore:
     def _fold_table(
         self, connection: duckdb.DuckDBPyConnection, before: Layout, delta: TableDelta
     ) -> Layout:
-        after, inserts = before, []
-        for positions in delta.slices():
-            documents = [decode_fields(text) for text in delta.texts(positions)]
-            projection = project(after.columns, documents)
-            after = _grown(after, projection)
-            inserts.append(pa.table({**delta.system_arrays(positions), **projection.arrays}))
-        layout.change_table(connection, before, after)
         sequence_max = self._last_sequence(connection, before)
         touched = delta.touched(sequence_max=sequence_max)
         if touched.num_rows:
             history.move_out(connection, before.number, before.name, touched)
         if delta.superseded:
             history.append(connection, before.number, delta.superseded)
-        for rows in inserts:
+        after = before
+        for positions in delta.slices():
+            documents = [decode_fields(text) for text in delta.texts(positions)]
+            projection = project(after.columns, documents)
+            # Slice by slice: a later one may widen a column, and what is in it then must be judged.
+            after = layout.change_table(connection, after, _grown(after, projection))
+            rows = pa.table({**delta.system_arrays(positions), **projection.arrays})
             layout.insert(connection, after, rows)
         # Too high after a rollback is harmless: the next delete looks for more than it must.
         self._sequence_max[before.number] = max(sequence_max, *delta.sequences)

@@ -64,6 +64,21 @@ def test_pushing_a_schema(memory):
     assert memory.tables == ["a"]
 
 
+def test_a_schema_without_validation_checks_no_document_and_no_change(memory):
+    number = livedb.define_table({"n": livedb.v.number()}).index("by_n", ["n"])
+    free = livedb.define_schema({"a": number}, schema_validation=False)
+    memory.push(free)
+    memory["a"].insert([{"n": "text"}, {"m": 1}])
+    memory.push(free)
+    assert [row["n"] for row in memory["a"].with_index("by_n", n="text")] == ["text"]
+    assert memory.sql("select n from a where n is not null").to_arrow().to_pylist() == [
+        {"n": "text"}
+    ]
+    assert str(free.doc("a")).count("number") == 2
+    with pytest.raises(livedb.SchemaChangeError):
+        memory.push(livedb.define_schema({"a": number}))
+
+
 def permitted_only(function):
     """A guard as users write one."""
 

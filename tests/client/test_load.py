@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import livedb
@@ -43,6 +45,27 @@ def test_a_refused_load_into_a_new_table_leaves_no_table(
     assert db.number == before
     assert leftovers(db) == []
     assert db.load("new", [{"a": 1}]).rows == 1
+
+
+@pytest.mark.parametrize("number, advice", [(2**60, "v.int64()"), (2**63, "as text")])
+def test_a_number_that_no_column_keeps_exactly_is_refused_with_what_keeps_it(
+    memory: livedb.Database, number: int, advice: str
+) -> None:
+    with pytest.raises(LoadError) as caught:
+        memory.load("new", pa.table({"a": pa.array([1, number], pa.uint64())}))
+    assert str(number) in str(caught.value)
+    assert advice in str(caught.value)
+    assert ("int64" in str(caught.value)) == (number < 2**63)
+
+
+@pytest.mark.parametrize("value", ["x", b"x"])
+def test_a_value_larger_than_a_document_is_refused_before_anything_is_made_of_it(
+    memory: livedb.Database, tmp_path: Path, value: Any
+) -> None:
+    pq.write_table(pa.table({"a": [value, value * (2 << 20)]}), tmp_path / "t.parquet")
+    with pytest.raises(LoadError, match=r"'a', row 1: the value has 2,097,152 bytes") as caught:
+        memory.load("new", tmp_path / "t.parquet")
+    assert caught.value.code == "ValueTooLarge"
 
 
 def test_a_load_that_breaks_while_it_is_read_leaves_no_table(db: livedb.Database) -> None:
@@ -289,6 +312,30 @@ def test_what_a_load_brought_that_no_member_of_a_union_declares_is_named_as_lack
     db.load("t", [{"a": 1}, {"b": 1}])
     with pytest.warns(UserWarning, match="field 'b'"):
         assert db["t"].to_arrow().num_rows == 2
+
+
+@pytest.mark.parametrize("write", ["insert", "load"])
+def test_numbers_of_a_union_that_a_float_would_round_are_shown_as_json(
+    memory: livedb.Database, write: str
+) -> None:
+    v = livedb.v
+    number = v.union(v.int64(), v.number())
+    fields = {"a": number, "b": v.number()}
+    members = [v.object({"k": v.literal(k), "x": of}) for k, of in fields.items()]
+    memory.push(livedb.define_schema({"t": livedb.define_table(v.union(*members))}))
+    rows = [
+        {"k": "a", "x": livedb.Int64(2**53 + 1)},
+        {"k": "a", "x": livedb.Int64(7)},
+        {"k": "b", "x": 1.5},
+    ]
+    add = memory["t"].insert if write == "insert" else functools.partial(memory.load, "t")
+    add(rows)
+    shown = memory.sql("select x, x__json from t order by _creationTime").to_arrow().to_pylist()
+    assert shown == [
+        {"x": None, "x__json": '{"$int64":"9007199254740993"}'},
+        {"x": 7.0, "x__json": None},
+        {"x": 1.5, "x__json": None},
+    ]
 
 
 @pytest.mark.parametrize("kind", ["handle", "table", "sql", "documents", "parquet", "csv", "jsonl"])

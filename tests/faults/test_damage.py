@@ -81,6 +81,7 @@ DAMAGES = {
     "log and tables' wal gone": lambda w: [
         each.unlink() for each in (*w.glob("log*"), *w.glob("tables.duckdb.wal"))
     ],
+    "mark gone": lambda w: (w / "workspace.json").unlink(),
     "mark garbled": lambda w: (w / "workspace.json").write_text("{"),
 }
 
@@ -108,9 +109,10 @@ def test_each_damage_is_refused_or_harmless_and_can_be_repaired(workspace, damag
         assert any(report.backup.iterdir())
 
 
-@pytest.mark.parametrize("part", ["log", "tables"])
-def test_a_garbled_file_is_refused_with_the_advice_to_repair(workspace, part):
-    DAMAGES[f"{part} garbled"](workspace)
+@pytest.mark.parametrize("damage", ["log garbled", "tables garbled", "mark garbled", "mark gone"])
+def test_a_garbled_file_is_refused_with_the_advice_to_repair(workspace, damage):
+    DAMAGES[damage](workspace)
+    part = damage.partition(" ")[0].replace("mark", "workspace.json")
     with pytest.raises(DamagedError, match=rf"{part}.*livedb\.repair\(path\)"):
         livedb.open(workspace)
 

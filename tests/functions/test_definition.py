@@ -552,3 +552,38 @@ def test_a_query_that_was_redefined_as_a_mutation_commits_nothing(db):
             call()
     assert "notes" not in db.tables
     assert count() == 1
+
+
+DIRECT = """
+import livedb
+from pkg import mm
+
+@livedb.mutation
+def lacking(ctx, x: int) -> str:
+    return mm.add(x=x)
+
+@livedb.mutation
+def nested(ctx, x: int) -> str:
+    return ctx.run_mutation("pkg/mm:add", {"x": x})
+
+@livedb.mutation
+def plain(ctx, x: int) -> str:
+    return mm.add(ctx, x=x)
+
+@livedb.mutation
+def wrong(ctx, x: int) -> str:
+    return mm.add(ctx)
+"""
+
+
+def test_a_modules_function_called_without_ctx_says_what_to_write(memory, imported, pushed):
+    memory.push(imported("direct", DIRECT))
+    with pytest.raises(livedb.FunctionTypeError) as caught:
+        memory.function("pkg/direct:lacking")(x=1)
+    assert "called add() without its ctx" in str(caught.value)
+    assert 'ctx.run_mutation("pkg/mm:add", {..})' in str(caught.value)
+    memory.function("pkg/direct:nested")(x=1)
+    memory.function("pkg/direct:plain")(x=2)
+    with pytest.raises(TypeError, match="'x'"):
+        memory.function("pkg/direct:wrong")(x=3)
+    assert [row.x for row in memory["t"]] == [1, 2]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -419,3 +421,31 @@ def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, kind: Any) ->
     for path in (tmp_path / "pipe", Path("/dev/zero"), f"{tmp_path}/*.csv"):
         with pytest.raises(LoadError, match="is no regular file"):
             open_source(path, format=kind)
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from livedb.errors import LoadError
+from livedb.interchange.sources import open_source
+
+source = open_source(sys.argv[1])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), used + (64 << 20)))
+try:
+    for batch in source.reader():
+        print(batch.num_rows)
+except LoadError as error:
+    print(error)
+"""
+
+
+def test_a_parquet_file_that_memory_has_no_room_for_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": ["x" * (128 << 20)]}), tmp_path / "t.parquet", compression="zstd")
+    ended = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, str(tmp_path / "t.parquet")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},  # mimalloc holds 1 GiB in reserve
+    )
+    assert "t.parquet' cannot be read: " in ended.stdout, ended.stderr

@@ -6,6 +6,7 @@ documents to the last bit, and no column shows another value than the document h
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,7 +31,9 @@ TYPES = (V.any, V.integer, V.number, V.string, V.boolean, V.datetime, V.int64, V
 # Some names often meet in one program, with values of every type.
 shared = st.dictionaries(st.sampled_from(["a", "A", "b"]), values(max_leaves=3))
 document = st.builds(operator.or_, hostile_documents(), shared)
-documents = st.lists(document, min_size=1, max_size=4)
+meeting = st.sampled_from([1, 0.5, math.nan, livedb.Int64(5), livedb.Int64(2**53 + 1)])
+mixed_numbers = st.builds(lambda number: {"a": number}, meeting)
+documents = st.lists(document | mixed_numbers, min_size=1, max_size=4)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("insert"), documents),
@@ -160,3 +163,22 @@ def test_a_field_that_the_table_shows_and_a_loaded_file_cannot_is_shown_as_json(
     shown = workspace.sql('select "A", "A__json" from hostile order by _creationTime').to_arrow()
     workspace.drop_table("hostile")
     assert shown.to_pydict() == {"A": [True, None, None], "A__json": [None, None, "false"]}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        [("insert", [{"a": 1.5}]), ("load", [{"a": livedb.Int64(2**53 + 1)}])],
+        [("insert", [{"a": 1.5}]), ("load", [{"a": livedb.Int64(2**53 + 1)}, {"a": 0.5}])],
+        [("insert", [{"a": livedb.Int64(2**53 + 1)}]), ("load", [{"a": 1.5}])],
+        [("load", [{"a": livedb.Int64(2**63 - 1)}, {"a": float("nan")}])],
+        [
+            ("load", [{"a": livedb.Int64(2**63 - 1)}]),
+            ("load", [{"a": livedb.Int64(1)}, {"a": "x"}]),
+        ],
+    ],
+)
+def test_a_loaded_number_that_its_column_would_round_is_shown_as_json(
+    workspace: livedb.Database, program: list[tuple[str, Any]]
+) -> None:
+    run(workspace, program)

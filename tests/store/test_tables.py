@@ -23,7 +23,7 @@ from livedb.store.columns import Column, plan_columns, project
 from livedb.store.contract import StoredDocument
 from livedb.store.tables import TableStore
 from livedb.testing.strategies import hostile_documents, identifiers, values
-from livedb.text import decode_fields, encode_fields
+from livedb.text import decode_fields, decode_value, encode_fields, encode_value
 from livedb.values import Int64, Value
 from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, stored, write
 
@@ -142,6 +142,34 @@ def test_an_integer_column_widens_when_a_float_comes_and_the_document_stays_exac
     assert decode_fields(state(tasks.store)[one][1]) == {"n": 2**53}
 
 
+def test_a_widened_column_shows_no_number_that_a_double_would_round(tasks: Folder) -> None:
+    one, two, three = new_ids(3)
+    wide = '{"$int64":"9223372036854775807"}'
+    tasks.fold([write(one, {"n": Int64(2**63 - 1)}), write(two, {"n": Int64(5)})])
+    tasks.fold([write(three, {"n": math.inf})])
+    assert tasks.rows("select n, n__json from tasks order by _id") == [
+        {"n": None, "n__json": wide},
+        {"n": 5.0, "n__json": None},
+        {"n": math.inf, "n__json": None},
+    ]
+    tasks.fold([write(two, {"n": Int64(2**63 - 1)})])
+    assert tasks.rows("select n, n__json from tasks where _id = ?", [two]) == [
+        {"n": None, "n__json": wide}
+    ]
+
+
+def test_slices_of_one_fold_widen_a_column_as_folds_of_their_own(
+    tasks: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livedb.store.fold.SLICE_ROWS", 1)
+    one, two = new_ids(2)
+    tasks.fold([write(one, {"n": Int64(2**53 + 1)}), write(two, {"n": 0.5})])
+    assert tasks.rows("select n, n__json from tasks order by _id") == [
+        {"n": None, "n__json": '{"$int64":"9007199254740993"}'},
+        {"n": 0.5, "n__json": None},
+    ]
+
+
 def test_a_value_of_another_type_is_null_and_appears_as_json_beside(tasks: Folder) -> None:
     one, two, three = new_ids(3)
     tasks.fold([write(one, {"a": "text"})])
@@ -201,18 +229,46 @@ def test_fields_beyond_the_limit_and_names_that_collide_live_only_in_the_documen
     assert decode_fields(state(tasks.store)[one][1]) == fields
 
 
-fold_steps = st.lists(
-    st.lists(st.tuples(st.integers(0, 4), st.none() | hostile_documents()), max_size=4),
-    max_size=5,
+def fold_steps(
+    documents: st.SearchStrategy[dict[str, Value]],
+) -> st.SearchStrategy[list[list[tuple[int, dict[str, Value] | None]]]]:
+    step = st.tuples(st.integers(0, 4), st.none() | documents)
+    return st.lists(st.lists(step, max_size=4), max_size=5)
+
+
+@given(
+    fold_steps(hostile_documents()),
+    st.dictionaries(identifiers(), values(max_leaves=3), max_size=2),
+    st.booleans(),
 )
-
-
-@given(fold_steps, st.dictionaries(identifiers(), values(max_leaves=3), max_size=2), st.booleans())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_a_fold_takes_every_document_and_gives_each_back_to_the_last_bit(
     steps: list[list[tuple[int, dict[str, Value] | None]]],
     shared: dict[str, Value],
     knows_old: bool,  # noqa: FBT001
+) -> None:
+    check_folds(steps, shared, knows_old=knows_old)
+
+
+# A few that meet often, for a column is given its type by the first ones.
+meeting = st.sampled_from([1, 0.5, math.nan, Int64(5), Int64(2**53 + 1), Int64(2**63 - 1)])
+some_number = st.builds(lambda number: {"a": number}, meeting)
+numeric_step = st.lists(st.tuples(st.integers(0, 4), some_number), min_size=1, max_size=4)
+
+
+@given(st.lists(numeric_step, min_size=2, max_size=5))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_numbers_of_every_kind_that_meet_in_one_column_are_shown_exactly_or_as_json(
+    steps: list[list[tuple[int, dict[str, Value] | None]]],
+) -> None:
+    check_folds(steps, {}, knows_old=True)
+
+
+def check_folds(
+    steps: list[list[tuple[int, dict[str, Value] | None]]],
+    shared: dict[str, Value],
+    *,
+    knows_old: bool,
 ) -> None:
     ids = [*new_ids(4), *new_ids(1, table=TASKS + 1)]  # The last has the sequence of the first.
     expected: dict[str, bytes] = {}
@@ -243,8 +299,10 @@ def check_row(row: dict[str, Value], fields: dict[str, Value]) -> None:
     for name, value in fields.items():
         if name not in row or value is None:
             continue
-        shown = row[name]
-        if shown is None and row.get(f"{name}__json") is not None:
+        shown, spilled = row[name], row.get(f"{name}__json")
+        if shown is None and isinstance(spilled, str):
+            if not has_same_json(spilled, value):
+                raise AssertionError((name, value, row))
             continue
         if isinstance(value, (dict, list)) or (isinstance(shown, str) and shown != value):
             continue
@@ -253,7 +311,11 @@ def check_row(row: dict[str, Value], fields: dict[str, Value]) -> None:
         elif isinstance(value, float) and math.isnan(value):
             assert math.isnan(shown)
         else:
-            assert shown == value or shown == float(value)
+            assert shown == value, (name, value, row)  # as Python compares numbers: exactly
+
+
+def has_same_json(text: str, value: Value) -> bool:
+    return encode_value(decode_value(text.encode())) == encode_value(value)
 
 
 def test_a_document_of_a_mebibyte_and_one_nested_to_the_limit_are_folded(tasks: Folder) -> None:
