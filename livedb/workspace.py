@@ -46,6 +46,7 @@ from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
 from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
+from livedb.scheduler.worker import Scheduler
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition, check_table_name
 from livedb.store.backlog import Backlog
@@ -218,6 +219,16 @@ class Workspace:
             fold_pause=self.folder.paused,
             keeping=self._keeping,
         )
+        self.scheduler = Scheduler(
+            name=self.name,
+            runner=self.runner,
+            registry=self.registry,
+            committer=self.committer,
+            store=self.rows,
+            clock=self.clock,
+            limits=self.limits,
+        )
+        undo.append(self.scheduler.close)
         self.presence = Presence(self.live, self.clock)
         self._build_changes(turn)
         self._delete_unnamed_loads()
@@ -314,6 +325,7 @@ class Workspace:
 
     def _publish(self, batch: Sequence[CommitRequest]) -> None:
         self.live.publish(batch)
+        self.scheduler.notice(batch)
 
     def _load_table(self, table: int) -> LoadedTable:
         with CtrlC(), self.folder.snapshot() as snapshot:
@@ -419,6 +431,7 @@ class Workspace:
         defined = self.registry.define(definition, version=version)
         if defined is not before:
             self.invalidate_function(defined.name)
+            self.scheduler.functions_changed()
         return defined
 
     def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:
@@ -440,6 +453,7 @@ class Workspace:
         )
         for name in changed:
             self.invalidate_function(name)
+        self.scheduler.functions_changed(has_folder=True)
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""
@@ -532,6 +546,7 @@ class Workspace:
             closing, self.closing = self.closing, []
             for end in reversed(closing):
                 end()
+            self.scheduler.close()
             self._is_closed = True
         self._upkeep.close()
         self.live.close()

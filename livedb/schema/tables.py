@@ -326,7 +326,14 @@ def is_identifier(name: object) -> bool:
 ENVIRONMENT_TABLE = "_environment_variables"
 """One document `{name, value}` for each; read as `ctx.env`, written by livedb's own functions."""
 
-SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE})
+SCHEDULED_TABLE = "_scheduled_functions"
+"""What `ctx.scheduler` schedules; see `functions.scheduling`."""
+
+CRONS_TABLE = "_cron_jobs"
+CRON_LOGS_TABLE = "_cron_job_logs"
+"""Functions that run again and again, and the last runs of each; see `functions.cron_jobs`."""
+
+SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE, SCHEDULED_TABLE, CRONS_TABLE, CRON_LOGS_TABLE})
 """Names of tables that are livedb's own, as no user's table can be named."""
 
 

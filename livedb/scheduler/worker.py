@@ -1,0 +1,469 @@
+"""The scheduler of an open workspace: runs what is due, and says what became of it.
+
+One thread (`livedb-scheduler`) looks what is due and sleeps until the next thing is; commits that
+touch the ledgers, functions that are defined, and runs that end wake it. Runs are made on a few
+threads of their own (`livedb-job`).
+
+    mutation   its entry "success" is part of its own commit: exactly once, through any kill
+    action     "inProgress" is committed before it begins: at most once; what an earlier process
+               left so has failed
+
+A mutation that fails is undone, and the failure entered by a commit of its own. What cannot be
+committed just now, because of a conflict or a log that fails, is run again after a while.
+
+A function that is not defined is waited for: the cell of a notebook was perhaps not run yet. Only
+where a folder of functions was pushed without it, a name of a module fails. Before the first
+function is defined nothing is looked at, so who opens a workspace for its data alone changes none.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from livedb.clock import Clock
+from livedb.errors import ClosedError, FunctionNotFoundError, LivedbError, TransientError
+from livedb.functions.call import Call
+from livedb.functions.definition import FunctionDefinition, Registry, define
+from livedb.functions.runner import SNAPSHOT_EXPIRED, Runner
+from livedb.functions.scheduling import UNBOUNDED, require_schedulable, unbounded
+from livedb.limits import SCHEDULED_KEPT_S, Limits
+from livedb.scheduler.cron_runs import CronRuns
+from livedb.scheduler.jobs import Jobs, forget_ended, oldest_ended_ms
+from livedb.scheduler.tasks import (
+    Ledger,
+    Outcome,
+    Task,
+    iter_due,
+    let_go_on,
+    let_wait,
+    names_waited_for,
+    waiting_for,
+)
+from livedb.store.contract import DocumentStore
+from livedb.transactions.committer import CommitRequest, Committer
+from livedb.transactions.transaction import Snapshot, Transaction
+from livedb.values import Value
+
+logger = logging.getLogger("livedb")
+
+R = TypeVar("R")
+
+LOOK_S_MAX = 60.0
+"""Seconds after which it looks all the same, since somebody may have set the machine's clock."""
+
+RETRY_S_MIN = 0.1
+RETRY_S_MAX = 60.0
+"""Seconds between two tries of what cannot be committed just now; each waits twice as long."""
+
+CLOSE_S_MAX = 5.0
+"""Seconds that `close` waits for runs; an action that takes longer is entered as failed by the
+next who opens the workspace."""
+
+
+class _NoLongerDueError(Exception):
+    """Ends the run of a mutation that was cancelled, or has run, since it was found due."""
+
+
+def _step(ctx: Any) -> None:
+    """Stands for what the scheduler does in a transaction."""
+
+
+_STEP = define(_step, kind="mutation", visibility="internal", name="_system/scheduler:step")
+
+
+class Scheduler:
+    """Runs the scheduled functions and crons of one workspace. `close()` it.
+
+    Args:
+        name: the workspace's, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        runner: Runner,
+        registry: Registry,
+        committer: Committer,
+        store: DocumentStore,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._name = name
+        self._runner = runner
+        self._registry = registry
+        self._committer = committer
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._jobs = Jobs()
+        self._ledgers: Sequence[Ledger] = (self._jobs, CronRuns())
+        self._tables = frozenset[int]()
+        """The numbers of the ledgers' tables that exist."""
+        self._woken = threading.Event()
+        self._stop = threading.Event()
+        self._state = threading.Condition()
+        """Guards all below; taken alone."""
+        self._thread: threading.Thread | None = None
+        self._job_threads: list[threading.Thread] = []
+        self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        self._running: set[str] = set()
+        self._held: dict[str, tuple[float, int]] = {}
+        """What is tried again: when, on the monotonic clock, and how often it was tried."""
+        self._has_functions = False
+        self._has_folder = False
+        self._is_function_new = False
+        self._asked = 0
+        self._settled = 0
+        """Up to which request to `settle` nothing was left to do."""
+        self._note_tables()
+
+    # -- what others tell it -------------------------------------------------------------------
+
+    def notice(self, batch: Iterable[CommitRequest]) -> None:
+        """These commits are published: look, if one of them is of what runs here."""
+        if any(request.catalog is not None for request in batch):
+            self._note_tables()
+        if self._tables and any(
+            write.table in self._tables for request in batch for write in request.change.writes
+        ):
+            self._wake()
+
+    def functions_changed(self, *, has_folder: bool = False) -> None:
+        """Functions were defined or dropped.
+
+        Args:
+            has_folder: they are those of a folder, which has all that its names speak of.
+        """
+        with self._state:
+            self._has_functions = True
+            self._has_folder = self._has_folder or has_folder
+            self._is_function_new = True
+        if self._tables:
+            self._wake()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until nothing runs, and nothing is due by the clock; whether it came to that."""
+        with self._state:
+            if self._thread is None:
+                return True
+            self._asked += 1
+            asked = self._asked
+            self._woken.set()
+            return self._state.wait_for(lambda: self._settled >= asked, timeout_s)
+
+    def close(self) -> None:
+        """Begin nothing more, and wait a little for what runs; twice is harmless."""
+        self._stop.set()
+        with self._state:
+            threads = [] if self._thread is None else [self._thread]
+            threads += self._job_threads
+            for _ in self._job_threads:
+                self._queue.put(None)
+        self._woken.set()
+        deadline_s = self._clock.monotonic_s() + CLOSE_S_MAX
+        for thread in threads:
+            if thread is not threading.current_thread():
+                # By the clock only if it moves: a test's stands still.
+                left_s = min(CLOSE_S_MAX, deadline_s - self._clock.monotonic_s())
+                thread.join(max(0.0, left_s))
+
+    def _note_tables(self) -> None:
+        catalog = self._committer.catalog_at(self._committer.published)
+        numbers = [catalog.number_of(ledger.table.name) for ledger in self._ledgers]
+        self._tables = frozenset(number for number in numbers if number is not None)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        with self._state:
+            if self._thread is None and self._has_functions and not self._stop.is_set():
+                self._thread = threading.Thread(
+                    target=self._work, name="livedb-scheduler", daemon=True
+                )
+                self._thread.start()
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        is_begun = False
+        while not self._stop.is_set():
+            self._woken.clear()
+            with self._state:
+                asked = self._asked
+            try:
+                if not is_begun:
+                    self._abandon()
+                    is_begun = True
+                pause_s = self._look()
+            except ClosedError:
+                return
+            except LivedbError as error:
+                logger.warning("the scheduler of %s waits: %s", self._name, error)
+                pause_s = RETRY_S_MIN
+            except Exception:  # the job worker: log it and go on
+                logger.exception("the scheduler of %s failed", self._name)
+                pause_s = RETRY_S_MAX
+            if pause_s > 0:
+                self._rest(asked)
+                self._clock.wait(self._woken, pause_s)
+
+    def _rest(self, asked: int) -> None:
+        with self._state:
+            if not self._running and not self._woken.is_set():
+                self._settled = asked
+                self._state.notify_all()
+
+    def _abandon(self) -> None:
+        """What an earlier process had begun has failed; what crons missed is skipped."""
+        for ledger in self._ledgers:
+            self._repeat(partial(ledger.abandon, now_ms=self._now_ms()))
+
+    def _look(self) -> float:
+        """Begin what is due; returns the seconds until the next look, 0 for at once."""
+        self._find_functions()
+        now_ms, now_s = self._now_ms(), self._clock.monotonic_s()
+        with self._state:
+            held_s = {each: at for each, (at, _) in self._held.items() if at > now_s}
+            passed = self._running | held_s.keys()
+            free = self._limits.scheduled_parallel_max - len(self._running)
+        if free <= 0:
+            return LOOK_S_MAX  # a run that ends wakes
+        due, next_ms = self._read(lambda snapshot: self._due(snapshot, now_ms, passed, free))
+        for task in due:
+            if self._registry.find(task.name) is None:
+                self._miss(task)
+            else:
+                self._begin(task)
+        if due:
+            return 0
+        oldest_ms = self._read(oldest_ended_ms)
+        if oldest_ms is not None and oldest_ms <= now_ms - SCHEDULED_KEPT_S * 1000:
+            self._commit(lambda work: forget_ended(work, now_ms))
+            return 0
+        waits = [LOOK_S_MAX, *(at - now_s for at in held_s.values())]
+        if next_ms is not None:
+            waits.append((next_ms - now_ms) / 1000)
+        return max(min(waits), 0.001)
+
+    def _due(
+        self, snapshot: Snapshot, now_ms: float, passed: set[str], most: int
+    ) -> tuple[list[Task], float | None]:
+        """What is due and not passed over, `most` at a time, and when the next thing is."""
+        due: list[Task] = []
+        ordered = heapq.merge(
+            *(iter_due(ledger, snapshot) for ledger in self._ledgers), key=lambda task: task.due_ms
+        )
+        for task in ordered:
+            if task.due_ms > now_ms:
+                return due, task.due_ms
+            if task.id in passed:
+                continue
+            due.append(task)
+            if len(due) == most:
+                break
+        return due, None
+
+    def _find_functions(self) -> None:
+        """Let go on what waits for functions that are there now."""
+        with self._state:
+            is_new, self._is_function_new = self._is_function_new, False
+            has_folder = self._has_folder
+        if not is_new:
+            return
+        for ledger in self._ledgers:
+            for name in self._read(partial(names_waited_for, ledger)):
+                if self._registry.find(name) is not None:
+                    self._repeat(partial(let_go_on, ledger, name, self._now_ms()))
+                elif has_folder and ":" in name:
+                    self._fail_waiting(ledger, name)
+
+    def _fail_waiting(self, ledger: Ledger, name: str) -> None:
+        while found := self._commit(
+            lambda work: [ledger.task_of(each) for each in waiting_for(ledger, work, name)]
+        ):
+            for task in found:
+                self._end(task, self._failed(_no_function(name), self._now_ms()))
+
+    def _miss(self, task: Task) -> None:
+        """The function of something due is not there."""
+        if self._has_folder and ":" in task.name:
+            self._end(task, self._failed(_no_function(task.name), self._now_ms()))
+            return
+        logger.warning(
+            "%s waits: %r is not defined. Run the cell that defines it.", task.title, task.name
+        )
+        self._commit(lambda work: let_wait(task.ledger, work, task))
+
+    # -- running -------------------------------------------------------------------------------
+
+    def _begin(self, task: Task) -> None:
+        with self._state:
+            self._running.add(task.id)
+            if len(self._running) > len(self._job_threads):
+                thread = threading.Thread(target=self._serve, name="livedb-job", daemon=True)
+                self._job_threads.append(thread)
+                thread.start()
+        self._queue.put(task)
+
+    def _serve(self) -> None:
+        while (task := self._queue.get()) is not None:
+            try:
+                if not self._stop.is_set():
+                    self._run(task)
+            finally:
+                with self._state:
+                    self._running.discard(task.id)
+                self._woken.set()
+
+    def _run(self, task: Task) -> None:
+        try:
+            self._attempt(task)
+        except ClosedError:
+            if not self._stop.is_set():
+                logger.exception("%s could not be run", task.title)
+                self._hold(task)
+        except TransientError as error:
+            logger.info("%s is tried again: %s", task.title, error)
+            self._hold(task)
+        except Exception:  # the job worker: log it and go on
+            logger.exception("%s could not be run", task.title)
+            self._hold(task)
+        else:
+            with self._state:
+                self._held.pop(task.id, None)
+
+    def _hold(self, task: Task) -> None:
+        with self._state:
+            _, tries = self._held.get(task.id, (0.0, 0))
+            pause_s = min(RETRY_S_MIN * 2**tries, RETRY_S_MAX)
+            self._held[task.id] = (self._clock.monotonic_s() + pause_s, tries + 1)
+
+    def _attempt(self, task: Task) -> None:
+        began_ms = self._now_ms()
+        try:
+            function = self._registry.get(task.name)
+            require_schedulable(function)
+            tables = self._committer.catalog_at(self._committer.published)
+            args = function.check_arguments(task.args, tables=tables)
+        except LivedbError as error:
+            self._end(task, self._failed(error, began_ms))
+            return
+        call = Call(job=task.job)
+        if function.kind == "mutation":
+            self._run_mutation(task, function, args, call, began_ms)
+        else:
+            self._run_action(task, function, args, call, began_ms)
+
+    def _run_mutation(
+        self,
+        task: Task,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        call: Call,
+        began_ms: float,
+    ) -> None:
+        """Run a mutation, its entry with it."""
+        ledger = task.ledger
+
+        def handler(ctx: Any, **given: Any) -> Any:
+            transaction: Transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
+            with unbounded(transaction):
+                if not ledger.begin(transaction, task):
+                    raise _NoLongerDueError
+            result = function.handler(ctx, **given)
+            ended = Outcome(began_ms=began_ms, ended_ms=self._now_ms(), lines=call.log_lines)
+            with unbounded(transaction):
+                ledger.end(transaction, task, ended)
+            return result
+
+        try:
+            self._runner.run_mutation(replace(function, handler=handler), args, call)
+        except _NoLongerDueError:
+            pass
+        except (TransientError, ClosedError) as error:
+            if error.code == SNAPSHOT_EXPIRED:
+                self._end(task, self._failed(error, began_ms, call.log_lines))
+                return
+            raise
+        except Exception as error:  # noqa: BLE001  # the user's error is a result
+            self._end(task, self._failed(error, began_ms, call.log_lines))
+
+    def _run_action(
+        self,
+        task: Task,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        call: Call,
+        began_ms: float,
+    ) -> None:
+        """Enter that an action runs, run it, enter how it ended."""
+        if not self._commit(lambda work: task.ledger.begin(work, task)):
+            return
+        try:
+            self._runner.run_action(function, args, call)
+            outcome = Outcome(began_ms=began_ms, ended_ms=self._now_ms(), lines=call.log_lines)
+        except BaseException as error:  # noqa: BLE001  # whatever it raises ends this run alone
+            if self._stop.is_set() and isinstance(error, ClosedError):
+                return  # the workspace was closed under it, and the next who opens it says so
+            outcome = self._failed(error, began_ms, call.log_lines)
+        self._end(task, outcome)
+
+    def _end(self, task: Task, outcome: Outcome) -> None:
+        """Enter how something ended, however often it has to be tried."""
+        if outcome.error is not None:
+            logger.warning("%s failed: %s", task.title, outcome.error)
+        pause_s = RETRY_S_MIN
+        while True:
+            try:
+                self._commit(lambda work: task.ledger.end(work, task, outcome))
+            except TransientError:
+                if self._stop.wait(pause_s):
+                    raise
+                pause_s = min(2 * pause_s, RETRY_S_MAX)
+            else:
+                return
+
+    def _failed(self, error: BaseException, began_ms: float, lines: Sequence[str] = ()) -> Outcome:
+        said = error.message if isinstance(error, LivedbError) else str(error)
+        text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        return Outcome(error=text, began_ms=began_ms, ended_ms=self._now_ms(), lines=lines)
+
+    # -- transactions of its own ---------------------------------------------------------------
+
+    def _read(self, look: Callable[[Snapshot], R]) -> R:
+        """What `look` finds at the newest published commit."""
+        with self._runner.keeping(0):
+            number = self._committer.published
+            catalog = self._committer.catalog_at(number)
+            return look(Snapshot(self._store, catalog, number, UNBOUNDED))
+
+    def _commit(self, work: Callable[[Transaction], R]) -> R:
+        """What `work` gives, in a transaction that is committed when this returns."""
+        given: list[R] = []
+
+        def handler(ctx: Any) -> None:
+            transaction: Transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
+            with unbounded(transaction):
+                given[:] = [work(transaction)]
+
+        self._runner.run_mutation(replace(_STEP, handler=handler), {})
+        return given[0]
+
+    def _repeat(self, work: Callable[[Transaction], bool]) -> None:
+        """Commit `work` until it says that there is no more to do."""
+        while self._commit(work):
+            pass
+
+    def _now_ms(self) -> float:
+        return self._clock.now_ns() / 1e6
+
+
+def _no_function(name: str) -> FunctionNotFoundError:
+    return FunctionNotFoundError(f"Could not find function {name!r}")
