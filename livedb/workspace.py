@@ -19,7 +19,7 @@ from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
-from livedb.changes.schema_changes import SchemaChanges
+from livedb.changes.schema_changes import Documents, SchemaChanges
 from livedb.changes.settings import WorkspaceSettings
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
@@ -29,8 +29,11 @@ from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
 from livedb.functions.calling import Calling, is_running
 from livedb.functions.context import PLACES_KEY
+from livedb.functions.cron_functions import LIST_CRONS
+from livedb.functions.cron_jobs import CronSpec, put_folder_crons
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.functions.runner import Runner
+from livedb.functions.scheduling import UNBOUNDED
 from livedb.functions.sessions import Sessions
 from livedb.functions.system_functions import (
     CLOUD_URL_VARIABLE,
@@ -58,6 +61,7 @@ from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import function_key
+from livedb.transactions.transaction import Transaction
 from livedb.transactions.turn import Turn
 from livedb.upkeep import Upkeep
 from livedb.workspace_files import WorkspaceFiles
@@ -250,7 +254,7 @@ class Workspace:
             folder=self.folder,
             rows=self.rows,
         )
-        self.schema_changes = SchemaChanges(parts, registry=self.registry)
+        self.schema_changes = SchemaChanges(parts, registry=self.registry, begin=self._begin)
         self.bulk_loads = BulkLoads(parts, clock=self.clock, ids=self.ids, files=self._load_files)
         self.pushed_functions = PushedFunctions(
             parts, registry=self.registry, schema_changes=self.schema_changes
@@ -259,6 +263,11 @@ class Workspace:
             parts, self.tables.stored_settings(), self.tables.expect_settings
         )
         self.invitations = Invitations(self.settings, self.clock)
+
+    def _begin(self, number: int, catalog: Catalog) -> Transaction:
+        """A transaction of livedb's own, as part of a change of tables."""
+        start_ms = max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6
+        return Transaction(self.rows, catalog, number, UNBOUNDED, ids=self.ids, start_ms=start_ms)
 
     def _open_log(self) -> CommitLog:
         if self.path is None:
@@ -450,10 +459,19 @@ class Workspace:
             loaded.functions,
             gone=frozenset(before) - loaded.names(),
             tables=list(loaded.schema or ()),
+            documents=self._folder_crons(loaded.crons),
         )
         for name in changed:
             self.invalidate_function(name)
         self.scheduler.functions_changed(has_folder=True)
+
+    def _folder_crons(self, specs: Sequence[CronSpec]) -> Documents | None:
+        """Makes these the crons of a folder; None when there are none, and were none."""
+        known = self.runner.run_alone(LIST_CRONS, {})
+        if not specs and all(cron["source"] != "folder" for cron in known):
+            return None
+        now_ms = self.clock.now_ns() / 1e6
+        return lambda transaction: put_folder_crons(transaction, specs, now_ms=now_ms)
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""

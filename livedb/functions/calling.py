@@ -15,12 +15,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.clock import Clock
-from livedb.errors import (
-    FunctionNotFoundError,
-    FunctionTypeError,
-    LimitError,
-    ReadOnlyError,
-)
+from livedb.errors import FunctionNotFoundError, FunctionTypeError, LimitError, ReadOnlyError
 from livedb.functions.actions import action_call
 from livedb.functions.call import Call
 from livedb.functions.context import (
@@ -41,11 +36,7 @@ from livedb.functions.definition import (
     pushed_name,
 )
 from livedb.functions.run import Run
-from livedb.functions.scheduling import (
-    checked_arguments,
-    missing_function,
-    require_schedulable,
-)
+from livedb.functions.scheduling import checked_arguments, missing_function, require_schedulable
 from livedb.identity import Identity
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.sizes import is_surely_within, size_of

@@ -18,9 +18,9 @@ from livedb.errors import (
     NonexistentDocumentError,
     ReadOnlyError,
 )
+from livedb.functions.call import NO_ARGUMENTS, run_arguments
 from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
-from livedb.functions.call import NO_ARGUMENTS, run_arguments
 from livedb.functions.run import Run
 from livedb.functions.scheduling import Scheduler, cancel_job, insert_job
 from livedb.identity import Identity
@@ -507,7 +507,11 @@ class _Context:
         return self._run.random
 
     def run_query(
-        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = NO_ARGUMENTS, /, **args: Any
+        self,
+        function: Callable[..., R] | str,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
+        /,
+        **args: Any,
     ) -> Any:
         """Run a query inside this transaction: it sees what this run has written.
 
@@ -591,7 +595,11 @@ class MutationContext(_Context):
         return Environment(self.db._snapshot, self._caller.places)  # noqa: SLF001
 
     def run_mutation(
-        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = NO_ARGUMENTS, /, **args: Any
+        self,
+        function: Callable[..., R] | str,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
+        /,
+        **args: Any,
     ) -> Any:
         """Run a mutation inside this one: when it raises, only its own writes are undone.
 

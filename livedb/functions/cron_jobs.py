@@ -27,7 +27,6 @@ from livedb.functions.scheduling import (
     unbounded,
 )
 from livedb.limits import CRON_LOGS_KEPT
-from livedb.schema.catalog import Catalog
 from livedb.schema.tables import CRON_LOGS_TABLE, CRONS_TABLE, IndexDefinition, TableDefinition
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.values import Document, Value
@@ -41,10 +40,6 @@ CRONS = TableDefinition(
 )
 
 CRON_LOGS = TableDefinition(CRON_LOGS_TABLE, indexes=(IndexDefinition("by_cron", ("cron",)),))
-
-SET_CRON = "_system/crons:set"
-REMOVE_CRON = "_system/crons:remove"
-LIST_CRONS = "_system/crons:list"
 
 Source = Literal["folder", "workspace"]
 
@@ -64,10 +59,8 @@ def specify(
     schedule: Schedule,
     function: FunctionDefinition,
     args: Mapping[str, Any],
-    *,
-    tables: Catalog | None = None,
 ) -> CronSpec:
-    """A cron of a function.
+    """A cron of a function that a folder declares.
 
     Raises:
         FunctionTypeError: it is a query, or an HTTP action.
@@ -75,7 +68,7 @@ def specify(
         LimitError: they are too large.
     """
     require_schedulable(function)
-    bound = function.bind((), args, tables=tables)
+    bound = function.bind((), args)
     return CronSpec(name, schedule, function.name, checked_arguments(function, bound))
 
 
@@ -85,9 +78,7 @@ def crons_of(snapshot: Snapshot) -> list[Document]:
     return rows.with_index("by_name").collect() if snapshot.table(CRONS_TABLE) else []
 
 
-def put_cron(
-    transaction: Transaction, spec: CronSpec, *, source: Source, now_ms: float
-) -> None:
+def put_cron(transaction: Transaction, spec: CronSpec, *, source: Source, now_ms: float) -> None:
     """Have a cron of that name; one with the same schedule keeps its next time.
 
     Raises:
@@ -141,9 +132,7 @@ def remove_cron(transaction: Transaction, name: str, *, source: Source) -> bool:
         return True
 
 
-def put_folder_crons(
-    transaction: Transaction, specs: Sequence[CronSpec], *, now_ms: float
-) -> None:
+def put_folder_crons(transaction: Transaction, specs: Sequence[CronSpec], *, now_ms: float) -> None:
     """Have exactly these crons of a folder; those of cells stay, but for names that it has."""
     declared = {spec.name for spec in specs}
     with unbounded(transaction):

@@ -1,7 +1,7 @@
 """Crons as they are declared: functions that run again and again, in `crons.py` or from a cell.
 
-    crons = livedb.cron_jobs()
-    crons.daily("clean up", hour_utc=2, fn=clean_up)
+crons = livedb.cron_jobs()
+crons.daily("clean up", hour_utc=2, fn=clean_up)
 """
 
 from __future__ import annotations

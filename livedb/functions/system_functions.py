@@ -12,18 +12,9 @@ from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext, SystemWriter
-from livedb.functions.cron_jobs import (
-    LIST_CRONS,
-    REMOVE_CRON,
-    SET_CRON,
-    crons_of,
-    put_cron,
-    remove_cron,
-    specify,
-)
+from livedb.functions.cron_functions import CRON_FUNCTIONS
 from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
 from livedb.functions.http_routes import Route
-from livedb.functions.schedules import Schedule
 from livedb.functions.scheduling import CANCEL, SCHEDULE
 from livedb.schema.tables import ENVIRONMENT_TABLE
 
@@ -58,30 +49,15 @@ def define_system_functions(registry: Registry) -> None:
         ("mutation", UPDATE_ENVIRONMENT, update_environment),
         ("mutation", SCHEDULE, schedule),
         ("mutation", CANCEL, cancel),
-        ("query", LIST_CRONS, list_crons),
-        ("mutation", REMOVE_CRON, remove),
     ]
-
-    def set_cron(
-        ctx: MutationContext, name: str, schedule: dict[str, Any], fn: str, args: dict[str, Any]
-    ) -> None:
-        transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
-        spec = specify(
-            name,
-            Schedule.of_document(schedule),
-            registry.get(fn),
-            args,
-            tables=transaction.catalog,
-        )
-        put_cron(transaction, spec, source="workspace", now_ms=_now_ms(ctx))
-
-    functions.append(("mutation", SET_CRON, set_cron))
 
     def api_spec(ctx: QueryContext) -> list[dict[str, Any]]:  # noqa: ARG001
         return _spec(registry)
 
     for kind, name, function in [*functions, ("query", API_SPEC, api_spec)]:
         registry.define(define(function, kind=kind, visibility="internal", name=name))
+    for definition in CRON_FUNCTIONS:
+        registry.define(definition)
 
 
 def define_urls(registry: Registry, cloud_url: str, site_url: str) -> None:
@@ -154,21 +130,6 @@ def schedule(ctx: MutationContext, name: str, args: dict[str, Any], time: float)
 def cancel(ctx: MutationContext, id: str) -> None:  # noqa: A002  # the wire's name
     """Cancel a scheduled function for an action."""
     ctx.scheduler.cancel(id)
-
-
-def list_crons(ctx: QueryContext) -> list[dict[str, Any]]:
-    """All crons, by name."""
-    return [dict(cron) for cron in crons_of(ctx.db._snapshot)]  # noqa: SLF001  # livedb's own function
-
-
-def remove(ctx: MutationContext, name: str) -> bool:
-    """Remove a cron of a cell."""
-    transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
-    return remove_cron(transaction, name, source="workspace")
-
-
-def _now_ms(ctx: MutationContext) -> float:
-    return ctx.now.timestamp() * 1000
 
 
 def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:

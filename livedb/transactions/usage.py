@@ -94,7 +94,7 @@ class Usage:
             raise LimitError(
                 "Too large total size of the arguments of scheduled functions "
                 f"(actual: {self.scheduled_bytes:,} bytes, limit: "
-                f"{limits.scheduled_bytes_max:,} bytes). Pass ids, and read the rest when they run.",
+                f"{limits.scheduled_bytes_max:,} bytes). Pass ids, and read the rest later.",
                 code="ScheduledFunctionsArgumentsTooLarge",
             )
 
