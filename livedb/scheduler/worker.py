@@ -28,7 +28,13 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from livedb.clock import Clock
-from livedb.errors import ClosedError, FunctionNotFoundError, LivedbError, TransientError
+from livedb.errors import (
+    ClosedError,
+    ConflictError,
+    FunctionNotFoundError,
+    LivedbError,
+    TransientError,
+)
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition, Registry, define
 from livedb.functions.runner import SNAPSHOT_EXPIRED, Runner
@@ -61,6 +67,9 @@ LOOK_S_MAX = 60.0
 RETRY_S_MIN = 0.1
 RETRY_S_MAX = 60.0
 """Seconds between two tries of what cannot be committed just now; each waits twice as long."""
+
+CONFLICTS_MAX = 16
+"""Calls of a mutation, each with its reruns, that may conflict before it waits."""
 
 CLOSE_S_MAX = 5.0
 """Seconds that `close` waits for runs; an action that takes longer is entered as failed by the
@@ -383,8 +392,9 @@ class Scheduler:
                 ledger.end(transaction, task, ended)
             return result
 
+        entered = replace(function, handler=handler)
         try:
-            self._runner.run_mutation(replace(function, handler=handler), args, call)
+            self._run_through_conflicts(lambda: self._runner.run_mutation(entered, args, call))
         except _NoLongerDueError:
             pass
         except (TransientError, ClosedError) as error:
@@ -394,6 +404,18 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001  # the user's error is a result
             self._end(task, self._failed(error, began_ms, call.log_lines))
+
+    def _run_through_conflicts(self, run: Callable[[], object]) -> None:
+        """Run until it conflicts no more; give up for a while when that does not come soon."""
+        for _ in range(CONFLICTS_MAX):
+            try:
+                run()
+            except ConflictError:
+                if self._stop.is_set():
+                    raise
+            else:
+                return
+        run()
 
     def _run_action(
         self,
