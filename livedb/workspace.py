@@ -440,7 +440,7 @@ class Workspace:
         defined = self.registry.define(definition, version=version)
         if defined is not before:
             self.invalidate_function(defined.name)
-            self.scheduler.functions_changed()
+            self.scheduler.functions_changed(self._now_ms())
         return defined
 
     def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:
@@ -455,23 +455,26 @@ class Workspace:
         """
         self.require_open()
         self._refuse_in_function("define a function")
+        now_ms = self._now_ms()
         changed = self.pushed_functions.replace(
             loaded.functions,
             gone=frozenset(before) - loaded.names(),
             tables=list(loaded.schema or ()),
-            documents=self._folder_crons(loaded.crons),
+            documents=self._folder_crons(loaded.crons, now_ms),
         )
         for name in changed:
             self.invalidate_function(name)
-        self.scheduler.functions_changed(has_folder=True)
+        self.scheduler.functions_changed(now_ms, has_folder=True)
 
-    def _folder_crons(self, specs: Sequence[CronSpec]) -> Documents | None:
+    def _folder_crons(self, specs: Sequence[CronSpec], now_ms: float) -> Documents | None:
         """Makes these the crons of a folder; None when there are none, and were none."""
         known = self.runner.run_alone(LIST_CRONS, {})
         if not specs and all(cron["source"] != "folder" for cron in known):
             return None
-        now_ms = self.clock.now_ns() / 1e6
         return lambda transaction: put_folder_crons(transaction, specs, now_ms=now_ms)
+
+    def _now_ms(self) -> float:
+        return self.clock.now_ns() / 1e6
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""

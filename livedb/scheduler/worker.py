@@ -126,7 +126,8 @@ class Scheduler:
         self._running: set[str] = set()
         self._held: dict[str, tuple[float, int]] = {}
         """What is tried again: when, on the monotonic clock, and how often it was tried."""
-        self._has_functions = False
+        self._begun_ms: float | None = None
+        """When the first function was defined; what was due before was an earlier process's."""
         self._has_folder = False
         self._is_function_new = False
         self._asked = 0
@@ -145,14 +146,16 @@ class Scheduler:
         ):
             self._wake()
 
-    def functions_changed(self, *, has_folder: bool = False) -> None:
+    def functions_changed(self, now_ms: float, *, has_folder: bool = False) -> None:
         """Functions were defined or dropped.
 
         Args:
+            now_ms: when that began; the crons that came with them are not due before.
             has_folder: they are those of a folder, which has all that its names speak of.
         """
         with self._state:
-            self._has_functions = True
+            if self._begun_ms is None:
+                self._begun_ms = now_ms
             self._has_folder = self._has_folder or has_folder
             self._is_function_new = True
         if self._tables:
@@ -192,7 +195,7 @@ class Scheduler:
     def _wake(self) -> None:
         self._woken.set()
         with self._state:
-            if self._thread is None and self._has_functions and not self._stop.is_set():
+            if self._thread is None and self._begun_ms is not None and not self._stop.is_set():
                 self._thread = threading.Thread(
                     target=self._work, name="livedb-scheduler", daemon=True
                 )
@@ -231,8 +234,9 @@ class Scheduler:
 
     def _abandon(self) -> None:
         """What an earlier process had begun has failed; what crons missed is skipped."""
+        assert self._begun_ms is not None, "the thread starts after that"
         for ledger in self._ledgers:
-            self._repeat(partial(ledger.abandon, now_ms=self._now_ms()))
+            self._repeat(partial(ledger.abandon, now_ms=self._begun_ms))
 
     def _look(self) -> float:
         """Begin what is due; returns the seconds until the next look, 0 for at once."""

@@ -69,6 +69,22 @@ def test_an_interval_runs_at_once_and_then_in_its_rhythm(trial):
     assert {row["n"] for row in trial.db["a"].collect()} == {3}
 
 
+def test_the_first_cron_of_a_workspace_misses_nothing_however_late_the_thread_begins(
+    trial, monkeypatch
+):
+    workspace = trial.db.backend.workspace
+    notice = workspace.scheduler.notice
+
+    def late(batch):
+        trial.clock.advance(1)
+        notice(batch)
+
+    monkeypatch.setattr(workspace.scheduler, "notice", late)
+    trial.db.crons.interval("beat", minutes=10, fn="tick")
+    trial.run_scheduled()
+    assert [log["status"]["kind"] for log in trial.db.function("logs")()] == ["success"]
+
+
 def test_a_daily_cron_runs_at_its_time_in_utc(trial):
     trial.db.crons.daily("clean up", hour_utc=2, minute_utc=30, fn=trial.db.function("tick"))
     run(trial, 2.5 * HOUR_S - 1)
@@ -269,6 +285,23 @@ def test_a_cron_whose_cell_was_not_run_yet_waits_and_then_goes_on_with_its_next_
         assert trial.db["b"].count() == 1
         run(trial, HOUR_S)
         assert trial.db["b"].count() == 2
+
+
+def test_the_first_push_of_a_workspace_misses_nothing(tmp_path):
+    with testing.workspace() as trial, closing(Pushes(tmp_path / "app", trial)) as pushes:
+        workspace = trial.db.backend.workspace
+        workspace.committer._publish = _after(workspace.committer._publish, trial.clock)
+        pushes.push(tasks=TASKS, crons=CRONS)
+        trial.run_scheduled()
+        assert [row["n"] for row in trial.db["a"].collect()] == [5]
+
+
+def _after(publish, clock):
+    def publish_late(batch):
+        clock.advance(1)
+        publish(batch)
+
+    return publish_late
 
 
 # -- crons.py --------------------------------------------------------------------------------------
