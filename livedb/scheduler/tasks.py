@@ -126,12 +126,13 @@ def in_progress(ledger: Ledger, transaction: Transaction) -> list[Document]:
     return rows.with_index("by_due", lambda q: q.eq("state.kind", "inProgress")).take(BATCH)
 
 
-def let_wait(ledger: Ledger, transaction: Transaction, task: Task) -> None:
-    """Enter that a pending one waits for its function to be defined."""
-    table = SystemTable(transaction, ledger.table)
-    document = table.get(task.id)
-    if document is not None and document["state"] == {"kind": "pending"}:
-        table.patch(document, {"state": {"kind": "pending", "waitingFor": task.name}})
+def let_wait(tasks: Sequence[Task], transaction: Transaction) -> None:
+    """Enter that pending ones wait for their functions to be defined."""
+    for task in tasks:
+        table = SystemTable(transaction, task.ledger.table)
+        document = table.get(task.id)
+        if document is not None and document["state"] == {"kind": "pending"}:
+            table.patch(document, {"state": {"kind": "pending", "waitingFor": task.name}})
 
 
 def let_go_on(ledger: Ledger, name: str, now_ms: float, transaction: Transaction) -> bool:

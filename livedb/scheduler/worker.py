@@ -21,11 +21,12 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from livedb.clock import Clock
 from livedb.errors import (
@@ -43,6 +44,7 @@ from livedb.limits import SCHEDULED_KEPT_S, Limits
 from livedb.scheduler.cron_runs import CronRuns
 from livedb.scheduler.jobs import Jobs, forget_ended, oldest_ended_ms
 from livedb.scheduler.tasks import (
+    BATCH,
     Ledger,
     Outcome,
     Task,
@@ -56,6 +58,7 @@ from livedb.store.contract import DocumentStore
 from livedb.transactions.committer import CommitRequest, Committer
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.values import Value
+from livedb.wording import counted
 
 logger = logging.getLogger("livedb")
 
@@ -74,6 +77,20 @@ CONFLICTS_MAX = 16
 CLOSE_S_MAX = 5.0
 """Seconds that `close` waits for runs; an action that takes longer is entered as failed by the
 next who opens the workspace."""
+
+
+class _Due(NamedTuple):
+    """What a look finds.
+
+    Attributes:
+        ready: what can run.
+        missing: what has no function.
+        next_ms: when the next thing is due, if all that is due was found.
+    """
+
+    ready: list[Task]
+    missing: list[Task]
+    next_ms: float | None
 
 
 class _NoLongerDueError(Exception):
@@ -119,7 +136,7 @@ class Scheduler:
         self._woken = threading.Event()
         self._stop = threading.Event()
         self._state = threading.Condition()
-        """Guards all below; taken alone."""
+        """Guards all below. Taken inside `publish_lock` too, and nothing inside it."""
         self._thread: threading.Thread | None = None
         self._job_threads: list[threading.Thread] = []
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
@@ -248,40 +265,38 @@ class Scheduler:
             free = self._limits.scheduled_parallel_max - len(self._running)
         if free <= 0:
             return LOOK_S_MAX  # a run that ends wakes
-        due, next_ms = self._read(lambda snapshot: self._due(snapshot, now_ms, passed, free))
-        for task in due:
-            if self._registry.find(task.name) is None:
-                self._miss(task)
-            else:
-                self._begin(task)
-        if due:
+        found = self._read(lambda snapshot: self._due(snapshot, now_ms, passed, free))
+        if found.missing:
+            self._miss(found.missing)
+        for task in found.ready:
+            self._begin(task)
+        if found.ready or found.missing:
             return 0
         oldest_ms = self._read(oldest_ended_ms)
         if oldest_ms is not None and oldest_ms <= now_ms - SCHEDULED_KEPT_S * 1000:
             self._commit(lambda work: forget_ended(work, now_ms))
             return 0
         waits = [LOOK_S_MAX, *(at - now_s for at in held_s.values())]
-        if next_ms is not None:
-            waits.append((next_ms - now_ms) / 1000)
+        if found.next_ms is not None:
+            waits.append((found.next_ms - now_ms) / 1000)
         return max(min(waits), 0.001)
 
-    def _due(
-        self, snapshot: Snapshot, now_ms: float, passed: set[str], most: int
-    ) -> tuple[list[Task], float | None]:
-        """What is due and not passed over, `most` at a time, and when the next thing is."""
-        due: list[Task] = []
+    def _due(self, snapshot: Snapshot, now_ms: float, passed: set[str], free: int) -> _Due:
+        """What is due and not passed over, `free` at most of what can run."""
+        due = _Due([], [], None)
         ordered = heapq.merge(
             *(iter_due(ledger, snapshot) for ledger in self._ledgers), key=lambda task: task.due_ms
         )
         for task in ordered:
             if task.due_ms > now_ms:
-                return due, task.due_ms
+                return due._replace(next_ms=task.due_ms)
             if task.id in passed:
                 continue
-            due.append(task)
-            if len(due) == most:
+            is_there = self._registry.find(task.name) is not None
+            (due.ready if is_there else due.missing).append(task)
+            if len(due.ready) == free or len(due.missing) == BATCH:
                 break
-        return due, None
+        return due
 
     def _find_functions(self) -> None:
         """Let go on what waits for functions that are there now."""
@@ -304,15 +319,21 @@ class Scheduler:
             for task in found:
                 self._end(task, self._failed(_no_function(name), self._now_ms()))
 
-    def _miss(self, task: Task) -> None:
-        """The function of something due is not there."""
-        if self._has_folder and ":" in task.name:
-            self._end(task, self._failed(_no_function(task.name), self._now_ms()))
-            return
-        logger.warning(
-            "%s waits: %r is not defined. Run the cell that defines it.", task.title, task.name
-        )
-        self._commit(lambda work: let_wait(task.ledger, work, task))
+    def _miss(self, tasks: Sequence[Task]) -> None:
+        """The functions of what is due are not there."""
+        waiting = []
+        for task in tasks:
+            if self._has_folder and ":" in task.name:
+                self._end(task, self._failed(_no_function(task.name), self._now_ms()))
+            else:
+                waiting.append(task)
+        self._commit(lambda work: let_wait(waiting, work))
+        for name, count in Counter(task.name for task in waiting).items():
+            logger.warning(
+                "%r is due %s and not defined. It runs once the cell that defines it has.",
+                name,
+                counted(count, "time"),
+            )
 
     # -- running -------------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ HOUR_S = 3600
 
 
 @contextmanager
-def opened(path=None):
-    with testing.workspace(path) as trial:
+def opened(path=None, **settings):
+    with testing.workspace(path, **settings) as trial:
         define(trial.db)
         yield trial
 
@@ -175,7 +175,7 @@ def test_what_was_missed_while_nothing_was_open_is_not_made_up_for(tmp_path):
     with opened(tmp_path / "w") as trial:
         trial.db.crons.interval("beat", hours=1, fn="tick")
         run(trial, 0)
-    with testing.workspace(tmp_path / "w") as trial:
+    with testing.workspace(tmp_path / "w", seed=1) as trial:
         trial.clock.advance(5.5 * HOUR_S)
         define(trial.db)
         trial.run_scheduled()
@@ -200,7 +200,7 @@ def test_an_action_of_a_cron_that_was_interrupted_has_failed_and_the_cron_goes_o
         trial.db.crons.interval("beat", seconds=60, fn="act")
         assert begun.wait(30)
     go_on.set()
-    with opened(tmp_path / "w") as trial:
+    with opened(tmp_path / "w", seed=1) as trial:
         trial.db.action(name="act")(lambda ctx: None)
         trial.run_scheduled()
         (log,) = trial.db.function("logs")()
@@ -276,7 +276,7 @@ def test_a_cron_whose_cell_was_not_run_yet_waits_and_then_goes_on_with_its_next_
         trial.db.mutation(name="mine")(lambda ctx: ctx.db.insert("b", {}) and None)
         trial.db.crons.interval("beat", hours=1, fn="mine")
         run(trial, 0)
-    with opened(tmp_path / "w") as trial:
+    with opened(tmp_path / "w", seed=1) as trial:
         run(trial, 0, HOUR_S + 60)
         (cron,) = trial.db.crons.list()
         assert cron["state"] == {"kind": "pending", "waitingFor": "mine"}

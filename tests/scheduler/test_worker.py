@@ -315,7 +315,7 @@ def test_what_was_due_while_nothing_was_open_runs_when_it_is_opened(tmp_path):
     with opened(tmp_path / "w") as trial:
         later(trial, "add", seconds=60, n=1)
         later(trial, "add", seconds=600, n=2)
-    with testing.workspace(tmp_path / "w") as trial:
+    with testing.workspace(tmp_path / "w", seed=1) as trial:
         trial.clock.advance(90)
         define(trial.db)
         trial.run_scheduled()
@@ -339,7 +339,7 @@ def test_an_action_that_was_in_progress_when_the_workspace_was_closed_has_failed
         later(trial, "act")
         assert begun.wait(30)
     go_on.set()
-    with testing.workspace(tmp_path / "w") as trial:
+    with testing.workspace(tmp_path / "w", seed=1) as trial:
         define(trial.db)
         trial.run_scheduled()
         (job,) = trial.db.function("jobs")()
@@ -354,7 +354,7 @@ def test_who_opens_a_workspace_for_its_data_changes_nothing(tmp_path):
     with opened(tmp_path / "w") as trial:
         later(trial, "add", seconds=5, n=1)
         number = trial.db.number
-    with testing.workspace(tmp_path / "w") as trial:
+    with testing.workspace(tmp_path / "w", seed=1) as trial:
         trial.clock.advance(60)
         trial.run_scheduled()
         assert trial.db.number == number
@@ -368,14 +368,14 @@ def test_a_function_whose_cell_was_not_run_yet_is_waited_for(tmp_path, caplog):
             ctx.db.insert("a", {"n": 7})
 
         later(trial, "mine", seconds=5)
-    with opened(tmp_path / "w") as trial:
+    with opened(tmp_path / "w", seed=1) as trial:
         trial.clock.advance(60)
         later(trial, "add", n=1)
         trial.run_scheduled()
         assert numbers(trial) == [1]
         waiting = trial.db.function("jobs")()[0]
         assert waiting["state"] == {"kind": "pending", "waitingFor": "mine"}
-        assert "Run the cell that defines it" in caplog.text
+        assert "'mine' is due 1 time and not defined" in caplog.text
 
         @trial.db.mutation
         def mine(ctx):
@@ -386,12 +386,34 @@ def test_a_function_whose_cell_was_not_run_yet_is_waited_for(tmp_path, caplog):
         assert states(trial) == ["success", "success"]
 
 
+def test_many_that_wait_are_entered_together_and_run_when_the_function_is_there(tmp_path):
+    with opened(tmp_path / "w") as trial:
+        trial.db.mutation(name="mine")(lambda ctx: None)
+
+        @trial.db.mutation
+        def many(ctx):
+            for _ in range(600):
+                ctx.scheduler.run_after(5, "mine")
+
+        many()
+    with opened(tmp_path / "w", seed=1) as trial:
+        before = trial.db.number
+        later(trial, "add", seconds=6, n=1)
+        trial.clock.advance(60)
+        trial.run_scheduled()
+        assert numbers(trial) == [1]
+        assert trial.db.number == before + 1 + 3 + 1
+        trial.db.mutation(name="mine")(lambda ctx: ctx.db.insert("b", {}) and None)
+        trial.run_scheduled()
+        assert trial.db["b"].count() == 600
+
+
 def test_what_waits_for_its_function_can_be_cancelled(tmp_path):
     with opened(tmp_path / "w") as trial:
         trial.db.mutation(name="mine")(lambda ctx: None)
         job = later(trial, "mine")
         trial.db.function("cancel")(id_=job)
-    with opened(tmp_path / "w") as trial:
+    with opened(tmp_path / "w", seed=1) as trial:
         trial.run_scheduled()
         assert states(trial) == ["canceled"]
 
@@ -433,7 +455,7 @@ def test_what_waits_for_a_folder_runs_or_fails_once_it_is_pushed(tmp_path, write
         trial.db.backend.workspace.push_functions(write(both))
         later(trial, "m:one", seconds=5)
         later(trial, "m:two", seconds=5)
-    with opened(tmp_path / "w") as trial:
+    with opened(tmp_path / "w", seed=1) as trial:
         trial.clock.advance(60)
         trial.run_scheduled()
         assert states(trial) == ["pending", "pending"]
