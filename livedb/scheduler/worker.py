@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -133,6 +133,8 @@ class Scheduler:
         self._ledgers: Sequence[Ledger] = (self._jobs, CronRuns())
         self._tables = frozenset[int]()
         """The numbers of the ledgers' tables that exist."""
+        self._ready: deque[Task] = deque()
+        """Found due and not begun; the thread's own."""
         self._woken = threading.Event()
         self._stop = threading.Event()
         self._state = threading.Condition()
@@ -245,7 +247,7 @@ class Scheduler:
 
     def _rest(self, asked: int) -> None:
         with self._state:
-            if not self._running and not self._woken.is_set():
+            if not (self._running or self._ready or self._woken.is_set()):
                 self._settled = asked
                 self._state.notify_all()
 
@@ -258,18 +260,18 @@ class Scheduler:
     def _look(self) -> float:
         """Begin what is due; returns the seconds until the next look, 0 for at once."""
         self._find_functions()
+        self._begin_ready()
+        if self._ready:
+            return LOOK_S_MAX  # a run that ends wakes
         now_ms, now_s = self._now_ms(), self._clock.monotonic_s()
         with self._state:
             held_s = {each: at for each, (at, _) in self._held.items() if at > now_s}
             passed = self._running | held_s.keys()
-            free = self._limits.scheduled_parallel_max - len(self._running)
-        if free <= 0:
-            return LOOK_S_MAX  # a run that ends wakes
-        found = self._read(lambda snapshot: self._due(snapshot, now_ms, passed, free))
+        found = self._read(lambda snapshot: self._due(snapshot, now_ms, passed))
         if found.missing:
             self._miss(found.missing)
-        for task in found.ready:
-            self._begin(task)
+        self._ready.extend(found.ready)
+        self._begin_ready()
         if found.ready or found.missing:
             return 0
         oldest_ms = self._read(oldest_ended_ms)
@@ -281,8 +283,11 @@ class Scheduler:
             waits.append((found.next_ms - now_ms) / 1000)
         return max(min(waits), 0.001)
 
-    def _due(self, snapshot: Snapshot, now_ms: float, passed: set[str], free: int) -> _Due:
-        """What is due and not passed over, `free` at most of what can run."""
+    def _due(self, snapshot: Snapshot, now_ms: float, passed: set[str]) -> _Due:
+        """The first of what is due and not passed over.
+
+        More than can run at once: what has become of it meanwhile, its run finds out.
+        """
         due = _Due([], [], None)
         ordered = heapq.merge(
             *(iter_due(ledger, snapshot) for ledger in self._ledgers), key=lambda task: task.due_ms
@@ -294,7 +299,7 @@ class Scheduler:
                 continue
             is_there = self._registry.find(task.name) is not None
             (due.ready if is_there else due.missing).append(task)
-            if len(due.ready) == free or len(due.missing) == BATCH:
+            if len(due.ready) == BATCH or len(due.missing) == BATCH:
                 break
         return due
 
@@ -336,6 +341,13 @@ class Scheduler:
             )
 
     # -- running -------------------------------------------------------------------------------
+
+    def _begin_ready(self) -> None:
+        while self._ready:
+            with self._state:
+                if len(self._running) >= self._limits.scheduled_parallel_max:
+                    return
+            self._begin(self._ready.popleft())
 
     def _begin(self, task: Task) -> None:
         with self._state:
