@@ -23,7 +23,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -37,7 +37,7 @@ from livedb.errors import (
     TransientError,
 )
 from livedb.functions.call import Call
-from livedb.functions.definition import FunctionDefinition, Registry, define
+from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry, define
 from livedb.functions.runner import SNAPSHOT_EXPIRED, Runner
 from livedb.functions.scheduling import UNBOUNDED, require_schedulable, unbounded
 from livedb.limits import SCHEDULED_KEPT_S, Limits
@@ -91,6 +91,19 @@ class _Due(NamedTuple):
     ready: list[Task]
     missing: list[Task]
     next_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A run that has ended.
+
+    Attributes:
+        name: the function's.
+    """
+
+    name: str
+    kind: FunctionKind
+    outcome: Outcome
 
 
 class _NoLongerDueError(Exception):
@@ -152,7 +165,17 @@ class Scheduler:
         self._asked = 0
         self._settled = 0
         """Up to which request to `settle` nothing was left to do."""
+        self._listeners: tuple[Callable[[EndedRun], None], ...] = ()
         self._note_tables()
+
+    def listen(self, hear: Callable[[EndedRun], None]) -> Callable[[], None]:
+        """Have `hear` told of each run that has ended, on its thread; returns what ends that."""
+        self._listeners = (*self._listeners, hear)
+
+        def stop() -> None:
+            self._listeners = tuple(each for each in self._listeners if each != hear)
+
+        return stop
 
     # -- what others tell it -------------------------------------------------------------------
 
@@ -370,7 +393,12 @@ class Scheduler:
 
     def _run(self, task: Task) -> None:
         try:
-            self._attempt(task)
+            ended = self._attempt(task)
+            with self._state:
+                self._held.pop(task.id, None)
+            if ended is not None:
+                for hear in self._listeners:
+                    hear(ended)
         except ClosedError:
             if not self._stop.is_set():
                 logger.exception("%s could not be run", task.title)
@@ -381,9 +409,6 @@ class Scheduler:
         except Exception:  # the job worker: log it and go on
             logger.exception("%s could not be run", task.title)
             self._hold(task)
-        else:
-            with self._state:
-                self._held.pop(task.id, None)
 
     def _hold(self, task: Task) -> None:
         with self._state:
@@ -391,7 +416,7 @@ class Scheduler:
             pause_s = min(RETRY_S_MIN * 2**tries, RETRY_S_MAX)
             self._held[task.id] = (self._clock.monotonic_s() + pause_s, tries + 1)
 
-    def _attempt(self, task: Task) -> None:
+    def _attempt(self, task: Task) -> EndedRun | None:
         began_ms = self._now_ms()
         try:
             function = self._registry.get(task.name)
@@ -400,12 +425,12 @@ class Scheduler:
             args = function.check_arguments(task.args, tables=tables)
         except LivedbError as error:
             self._end(task, self._failed(error, began_ms))
-            return
-        call = Call(job=task.job)
-        if function.kind == "mutation":
-            self._run_mutation(task, function, args, call, began_ms)
-        else:
-            self._run_action(task, function, args, call, began_ms)
+            return None
+        run = self._run_mutation if function.kind == "mutation" else self._run_action
+        outcome = run(task, function, args, Call(job=task.job), began_ms)
+        if outcome is None:
+            return None
+        return EndedRun(name=function.name, kind=function.kind, outcome=outcome)
 
     def _run_mutation(
         self,
@@ -414,33 +439,35 @@ class Scheduler:
         args: Mapping[str, Value],
         call: Call,
         began_ms: float,
-    ) -> None:
-        """Run a mutation, its entry with it."""
+    ) -> Outcome | None:
+        """Run a mutation, its entry with it; None when it was not to run any more."""
         ledger = task.ledger
+        outcome: Outcome | None = None
 
         def handler(ctx: Any, **given: Any) -> Any:
+            nonlocal outcome
             transaction: Transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
             with unbounded(transaction):
                 if not ledger.begin(transaction, task):
                     raise _NoLongerDueError
             result = function.handler(ctx, **given)
-            ended = Outcome(began_ms=began_ms, ended_ms=self._now_ms(), lines=call.log_lines)
+            outcome = Outcome(began_ms=began_ms, ended_ms=self._now_ms(), lines=call.log_lines)
             with unbounded(transaction):
-                ledger.end(transaction, task, ended)
+                ledger.end(transaction, task, outcome)
             return result
 
         entered = replace(function, handler=handler)
         try:
             self._run_through_conflicts(lambda: self._runner.run_mutation(entered, args, call))
         except _NoLongerDueError:
-            pass
-        except (TransientError, ClosedError) as error:
-            if error.code == SNAPSHOT_EXPIRED:
-                self._end(task, self._failed(error, began_ms, call.log_lines))
-                return
-            raise
-        except Exception as error:  # noqa: BLE001  # the user's error is a result
-            self._end(task, self._failed(error, began_ms, call.log_lines))
+            return None
+        except Exception as error:
+            is_passing = isinstance(error, TransientError | ClosedError)
+            if is_passing and getattr(error, "code", "") != SNAPSHOT_EXPIRED:
+                raise
+            outcome = self._failed(error, began_ms, call.log_lines)
+            self._end(task, outcome)
+        return outcome
 
     def _run_through_conflicts(self, run: Callable[[], object]) -> None:
         """Run until it conflicts no more; give up for a while when that does not come soon."""
@@ -461,18 +488,19 @@ class Scheduler:
         args: Mapping[str, Value],
         call: Call,
         began_ms: float,
-    ) -> None:
-        """Enter that an action runs, run it, enter how it ended."""
+    ) -> Outcome | None:
+        """Enter that an action runs, run it, enter how it ended; None when it did not run."""
         if not self._commit(lambda work: task.ledger.begin(work, task)):
-            return
+            return None
         try:
             self._runner.run_action(function, args, call)
             outcome = Outcome(began_ms=began_ms, ended_ms=self._now_ms(), lines=call.log_lines)
         except BaseException as error:  # noqa: BLE001  # whatever it raises ends this run alone
             if self._stop.is_set() and isinstance(error, ClosedError):
-                return  # the workspace was closed under it, and the next who opens it says so
+                return None  # closed under it: the next who opens the workspace says so
             outcome = self._failed(error, began_ms, call.log_lines)
         self._end(task, outcome)
+        return outcome
 
     def _end(self, task: Task, outcome: Outcome) -> None:
         """Enter how something ended, however often it has to be tried."""
