@@ -23,6 +23,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
@@ -34,11 +35,12 @@ from livedb.errors import (
     ConflictError,
     FunctionNotFoundError,
     LivedbError,
+    SnapshotTooOldError,
     TransientError,
 )
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry, define
-from livedb.functions.runner import SNAPSHOT_EXPIRED, Runner
+from livedb.functions.runner import SNAPSHOT_EXPIRED, SNAPSHOT_RETRIES_MAX, Runner
 from livedb.functions.scheduling import UNBOUNDED, require_schedulable, unbounded
 from livedb.limits import SCHEDULED_KEPT_S, Limits
 from livedb.scheduler.cron_runs import CronRuns
@@ -462,12 +464,17 @@ class Scheduler:
         except _NoLongerDueError:
             return None
         except Exception as error:
-            is_passing = isinstance(error, TransientError | ClosedError)
-            if is_passing and getattr(error, "code", "") != SNAPSHOT_EXPIRED:
+            if self._is_passing(error):
                 raise
             outcome = self._failed(error, began_ms, call.log_lines)
             self._end(task, outcome)
         return outcome
+
+    def _is_passing(self, error: Exception) -> bool:
+        """Whether the same run may succeed later; what else is closed is the function's affair."""
+        if isinstance(error, TransientError):
+            return error.code != SNAPSHOT_EXPIRED
+        return isinstance(error, ClosedError) and self._stop.is_set()
 
     def _run_through_conflicts(self, run: Callable[[], object]) -> None:
         """Run until it conflicts no more; give up for a while when that does not come soon."""
@@ -526,10 +533,13 @@ class Scheduler:
 
     def _read(self, look: Callable[[Snapshot], R]) -> R:
         """What `look` finds at the newest published commit."""
-        with self._runner.keeping(0):
-            number = self._committer.published
-            catalog = self._committer.catalog_at(number)
-            return look(Snapshot(self._store, catalog, number, UNBOUNDED))
+        for _ in range(SNAPSHOT_RETRIES_MAX):
+            # Another one where a table was read for the first time, as of a later commit.
+            with self._runner.keeping(0), suppress(SnapshotTooOldError):
+                number = self._committer.published
+                catalog = self._committer.catalog_at(number)
+                return look(Snapshot(self._store, catalog, number, UNBOUNDED))
+        raise SnapshotTooOldError("The scheduler found no commit that stays readable")
 
     def _commit(self, work: Callable[[Transaction], R]) -> R:
         """What `work` gives, in a transaction that is committed when this returns."""

@@ -97,6 +97,19 @@ def test_a_mutation_that_fails_is_undone_and_says_why(trial):
     assert numbers(trial) == []
 
 
+def test_a_mutation_that_finds_something_else_closed_has_failed(trial):
+    other = livedb.open()
+    other.close()
+
+    @trial.db.mutation
+    def ask(ctx):
+        other["a"].count()
+
+    later(trial, "ask")
+    trial.run_scheduled()
+    assert "ClosedError" in trial.db.function("jobs")()[0]["state"]["error"]
+
+
 def test_a_mutation_sees_itself_in_progress(trial):
     seen = []
 
