@@ -183,12 +183,18 @@ class Scheduler:
 
     def notice(self, batch: Iterable[CommitRequest]) -> None:
         """These commits are published: look, if one of them is of what runs here."""
-        if any(request.catalog is not None for request in batch):
-            self._note_tables()
-        if self._tables and any(
-            write.table in self._tables for request in batch for write in request.change.writes
-        ):
-            self._wake()
+        # Every mutation comes by here: plain loops, and none where nothing was ever scheduled.
+        for request in batch:
+            if request.catalog is not None:
+                self._note_tables()
+        tables = self._tables
+        if not tables:
+            return
+        for request in batch:
+            for write in request.change.writes:
+                if write.table in tables:
+                    self._wake()
+                    return
 
     def functions_changed(self, now_ms: float, *, has_folder: bool = False) -> None:
         """Functions were defined or dropped.

@@ -147,8 +147,13 @@ class Usage:
             or self.index_ranges >= WARN_SHARE * limits.index_ranges_max
             or self.documents_written >= WARN_SHARE * limits.documents_written_max
             or self.bytes_written >= WARN_SHARE * limits.bytes_written_max
-            or self.functions_scheduled >= WARN_SHARE * limits.functions_scheduled_max
-            or self.scheduled_bytes >= WARN_SHARE * limits.scheduled_bytes_max
+            or (
+                self.functions_scheduled > 0  # seldom: it spares every other run two products
+                and (
+                    self.functions_scheduled >= WARN_SHARE * limits.functions_scheduled_max
+                    or self.scheduled_bytes >= WARN_SHARE * limits.scheduled_bytes_max
+                )
+            )
         )
 
     def warnings(self) -> list[str]:
