@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from livedb.client.table import Table
     from livedb.functions.actions import ActionContext, AsyncActionContext
     from livedb.functions.context import MutationContext, QueryContext
+    from livedb.functions.crons import cron_jobs
     from livedb.functions.definition import (
         action,
         internal_action,
@@ -109,6 +110,7 @@ _LAZY = {
     "define_schema": "livedb.schema.tables",
     "define_table": "livedb.schema.tables",
     "action": "livedb.functions.definition",
+    "cron_jobs": "livedb.functions.crons",
     "http_action": "livedb.functions.http_routes",
     "internal_action": "livedb.functions.definition",
     "internal_mutation": "livedb.functions.definition",
@@ -263,6 +265,7 @@ __all__ = [
     "WorkspaceLockedError",
     "action",
     "connect",
+    "cron_jobs",
     "define_schema",
     "define_table",
     "http_action",

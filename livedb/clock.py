@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from abc import ABC, abstractmethod
 
@@ -22,6 +23,13 @@ class Clock(ABC):
     @abstractmethod
     def monotonic_s(self) -> float:
         """Seconds since some fixed moment; never goes back. For deadlines and durations."""
+
+    @abstractmethod
+    def wait(self, woken: threading.Event, seconds: float) -> None:
+        """Wait until `woken` is set, or `seconds` have passed; perhaps not so long.
+
+        For work that is due at a time: a clock moved by hand wakes those who wait for it.
+        """
 
     @abstractmethod
     def random_bytes(self, count: int) -> bytes:
@@ -45,6 +53,10 @@ class SystemClock(Clock):
         """Seconds since the machine started, or the like."""
         return time.monotonic()
 
+    def wait(self, woken: threading.Event, seconds: float) -> None:
+        """Sleep."""
+        woken.wait(seconds)
+
     def random_bytes(self, count: int) -> bytes:
         """The operating system's randomness."""
         return os.urandom(count)
@@ -62,6 +74,7 @@ class ManualClock(Clock):
     def __init__(self, start_ns: int = START_NS, *, seed: int = 0) -> None:
         self._now_ns = start_ns
         self._elapsed_ns = 0
+        self._waiting: set[threading.Event] = set()
         self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose
 
     def now_ns(self) -> int:
@@ -71,6 +84,14 @@ class ManualClock(Clock):
     def monotonic_s(self) -> float:
         """What advanced since the clock was made."""
         return self._elapsed_ns / 1e9
+
+    def wait(self, woken: threading.Event, seconds: float) -> None:
+        """Until the clock is moved, however little."""
+        del seconds
+        if woken in self._waiting:
+            woken.wait()
+        else:  # the clock may have been moved just before
+            self._waiting.add(woken)
 
     def random_bytes(self, count: int) -> bytes:
         """The next bytes of the seeded generator."""
@@ -82,7 +103,13 @@ class ManualClock(Clock):
         step_ns = round(seconds * 1e9)
         self._now_ns += step_ns
         self._elapsed_ns += step_ns
+        self._wake()
 
     def set_ns(self, now_ns: int) -> None:
         """Set the wall clock, forward or back, as an administrator might; monotonic time stays."""
         self._now_ns = now_ns
+        self._wake()
+
+    def _wake(self) -> None:
+        for woken in list(self._waiting):
+            woken.set()

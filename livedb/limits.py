@@ -66,6 +66,27 @@ was stopped there could take for ever: then a WorkspaceLockedError that names no
 READ_BLOCK_KEYS = 256
 """Index keys taken under the latch at once; bounds how long a reader holds it."""
 
+SCHEDULED_ARGS_BYTES_MAX = 4 << 20
+"""Convex size of the arguments of one scheduled function (Convex); more is a LimitError."""
+
+SCHEDULED_DELAY_S_MAX = 5 * 366 * 24 * 3600.0
+"""Seconds from now, either way, for which a function can be scheduled (Convex)."""
+
+SCHEDULED_KEPT_S = 7 * 24 * 3600.0
+"""Seconds that a scheduled function stays readable after it ended (Convex)."""
+
+CRON_NAME_LENGTH_MAX = 256
+"""Characters of a cron's name."""
+
+CRON_LOGS_KEPT = 5
+"""Runs of each cron that are remembered (Convex)."""
+
+CRON_LOG_CHARACTERS_MAX = 1_000
+"""Of a result, an error or log lines in what is remembered of a cron's run (Convex)."""
+
+CRON_SKIPS_COUNTED_MAX = 1_000
+"""Missed runs of a cron that are counted; of more there were at least so many."""
+
 AUTHORIZATION_BYTES_MAX = 32 << 10
 """Bytes of an Authorization header; a longer one is an AuthenticationError before it is parsed."""
 
@@ -165,6 +186,12 @@ class Limits:
     """Documents one mutation may write (Convex)."""
     bytes_written_max: int = 16 << 20
     """Bytes one mutation may write (Convex)."""
+    functions_scheduled_max: int = 1_000
+    """Functions one mutation may schedule (Convex)."""
+    scheduled_bytes_max: int = 16 << 20
+    """Convex size of the arguments of all functions that one mutation schedules (Convex)."""
+    scheduled_parallel_max: int = 8
+    """Scheduled functions and crons that run at once (Convex); more wait for their turn."""
     args_bytes_max: int = 16 << 20
     """Convex size of a call's arguments."""
     result_bytes_max: int = 16 << 20

@@ -19,7 +19,7 @@ from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
 from livedb.changes.pushed_functions import PushedFunctions
-from livedb.changes.schema_changes import SchemaChanges
+from livedb.changes.schema_changes import Documents, SchemaChanges
 from livedb.changes.settings import WorkspaceSettings
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
@@ -31,8 +31,11 @@ from livedb.files.disk import Disk
 from livedb.files.storage import FileStorage
 from livedb.functions.calling import Calling, is_running
 from livedb.functions.context import PLACES_KEY
+from livedb.functions.cron_functions import LIST_CRONS
+from livedb.functions.cron_jobs import CronSpec, put_folder_crons
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
 from livedb.functions.runner import Runner
+from livedb.functions.scheduling import UNBOUNDED
 from livedb.functions.sessions import Sessions
 from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.system_functions import (
@@ -48,6 +51,7 @@ from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
 from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
+from livedb.scheduler.worker import Scheduler
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition, check_table_name
 from livedb.store.backlog import Backlog
@@ -60,6 +64,7 @@ from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
 from livedb.transactions.load_files import LoadFiles
 from livedb.transactions.reads import function_key
+from livedb.transactions.transaction import Transaction
 from livedb.transactions.turn import Turn
 from livedb.upkeep import Upkeep
 from livedb.workspace_files import WorkspaceFiles
@@ -235,6 +240,16 @@ class Workspace:
             fold_pause=self.folder.paused,
             keeping=self._keeping,
         )
+        self.scheduler = Scheduler(
+            name=self.name,
+            runner=self.runner,
+            registry=self.registry,
+            committer=self.committer,
+            store=self.rows,
+            clock=self.clock,
+            limits=self.limits,
+        )
+        undo.append(self.scheduler.close)
         self.presence = Presence(self.live, self.clock)
         self._build_changes(turn)
         self._delete_unnamed_loads()
@@ -256,7 +271,7 @@ class Workspace:
             folder=self.folder,
             rows=self.rows,
         )
-        self.schema_changes = SchemaChanges(parts, registry=self.registry)
+        self.schema_changes = SchemaChanges(parts, registry=self.registry, begin=self._begin)
         self.bulk_loads = BulkLoads(parts, clock=self.clock, ids=self.ids, files=self._load_files)
         self.pushed_functions = PushedFunctions(
             parts, registry=self.registry, schema_changes=self.schema_changes
@@ -265,6 +280,11 @@ class Workspace:
             parts, self.tables.stored_settings(), self.tables.expect_settings
         )
         self.invitations = Invitations(self.settings, self.clock)
+
+    def _begin(self, number: int, catalog: Catalog) -> Transaction:
+        """A transaction of livedb's own, as part of a change of tables."""
+        start_ms = max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6
+        return Transaction(self.rows, catalog, number, UNBOUNDED, ids=self.ids, start_ms=start_ms)
 
     def _open_log(self) -> CommitLog:
         if self.path is None:
@@ -331,6 +351,7 @@ class Workspace:
 
     def _publish(self, batch: Sequence[CommitRequest]) -> None:
         self.live.publish(batch)
+        self.scheduler.notice(batch)
 
     def _load_table(self, table: int) -> LoadedTable:
         with CtrlC(), self.folder.snapshot() as snapshot:
@@ -436,6 +457,7 @@ class Workspace:
         defined = self.registry.define(definition, version=version)
         if defined is not before:
             self.invalidate_function(defined.name)
+            self.scheduler.functions_changed(self._now_ms())
         return defined
 
     def push_functions(self, loaded: LoadedFunctions, *, before: Collection[str] = ()) -> None:
@@ -450,13 +472,26 @@ class Workspace:
         """
         self.require_open()
         self._refuse_in_function("define a function")
+        now_ms = self._now_ms()
         changed = self.pushed_functions.replace(
             loaded.functions,
             gone=frozenset(before) - loaded.names(),
             tables=list(loaded.schema or ()),
+            documents=self._folder_crons(loaded.crons, now_ms),
         )
         for name in changed:
             self.invalidate_function(name)
+        self.scheduler.functions_changed(now_ms, has_folder=True)
+
+    def _folder_crons(self, specs: Sequence[CronSpec], now_ms: float) -> Documents | None:
+        """Makes these the crons of a folder; None when there are none, and were none."""
+        known = self.runner.run_alone(LIST_CRONS, {})
+        if not specs and all(cron["source"] != "folder" for cron in known):
+            return None
+        return lambda transaction: put_folder_crons(transaction, specs, now_ms=now_ms)
+
+    def _now_ms(self) -> float:
+        return self.clock.now_ns() / 1e6
 
     def invalidate_function(self, name: str) -> None:
         """Run the live queries of a function again: it, or something it names, is another now."""
@@ -554,6 +589,7 @@ class Workspace:
             closing, self.closing = self.closing, []
             for end in reversed(closing):
                 end()
+            self.scheduler.close()
             self._is_closed = True
         self._upkeep.close()
         self.live.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from livedb.changes.parts import Parts
-from livedb.errors import ConflictError
+from livedb.errors import ConflictError, SnapshotTooOldError
 from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.reads import ReadSet
 from livedb.transactions.turn import TurnHolder
@@ -26,7 +26,8 @@ TRIES_MAX = 16
 def run_exclusively(parts: Parts, step: Callable[[TurnHolder], R]) -> R:
     """What `step` gives, run in the turn; its commit gives the turn back.
 
-    Raises: what `step` raises; ConflictError when it conflicted on every try.
+    Raises: what `step` raises; ConflictError when it conflicted on every try, or
+        SnapshotTooOldError when what it read was gone.
     """
     for attempt in range(TRIES_MAX):
         holder = TurnHolder(is_exclusive=True)
@@ -35,7 +36,7 @@ def run_exclusively(parts: Parts, step: Callable[[TurnHolder], R]) -> R:
                 parts.turn.take(holder)
                 _drain(parts)
                 return step(holder)
-            except ConflictError:
+            except (ConflictError, SnapshotTooOldError):
                 if attempt == TRIES_MAX - 1:
                     raise
             finally:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from livedb.changes.parts import Parts
-from livedb.changes.schema_changes import SchemaChanges
+from livedb.changes.schema_changes import Documents, SchemaChanges
 from livedb.commitlog.payload import REMOVED, PushedFunction, functions_part
 from livedb.functions.definition import FunctionDefinition, Registry
 from livedb.schema.tables import TableDefinition
@@ -55,9 +55,13 @@ class PushedFunctions:
         *,
         gone: Collection[str],
         tables: Sequence[TableDefinition],
+        documents: Documents | None = None,
         author: str | None = None,
     ) -> frozenset[str]:
         """Define functions and tables and drop the functions named `gone`, as one commit.
+
+        Args:
+            documents: writes documents of livedb's own in the same commit: crons.
 
         Returns the names whose function is another one now, or none.
 
@@ -73,7 +77,9 @@ class PushedFunctions:
             names = self._registry.replace(functions, gone=gone)
 
         part = functions_part([*changed, *removed]) if changed or removed else None
-        self._schema_changes.apply(tables, author=author, functions=part, before_visible=swap)
+        self._schema_changes.apply(
+            tables, author=author, functions=part, documents=documents, before_visible=swap
+        )
         self._known.update((pushed.name, pushed) for pushed in changed)
         for each in removed:
             self._known.pop(each.name, None)

@@ -17,15 +17,26 @@ from livedb.store.connection import CtrlC
 from livedb.text import encode_value
 from livedb.transactions.commit_request import CommitDetails, CommitRequest
 from livedb.transactions.reads import WriteSet
+from livedb.transactions.transaction import Transaction
 from livedb.transactions.turn import TurnHolder
+
+Documents = Callable[[Transaction], None]
+"""Writes documents in a transaction that becomes part of a change."""
 
 
 class SchemaChanges:
-    """Changes the tables of one workspace."""
+    """Changes the tables of one workspace.
 
-    def __init__(self, parts: Parts, *, registry: Registry) -> None:
+    Args:
+        begin: a transaction on a commit, with these tables.
+    """
+
+    def __init__(
+        self, parts: Parts, *, registry: Registry, begin: Callable[[int, Catalog], Transaction]
+    ) -> None:
         self._parts = parts
         self._registry = registry
+        self._begin = begin
 
     def apply(
         self,
@@ -33,6 +44,7 @@ class SchemaChanges:
         *,
         author: str | None = None,
         functions: FunctionsPart | None = None,
+        documents: Documents | None = None,
         before_visible: Callable[[], None] | None = None,
     ) -> int:
         """Define or redefine tables, all or none; returns the commit number they hold from.
@@ -42,6 +54,7 @@ class SchemaChanges:
 
         Args:
             functions: functions that are pushed by the same commit.
+            documents: writes documents of livedb's own in the same commit.
             before_visible: called once it is certain, before anybody sees the commit.
 
         Raises:
@@ -49,14 +62,15 @@ class SchemaChanges:
             SchemaDefinitionError: a definition contradicts itself or another table.
         """
         catalog = self._parts.committer.catalog_at(self._parts.committer.published)
-        if functions is None and all(_is_defined_so(catalog, each) for each in definitions):
+        is_all = functions is None and documents is None
+        if is_all and all(_is_defined_so(catalog, each) for each in definitions):
             if before_visible is not None:
                 before_visible()
             return self._parts.committer.published
         return run_exclusively(
             self._parts,
             lambda holder: self._apply_in_turn(
-                definitions, holder, author, functions, before_visible
+                definitions, holder, author, functions, documents, before_visible
             ),
         )
 
@@ -66,6 +80,7 @@ class SchemaChanges:
         holder: TurnHolder,
         author: str | None,
         functions: FunctionsPart | None,
+        documents: Documents | None,
         call_before_visible: Callable[[], None] | None,
     ) -> int:
         begin, epoch, before = self._parts.committer.begin()
@@ -80,7 +95,12 @@ class SchemaChanges:
             catalog = catalog.with_table(begin + 1, table)
             if known is not None:
                 changed.append((known, table))
-        if catalog is before and functions is None:
+        transaction = self._begin(begin, catalog)
+        if documents is not None:
+            documents(transaction)
+            catalog = transaction.catalog
+        written = transaction.write_set()
+        if catalog is before and functions is None and not written.writes:
             if call_before_visible is not None:
                 call_before_visible()
             return begin
@@ -106,11 +126,13 @@ class SchemaChanges:
             if call_before_visible is not None:
                 call_before_visible()
 
+        reads = judged(*[table.number for _, table in changed])
+        reads.merge(transaction.reads)
         request = CommitRequest(
             begin=begin,
             epoch=epoch,
-            reads=judged(*[table.number for _, table in changed]),
-            change=WriteSet((), catalog.changed_names(before), filled),
+            reads=reads,
+            change=WriteSet(written.writes, catalog.changed_names(before), filled),
             catalog=None if catalog is before else catalog,
             extra_parts=fills if functions is None else (*fills, functions),
             details=CommitDetails(author=author),

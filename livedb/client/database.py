@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from livedb.client.backend import Backend, Params, Status
+from livedb.client.crons import Crons
 from livedb.client.decorators import Decorators
 from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
@@ -127,6 +128,11 @@ class Database(Decorators):
     def http(self) -> HttpRoutes:
         """The HTTP actions, which the workspace answers while it is served; `.route` adds one."""
         return HttpRoutes(self)
+
+    @property
+    def crons(self) -> Crons:
+        """Functions that run again and again; `.daily("name", hour_utc=2, fn=f)` adds one."""
+        return Crons(self)
 
     def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any] | Action[..., Any]:
         """The function of that name, to call, or to follow if it is a query.

@@ -20,17 +20,15 @@ from typing import Any, NamedTuple, Protocol
 
 from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
-from livedb.functions.call import Call
-from livedb.functions.context import Auth, run_arguments
+from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
+from livedb.functions.context import Auth
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
+from livedb.functions.scheduling import CANCEL, SCHEDULE, AsyncScheduler, Scheduler
 from livedb.functions.storage import ActionStorage, AsyncActionStorage, Contents
 from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.values import Value
-
-_NONE: Mapping[str, Any] = {}
-"""Stands for no arguments by position."""
 
 
 class _Running(NamedTuple):
@@ -80,8 +78,30 @@ class ActionCaller(Protocol):
     def contents(self) -> Contents:
         """Where the contents of files lie."""
 
+    def name_of(self, function: Any) -> str:
+        """The name of a function of this workspace."""
+
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function as a transaction, or an action, of its own."""
+
+
+class ActionScheduling:
+    """Schedules for an action: each is a mutation of its own."""
+
+    def __init__(self, caller: ActionCaller, clock: Clock) -> None:
+        self._caller = caller
+        self._clock = clock
+
+    def now_ms(self) -> float:
+        return self._clock.now_ns() / 1e6
+
+    def schedule(self, function: Any, args: Mapping[str, Any], due_ms: float) -> Any:
+        name = self._caller.name_of(function)
+        asked = {"name": name, "args": args, "time": due_ms}
+        return self._caller.call_alone("mutation", SCHEDULE, asked)
+
+    def cancel(self, document_id: str) -> None:
+        self._caller.call_alone("mutation", CANCEL, {"id": document_id})
 
 
 class ActionContext:
@@ -111,6 +131,11 @@ class ActionContext:
         return self._random
 
     @property
+    def scheduler(self) -> Scheduler:
+        """Runs functions later; each call is committed when it returns."""
+        return Scheduler(ActionScheduling(self._caller, self._clock))
+
+    @property
     def env(self) -> Mapping[str, str]:
         """The environment variables, as they are now."""
         values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
@@ -124,7 +149,7 @@ class ActionContext:
     def run_query(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:
@@ -139,7 +164,7 @@ class ActionContext:
     def run_mutation(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:
@@ -152,7 +177,7 @@ class ActionContext:
     def run_action(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:
@@ -171,10 +196,15 @@ class AsyncActionContext(ActionContext):
         """The files; its methods are awaited."""
         return AsyncActionStorage(self._caller)
 
+    @property
+    def scheduler(self) -> AsyncScheduler:
+        """Runs functions later; its methods are awaited."""
+        return AsyncScheduler(ActionScheduling(self._caller, self._clock))
+
     async def run_query(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:
@@ -184,7 +214,7 @@ class AsyncActionContext(ActionContext):
     async def run_mutation(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:
@@ -194,7 +224,7 @@ class AsyncActionContext(ActionContext):
     async def run_action(
         self,
         function: Callable[..., Any] | str,
-        arguments: Mapping[str, Any] = _NONE,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
         /,
         **args: Any,
     ) -> Any:

@@ -6,8 +6,10 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from livedb.errors import FunctionTypeError
 from livedb.identity import Identity
 
 LOG_LINES_MAX = 256
@@ -24,6 +26,7 @@ class Call:
         mutation_id: by what a retry is known, `session:request`; None cannot be recognised.
         is_new: whether that id surely was never committed, so that the log need not be asked.
         author: who is named in the log.
+        job: the id of the scheduled function that this is a run of, or is called by.
         identity: what `ctx.auth` shows.
         is_identity_known: without it, a run that asks who calls has a void outcome, and
             `asks_identity` says so: the same run serves everybody else.
@@ -45,6 +48,7 @@ class Call:
         "is_committing",
         "is_identity_known",
         "is_new",
+        "job",
         "journal",
         "log_lines",
         "mutation_id",
@@ -63,6 +67,7 @@ class Call:
         is_identity_known: bool = True,
         journal: str | None = None,
         parent: Call | None = None,
+        job: str | None = None,
     ) -> None:
         self.mutation_id = mutation_id
         self.is_new = is_new
@@ -71,6 +76,7 @@ class Call:
         self.is_identity_known = is_identity_known
         self.journal = journal
         self.parent = parent
+        self.job = job
         self.log_lines: list[str] = []
         self.unfinished = ""
         self.asks_identity = False
@@ -79,7 +85,7 @@ class Call:
 
     def nested(self) -> Call:
         """A call by an action that runs for this one, as the same caller."""
-        return Call(author=self.author, identity=self.identity, parent=self)
+        return Call(author=self.author, identity=self.identity, parent=self, job=self.job)
 
     # -- log lines -----------------------------------------------------------------------------
 
@@ -130,3 +136,27 @@ class IdentityWantedError(BaseException):
     Not an `Exception`, so that no `except Exception` of a user's goes on without an answer; whoever
     catches it all the same is found by `Call.asks_identity`.
     """
+
+
+NO_ARGUMENTS: Mapping[str, Any] = {}
+"""Stands for no arguments by position."""
+
+
+def run_arguments(given: Mapping[str, Any], named: dict[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a nested call, given in one dict, by keyword, or both.
+
+    Raises:
+        FunctionTypeError: one by position that is no dict.
+        TypeError: one is given twice, as Python raises it.
+    """
+    if given is NO_ARGUMENTS:
+        return named
+    if not isinstance(given, Mapping):
+        raise FunctionTypeError(
+            f"Functions take their arguments by name, as in ctx.run_query(f, x=1) or "
+            f"ctx.run_query(f, {{'x': 1}}), and this is {given!r} by position"
+        )
+    twice = [name for name in named if name in given]
+    if twice:
+        raise TypeError(f"the call got multiple values for argument {twice[0]!r}")
+    return {**given, **named}

@@ -17,7 +17,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.clock import Clock
-from livedb.errors import FunctionTypeError, LimitError, ReadOnlyError
+from livedb.errors import FunctionNotFoundError, FunctionTypeError, LimitError, ReadOnlyError
 from livedb.functions.actions import action_call
 from livedb.functions.call import Call
 from livedb.functions.context import (
@@ -38,6 +38,7 @@ from livedb.functions.definition import (
     pushed_name,
 )
 from livedb.functions.run import Run
+from livedb.functions.scheduling import checked_arguments, missing_function, require_schedulable
 from livedb.functions.storage import Contents
 from livedb.identity import Identity
 from livedb.limits import CALL_DEPTH_MAX, Limits
@@ -291,6 +292,22 @@ class Calling(Caller):
         """Who the run in progress is for."""
         call = self._run_of_context().call
         return None if call is None else call.ask_identity()
+
+    def to_schedule(self, function: Any, args: Mapping[str, Any]) -> tuple[str, list[Value]]:
+        """The name of a function that the run in progress schedules, and its arguments as stored.
+
+        Raises: as `Scheduler.run_after`.
+        """
+        run = self._run_of_context()
+        name = name_of(function)
+        run.snapshot.reads.names.add(function_key(name))
+        try:
+            definition = self.registry.get(name)
+        except FunctionNotFoundError as error:
+            raise missing_function(error) from None
+        require_schedulable(definition)
+        bound = definition.bind((), args, tables=run.snapshot.catalog)
+        return name, checked_arguments(definition, bound)
 
     # -- sizes ---------------------------------------------------------------------------------
 

@@ -18,16 +18,24 @@ from livedb.errors import (
     NonexistentDocumentError,
     ReadOnlyError,
 )
+from livedb.functions.call import NO_ARGUMENTS, run_arguments
 from livedb.functions.definition import FunctionKind
 from livedb.functions.query_builder import DocumentQuery
 from livedb.functions.run import Run
+from livedb.functions.scheduling import Scheduler, cancel_job, insert_job
 from livedb.functions.storage import Contents, StorageReader, StorageWriter
 from livedb.identity import Identity
 from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.check import check_document, check_patch
-from livedb.schema.tables import ENVIRONMENT_TABLE, check_table_name
+from livedb.schema.tables import (
+    CRON_LOGS_TABLE,
+    CRONS_TABLE,
+    ENVIRONMENT_TABLE,
+    SCHEDULED_TABLE,
+    check_table_name,
+)
 from livedb.sizes import measure, system_fields_size
 from livedb.store.contract import StoredDocument
 from livedb.text import PLAIN, decode_document, decode_fields, encode_fields
@@ -47,10 +55,8 @@ _SURELY_SMALL_BYTES = DOCUMENT_BYTES_MAX // 8
 
 _new_tuple = tuple.__new__
 
-_NONE: Mapping[str, Any] = {}
-"""Stands for no arguments by position."""
-
-SYSTEM_TABLES = ("_storage", "_scheduled_functions")
+SYSTEM_TABLES = ("_storage", SCHEDULED_TABLE, CRONS_TABLE, CRON_LOGS_TABLE)
+"""Tables that functions read with `db.system`."""
 
 PLACES_KEY = "places of the service"
 """Among the names that a run has read: it asked for environment variables. No table has spaces."""
@@ -91,6 +97,8 @@ class Caller(IdentityAsker, Protocol):
         self, snapshot: Snapshot, text: str, params: Mapping[str, Any] | Iterable[Any] | None
     ) -> pa.Table: ...
 
+    def to_schedule(self, function: Any, args: Mapping[str, Any]) -> tuple[str, list[Value]]: ...
+
 
 class Auth:
     """`ctx.auth`: who calls."""
@@ -115,7 +123,7 @@ class SystemReader:
         self._snapshot = snapshot
 
     def query(self, table: str) -> DocumentQuery[Document]:
-        """Documents of `_storage` or `_scheduled_functions`."""
+        """Documents of one of `SYSTEM_TABLES`, such as `_scheduled_functions`."""
         _check_system(table)
         return DocumentQuery(self._snapshot, table)
 
@@ -513,7 +521,11 @@ class _Context:
         return self._run.random
 
     def run_query(
-        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any
+        self,
+        function: Callable[..., R] | str,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
+        /,
+        **args: Any,
     ) -> Any:
         """Run a query inside this transaction: it sees what this run has written.
 
@@ -552,6 +564,35 @@ class QueryContext(_Context):
         )
 
 
+class RunScheduling:
+    """Schedules in the transaction of a mutation."""
+
+    def __init__(self, transaction: Transaction, caller: Caller, run: Run) -> None:
+        self._transaction = transaction
+        self._caller = caller
+        self._run = run
+
+    def now_ms(self) -> float:
+        return self._run.now_ns / 1e6
+
+    def schedule(self, function: Any, args: Mapping[str, Any], due_ms: float) -> Any:
+        name, given = self._caller.to_schedule(function, args)
+        return insert_job(
+            self._transaction,
+            name=name,
+            args=given,
+            due_ms=due_ms,
+            now_ms=self.now_ms(),
+            parent=self._parent(),
+        )
+
+    def cancel(self, document_id: str) -> None:
+        cancel_job(self._transaction, document_id, now_ms=self.now_ms(), parent=self._parent())
+
+    def _parent(self) -> str | None:
+        return None if self._run.call is None else self._run.call.job
+
+
 class MutationContext(_Context):
     """`ctx` of a mutation.
 
@@ -560,6 +601,12 @@ class MutationContext(_Context):
     """
 
     db: DatabaseWriter
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Runs functions later; what is scheduled is part of this mutation's commit."""
+        transaction = self.db._snapshot  # noqa: SLF001  # another face of it
+        return Scheduler(RunScheduling(transaction, self._caller, self._run))
 
     @property
     def env(self) -> Environment:
@@ -575,30 +622,14 @@ class MutationContext(_Context):
         return StorageWriter(db, caller.places, caller.contents, PLACES_KEY, self._run)
 
     def run_mutation(
-        self, function: Callable[..., R] | str, arguments: Mapping[str, Any] = _NONE, /, **args: Any
+        self,
+        function: Callable[..., R] | str,
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
+        /,
+        **args: Any,
     ) -> Any:
         """Run a mutation inside this one: when it raises, only its own writes are undone.
 
         Args: as `run_query`.
         """
         return self._caller.call_nested("mutation", function, run_arguments(arguments, args))
-
-
-def run_arguments(given: Mapping[str, Any], named: dict[str, Any]) -> Mapping[str, Any]:
-    """The arguments of a nested call, given in one dict, by keyword, or both.
-
-    Raises:
-        FunctionTypeError: one by position that is no dict.
-        TypeError: one is given twice, as Python raises it.
-    """
-    if given is _NONE:
-        return named
-    if not isinstance(given, Mapping):
-        raise FunctionTypeError(
-            f"Functions take their arguments by name, as in ctx.run_query(f, x=1) or "
-            f"ctx.run_query(f, {{'x': 1}}), and this is {given!r} by position"
-        )
-    twice = [name for name in named if name in given]
-    if twice:
-        raise TypeError(f"the call got multiple values for argument {twice[0]!r}")
-    return {**given, **named}

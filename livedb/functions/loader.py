@@ -31,6 +31,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from livedb.errors import FunctionLoadError, LivedbError
+from livedb.functions.cron_jobs import CronSpec, specify
+from livedb.functions.crons import CronJobs
 from livedb.functions.definition import MARK, FunctionDefinition, FunctionMark, marked_function
 from livedb.functions.http_routes import HttpRouter
 from livedb.schema.tables import SchemaDefinition
@@ -52,14 +54,14 @@ class LoadedFunctions:
         functions: sorted by name; the routes of `http.py` are among them, as HTTP actions.
         schema: what `schema.py` defines; None without one.
         auth_providers: `providers` of `auth_config.py`; None without one.
-        crons: the object that `crons.py` made, as it is.
+        crons: what `crons.py` declares.
         notes: what whoever loads the folder should be told.
     """
 
     functions: Sequence[FunctionDefinition]
     schema: SchemaDefinition | None = None
     auth_providers: Sequence[Mapping[str, Any]] | None = None
-    crons: object = None
+    crons: Sequence[CronSpec] = ()
     notes: Sequence[str] = ()
 
     def names(self) -> frozenset[str]:
@@ -120,11 +122,13 @@ def _read(generation: _Generation) -> LoadedFunctions:
     # All are imported before anything is looked at: a module may mark functions of another.
     modules = {name: generation.load(name, path) for name, path in _iter_files(generation.path)}
     functions: dict[str, FunctionDefinition] = {}
+    names: dict[int, str] = {}
     for name, module in modules.items():
         for attribute, function in _marked(generation, module):
             full = f"{name.replace('.', '/')}:{attribute}"
             with generation.blamed(function):
                 functions[full] = marked_function(function, name=full)
+            names[id(function)] = full
     notes: list[str] = []
     crons = modules.get("crons")
     auth = modules.get("auth_config")
@@ -134,7 +138,7 @@ def _read(generation: _Generation) -> LoadedFunctions:
         functions=[functions[name] for name in sorted(functions)],
         schema=_schema(modules.get("schema")),
         auth_providers=None if auth is None else _auth_providers(auth),
-        crons=None if crons is None else _crons(crons, notes),
+        crons=() if crons is None else _crons(crons, functions, names, notes),
         notes=notes,
     )
 
@@ -203,11 +207,39 @@ def _routes(module: ModuleType | None) -> Sequence[FunctionDefinition]:
     return router.definitions()
 
 
-def _crons(module: ModuleType, notes: list[str]) -> object:
+def _crons(
+    module: ModuleType,
+    functions: Mapping[str, FunctionDefinition],
+    names: Mapping[int, str],
+    notes: list[str],
+) -> Sequence[CronSpec]:
+    """The crons that `crons.py` declares.
+
+    Args:
+        names: of the functions of the folder, by the identity of what their modules have.
+    """
     declared = getattr(module, "crons", None)
     if declared is None:
         notes.append("crons.py makes no object named 'crons', so it declares nothing")
-    return declared
+        return ()
+    if not isinstance(declared, CronJobs):
+        raise _declaration_error(
+            module, f"crons = livedb.cron_jobs() is expected, and crons is {declared!r}"
+        )
+    specs = []
+    for each in declared.declared():
+        given = each.function
+        name = given if isinstance(given, str) else names.get(id(given), repr(given))
+        function = functions.get(name)
+        if function is None:
+            raise _declaration_error(
+                module, f"the cron {each.name!r} runs {name}, which is no function of this folder"
+            )
+        try:
+            specs.append(specify(each.name, each.schedule, function, each.args))
+        except LivedbError as error:
+            raise _declaration_error(module, f"the cron {each.name!r}: {error.message}") from error
+    return specs
 
 
 def _declaration_error(module: ModuleType, cause: str) -> FunctionLoadError:

@@ -432,6 +432,10 @@ class Runner:
                 code=error.code,
             ) from error
 
+    def name_of(self, function: Any) -> str:
+        """The name of a function of this workspace."""
+        return name_of(function)
+
     def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Run a function for the action in progress, as a transaction or action of its own."""
         definition = self.calling.of_kind(kind, name_of(function))

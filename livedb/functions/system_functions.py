@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext, SystemWriter
+from livedb.functions.cron_functions import CRON_FUNCTIONS
 from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
 from livedb.functions.http_routes import Route
+from livedb.functions.scheduling import CANCEL, SCHEDULE
 from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.storage_functions import define_storage_functions
 from livedb.schema.tables import ENVIRONMENT_TABLE
@@ -46,6 +48,8 @@ def define_system_functions(registry: Registry) -> None:
         ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
         ("query", READ_ENVIRONMENT, environment),
         ("mutation", UPDATE_ENVIRONMENT, update_environment),
+        ("mutation", SCHEDULE, schedule),
+        ("mutation", CANCEL, cancel),
     ]
 
     define_storage_functions(registry)
@@ -55,6 +59,8 @@ def define_system_functions(registry: Registry) -> None:
 
     for kind, name, function in [*functions, ("query", API_SPEC, api_spec)]:
         registry.define(define(function, kind=kind, visibility="internal", name=name))
+    for definition in CRON_FUNCTIONS:
+        registry.define(definition)
 
 
 def define_urls(registry: Registry, cloud_url: str, site_url: str) -> None:
@@ -116,6 +122,17 @@ def update_environment(ctx: MutationContext, changes: list[dict[str, Any]]) -> N
             f"A workspace has at most {VARIABLES_MAX} environment variables",
             code="EnvironmentVariableLimitReached",
         )
+
+
+def schedule(ctx: MutationContext, name: str, args: dict[str, Any], time: float) -> str:
+    """Schedule a function for an action."""
+    scheduled: str = ctx.scheduler._scheduling.schedule(name, args, time)  # noqa: SLF001
+    return scheduled
+
+
+def cancel(ctx: MutationContext, id: str) -> None:  # noqa: A002  # the wire's name
+    """Cancel a scheduled function for an action."""
+    ctx.scheduler.cancel(id)
 
 
 def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -342,7 +342,19 @@ FILES_TABLE = "_files"
 UPLOADS_TABLE = "_uploads"
 """The upload URLs that are good: `{token, expires, bytesMax?}`, the token as its SHA-256."""
 
-SYSTEM_TABLES = frozenset({ENVIRONMENT_TABLE, STORAGE_TABLE, FILES_TABLE, UPLOADS_TABLE})
+SCHEDULED_TABLE = "_scheduled_functions"
+"""What `ctx.scheduler` schedules; see `functions.scheduling`."""
+
+CRONS_TABLE = "_cron_jobs"
+CRON_LOGS_TABLE = "_cron_job_logs"
+"""Functions that run again and again, and the last runs of each; see `functions.cron_jobs`."""
+
+SYSTEM_TABLES = frozenset(
+    {
+        ENVIRONMENT_TABLE, STORAGE_TABLE, FILES_TABLE, UPLOADS_TABLE,
+        SCHEDULED_TABLE, CRONS_TABLE, CRON_LOGS_TABLE,
+    }
+)  # fmt: skip
 """Names of tables that are livedb's own, as no user's table can be named."""
 
 
@@ -563,7 +575,7 @@ def tables_referenced(table: TableDefinition) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class SystemTable:
+class ReservedTable:
     """How a table of livedb's own is made: its definition, and the number that its ids get.
 
     The number is below those of users' tables, which may come from another workspace with theirs.
@@ -573,30 +585,39 @@ class SystemTable:
     definition: TableDefinition
 
 
+def _reserved(number: int, name: str, *indexes: IndexDefinition) -> ReservedTable:
+    return ReservedTable(number, TableDefinition(name=name, indexes=indexes))
+
+
 SYSTEM_DEFINITIONS = {
     each.definition.name: each
     for each in (
-        SystemTable(9001, TableDefinition(name=STORAGE_TABLE)),
-        SystemTable(
+        _reserved(9001, STORAGE_TABLE),
+        _reserved(
             9002,
-            TableDefinition(
-                name=FILES_TABLE,
-                indexes=(
-                    IndexDefinition("by_name", ("name",), is_unique=True),
-                    IndexDefinition("by_file", ("file",)),
-                ),
-            ),
+            FILES_TABLE,
+            IndexDefinition("by_name", ("name",), is_unique=True),
+            IndexDefinition("by_file", ("file",)),
         ),
-        SystemTable(
+        _reserved(
             9003,
-            TableDefinition(
-                name=UPLOADS_TABLE,
-                indexes=(
-                    IndexDefinition("by_token", ("token",)),
-                    IndexDefinition("by_expiry", ("expires",)),
-                ),
-            ),
+            UPLOADS_TABLE,
+            IndexDefinition("by_token", ("token",)),
+            IndexDefinition("by_expiry", ("expires",)),
         ),
+        _reserved(
+            9004,
+            SCHEDULED_TABLE,
+            IndexDefinition("by_due", ("state.kind", "state.waitingFor", "scheduledTime")),
+            IndexDefinition("by_completed", ("completedTime",)),
+        ),
+        _reserved(
+            9005,
+            CRONS_TABLE,
+            IndexDefinition("by_due", ("state.kind", "state.waitingFor", "nextTime")),
+            IndexDefinition("by_name", ("name",), is_unique=True),
+        ),
+        _reserved(9006, CRON_LOGS_TABLE, IndexDefinition("by_cron", ("cron",))),
     )
 }
-"""The tables of livedb's own that are made with indexes or a number of their own."""
+"""The tables of livedb's own that are made with indexes and a number of their own."""

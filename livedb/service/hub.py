@@ -21,6 +21,7 @@ from livedb.live.steps import Change, Outcome, Step
 from livedb.protocol.convex_json import to_lossy_json
 from livedb.protocol.frames import ClientKind
 from livedb.protocol.server import Compute, Failure, Success
+from livedb.scheduler.worker import EndedRun
 from livedb.service.console import console
 from livedb.service.function_logs import FunctionLogs
 from livedb.service.loop_calls import LoopCalls
@@ -99,6 +100,7 @@ class Hub:
         self._has_asked = False
         self._stop_listening = live.listen(self._tell)
         self._stop_hearing = workspace.invitations.listen(self._hear_of_revocation)
+        self._stop_logging = workspace.scheduler.listen(self._log)
         console.begin()
 
     # -- threads -------------------------------------------------------------------------------
@@ -122,6 +124,18 @@ class Hub:
     def dialect_of(self, client: ClientKind) -> Dialect:
         """How outcomes look to a kind of client."""
         return self._own if client is ClientKind.LIVEDB else self.convex
+
+    def _log(self, ended: EndedRun) -> None:
+        """Remember a run of the scheduler, on its thread."""
+        outcome = ended.outcome
+        took_s = (outcome.ended_ms - outcome.began_ms) / 1000
+        self.logs.add(
+            identifier=ended.name,
+            kind=ended.kind,
+            began_s=self.clock.monotonic_s() - took_s,
+            log_lines=outcome.lines,
+            error=outcome.error,
+        )
 
     def _hear_of_revocation(self) -> None:
         """On any thread: end the connections of whoever may no longer be here."""
@@ -326,6 +340,7 @@ class Hub:
         """End every connection, resumably, and let the threads go."""
         self._stop_listening()
         self._stop_hearing()
+        self._stop_logging()
         console.end()
         for connection in list(self.connections):
             connection.drop(1001, "the service is going away")

@@ -86,6 +86,10 @@ class Trial:
         assert told.wait(SETTLE_S_MAX), "live results do not come to rest"
         return reached[0]
 
+    def run_scheduled(self) -> None:
+        """Wait until all scheduled functions and crons that are due by the clock have run."""
+        assert self._workspace.scheduler.settle(SETTLE_S_MAX), "scheduled functions do not end"
+
     def wrong_results(self) -> list[str]:
         """The live results that differ from a fresh run, a line each; see `testing.oracle`."""
         return wrong_results(self._workspace)

@@ -388,7 +388,7 @@ class Transaction(Snapshot):
 
     # -- writes --------------------------------------------------------------------------------
 
-    def writable_table(self, name: str, definition: TableDefinition | None = None) -> CatalogTable:
+    def writable_table(self, name: str) -> CatalogTable:
         """The table to insert into, created when there is none."""
         table = self.table(name)
         if table is None:
@@ -396,7 +396,7 @@ class Transaction(Snapshot):
             if system is not None:
                 table = CatalogTable(system.number, system.definition)
             else:
-                created = TableDefinition(name=name) if definition is None else definition
+                created = TableDefinition(name=name)
                 table = CatalogTable(self.catalog.next_table_number(), created)
             self.catalog = self.catalog.with_table(self.number, table)
         return table

@@ -16,15 +16,17 @@ WARN_SHARE = 0.8
 
 
 class Usage:
-    """Documents, bytes and ranges a run has read and written."""
+    """Documents, bytes and ranges a run has read and written, and functions it has scheduled."""
 
     __slots__ = (
         "bytes_read",
         "bytes_written",
         "documents_read",
         "documents_written",
+        "functions_scheduled",
         "index_ranges",
         "limits",
+        "scheduled_bytes",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -34,6 +36,8 @@ class Usage:
         self.index_ranges = 0
         self.documents_written = 0
         self.bytes_written = 0
+        self.functions_scheduled = 0
+        self.scheduled_bytes = 0
 
     def count_range(self, table: str) -> None:
         self.index_ranges += 1
@@ -73,6 +77,26 @@ class Usage:
             or self.bytes_written > self.limits.bytes_written_max
         ):
             self._refuse_write(table)
+
+    def count_scheduled(self, size_bytes: int) -> None:
+        """A function scheduled, with arguments of that size."""
+        self.functions_scheduled += 1
+        self.scheduled_bytes += size_bytes
+        limits = self.limits
+        if self.functions_scheduled > limits.functions_scheduled_max:
+            raise LimitError(
+                "Too many functions scheduled by this mutation "
+                f"(limit: {limits.functions_scheduled_max}). Schedule one that does several "
+                "things, or that schedules the rest.",
+                code="TooManyFunctionsScheduled",
+            )
+        if self.scheduled_bytes > limits.scheduled_bytes_max:
+            raise LimitError(
+                "Too large total size of the arguments of scheduled functions "
+                f"(actual: {self.scheduled_bytes:,} bytes, limit: "
+                f"{limits.scheduled_bytes_max:,} bytes). Pass ids, and read the rest later.",
+                code="ScheduledFunctionsArgumentsTooLarge",
+            )
 
     def _refuse_ranges(self, table: str) -> NoReturn:
         raise LimitError(
@@ -123,6 +147,13 @@ class Usage:
             or self.index_ranges >= WARN_SHARE * limits.index_ranges_max
             or self.documents_written >= WARN_SHARE * limits.documents_written_max
             or self.bytes_written >= WARN_SHARE * limits.bytes_written_max
+            or (
+                self.functions_scheduled > 0  # seldom: it spares every other run two products
+                and (
+                    self.functions_scheduled >= WARN_SHARE * limits.functions_scheduled_max
+                    or self.scheduled_bytes >= WARN_SHARE * limits.scheduled_bytes_max
+                )
+            )
         )
 
     def warnings(self) -> list[str]:
@@ -134,6 +165,8 @@ class Usage:
             ("index ranges read", self.index_ranges, limits.index_ranges_max),
             ("documents written", self.documents_written, limits.documents_written_max),
             ("bytes written", self.bytes_written, limits.bytes_written_max),
+            ("functions scheduled", self.functions_scheduled, limits.functions_scheduled_max),
+            ("bytes of their arguments", self.scheduled_bytes, limits.scheduled_bytes_max),
         )
         return [
             f"{used:,} of at most {most:,} {what}"

@@ -165,6 +165,42 @@ def test_http_py_is_followed_and_a_bad_one_leaves_the_routes_as_they_were(shop, 
             answered(f"{site}/where")
 
 
+CRONS = """
+import livedb
+from tasks import add
+crons = livedb.cron_jobs()
+crons.interval("beat", seconds=SECONDS, fn=add, args={"title": "TITLE"})
+"""
+
+
+def test_crons_py_is_run_and_followed_and_functions_are_scheduled(shop, folder):
+    def titles(url):
+        return called(url, "more:titles")["value"]
+
+    def wait_until(url, title):
+        deadline = time.monotonic() + 60
+        while title not in titles(url):
+            assert time.monotonic() < deadline, titles(url)
+            time.sleep(0.05)
+
+    (folder / "more.py").write_text(
+        "from livedb import mutation, query\n"
+        "@query\n"
+        "def titles(ctx):\n"
+        "    return [row['title'] for row in ctx.db.query('tasks')]\n"
+        "@mutation\n"
+        "def later(ctx, title: str):\n"
+        "    return ctx.scheduler.run_after(0.01, 'tasks:add', title=title)\n"
+    )
+    (folder / "crons.py").write_text(CRONS.replace("SECONDS", "3600").replace("TITLE", "hour"))
+    with service(shop, "--functions", folder, "--watch", "--anonymous") as (_, url):
+        wait_until(url, "hour")
+        assert called(url, "more:later", "mutation", title="soon")["status"] == "success"
+        wait_until(url, "soon")
+        (folder / "crons.py").write_text(CRONS.replace("SECONDS", "1").replace("TITLE", "second"))
+        wait_until(url, "second")
+
+
 def free_ports():
     """Two ports, one after the other, that were free a moment ago."""
     while True:

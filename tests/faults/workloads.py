@@ -732,3 +732,40 @@ def damaged_parquet(path: str, say: Say, seed: int, rounds: int) -> None:
     with livedb.open(path) as db:
         damage_parquet(db, Path(path), seed, rounds=rounds)
     say("FINE")
+
+
+def define_jobs(db: livedb.Database, say: Say) -> None:
+    """A mutation and an action with an effect each, and one that schedules them by turns."""
+
+    @db.mutation
+    def effect(ctx, n: int) -> None:
+        ctx.db.insert("effects", {"n": n})
+        say(f"ran {n}")
+
+    @db.action
+    def act(ctx, n: int) -> None:
+        say(f"did {n}")
+
+    @db.mutation
+    def plan(ctx, first: int, count: int) -> None:
+        for n in range(first, first + count):
+            ctx.scheduler.run_after(0, "act" if n % 2 else "effect", n=n)
+
+    @db.query
+    def jobs(ctx) -> list[dict]:
+        return ctx.db.system.query("_scheduled_functions").collect()
+
+
+def jobs(path: str, say: Say, planned: int) -> None:
+    """Run scheduled functions until killed; with `planned`, schedule so many first.
+
+    Says `ran <n>` in a mutation, which may be undone, and `did <n>` as the effect of an action.
+    """
+    db = livedb.open(path, limits=LIMITS)
+    define_jobs(db, say)
+    for first in range(0, planned, 500):
+        db.function("plan")(first=first, count=min(500, planned - first))
+    say("READY")
+    db.backend.workspace.scheduler.settle(600)
+    say("IDLE")
+    threading.Event().wait()

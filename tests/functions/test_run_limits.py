@@ -72,17 +72,6 @@ def test_a_mutation_that_runs_itself_without_end_is_ended_and_undone(db):
     assert "a" not in db
 
 
-def test_nothing_is_scheduled_yet_so_nothing_floods(db):
-    @db.mutation
-    def schedule(ctx) -> None:
-        ctx.db.insert("a", {})
-        ctx.scheduler.run_after(0, "schedule")
-
-    with pytest.raises(AttributeError, match="scheduler"):
-        schedule()
-    assert "a" not in db
-
-
 def test_from_80_percent_of_a_limit_a_warning_names_it(limited, caplog):
     db = limited(documents_written_max=10, documents_read_max=10)
 

@@ -93,6 +93,24 @@ def sweep(ctx: ActionContext, days: int) -> int:
     return days + ctx.now.day
 
 
+@db.mutation
+def remind(ctx: MutationContext, key: Id[Task]) -> None:
+    job = ctx.scheduler.run_after(60, remove, key=key)
+    ctx.scheduler.run_at(datetime.now(UTC), "remove", {"key": key})
+    ctx.scheduler.cancel(job)
+
+
+@db.action
+async def remind_later(ctx: AsyncActionContext) -> None:
+    await ctx.scheduler.cancel(await ctx.scheduler.run_after(60, greet, name="Ada"))
+
+
+db.crons.daily("greet", hour_utc=2, fn=greet, args={"name": "Ada"})
+db.crons.interval("sweep", minutes=10, fn="tasks:sweep")
+crons = livedb.cron_jobs()
+crons.cron("greet", "0 9 * * 1", fn=greet, args={"name": "Ada"})
+
+
 @db.http.route(path="/greet", method=["GET", "POST"])
 async def answer(ctx: AsyncActionContext, request: AsyncHttpRequest) -> Response:
     name = await request.text()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from livedb.clock import ManualClock, SystemClock
@@ -38,3 +40,30 @@ def test_an_identity_is_its_token_identifier():
     assert hash(one) == hash(same)
     with pytest.raises(AttributeError):
         one.subject = "t"
+
+
+def test_a_clock_moved_by_hand_wakes_whoever_waits_for_it():
+    clock, woken, passed = ManualClock(), threading.Event(), []
+
+    def wait():
+        while not passed or passed[-1] < 60:
+            woken.clear()  # before the clock is read, else a step in between is slept through
+            passed.append(clock.monotonic_s())
+            if passed[-1] < 60:
+                clock.wait(woken, 3600)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    clock.advance(30)
+    clock.set_ns(0)
+    clock.advance(30)
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert len(passed) < 10
+
+
+def test_the_machines_clock_wakes_when_it_is_told_or_when_the_time_is_over():
+    clock, woken = SystemClock(), threading.Event()
+    clock.wait(woken, 0.001)
+    woken.set()
+    clock.wait(woken, 3600)

@@ -1,0 +1,1 @@
+"""What runs by itself: scheduled functions and crons, run by whoever has the workspace."""
