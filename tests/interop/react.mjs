@@ -11,6 +11,7 @@ const window = new Window({ url: "http://localhost/" });
 Object.assign(globalThis, { window, document: window.document });
 
 const { createElement } = await import("react");
+const { flushSync } = await import("react-dom");
 const { createRoot } = await import("react-dom/client");
 const { ConvexProvider, ConvexReactClient, useAction, useMutation, usePaginatedQuery, useQuery } =
   await import("convex/react");
@@ -50,7 +51,12 @@ const scenarios = {
       return null;
     });
     await until(() => seen.at(-1) === "[]");
-    await hands.add({ title: "one", user: "ada" });
+    let added;
+    // React draws when it has time, and the service may have answered by then: draw now.
+    flushSync(() => {
+      added = hands.add({ title: "one", user: "ada" });
+    });
+    await added;
     await until(() => seen.at(-1) === '["one"]');
     const done = await hands.work({ user: "ada" });
     await until(() => seen.at(-1) === '["one","by action"]');
