@@ -58,6 +58,33 @@ label = ipywidgets.Label()
 label
 """
 
+BIG = """\
+big = db.sql(
+    "select n, n * 7919 % 1000003 as h, 'name ' || (n * 104729 % 1000003) as s, "
+    "cast(n * 31 % 9973 as double) / 7 as f from range(5, {count} + 5) t(n)"
+).live()
+big
+"""
+
+ARRANGE = """([what, at]) => new Promise((resolve) => {
+    const grid = document.querySelector('table[role=grid]');
+    const table = grid.closest('.livedb');
+    const shown = () => grid.querySelector('tbody tr')?.textContent ?? '';
+    const before = shown();
+    const began = performance.now();
+    const observer = new MutationObserver(() => {
+        if (shown() === before || shown() === '') return;
+        observer.disconnect();
+        requestAnimationFrame(() => resolve(performance.now() - began));
+    });
+    observer.observe(table, {subtree: true, childList: true, characterData: true});
+    if (what === 'sort') return grid.querySelectorAll('th')[at].click();
+    const search = table.querySelector('input[type=search]');
+    search.value = String(at);
+    search.dispatchEvent(new Event('input', {bubbles: true}));
+})"""
+"""Until the first row is another one; a search waits 120 ms first, for its reader to type on."""
+
 FOLLOW = "followed = db.function('cells').live()\nfollowed"
 
 WATCH = """() => {
@@ -89,6 +116,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         own_ms, other_ms = (_shown_ms(page, "commit", begun) for page in (ana, ben))
         label_us = statistics.median(_shown_ms(ana, "label", labelled)) * 1e3
         notebooks.close()
+        yield from _arranged(bench, notebooks)
     for what, taken, bound in (
         ("commit in a cell until the page of another kernel's notebook shows it", other_ms, 25),
         ("commit in a cell until the page of the same notebook shows it", own_ms, 10),
@@ -102,6 +130,35 @@ def run(bench: Bench) -> Iterator[Figure]:
             target=Target(
                 of="value", comparison="<=", bound=bound * 1e3, text=f"<= {bound} ms p50"
             ),
+        )
+
+
+def _arranged(bench: Bench, notebooks: Notebooks) -> Iterator[Figure]:
+    """How long a reader of a large table waits for another order."""
+    count = bench.pick(1_000_000, 10_000)
+    page = notebooks.open("big", BEGIN.replace("pages.", "big."), BIG.format(count=count))
+    page.run_all()
+    page.output(1).locator("table[role=grid] tbody tr").first.wait_for()
+
+    def median_us(what: str, wanted: list[int | str]) -> float:
+        taken: list[float] = [page.page.evaluate(ARRANGE, [what, each]) for each in wanted]
+        return statistics.median(taken) * 1e3
+
+    sorted_us = median_us("sort", [1, 1, 2, 2, 3, 3])
+    # Each of another row: until the first one is another.
+    names = [f"name {n * 104729 % 1000003}" for n in (4_321, 77, 7_654, 123)]
+    searched_us = median_us("search", [*names])
+    notebooks.close()
+    for what, value in (
+        (f"a head is pressed until {count:,} rows are sorted on the page", sorted_us),
+        (f"a search in 4 columns of {count:,} rows, 120 ms of them for more keys", searched_us),
+    ):
+        yield Figure(
+            group=GROUP,
+            what=what,
+            unit="us",
+            value=value,
+            target=Target(of="value", comparison="<=", bound=300e3, text="<= 300 ms"),
         )
 
 

@@ -118,7 +118,18 @@ def test_a_filter_says_what_its_column_holds(column: str, text: str, expected: s
 
 @pytest.mark.parametrize(
     "search,expected",
-    [("HALLO", "a"), ("2026-01-02", "a"), ("nope", ""), ('"a": 3', "d"), ("2.5", "b")],
+    [
+        ("HALLO", "a"),
+        ("2026-01-02", "a"),
+        ("nope", ""),
+        ('"a": 3', "d"),
+        ("2.5", "b"),
+        ("NaN", "c"),
+        ("TRUE", "ad"),
+        ("-3.30", "d"),
+        ("03:04", "a"),
+        ("=", "c"),
+    ],
 )
 def test_a_search_looks_into_every_column(search: str, expected: str) -> None:
     assert "".join(ids(Arranger().arranged(STATE, Arrangement(search=search)))) == expected

@@ -6,7 +6,7 @@ import {
 import type { Column, Kind } from "../model/messages.js";
 
 /** After the last key a reader waits so long, in ms, before the kernel is asked. */
-const TYPING_MS = 180;
+const TYPING_MS = 120;
 
 const HINTS: Partial<Record<Kind, string>> = {
   integer: ">5, 1..9",
