@@ -15,6 +15,7 @@ from livedb.cli.health import JsonOption
 from livedb.cli.opening import AdminKeyOption, Place, PlaceCommand, UrlOption, backend_at
 from livedb.cli.terminal import cell, note, say, say_json, say_table
 from livedb.errors import LoadError
+from livedb.schema.tables import SYSTEM_TABLES
 from livedb.text import encode_value
 from livedb.values import UNSET
 
@@ -140,6 +141,8 @@ def _say_tables(backend: Backend, *, as_json: bool) -> None:
 
 def _documents(backend: Backend, table: str, limit: int, order: Order) -> Sequence[dict[str, Any]]:
     found = backend.page(table, limit=limit, is_descending=order is Order.DESC)
+    if found is None and table in SYSTEM_TABLES:
+        return []  # nothing was ever in it
     if found is None:
         names = backend.catalog().names()
         from livedb.functions.definition import did_you_mean

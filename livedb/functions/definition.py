@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
@@ -301,9 +302,16 @@ def wire_kind(kind: str) -> str:
     return "".join(word.capitalize() for word in kind.split("_"))
 
 
+LOADED_PACKAGE = "livedb_functions_"
+"""How the name of the package begins that each load of a folder of functions makes of it."""
+
+_LOADED = re.compile(rf"{LOADED_PACKAGE}\d+\.")
+
+
 def pushed_name(function: Callable[..., Any]) -> str:
     """How a marked function of a module is called once it is pushed: `folder/module:f`."""
-    return f"{function.__module__.replace('.', '/')}:{function.__name__}"
+    module = _LOADED.sub("", function.__module__, count=1)
+    return f"{module.replace('.', '/')}:{function.__name__}"
 
 
 def marked_function(function: Callable[..., Any], *, name: str | None = None) -> FunctionDefinition:

@@ -33,12 +33,15 @@ from typing import Any
 from livedb.errors import FunctionLoadError, LivedbError
 from livedb.functions.cron_jobs import CronSpec, specify
 from livedb.functions.crons import CronJobs
-from livedb.functions.definition import MARK, FunctionDefinition, FunctionMark, marked_function
+from livedb.functions.definition import (
+    LOADED_PACKAGE,
+    MARK,
+    FunctionDefinition,
+    FunctionMark,
+    marked_function,
+)
 from livedb.functions.http_routes import HttpRouter
 from livedb.schema.tables import SchemaDefinition
-
-_PACKAGE = "livedb_functions_"
-"""What the private packages are named, and a number."""
 
 LOADS_KEPT = 2
 """Loads whose modules stay importable: the newest, and the one that may still be running."""
@@ -259,7 +262,7 @@ class _Generation:
     """The modules, each before those that import it (but in a circle)."""
 
     def __post_init__(self) -> None:
-        self.package = f"{_PACKAGE}{next(_generations)}"
+        self.package = f"{LOADED_PACKAGE}{next(_generations)}"
         self.builtins = {**vars(builtins), "__import__": self._import}
         self._makers: dict[int, ModuleType] = {}
         with _finder.lock:
@@ -403,7 +406,7 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         del path, target
-        if not fullname.startswith(_PACKAGE):
+        if not fullname.startswith(LOADED_PACKAGE):
             return None
         generation = self.generations.get(fullname.partition(".")[0])
         return None if generation is None else generation.spec(fullname)

@@ -87,7 +87,8 @@ def table_data(
     order: Literal["asc", "desc"] = "desc",
 ) -> Any:
     """A page of a table's documents."""
-    return ctx.db.query(table).order(order).paginate(paginationOpts)
+    rows = ctx.db.system.query(table) if table.startswith("_") else ctx.db.query(table)
+    return rows.order(order).paginate(paginationOpts)
 
 
 def environment(ctx: QueryContext) -> dict[str, str]:

@@ -38,9 +38,15 @@ class _Tee:
 
 
 class _CallHandler(logging.Handler):
-    """Hands log records to the call in progress."""
+    """Hands log records to the call in progress.
+
+    Where it is the only handler, Python's last resort, which shows warnings, is kept in its place.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level and self._is_alone(record.name):
+            last.handle(record)
         call = current_call()
         if call is None:
             return
@@ -50,6 +56,15 @@ class _CallHandler(logging.Handler):
         except Exception:  # noqa: BLE001  # a wrong format, which other handlers tell of
             return
         call.log(level, text)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether no other handler has what a logger of this name is told."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(each is not self for each in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
 
 class Console:

@@ -42,9 +42,13 @@ def fill_fields(
         f"insert into meta.history select {before.number}, _id, _number, {number}, _creationTime, "
         f"_doc from {table} where {' or '.join(f'({each})' for each in lacks.values())}"
     )
+    # A field that none lacks leaves its column as it is, whatever the type of its default.
+    asked = ", ".join(f"coalesce(bool_or({each}), false)" for each in lacks.values())
+    row = connection.sql(f"select {asked} from {table}").to_arrow_table()
     after = before
-    for name, value in defaults.items():
-        after = _fill_field(connection, after, name, value, number=number, where=lacks[name])
+    for at, (name, value) in enumerate(defaults.items()):
+        if row.column(at)[0].as_py():
+            after = _fill_field(connection, after, name, value, number=number, where=lacks[name])
     return after
 
 

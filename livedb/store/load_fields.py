@@ -68,9 +68,27 @@ def plan_fields(
     document = definition.document
     if not isinstance(document, ObjectValidator):
         return {}
-    given = {each.name for each in fields}
-    for name in given - document.fields.keys():
+    for name in {each.name for each in fields} - document.fields.keys():
         _refuse_unknown(name, definition)
+    if fields:
+        require_fields(definition, fields)
+    return {
+        name: plan_field(definition, name, validator, tables) for name, validator in document.items
+    }
+
+
+def require_fields(definition: TableDefinition, fields: Sequence[SourceField]) -> None:
+    """Refuse a source of rows without what each must have.
+
+    A source without any columns may be one without rows: an empty table of a snapshot says nothing.
+
+    Raises:
+        SchemaEnforcementError: the table requires a field that the source has not.
+    """
+    document = definition.document
+    if not isinstance(document, ObjectValidator):
+        return
+    given = {each.name for each in fields}
     for name, validator in document.items:
         if name not in given and not validator.is_optional and name not in definition.defaults:
             raise SchemaEnforcementError(
@@ -78,9 +96,6 @@ def plan_fields(
                 path=path_step(name),
                 kind="MissingRequiredField",
             )
-    return {
-        name: plan_field(definition, name, validator, tables) for name, validator in document.items
-    }
 
 
 def _refuse_unknown(name: str, definition: TableDefinition) -> NoReturn:

@@ -39,7 +39,7 @@ from livedb.store.id_columns import (
     random_of,
     sequences_of,
 )
-from livedb.store.load_fields import SourceField, plan_fields, source_fields
+from livedb.store.load_fields import SourceField, plan_fields, require_fields, source_fields
 from livedb.store.load_writers import RowWriter, SetWriter
 from livedb.store.marks import HIDDEN_MARK
 from livedb.store.packed import Bytes
@@ -200,6 +200,8 @@ class _Stager:
     def staged(self, slab: pa.RecordBatch) -> pa.Table:
         """The rows of `slab` as rows of the staged file."""
         assert self._writer is not None
+        if slab.num_rows and not self._fields:
+            require_fields(self.definition, self._fields)
         columns = self._writer.columns(slab, self.rows)
         system = self._system_columns(slab)
         self.rows += slab.num_rows

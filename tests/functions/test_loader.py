@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 import livedb
+import livedb.testing
 from livedb.commitlog.payload import (
     REMOVED,
     FunctionsPart,
@@ -73,6 +74,43 @@ def test_a_function_is_named_by_its_file_and_itself(folder):
     loaded = loader.load()
     assert names(loaded) == ["a/b:answer", "a/deep/er/c:answer", "tasks:answer"]
     assert [call(loaded, name) for name in names(loaded)] == [2, 3, 1]
+
+
+def test_functions_of_a_folder_are_given_as_objects_too(folder):
+    loaded = folder(
+        {
+            "jobs.py": """
+                from livedb import mutation, query
+
+                @mutation
+                def add(ctx, n: int) -> None:
+                    ctx.db.insert("t", {"n": n})
+
+                @query
+                def numbers(ctx) -> list[int]:
+                    return [row["n"] for row in ctx.db.query("t").collect()]
+            """,
+            "deep/other.py": """
+                from jobs import add, numbers
+                from livedb import action, mutation
+
+                @mutation
+                def later(ctx) -> str:
+                    ctx.run_mutation(add, n=1)
+                    return ctx.scheduler.run_after(0, add, n=2)
+
+                @action
+                def both(ctx) -> list[int]:
+                    ctx.run_mutation(add, n=3)
+                    return ctx.run_query(numbers)
+            """,
+        }
+    ).load()
+    with livedb.testing.workspace() as trial:
+        trial.db.backend.workspace.push_functions(loaded)
+        trial.db.function("deep/other:later")()
+        trial.run_scheduled()
+        assert trial.db.function("deep/other:both")() == [1, 2, 3]
 
 
 def test_what_starts_with_an_underscore_or_a_dot_holds_no_functions_but_can_be_imported(folder):

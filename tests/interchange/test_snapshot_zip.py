@@ -177,6 +177,19 @@ def test_an_export_is_of_one_commit_in_pages(db, export, monkeypatch):
     assert told[-1] == ("a", len(found))
 
 
+def test_an_empty_table_with_a_schema_is_restored(memory, export):
+    @memory.table("notes")
+    class Note:
+        text: str
+
+    path = export(memory)
+    assert member(path, "notes/documents.jsonl") == []
+    transfer.import_snapshot(memory.backend.workspace, path, mode="replace")
+    assert memory["notes"].count() == 0
+    with pytest.raises(livedb.SchemaEnforcementError, match="no column 'text'"):
+        memory.load("notes", [{}])
+
+
 def test_only_the_tables_asked_for_are_written(memory, export):
     for name in ("a", "b", "empty"):
         memory[name].insert({})

@@ -92,6 +92,10 @@ def test_data_shows_tables_and_documents(convex, served):
     assert convex("data").stdout.split() == ["tasks"]
     shown = convex("data", "tasks", "--order", "asc", "--limit", "2", "--format", "jsonLines")
     assert [json.loads(line)["title"] for line in shown.stdout.splitlines()] == ["t0", "t1"]
+    served.db.files.put(b"content")
+    for table, count in (("_storage", 1), ("_scheduled_functions", 0)):
+        shown = convex("data", table, "--format", "jsonLines")
+        assert (shown.returncode, len(shown.stdout.splitlines())) == (0, count)
 
 
 def test_environment_variables_are_set_read_by_functions_and_removed(convex, served):

@@ -106,3 +106,20 @@ def test_the_lines_of_a_mutation_are_those_of_the_run_that_committed(memory):
             runner.run_alone(work.definition, {}, call)
         assert call.log_lines == ["[LOG] run 2"]
     assert len(runs) == 2
+
+
+def test_warnings_are_shown_as_before_where_nobody_else_shows_them(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(logging, "lastResort", logging.StreamHandler(shown))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
+    logging.lastResort.setLevel(logging.WARNING)
+    with listening():
+        logging.getLogger("mine").warning("once")
+        logging.getLogger("mine").info("not at all")
+        heard = logging.StreamHandler(io.StringIO())
+        logging.getLogger("mine").addHandler(heard)
+        try:
+            logging.getLogger("mine").warning("by its own handler")
+        finally:
+            logging.getLogger("mine").removeHandler(heard)
+    assert shown.getvalue() == "once\n"

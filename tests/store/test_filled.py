@@ -25,6 +25,7 @@ NAMES = ("a", "A", "b", "a b")
 @example([{}], {"a": 1, "b": None})
 @example([{"x": "\U0001f600é\x00"}, {"a": None}], {"a": Int64(1)})
 @example([{"A": 1}], {"a": "x"})
+@example([{"A": "x"}], {"a": 1, "A": {"k": 1}})
 def test_texts_columns_and_history_are_those_of_a_mutation(documents, defaults) -> None:
     store = open_store(Path(), in_memory=True)
     other = open_store(Path(), in_memory=True)
