@@ -116,7 +116,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         own_ms, other_ms = (_shown_ms(page, "commit", begun) for page in (ana, ben))
         label_us = statistics.median(_shown_ms(ana, "label", labelled)) * 1e3
         notebooks.close()
-        yield from _arranged(bench, notebooks)
+        yield from _arranged(bench, Notebooks(lab, browser))
     for what, taken, bound in (
         ("commit in a cell until the page of another kernel's notebook shows it", other_ms, 25),
         ("commit in a cell until the page of the same notebook shows it", own_ms, 10),
