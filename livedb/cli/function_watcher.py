@@ -96,8 +96,7 @@ class FunctionWatcher:
             self._load()
         except LivedbError as error:
             self._on_error(error)
-        except Exception:
-            # A bug of ours, or the disk: the next save tries again.
+        except Exception:  # a bug of ours, or the disk: the next save tries again
             logger.exception("the functions of %s could not be loaded", self._folder.path)
 
 

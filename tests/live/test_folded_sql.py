@@ -42,12 +42,12 @@ def run_directly(database: livedb.Database) -> None:
     database.sql(ENDLESS)
 
 
-def run_in_a_query(database: livedb.Database) -> None:
+def run_in_a_query(database: livedb.Database, text: str = ENDLESS) -> None:
     @database.query
-    def endless(ctx) -> list:
-        return ctx.db.sql(ENDLESS)
+    def run(ctx) -> list:
+        return ctx.db.sql(text)
 
-    endless()
+    run()
 
 
 @pytest.mark.parametrize("run", [run_directly, run_in_a_query])
@@ -122,11 +122,7 @@ def run_deaf(database: livedb.Database) -> None:
 
 
 def run_deaf_in_a_query(database: livedb.Database) -> None:
-    @database.query
-    def deaf(ctx) -> list:
-        return ctx.db.sql(DEAF)
-
-    deaf()
+    run_in_a_query(database, DEAF)
 
 
 def assert_others_go_on(database: livedb.Database) -> None:
