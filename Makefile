@@ -11,12 +11,13 @@ SOURCES := $(shell find widgets/src -type f 2>/dev/null) widgets/package.json
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo lab test oracle bench check widgets constraints
+.PHONY: help setup demo lab watch test oracle bench check widgets constraints
 
 help:
 	@echo 'make setup    .venv with everything, and the widget bundles'
 	@echo 'make demo     run the quickstart for real; leaves HTML and Parquet in build/demo/'
 	@echo 'make lab      JupyterLab on notebooks/'
+	@echo 'make watch    the same, with widgets that follow their sources as you save them'
 	@echo 'make test     every test but the long property runs'
 	@echo 'make oracle   the long property runs'
 	@echo 'make bench    the figures, beside their floors and peers'
@@ -28,7 +29,7 @@ setup: .venv/.ready $(BUNDLES) tests/interop/node_modules/.ready
 # A Python without `ensurepip` (Debian's) makes the environment empty and its own pip fills it.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "livedb needs Python 3.11 or newer; name one with make PYTHON=...")'
-	@$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	@$(PYTHON) -m venv .venv 2>/dev/null || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
 	LIVEDB_SKIP_WIDGETS=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[service]'
@@ -53,7 +54,11 @@ demo: setup
 	python notebooks/demo.py
 
 lab: setup
-	jupyter lab --notebook-dir=notebooks
+	jupyter lab --notebook-dir=notebooks $(LAB_OPTIONS)
+
+watch: setup
+# esbuild watches until its input ends, which it does with JupyterLab.
+	ANYWIDGET_HMR=1 jupyter lab --notebook-dir=notebooks $(LAB_OPTIONS) >&2 | (cd widgets && npm run --silent watch)
 
 test: setup
 	cd widgets && npm run --silent check && npm run --silent test

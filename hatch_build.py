@@ -56,6 +56,9 @@ def _is_stale(root: Path) -> bool:
     """
     bundles = _bundles(root)
     sources = [root / "widgets/package-lock.json", *(root / "widgets/src").rglob("*.*")]
+    entries = (root / "widgets/src/entry").glob("*.ts")
+    if {entry.stem for entry in entries} - {bundle.stem for bundle in bundles}:
+        return True
     times = [source.stat().st_mtime for source in sources if source.is_file()]
     return not bundles or min(b.stat().st_mtime for b in bundles) < max(times, default=0.0)
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from platform import machine, python_version, system
 
-from bench import commit, loading, memory, pages, reads, service, storage, subscriptions, throughput
+from bench import (
+    commit,
+    loading,
+    memory,
+    pages,
+    platform,
+    reads,
+    service,
+    storage,
+    subscriptions,
+    throughput,
+)
 from bench.figure import Figure, as_markdown
 from bench.measure import Bench, Scale
 
@@ -29,6 +40,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
         loading,
         memory,
         storage,
+        platform,
     )
 }
 
@@ -93,7 +105,7 @@ def _machine() -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return (
         f"Medians of one run on {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"{system()} {machine()}, Python {python_version()}, "
         f"{time.strftime('%Y-%m-%d')}."
     )
 

@@ -11,10 +11,11 @@ _SCALES = {
     "us": [(1e6, "s"), (1e3, "ms"), (1, "us")],
     "/s": [(1, "/s")],
     "B": [(1 << 20, "MiB"), (1, "B")],
+    "B/s": [(1e9, "GB/s"), (1e6, "MB/s"), (1, "B/s")],
 }
 _COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
 
-Unit = Literal["us", "/s", "B"]
+Unit = Literal["us", "/s", "B", "B/s"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

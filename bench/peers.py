@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -38,17 +39,24 @@ def _tasks(count: int) -> Any:
 
 
 class SqliteTrigger:
-    """SQLite whose trigger says which row changed; the callback gets the row, read again."""
+    """SQLite whose trigger says which row changed; who watches it gets the row, read again."""
 
-    def __init__(self, path: Path | str, count: int) -> None:
+    def __init__(self, path: Path | str, count: int, *, watched: int = 10) -> None:
         self._connection = _connect(path)
         _fill(self._connection, count)
         self._touched: list[str] = []
+        self._watchers: dict[str, Callable[[Any], object]] = {}
+        self._received: list[Any] = []
+        self.watch_first(watched)
         self._connection.create_function("touched", 1, self._touched.append)
         self._connection.execute(
             "create temp trigger changed after update on tasks begin select touched(new.id); end"
         )
-        self.values: list[Any] = []
+
+    def watch_first(self, count: int) -> None:
+        """Let each of the first `count` rows have one watcher, as a query by its key."""
+        for number in range(count):
+            self._watchers.setdefault(f"k{number}", self._received.append)
 
     def bump(self, id: str) -> None:  # noqa: A002  as livedb's function names it
         execute = self._connection.execute
@@ -56,9 +64,10 @@ class SqliteTrigger:
         execute("update tasks set n = n + 1 where id = ?", (id,))
         execute("commit")
         for each in self._touched:
-            self.values.append(execute("select n, doc from tasks where id = ?", (each,)).fetchone())
+            if callback := self._watchers.get(each):
+                callback(execute("select n, doc from tasks where id = ?", (each,)).fetchone())
         self._touched.clear()
-        self.values.clear()
+        self._received.clear()
 
     def close(self) -> None:
         self._connection.close()
@@ -67,9 +76,25 @@ class SqliteTrigger:
 class SqliteReader:
     """Documents as JSON in SQLite, by primary key and by an index."""
 
-    def __init__(self, path: Path | str, count: int) -> None:
-        self._connection = _connect(path)
-        _fill(self._connection, count)
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> SqliteReader:
+        return cls(_connect(path))
+
+    @classmethod
+    def make(cls, path: Path | str, count: int, *, copies: int = 1) -> SqliteReader:
+        """With `copies`, each document that often, under other keys and of other users."""
+        connection = _connect(path)
+        _fill(connection, count)
+        for copy in range(1, copies):
+            connection.execute(
+                "insert into tasks select id || :copy, user || :copy, due, n, doc from tasks "
+                "where rowid <= :count",
+                {"copy": f"-{copy}", "count": count},
+            )
+        return cls(connection)
 
     def one(self, id: str) -> Any:  # noqa: A002
         row = self._connection.execute("select doc from tasks where id = ?", (id,)).fetchone()
@@ -125,6 +150,38 @@ class SqliteBatched:
     def close(self) -> None:
         self._asked.put(None)
         self._writer.join()
+        self._connection.close()
+
+
+class SqliteQueue:
+    """Jobs as rows: one transaction takes the first that is due, does its work and says so."""
+
+    def __init__(self, path: Path | str, count: int) -> None:
+        self._connection = _connect(path)
+        _fill(self._connection, count)
+        execute = self._connection.execute
+        execute("create table jobs(id integer primary key, due real, state text, task text)")
+        execute("create index by_due on jobs(state, due)")
+        execute("insert into jobs(due, state, task) select 0, 'pending', id from tasks")
+
+    def run_all(self) -> None:
+        while self._run_one():
+            pass
+
+    def _run_one(self) -> bool:
+        execute = self._connection.execute
+        execute("begin immediate")
+        job = execute(
+            "update jobs set state = 'success' where id = (select id from jobs "
+            "where state = 'pending' and due <= ? order by due limit 1) returning task",
+            (time.time(),),
+        ).fetchone()
+        if job is not None:
+            execute("update tasks set n = n + 1 where id = ?", job)
+        execute("commit")
+        return job is not None
+
+    def close(self) -> None:
         self._connection.close()
 
 

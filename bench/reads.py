@@ -16,7 +16,7 @@ def run(bench: Bench) -> Iterator[Figure]:
     count = bench.pick(100_000, 2_000)
     points, ranges, rounds = 1_000, bench.pick(100, 10), bench.pick(50, 5)
     tasks = open_tasks(bench.fresh("reads.livedb"), count)
-    sqlite = SqliteReader(bench.fresh("reads.sqlite"), count)
+    sqlite = SqliteReader.make(bench.fresh("reads.sqlite"), count)
     try:
         ids = tasks.ids(points)
         users = [f"u{number}" for number in range(ranges)]

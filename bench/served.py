@@ -1,4 +1,4 @@
-"""A served workspace in a process of its own, that answers what it has used."""
+"""What the bench talks to over loopback, each in a process of its own: services and their peers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from functools import partial
+from http.client import HTTPConnection
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
 from bench.memory import resident_bytes
 from bench.tasks import open_tasks
-from livedb import MutationContext
+from livedb import MutationContext, QueryContext
+
+PIECE_BYTES = 256 << 10
+"""Bytes of a file that are sent or taken at once."""
 
 _GIVE_UP_S = 600
 """A process that nobody stops ends by itself."""
@@ -52,6 +61,76 @@ class ServedTasks:
         self._process.close()
 
 
+class ServedFiles:
+    """A service that keeps files."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._process = _Child([sys.executable, "-m", "bench.served", "files", str(path)])
+        self._port: int = self._process.started["port"]
+        self.pid = self._process.pid
+
+    def upload(self, content: Path | bytes) -> str:
+        """Store a file, as a browser does; returns its id."""
+        url = urlsplit(self._call("mutation", "cells:upload_url"))
+        stored: str = _post(self._port, f"{url.path}?{url.query}", content)["storageId"]
+        return stored
+
+    def url(self, file: str) -> str:
+        found: str = self._call("query", "cells:url", id=file)
+        return found
+
+    def contents(self) -> list[Path]:
+        """Where its files lie."""
+        return [*(self._path / "files").iterdir()]
+
+    def _call(self, kind: str, path: str, **args: str) -> Any:
+        asked = msgspec.json.encode({"path": path, "args": args, "format": "json"})
+        return _post(self._port, f"/api/{kind}", asked)["value"]
+
+    def close(self) -> None:
+        self._process.close()
+
+
+class PlainFiles:
+    """Python's own `http.server`, that keeps the last file it got."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._process = _Child([sys.executable, "-m", "bench.served", "plain", str(path)])
+        self._port: int = self._process.started["port"]
+        self.url = f"http://127.0.0.1:{self._port}/{path.name}"
+
+    def upload(self, content: Path | bytes) -> None:
+        _post(self._port, "/", content)
+
+    def contents(self) -> list[Path]:
+        return [self._path]
+
+    def close(self) -> None:
+        self._process.close()
+
+
+def _post(port: int, target: str, content: Path | bytes) -> Any:
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=60)))
+        connection.blocksize = PIECE_BYTES
+        headers = {"content-type": "application/json"}
+        body: Any = content
+        if isinstance(content, Path):
+            body = stack.enter_context(content.open("rb"))
+            headers = {
+                "content-type": "application/octet-stream",
+                "content-length": str(content.stat().st_size),
+            }
+        connection.request("POST", target, body, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"POST {target}: {answer.status} {said!r}")
+        return msgspec.json.decode(said)
+
+
 class Echo:
     """The floor of a round trip: a process that sends back what comes, nothing else."""
 
@@ -81,6 +160,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self.pid = self._process.pid
         self.started = self._hear()
 
     def _hear(self) -> Any:
@@ -127,6 +207,53 @@ def _serve_tasks(path: str, count: str) -> None:
     tasks.db.close()
 
 
+def _serve_files(path: str) -> None:
+    import livedb
+    from livedb.service.server import ServiceThread
+
+    with livedb.open(path) as db:
+
+        @db.mutation
+        def upload_url(ctx: MutationContext) -> str:
+            return ctx.storage.generate_upload_url()
+
+        @db.query
+        def url(ctx: QueryContext, id: str) -> str | None:  # noqa: A002
+            return ctx.storage.get_url(id)
+
+        with ServiceThread(db.backend.workspace) as service:
+            _say({"port": service.port})
+            sys.stdin.read()
+
+
+def _serve_plain(path: str) -> None:
+    class Handler(SimpleHTTPRequestHandler):
+        def do_POST(self) -> None:
+            left = int(self.headers["content-length"])
+            with open(path, "wb") as file:  # noqa: PTH123
+                while left:
+                    piece = self.rfile.read(min(left, PIECE_BYTES))
+                    file.write(piece)
+                    left -= len(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(Path(path).parent)))
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    _say({"port": server.server_port})
+    sys.stdin.read()
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
 def _serve_echo() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     _say({"port": listener.getsockname()[1]})
@@ -144,7 +271,10 @@ if __name__ == "__main__":
     watchdog = threading.Timer(_GIVE_UP_S, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
-    if sys.argv[1] == "echo":
-        _serve_echo()
-    else:
-        _serve_tasks(*sys.argv[2:])
+    serve: dict[str, Callable[..., None]] = {
+        "tasks": _serve_tasks,
+        "files": _serve_files,
+        "plain": _serve_plain,
+        "echo": _serve_echo,
+    }
+    serve[sys.argv[1]](*sys.argv[2:])

@@ -83,6 +83,8 @@ if TYPE_CHECKING:
         query,
     )
     from livedb.functions.http_routes import HttpRouter, http_action
+    from livedb.notebook.dashboard import dashboard
+    from livedb.notebook.formats import column
     from livedb.notebook.handles import Handle
     from livedb.notebook.sql_result import SqlResult
     from livedb.repairing import RepairReport
@@ -107,6 +109,8 @@ _LAZY = {
     "QueryContext": "livedb.functions.context",
     "SqlResult": "livedb.notebook.sql_result",
     "Table": "livedb.client.table",
+    "column": "livedb.notebook.formats",
+    "dashboard": "livedb.notebook.dashboard",
     "define_schema": "livedb.schema.tables",
     "define_table": "livedb.schema.tables",
     "action": "livedb.functions.definition",
@@ -264,8 +268,10 @@ __all__ = [
     "WorkspaceGoneError",
     "WorkspaceLockedError",
     "action",
+    "column",
     "connect",
     "cron_jobs",
+    "dashboard",
     "define_schema",
     "define_table",
     "http_action",

@@ -426,6 +426,7 @@ class LogError(TransientError):
     """The commit log could not be written (`code` "DiskFull" when the disk is full).
 
     Nothing of the transaction was kept; reads go on, writes work again when the log can be written.
+    With `code` "LogDeleted" they never will here: the workspace's folder was deleted.
     With `code` "LogUnknown" the log may have kept it: opening the workspace again shows whether.
     """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from livedb.commitlog.sqlite import SqliteCommitLog, create_log
 from livedb.commitlog.sqlite_file import check_kind, head_path, wal_path
 from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
+from livedb.functions.storage import contents_lost
 from livedb.limits import Limits
 from livedb.store.connection import NOT_A_DATABASE
 from livedb.store.tables import TableStore
@@ -46,6 +47,9 @@ class RepairReport:
         problems: what was wrong; empty for a sound workspace, of which nothing was changed.
         changes: what was done about it.
         backup: the folder with the files as they were, when any was changed.
+        lost_files: the files whose contents are lost, each with what is wrong with it. Nothing can
+            be done about them here: their documents stay, until they are deleted or their contents
+            are put back from a backup.
     """
 
     path: Path
@@ -54,31 +58,52 @@ class RepairReport:
     problems: tuple[str, ...]
     changes: tuple[str, ...]
     backup: Path | None
+    lost_files: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
-        """Whether there was nothing to repair."""
-        return not self.problems
+        """Whether there was nothing to repair, and nothing is lost."""
+        return not self.problems and not self.lost_files
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing that was acknowledged is lost."""
+        return self.lost == 0 and not self.lost_files
 
     @property
     def lost(self) -> int | None:
         """How many acknowledged commits are gone; None when that is not known."""
-        if self.is_sound:
+        if not self.problems:
             return 0
         return None if self.acknowledged is None else max(0, self.acknowledged - self.kept)
 
     def __str__(self) -> str:
         if self.is_sound:
             return f"{self.path}: sound, at commit {self.kept}; nothing was changed"
-        lost = "an unknown number of" if self.lost is None else f"{self.lost:,}"
         lines = [
-            f"{self.path}: repaired, at commit {self.kept}; {lost} acknowledged commits are lost",
+            f"{self.path}: {'; '.join(self._outcome())}",
             *(f"  found    {problem}" for problem in self.problems),
             *(f"  did      {change}" for change in self.changes),
+            *(f"  lost     the content of the file {file}" for file in self.lost_files),
         ]
         if self.backup is not None:
             lines.append(f"  kept     the files as they were in {self.backup}")
+        if self.lost_files:
+            lines.append(
+                f"Put the contents back from a backup ({self.path / 'files'}), or delete the files."
+            )
         return "\n".join(lines)
+
+    def _outcome(self) -> list[str]:
+        said = []
+        if self.problems:
+            lost = "an unknown number of" if self.lost is None else f"{self.lost:,}"
+            said = [f"repaired, at commit {self.kept}", f"{lost} acknowledged commits are lost"]
+        if self.lost_files:
+            # The rest may have been sound, and "repaired" would then promise too much.
+            said = said or [f"commits and tables are sound, at commit {self.kept}"]
+            said.append(f"the contents of {counted(len(self.lost_files), 'file')} are lost")
+        return said
 
 
 def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
@@ -99,7 +124,11 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
     # Opening is the proof, and plays what the log holds beyond the tables into them.
     with Workspace(folder) as workspace:
         kept = workspace.committer.published
-        repair.note_contents(workspace.file_storage.damage())
+        lost_files = tuple(
+            f"{file}: {wrong}"
+            for file, wrong in workspace.file_storage.damage()
+            if wrong is not None
+        )
     return RepairReport(
         path=folder,
         kept=kept,
@@ -107,6 +136,7 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
         problems=tuple(repair.problems),
         changes=tuple(repair.changes),
         backup=repair.backup,
+        lost_files=lost_files,
     )
 
 
@@ -135,14 +165,9 @@ def check_workspace(workspace: Workspace) -> CheckReport:
         commits += 1
     workspace.tables.check()
     files = list(workspace.file_storage.damage())
-    damaged = [f"{file}: {wrong}" for file, wrong in files if wrong is not None]
+    damaged = [(file, wrong) for file, wrong in files if wrong is not None]
     if damaged:
-        raise DamagedError(
-            f"The contents of {counted(len(damaged), 'file')} of {workspace.name} are damaged "
-            f"({damaged[0]}). Restore them from a backup, or delete the files.",
-            reason=damaged[0],
-            code="ContentDamaged",
-        )
+        raise contents_lost(damaged, "All else could be read.")
     counts = workspace.folded_sql.counts()
     return CheckReport(number=number, commits=commits, documents=counts, files=len(files))
 
@@ -198,12 +223,6 @@ class _Repair:
                     (target / content.name).hardlink_to(content)
                 except OSError:  # a file system without links
                     shutil.copyfile(content, target / content.name)
-
-    def note_contents(self, files: Iterable[tuple[str, str | None]]) -> None:
-        """Say which contents are damaged; their documents stay, as nothing can be done here."""
-        self.problems.extend(
-            f"the content of the file {file}: {wrong}" for file, wrong in files if wrong is not None
-        )
 
     # -- the log -------------------------------------------------------------------------------
 

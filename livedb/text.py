@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from livedb.errors import InvalidValueError
 from livedb.sizes import needs_no_tags
 from livedb.values import Document, Int64, Value
 
@@ -130,6 +131,18 @@ def encode_value(value: Value) -> bytes:
 def decode_value(data: bytes | memoryview) -> Value:
     """The value of a text made by `encode_value`, or of a stored text without its flag."""
     return _without_tags(_decode_json(data))
+
+
+def parse_value(text: str) -> Value:
+    """The value of a text that a person wrote in the form of `encode_value`.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    try:
+        return decode_value(text.encode())
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidValueError(f"This is no JSON of a value: {error}") from error
 
 
 def _with_tags(value: Value) -> Value:

@@ -65,6 +65,7 @@ def export_snapshot(
 
     Raises:
         LoadError: there is no such table; or the target exists, or cannot be written.
+        DamagedError: the content of a file is lost; nothing is written.
     """
     from livedb.interchange.snapshot_zip import write_snapshot
 
@@ -82,7 +83,7 @@ def export_snapshot(
             snapshot,
             chosen,
             path,
-            contents=files.disk.folder if is_whole else None,
+            contents=files.disk.damage if is_whole else None,
             overwrite=overwrite,
             progress=progress,
         )

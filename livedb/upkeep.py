@@ -57,7 +57,8 @@ class Upkeep:
         self._limits = limits
         self._retry_window_s = retry_window_s
         self._files = files
-        self._kept: list[tuple[float, int]] = []
+        self._kept = [(clock.monotonic_s(), committer.published)]
+        """When a published number was first seen; the first has all that came before it."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._maintain, name="livedb-upkeep", daemon=True)
         self._thread.start()
@@ -98,7 +99,7 @@ class Upkeep:
     def _release(self, now: float) -> None:
         """Forget versions that no run reads and that are older than `snapshot_keep_s`."""
         published = self._committer.published
-        if not self._kept or self._kept[-1][1] != published:
+        if self._kept[-1][1] != published:
             self._kept.append((now, published))
         horizon = now - self._limits.snapshot_keep_s
         while len(self._kept) > 1 and self._kept[1][0] <= horizon:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from livedb.activity import Activity
 from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
@@ -251,6 +252,14 @@ class Workspace:
         )
         undo.append(self.scheduler.close)
         self.presence = Presence(self.live, self.clock)
+        self.activity = Activity(
+            log=self.log,
+            committer=self.committer,
+            folder=self.folder,
+            runs=self.calling.runs,
+            counts=self.folded_sql.counts,
+            clock=self.clock,
+        )
         self._build_changes(turn)
         self._delete_unnamed_loads()
 
@@ -535,7 +544,7 @@ class Workspace:
         """
         if self._is_closed:
             raise ClosedError(f"The workspace {self.name} is closed; open it again")
-        if os.getpid() != self._pid:
+        if self.is_forked:
             raise ForkedError(
                 f"The workspace {self.name} was opened before this process was forked. Its threads "
                 "and files belong to the parent: pass data to the child, not the workspace."
@@ -545,6 +554,11 @@ class Workspace:
     def name(self) -> str:
         """What errors call it: its path, or that it is in memory."""
         return "in memory" if self.path is None else str(self.path)
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process is a child of the one that opened it, which alone may use it."""
+        return os.getpid() != self._pid
 
     @property
     def is_closed(self) -> bool:
@@ -560,7 +574,7 @@ class Workspace:
             published=committer.published,
             folded=self.tables.folded_number,
             live=self.live.statistics(),
-            runs=dict(self.calling.runs),
+            runs={name: record.runs for name, record in list(self.calling.runs.items())},
             row_memory_bytes=self.rows.statistics().size_bytes,
         )
 
@@ -581,7 +595,7 @@ class Workspace:
 
     def close(self) -> None:
         """Finish what was begun, fold, and let go of every file and thread; twice is harmless."""
-        if os.getpid() != self._pid:
+        if self.is_forked:
             return
         with self._close_lock:
             if self._is_closed:

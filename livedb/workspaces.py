@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import weakref
 from dataclasses import fields
 from pathlib import Path
@@ -12,13 +11,14 @@ from pathlib import Path
 from livedb.clock import Clock
 from livedb.errors import FormatError, WorkspaceError
 from livedb.limits import Limits
+from livedb.process_lock import ProcessLock
 from livedb.workspace import Workspace, WrapLog
 
 _SERVICES = ("http://", "https://", "ws://", "wss://")
 
 _open: weakref.WeakValueDictionary[str, Workspace] = weakref.WeakValueDictionary()
 _alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
-_open_lock = threading.Lock()
+_open_lock = ProcessLock()
 
 
 def open_workspace(
@@ -57,7 +57,12 @@ def real_path(path: str | os.PathLike[str]) -> str:
             f"{shown!r} is the address of a service, and no path: livedb.connect(url) opens the "
             "workspace there"
         )
-    return os.path.realpath(Path(path).expanduser())
+    if not os.fspath(path):
+        raise FormatError('"" is no path of a workspace; livedb.open() makes one in memory')
+    try:
+        return os.path.realpath(Path(path).expanduser())
+    except RuntimeError as error:
+        raise FormatError(f"{os.fspath(path)!r} is in the home of nobody here") from error
 
 
 def has_open(path: str) -> bool:

@@ -10,7 +10,9 @@ what it raises, with `@pytest.mark.gap(Error, "why")`, and fails when it no long
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +34,15 @@ __all__ = [
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
 ]
+
+# Hundreds of tests start processes, and each would compile livedb anew, a third of a second, where
+# the environment forbids bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# jsonschema, which whatever handles notebooks loads, builds 38 grammars of it: two seconds for each
+# process of the suite. Without it jsonschema does without.
+sys.modules["rfc3987_syntax"] = None
 
 # How long an example takes says something of the machine, not of livedb.
 settings.register_profile("livedb", deadline=None)

@@ -1,9 +1,9 @@
 """How `make test` spreads the files over processes: hooks of pytest and pytest-xdist.
 
 Half of the suite's time is spent on waiting for browsers, kernels, services and disks, so there are
-more processes than cores. xdist hands out the files with the most tests first, which leaves those
-with one long test for the end, when the other processes have nothing left to do; and it gives a
-process its next file while it is still busy. So what lasts long goes first, and short files last.
+twice as many processes as cores. xdist hands out the files with the most tests first, which leaves
+those with one long test for the end, when the other processes have nothing left to do; and it gives
+a process its next file while it is still busy. So what lasts long goes first, and short files last.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ LONG = (
 )
 """Folders with tests that last or wait, the longest first."""
 
-TOGETHER = "tests/browser/"
-"""Its files share a JupyterLab and a Chromium, which each process starts for itself."""
+TOGETHER = ("tests/browser/table/", "tests/browser/workspace/")
+"""The files of each share a JupyterLab and a Chromium, which each process starts for itself."""
 
 
 def rank(path: str) -> int:
@@ -46,7 +46,7 @@ def rank(path: str) -> int:
 def share_of(nodeid: str) -> str:
     """What one process takes as a whole: a file, or the files that share what is dear."""
     path = nodeid.partition("::")[0]
-    return TOGETHER if path.startswith(TOGETHER) else path
+    return next((folder for folder in TOGETHER if path.startswith(folder)), path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,8 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if config.getoption("dist") != "loadfile":
         return None
-    cores = os.cpu_count() or 1
-    return cores + cores // 2
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,16 +7,18 @@ be down, hang, dribble bytes, or be something else by now.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
-
-import httpx
 
 from livedb.auth.keys import KeySet, parse_key_set
 from livedb.auth.providers import Provider, check_url, is_loopback
 from livedb.clock import Clock
 from livedb.errors import InvalidValueError
 from livedb.limits import KEY_SET_BYTES_MAX, KEY_SET_REDIRECTS_MAX
+
+if TYPE_CHECKING:
+    # Loaded where it is used: it takes a fifth of a second, and most services fetch no key.
+    import httpx
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
@@ -38,6 +40,8 @@ def fetch_keys(provider: Provider, clock: Clock, timeout_s: float) -> KeySet:
     Raises:
         FetchError: they cannot be had, now or at all.
     """
+    import httpx
+
     # A proxy of the environment is for the world outside, not for this machine itself.
     with httpx.Client(trust_env=not _is_local(provider.keys_at), headers=_HEADERS) as client:
         return _Fetch(provider, client, clock, clock.monotonic_s() + timeout_s).run()
@@ -92,6 +96,8 @@ class _Fetch:
             raise _final(f"{url} is not JSON") from error
 
     def _get(self, url: str) -> bytes:
+        import httpx
+
         for _ in range(KEY_SET_REDIRECTS_MAX + 1):
             try:
                 with self._client.stream("GET", url, timeout=self._time_left(url)) as response:

@@ -13,6 +13,7 @@ from typing import NoReturn, ParamSpec
 import typer
 from typer.core import TyperCommand
 
+from livedb.cli.option_words import in_options
 from livedb.cli.terminal import complain
 from livedb.errors import LivedbError
 
@@ -36,7 +37,6 @@ def command(
     Args:
         cls: how its arguments are read, when not as typer does.
     """
-    epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"$ livedb {each}" for each in examples)])
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(function)
@@ -46,14 +46,28 @@ def command(
             except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
                 raise
             except LivedbError as error:
-                fail(error.message)
+                fail(in_options(error.message))
             except Exception as error:  # noqa: BLE001 - a program has no caller to pass it to
                 fail(foreign_error(error))
 
-        app.command(name, cls=cls, help=_paragraphs(function.__doc__ or ""), epilog=epilog)(guarded)
+        help_text = _paragraphs(function.__doc__ or "")
+        app.command(name, cls=cls, help=help_text, epilog=_epilog(examples))(guarded)
         return guarded
 
     return register
+
+
+def command_group(
+    app: typer.Typer, name: str, about: str, *, examples: Sequence[str]
+) -> typer.Typer:
+    """Add a group of commands to `app`, which are called as `name` and their own."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+    app.add_typer(group, name=name, help=about, epilog=_epilog(examples))
+    return group
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"$ livedb {each}" for each in examples)])
 
 
 def _paragraphs(doc: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from livedb.cli.commands import command
 from livedb.cli.opening import WorkspacePath, opened
 from livedb.cli.terminal import say, say_json
 from livedb.wording import counted
+
+if TYPE_CHECKING:
+    from livedb.repairing import RepairReport
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -52,21 +55,27 @@ def register(app: typer.Typer) -> None:
         """Make a damaged workspace open again, and say what was lost.
 
         The files as they were are kept in a folder beside them. One that is sound is left as it is.
+        The exit code is 1 when something is lost: acknowledged commits, or contents of files.
         """
         from livedb.repairing import repair_workspace
 
         report = repair_workspace(path)
-        if not as_json:
+        if as_json:
+            say_json(_facts(report))
+        else:
             say(str(report))
-            return
-        say_json(
-            {
-                "path": str(report.path),
-                "sound": report.is_sound,
-                "commit": report.kept,
-                "lost": report.lost,
-                "problems": list(report.problems),
-                "changes": list(report.changes),
-                "backup": None if report.backup is None else str(report.backup),
-            }
-        )
+        if not report.is_whole:
+            raise typer.Exit(1)
+
+
+def _facts(report: RepairReport) -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "sound": report.is_sound,
+        "commit": report.kept,
+        "lost": report.lost,
+        "lostFiles": list(report.lost_files),
+        "problems": list(report.problems),
+        "changes": list(report.changes),
+        "backup": None if report.backup is None else str(report.backup),
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,27 @@ if TYPE_CHECKING:
 URL_VARIABLE = "LIVEDB_URL"
 ADMIN_KEY_VARIABLE = "LIVEDB_ADMIN_KEY"
 
+_IS_URL = re.compile(r"(https?|wss?):/", re.IGNORECASE)
+"""How a URL begins, also one that was read as a path, which has one slash."""
+
+
+def _folder_only(path: Path) -> Path:
+    if _IS_URL.match(str(path)):
+        raise typer.BadParameter(
+            f"{str(path)!r} is a URL, and this command reads the workspace's folder; run it where "
+            "the folder is. data, sql, run, import, export, logs and env take --url."
+        )
+    return path
+
+
 WorkspacePath = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The workspace: its folder.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="The workspace: its folder.",
+        show_default=False,
+        callback=_folder_only,
+    ),
 ]
 
 Place = Annotated[
@@ -70,6 +90,11 @@ class PlaceCommand(TyperCommand):
         """Put the URL in the place of PATH; a folder that is named wins over the environment."""
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         url, place = given.get("url"), given.get("place")
+        if isinstance(place, str) and not isinstance(url, str) and _IS_URL.match(place):
+            raise typer.BadParameter(
+                f"{place!r} is a URL, and PATH is a folder. A service is named with --url: "
+                f"`livedb {ctx.info_name} --url {place} ..`"
+            )
         if not isinstance(url, str):
             url = os.environ.get(URL_VARIABLE)
             if not url or (isinstance(place, str) and is_workspace(Path(place))):

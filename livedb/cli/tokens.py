@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livedb.auth.access import Role
-from livedb.cli.commands import command
+from livedb.cli.commands import command, command_group
 from livedb.cli.opening import WorkspacePath, require_workspace
 from livedb.cli.terminal import note, say, say_json, say_table
 
@@ -20,10 +20,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    tokens = typer.Typer(
-        no_args_is_help=True, rich_markup_mode="rich", help="Who has access to a workspace."
+    tokens = command_group(
+        app,
+        "token",
+        "Who has access to a workspace.",
+        examples=[
+            "token create shop.livedb --name Ann --role member",
+            "token list shop.livedb",
+            "token revoke shop.livedb 5d2f1c0a9b8e7f60",
+        ],
     )
-    app.add_typer(tokens, name="token")
 
     @command(tokens, "create", examples=["token create shop.livedb --name Ann --role member"])
     def create(

@@ -106,6 +106,8 @@ def register(app: typer.Typer) -> None:
         chosen = form or _format_of(file)
         if chosen is ImportFormat.ZIP and table is not None:
             raise typer.BadParameter("a snapshot zip names its tables itself: leave --table out")
+        if chosen is ImportFormat.ZIP and ids is Ids.NEW:
+            raise typer.BadParameter("a snapshot zip keeps its ids: --ids new is for other files")
         if chosen is not ImportFormat.ZIP and table is None:
             raise typer.BadParameter(f"--table says which table {str(file)!r} is for")
         if mode.startswith("replace"):

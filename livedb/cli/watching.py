@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from livedb.cli.commands import command, fail
+from livedb.cli.commands import command, command_group, fail
 from livedb.cli.health import JsonOption
 from livedb.cli.opening import (
     URL_VARIABLE,
@@ -58,12 +58,16 @@ def register(app: typer.Typer) -> None:
                     entries, cursor = service.logs_since(cursor)
                     _say_calls(entries, as_json=as_json)
 
-    variables = typer.Typer(
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        help="Environment variables, which functions read as ctx.env.",
+    variables = command_group(
+        app,
+        "env",
+        "Environment variables, which functions read as ctx.env.",
+        examples=[
+            "env set shop.livedb GREETING hello",
+            "env get shop.livedb GREETING",
+            "env list --url http://127.0.0.1:3210",
+        ],
     )
-    app.add_typer(variables, name="env")
 
     @command(
         variables, "list", cls=PlaceCommand, examples=["env list shop.livedb", "env list --url URL"]

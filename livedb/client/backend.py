@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from livedb.functions.definition import FunctionDefinition, FunctionKind
-from livedb.live.live_query import LiveState
+from livedb.live.live_query import LiveState, Work
 from livedb.live.result import Result, RowDiff
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from livedb.activity import ActivityReport, CommitChanges
     from livedb.client.files import FileAccess
     from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.exports import ExportResult, Format
@@ -54,18 +55,20 @@ class Status:
 class ChangeNotice:
     """What followers of one live result are told."""
 
-    __slots__ = ("_diff", "_old", "number", "state")
+    __slots__ = ("_diff", "_old", "number", "state", "turn")
 
-    def __init__(self, number: int, state: LiveState, old: Result | None) -> None:
+    def __init__(self, number: int, state: LiveState, old: Result | None, turn: int = 0) -> None:
         """Tell of a change.
 
         Args:
             number: the commit all live results stand at now.
             state: the new state.
             old: the result before; None when there was none.
+            turn: that of the subscription.
         """
         self.number = number
         self.state = state
+        self.turn = turn
         self._old = old
         self._diff: RowDiff | None = None
 
@@ -84,9 +87,18 @@ OnChange = Callable[[ChangeNotice | None], None]
 
 
 class Subscription(Protocol):
-    """One follower of a live query."""
+    """One follower of a live query.
 
-    title: str
+    Attributes:
+        turn: raised when it follows another live query than before, whose states outweigh those of
+            the earlier ones.
+    """
+
+    turn: int
+
+    @property
+    def title(self) -> str:
+        """What it follows, for people."""
 
     def pull(self) -> int:
         """Bring every live result of this client to the newest commit; returns its number."""
@@ -100,6 +112,9 @@ class Subscription(Protocol):
     @property
     def runs(self) -> int:
         """How often the live query behind it was computed."""
+
+    def work(self) -> Work:
+        """What the live query behind it costs."""
 
     def invalidate(self) -> None:
         """Run it again although no data it read has changed."""
@@ -268,5 +283,11 @@ class Backend(Protocol):
     def backup(self, target: Path) -> int: ...
 
     def statistics(self) -> Any: ...
+
+    def activity(self) -> ActivityReport:
+        """What goes on in the workspace."""
+
+    def commit_changes(self, number: int) -> CommitChanges:
+        """What one commit did, document by document. Raises: as `Activity.changes`."""
 
     def close(self) -> None: ...

@@ -596,5 +596,7 @@ def _reason_of(error: Exception) -> str:
         return "nothing listens there"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error.__cause__, EOFError):  # the library speaks of HTTP then
+        return "it hung up without an answer"
     text = error.strerror if isinstance(error, OSError) else str(error)
     return text or str(error) or type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
-from livedb.errors import FunctionTypeError, LivedbError, LoadError, WorkspaceError
+from livedb.errors import FunctionTypeError, LivedbError, LoadError, SqlError, WorkspaceError
 from livedb.functions.context import table_name
 from livedb.functions.definition import FunctionDefinition
 from livedb.schema.tables import check_table_name
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from livedb.interchange.exports import ExportResult
+    from livedb.notebook.forms import Form
     from livedb.notebook.handles import Handle
     from livedb.notebook.sql_result import SqlResult
     from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
@@ -36,6 +37,14 @@ class Faces(Protocol):
 
     def function_handle(
         self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
+    ) -> Handle[Any]: ...
+
+    def call_handle(
+        self,
+        backend: Backend,
+        function: FunctionDefinition,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> Handle[Any]: ...
 
     def sql_handle(
@@ -50,7 +59,16 @@ class Faces(Protocol):
 
     def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
 
-    def overview(self, database: Database) -> dict[str, str]: ...
+    def form(
+        self,
+        function: Any,
+        preset: Mapping[str, Any] | None,
+        on_submit: Callable[[Any], object] | None,
+    ) -> Form: ...
+
+    def overview(self, database: Database) -> Any: ...
+
+    def explorer(self, database: Database) -> Any: ...
 
     def table_rows(self, database: Database, name: str) -> dict[str, str]: ...
 
@@ -158,12 +176,17 @@ class Database(Decorators):
         The result is a frame (`.df`, `.to_arrow()`, ...); `.live()` follows it.
 
         Args:
-            params: values for `$name` (a dict) or `?` (a list).
+            params: values for `$name` (a dict) or `?` (a list). One may be a widget, as for
+                `Query.live`: the result is that of its value now, `.live()` follows it.
 
         Raises:
             SqlError: the statement is wrong or not allowed.
         """
-        return self._faces.sql_result(self, text, params)
+        try:
+            return self._faces.sql_result(self, text, params)
+        except SqlError as error:  # its message says all, and livedb's own way there nothing
+            error.__traceback__ = None
+            raise
 
     def live_sql(
         self, text: str, params: Params = None, *, title: str | None = None
@@ -175,9 +198,24 @@ class Database(Decorators):
         """A handle that follows a whole table."""
         return self._faces.table_handle(self.backend, name)
 
+    def live_call(
+        self, function: FunctionDefinition, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Handle[Any]:
+        """A handle that follows a query with the arguments of a call; some may be widgets."""
+        return self._faces.call_handle(self.backend, function, args, kwargs)
+
     def live_function(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Handle[Any]:
         """A handle that follows a query with checked arguments."""
         return self._faces.function_handle(self.backend, function, args)
+
+    def form(
+        self,
+        function: Any,
+        preset: Mapping[str, Any] | None,
+        on_submit: Callable[[Any], object] | None,
+    ) -> Form:
+        """A form that calls a mutation or action: see its `form`."""
+        return self._faces.form(function, preset, on_submit)
 
     def snapshot(self) -> AbstractContextManager[int]:
         """Within it all reads agree: they are of one commit, whose number it gives.
@@ -324,7 +362,7 @@ class Database(Decorators):
         self,
         role: str = "editor",
         *,
-        name: str,
+        name: str | None = None,
         expires: timedelta | datetime | float | None = timedelta(days=30),
     ) -> NewInvitation:
         """Give somebody access; what is returned has the secret link, and does not show it.
@@ -332,13 +370,14 @@ class Database(Decorators):
         Args:
             role: "editor" (functions, SQL, schema: as in this notebook), "member" (public
                 functions), "viewer" (public queries), or "owner" (everything, `invite` too).
-            name: whom it is for.
+            name: whom it is for, as `db.who()` shows it.
             expires: how long or until when it holds, a number being seconds; None for ever.
 
         Raises:
             PermissionDeniedError: you are no owner.
         """
-        return self._shared().invite(role, name=name, expires=expires)
+        called = name or f"an invited {role}"
+        return self._shared().invite(role, name=called, expires=expires)
 
     @property
     def invitations(self) -> InvitationList:
@@ -393,10 +432,14 @@ class Database(Decorators):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: Any) -> Any:
         if self.status.state in ("connecting", "reconnecting"):
             return {"text/plain": repr(self)}  # no cell waits to show what is not here
         return self._faces.overview(self)
+
+    def _display_(self) -> Any:
+        """What marimo shows of it."""
+        return self._faces.explorer(self)
 
     def table_rows(self, name: str) -> dict[str, str]:
         """What a notebook displays of a table: the mime types and their texts."""

@@ -22,7 +22,7 @@ from typing import (
 
 from livedb.client.backend import Backend, Origin
 from livedb.client.functions import Action, Mutation, Query, names_of_functions, plain_function
-from livedb.errors import FunctionTypeError
+from livedb.errors import FunctionTypeError, SchemaChangeError, SchemaDefinitionError
 from livedb.functions.actions import ActionContext, AsyncActionContext
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import (
@@ -104,10 +104,14 @@ class Decorators:
 
         def decorate(cls: type[T]) -> type[T]:
             chosen = name or f"{cls.__name__.lower()}s"
-            definition = table_from_class(
-                cls, name=chosen, indexes=indexes, unique=unique, namespace=namespace
-            )
-            self.backend.apply_tables([definition])
+            try:
+                definition = table_from_class(
+                    cls, name=chosen, indexes=indexes, unique=unique, namespace=namespace
+                )
+                self.backend.apply_tables([definition])
+            except (SchemaDefinitionError, SchemaChangeError) as error:
+                error.__traceback__ = None  # the message says all, and livedb's way there nothing
+                raise
             return cls
 
         return decorate

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
-from livedb.errors import FunctionTypeError
+from livedb.errors import ArgumentValidationError, FunctionTypeError
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.functions.signatures import call_signature, signature_text
 from livedb.travel.parcel import THE_WORKSPACE
@@ -14,6 +14,7 @@ from livedb.travel.parcel import THE_WORKSPACE
 if TYPE_CHECKING:
     from livedb.client.database import Database
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.notebook.forms import Form
     from livedb.notebook.handles import Handle
 
 P = ParamSpec("P")
@@ -37,6 +38,11 @@ class _Function(Generic[P, R]):
         self.__signature__ = call_signature(definition.handler)
 
     @property
+    def database(self) -> Database:
+        """The workspace that has it."""
+        return self._database
+
+    @property
     def definition(self) -> FunctionDefinition:
         """The newest definition of this name."""
         return self._database.backend.definition(self.name)
@@ -47,6 +53,7 @@ class _Function(Generic[P, R]):
             result: R = backend.call(self.name, args, kwargs, self._update, kind=self._kind)
         except Exception as error:  # whatever it is, it loses livedb's own frames
             error.__traceback__ = frames_from(self.definition, error.__traceback__)
+            self._explain(error)
             raise
         return result
 
@@ -54,13 +61,33 @@ class _Function(Generic[P, R]):
         """The same call for asyncio: it runs on a worker thread."""
         definition = self.definition
         require_kind(definition, self._kind)
-        bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
         try:
+            bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
             result: R = await self._database.backend.run_async(definition, bound, self._update)
         except Exception as error:
             error.__traceback__ = frames_from(definition, error.__traceback__)
+            self._explain(error)
             raise
         return result
+
+    def _explain(self, error: Exception) -> None:
+        """Say of refused arguments when they fit what stands here, and not what is called."""
+        refusals = (f"{self.name}: ", f"{self.name}() ")
+        if not isinstance(error, ArgumentValidationError | TypeError):
+            return
+        there = self.definition.handler
+        if there is self.__wrapped__ or not str(error).startswith(refusals):
+            return
+        here, now = signature_text(self.__signature__), signature_text(call_signature(there))
+        if here == now:
+            return
+        message = (
+            f"{error}\n\n{self.name} was defined anew since, by another kernel or another cell: it "
+            f"takes {now} now, and this one took {here}. Call it so, or define this one again."
+        )
+        error.args = (message,)
+        if isinstance(error, ArgumentValidationError):
+            error.message = message
 
     def __repr__(self) -> str:
         kind = type(self).__name__.lower()
@@ -112,18 +139,50 @@ class Query(_Function[P, R]):
     def live(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """A handle whose value follows every commit that touches what the query reads.
 
+        An argument may be a widget, whose `value` it follows, or a pair `(widget, "trait")`: the
+        handle shows the result for the newest value there is. A value that does not fit is the
+        handle's `error` until the next one.
+
         Raises:
             ArgumentValidationError: as a call would. What the query itself raises is in the
             handle's `error`.
+            FunctionTypeError: a widget has no trait of that name.
         """
         definition = self.definition
         require_kind(definition, self._kind)
-        bound = definition.bind(args, kwargs, tables=self._database.backend.catalog())
-        handle: Handle[R] = self._database.live_function(definition, bound)
+        try:
+            handle: Handle[R] = self._database.live_call(definition, args, kwargs)
+        except (ArgumentValidationError, TypeError) as error:
+            self._explain(error)
+            raise
         return handle
 
 
-class Mutation(_Function[P, R]):
+class _Submitted(_Function[P, R]):
+    """A function that people may call by a form."""
+
+    def form(
+        self,
+        *,
+        preset: Mapping[str, Any] | None = None,
+        on_submit: Callable[[R], object] | None = None,
+    ) -> Form:
+        """A form of the arguments, for the last line of a cell; its button makes the call.
+
+        What is typed is checked by the validators of the arguments while it is typed. The call is
+        made once, and what it gives, or raises, is shown and kept in `result` and `error`.
+
+        Args:
+            preset: what fields hold at first, by argument.
+            on_submit: called with each result, on the kernel's event loop.
+
+        Raises:
+            FunctionTypeError: `preset` names no argument.
+        """
+        return self._database.form(self, preset, on_submit)
+
+
+class Mutation(_Submitted[P, R]):
     """A mutation: one transaction, committed and durable when the call returns.
 
     It may run more than once, when others change meanwhile what it read; all of a run that does
@@ -161,7 +220,7 @@ class Mutation(_Function[P, R]):
         return changed
 
 
-class Action(_Function[P, R]):
+class Action(_Submitted[P, R]):
     """An action: may do anything, runs once, and reaches the database through other functions.
 
     One that is `async def` is called like any other: the call returns when it is done. In

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from livedb.errors import SchemaDefinitionError
 from livedb.schema.infer import as_source, document_validator, infer_shape
-from livedb.schema.tables import TableDefinition
+from livedb.schema.tables import IndexDefinition, TableDefinition, can_have
 
 if TYPE_CHECKING:
     from livedb.client.backend import Backend
@@ -27,6 +27,9 @@ class InferredSchema:
     def __repr__(self) -> str:
         return self.source
 
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.source}```"  # coloured where the host can
+
 
 def infer_table(backend: Backend, name: str, *, sample: int | None = None) -> InferredSchema:
     """Propose a schema for the table `name`.
@@ -45,5 +48,18 @@ def infer_table(backend: Backend, name: str, *, sample: int | None = None) -> In
     if not documents:
         raise SchemaDefinitionError(f"Table {name!r} has no documents to infer a schema from")
     shape = infer_shape(documents, tables=catalog)
-    definition = TableDefinition(name, document_validator(shape), known.definition.indexes)
-    return InferredSchema(as_source(shape, table=name, indexes=definition.indexes), definition)
+    validator = document_validator(shape)
+    # Of a nested field that all documents lack, as where its parent is None in each, nothing is
+    # known that an index could stand on.
+    kept: list[IndexDefinition] = []
+    left: list[IndexDefinition] = []
+    for index in known.definition.indexes:
+        fits = all(can_have(validator, path.split(".")) for path in index.fields)
+        (kept if fits else left).append(index)
+    source = as_source(shape, table=name, indexes=kept)
+    notes = "".join(
+        f"# The index {index.name} on {', '.join(index.fields)} is left out: no document has "
+        "such a field.\n"
+        for index in left
+    )
+    return InferredSchema(notes + source, TableDefinition(name, validator, tuple(kept)))

@@ -25,7 +25,7 @@ from livedb.client.files import LocalFiles
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
-from livedb.live.live_query import LiveQuery, LiveSource, LiveState
+from livedb.live.live_query import NO_WORK, LiveQuery, LiveSource, LiveState, Work
 from livedb.live.sources import FunctionSource, InlineSource, SqlSource
 from livedb.live.steps import Step
 from livedb.schema.catalog import Catalog
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from livedb.activity import ActivityReport, CommitChanges
     from livedb.client.optimistic import OptimisticUpdate
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
@@ -49,6 +50,8 @@ ASYNC_CALLS_MAX = 64
 
 class LocalSubscription:
     """One follower of a live query of this process's workspace."""
+
+    turn = 0
 
     def __init__(self, backend: LocalBackend, source: LiveSource, on_change: OnChange) -> None:
         self._backend = backend
@@ -75,7 +78,12 @@ class LocalSubscription:
     def runs(self) -> int:
         return 0 if self._query is None else self._query.runs
 
+    def work(self) -> Work:
+        query = self._query
+        return NO_WORK if query is None else self._backend.workspace.live.work_of([query.key])
+
     def invalidate(self) -> None:
+        self._backend.require_open()
         key = self._source.key
         self._backend.workspace.live.invalidate(lambda source: source.key == key)
 
@@ -385,7 +393,17 @@ class LocalBackend:
     def statistics(self) -> Statistics:
         return self.workspace.statistics()
 
+    def activity(self) -> ActivityReport:
+        self.require_open()
+        return self.workspace.activity.report()
+
+    def commit_changes(self, number: int) -> CommitChanges:
+        self.require_open()
+        return self.workspace.activity.changes(number)
+
     def close(self) -> None:
+        if self.workspace.is_forked:
+            return
         self._stop_listening()
         if self._pool is not None:
             self._pool.shutdown(wait=True)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from livedb.activity import ActivityReport, CommitChanges
 from livedb.canonical import canonical
 from livedb.client.backend import (
     SNAPSHOT_TRIES_MAX,
@@ -60,7 +61,7 @@ from livedb.errors import (
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, as_received, require_kind
 from livedb.functions.table_functions import travelling_arguments, verb_of
-from livedb.live.live_query import LiveState
+from livedb.live.live_query import LiveState, Work
 from livedb.live.result import Result
 from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import PACK
@@ -503,11 +504,12 @@ class RemoteBackend:
         self._definitions.follow_code()
         self._verbs.act("refresh", {"name": name})
 
-    def runs_of(self, asked: Asked) -> int:
-        """How often the service ran a live query."""
+    def work_of(self, asked: Asked) -> Work:
+        """What a live query costs the service."""
         given = {"path": asked.path, "of": asked.component, "args": asked.args}
-        runs: int = PACK.read(self._verbs.act("runs", given))
-        return runs
+        found: Any = PACK.read(self._verbs.act("work", given))
+        runs, run_s, reads = found
+        return Work(runs, run_s, tuple(reads))
 
     def pull(self) -> int:
         """Bring every live result to where the service is now; returns the commit number.
@@ -659,6 +661,15 @@ class RemoteBackend:
     def statistics(self) -> Statistics:
         found: Any = PACK.read(self._verbs.act("statistics", {}))
         return Statistics(**found)
+
+    def activity(self) -> ActivityReport:
+        [told] = PACK.read_payload(self._verbs.act("activity", {})).attachments
+        return msgspec.json.decode(told, type=ActivityReport)
+
+    def commit_changes(self, number: int) -> CommitChanges:
+        answer = self._verbs.act("changes", {"number": number})
+        [told] = PACK.read_payload(answer).attachments
+        return msgspec.json.decode(told, type=CommitChanges)
 
     def close(self) -> None:
         self._connection.close()

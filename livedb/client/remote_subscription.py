@@ -13,7 +13,7 @@ from livedb.client.optimistic import QueryKey, query_key
 from livedb.errors import ClosedError
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.table_functions import verb_of
-from livedb.live.live_query import LiveState
+from livedb.live.live_query import NO_WORK, LiveState, Work
 from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult
 from livedb.protocol.codecs import PACK
 from livedb.protocol.errors import error_from
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 class RemoteSubscription:
     """One follower of a query on the service."""
+
+    turn = 0
 
     def __init__(
         self,
@@ -67,7 +69,10 @@ class RemoteSubscription:
 
     @property
     def runs(self) -> int:
-        return 0 if self.query_id is None else self._backend.runs_of(self.asked)
+        return self.work().runs
+
+    def work(self) -> Work:
+        return NO_WORK if self.query_id is None else self._backend.work_of(self.asked)
 
     def invalidate(self) -> None:
         definition = self.definition()

@@ -14,7 +14,13 @@ from livedb.functions.definition import FunctionDefinition
 from livedb.functions.filters import expression_from
 from livedb.functions.index_range import IndexRangeBuilder
 from livedb.functions.pagination import page_options
-from livedb.functions.table_functions import Step, filter_step, index_step, table_function
+from livedb.functions.table_functions import (
+    Step,
+    check_steps,
+    filter_step,
+    index_step,
+    table_function,
+)
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.schema.tables import TableDefinition
 from livedb.values import Document, Missing
@@ -102,7 +108,9 @@ class TableQuery:
         return f"db[{self.name!r}]{self._text}"
 
     def _then(self, step: Step, text: str) -> TableQuery:
-        return TableQuery(self._database, self.name, (*self._steps, step), self._text + text)
+        steps = (*self._steps, step)
+        check_steps(self.name, steps)
+        return TableQuery(self._database, self.name, steps, self._text + text)
 
     def _arguments(self, verb: str, *options: Any) -> dict[str, Any]:
         return {
@@ -120,6 +128,9 @@ class TableQuery:
     def _run(self, function: FunctionDefinition, args: Mapping[str, Any]) -> Any:
         try:
             return self._database.backend.run(function, args)
+        except InvalidValueError as error:  # of the document given, of which its message says all
+            error.__traceback__ = None
+            raise
         except Exception as error:
             error.__traceback__ = frames_from(function, error.__traceback__)
             raise

@@ -141,16 +141,19 @@ def _parts(source: Source) -> Iterable[tuple[bytes, int]]:
 
     sink = io.BytesIO()
     rows = 0
-    with pa.ipc.new_stream(sink, source.schema) as writer:
-        for batch in _batches(source):
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            if sink.tell() >= UPLOAD_PART_BYTES:
-                *pieces, last = _pieces(_taken(sink))
-                for piece in pieces:
-                    yield piece, 0
-                yield last, rows
-                rows = 0
+    # Closed at the end alone: it would write to a sink that lack of memory has closed, and what
+    # that says would take the place of the MemoryError.
+    writer = pa.ipc.new_stream(sink, source.schema)
+    for batch in _batches(source):
+        writer.write_batch(batch)
+        rows += batch.num_rows
+        if sink.tell() >= UPLOAD_PART_BYTES:
+            *pieces, last = _pieces(_taken(sink))
+            for piece in pieces:
+                yield piece, 0
+            yield last, rows
+            rows = 0
+    writer.close()
     yield _taken(sink), rows
 
 

@@ -54,8 +54,8 @@ class CommitLog(Protocol):
 
         Raises:
             LogError: nothing was appended, and the same call may be made again; unless its `code`
-                is "LogUnknown": then opening the log again shows whether the commits are kept,
-                and until then it takes no more.
+                is "LogDeleted": then there is no log any more; or "LogUnknown": then opening the
+                log again shows whether the commits are kept, and until then it takes no more.
             DuplicateMutationError: another commit carries one of the mutation ids; nothing was
                 appended, and `find` gives that commit.
         """

@@ -102,6 +102,19 @@ class HeadFile:
         self._is_synced = True
         self._slot = 1 - self._slot
 
+    def is_deleted(self) -> bool:
+        """Whether the file has lost its name: what is written to it is of nobody any more.
+
+        Moved with its folder it keeps a name. Cost: 0.5 us.
+        """
+        found = os.fstat(self._descriptor)
+        if found.st_nlink:
+            return False
+        try:  # a file system that counts no links has the file all the same
+            return not os.path.samestat(found, self.path.stat())
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Release the file and the lock, without a sync; closing twice is harmless."""
         if self._descriptor >= 0:

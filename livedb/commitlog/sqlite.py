@@ -95,8 +95,9 @@ class SqliteCommitLog:
 
         Raises:
             LogError: nothing was appended and the same call may be made again (`code` "DiskFull"
-                or "LogFailed"); or, `code` "LogUnknown", a sync failed: whether the commits are
-                kept shows when the log is opened again, and this one takes no more.
+                or "LogFailed"); or never, `code` "LogDeleted", as its files were deleted; or,
+                `code` "LogUnknown", a sync failed: whether the commits are kept shows when the
+                log is opened again, and this one takes no more.
             DuplicateMutationError: a `mutation_id` is taken; nothing was appended.
         Cost: one fdatasync plus about 5 us per commit.
         """
@@ -107,6 +108,8 @@ class SqliteCommitLog:
             self._check_usable()
             if self._is_failed:
                 raise _unknown_outcome(self.path)
+            if self._head_file.is_deleted():
+                raise _deleted(self.path)
             self._insert(rows)
             self._head = head
             self._note_head()
@@ -447,6 +450,15 @@ def _unknown_outcome(path: Path) -> LogError:
         f"the disk failed to sync {str(path)!r}, so whether the last commits are kept is unknown;"
         " nothing more is written until the workspace is opened again",
         code="LogUnknown",
+    )
+
+
+def _deleted(path: Path) -> LogError:
+    return LogError(
+        f"the commit log {str(path)!r} was deleted while it was open here, so nothing written to it"
+        " would be kept. What this process still has can be read and exported: do so, then"
+        " close the workspace and open a path again",
+        code="LogDeleted",
     )
 
 

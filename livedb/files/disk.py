@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -89,19 +89,38 @@ class Disk:
         """
         return self.path(name).open("rb")
 
-    def damage(self, content: Content) -> str | None:
-        """What is wrong with a content that is to be there; None when nothing is."""
+    def damage(
+        self, content: Content, write: Callable[[memoryview], object] | None = None
+    ) -> str | None:
+        """What is wrong with a content that is to be there; None when nothing is.
+
+        Args:
+            write: is given the content meanwhile, piece by piece, each good until it returns.
+        """
+        digest = hashlib.sha256()
+        size = 0
+        piece = memoryview(bytearray(PIECE_BYTES))
         try:
-            with self.path(content.name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-                size = file.tell()
+            file = self.path(content.name).open("rb", buffering=0)
         except FileNotFoundError:
             return "it is missing"
         except OSError as error:
-            return f"it cannot be read ({error.strerror})"
+            return _unreadable(error)
+        with file:
+            while True:
+                try:
+                    count = file.readinto(piece)
+                except OSError as error:
+                    return _unreadable(error)
+                if not count:
+                    break
+                size += count
+                digest.update(piece[:count])
+                if write is not None:
+                    write(piece[:count])
         if size != content.size:
             return f"it has {size:,} bytes instead of {content.size:,}"
-        return None if found == content.sha256 else "it is not what was stored"
+        return None if digest.hexdigest() == content.sha256 else "it is not what was stored"
 
     def candidates(self) -> list[str]:
         """Names of files of the folder that are not under way, unfinished ones included.
@@ -205,10 +224,14 @@ def _naming_disk() -> Iterator[None]:
         ) from error
 
 
+def _unreadable(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror})"
+
+
 def too_large(bytes_max: int) -> LimitError:
     """Why a content is refused."""
     return LimitError(
-        f"The file is larger than the {bytes_max:,} bytes it may have here; see "
-        "Limits.file_bytes_max, or the upload URL's own bound",
+        f"The file is larger than the {bytes_max:,} bytes that a file may have here. Store it in "
+        "parts; whoever runs this workspace sets the limit, file_bytes_max.",
         code="FileTooLarge",
     )

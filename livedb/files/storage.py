@@ -61,6 +61,8 @@ class FileStorage:
         """Guards `_uploading`; held for moments."""
         self._collecting = threading.Lock()
         """Held while orphans are removed, and while nothing may be; taken before all others."""
+        self._collected: tuple[frozenset[str], int] | None = None
+        """The contents that were looked up last, and how many files there were then."""
 
     # -- contents ------------------------------------------------------------------------------
 
@@ -207,12 +209,15 @@ class FileStorage:
     def collect(self) -> int:
         """Remove contents that no document stands for; returns how many.
 
-        Cost: a list of the folder; a look-up for each content, when there are not as many as files.
+        Cost: a list of the folder; a look-up for each content, when something changed.
         """
         with self._collecting:
             names = self.disk.candidates()
-            if not names or len(names) == self.count():
+            # Among the same contents a file can only go, and then there are fewer files.
+            found = (frozenset(names), self.count())
+            if found == self._collected:
                 return 0
+            self._collected = found
             orphans = 0
             for start in range(0, len(names), _LOOKED_UP_MAX):
                 asked = names[start : start + _LOOKED_UP_MAX]

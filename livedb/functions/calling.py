@@ -38,6 +38,7 @@ from livedb.functions.definition import (
     pushed_name,
 )
 from livedb.functions.run import Run
+from livedb.functions.run_record import RunRecord
 from livedb.functions.scheduling import checked_arguments, missing_function, require_schedulable
 from livedb.functions.storage import Contents
 from livedb.identity import Identity
@@ -111,8 +112,8 @@ class Calling(Caller):
         self._limits = limits
         self._sql = sql
         self._watchdog = Watchdog(clock)
-        self.runs: defaultdict[str, int] = defaultdict(int)
-        """How often each function's handler was called: work, for tests and statistics."""
+        self.runs: defaultdict[str, RunRecord] = defaultdict(RunRecord)
+        """By the name of the function."""
         self.places: Mapping[str, str] = {}
         self.contents = contents
 
@@ -157,16 +158,19 @@ class Calling(Caller):
         return result
 
     def _invoke(self, function: FunctionDefinition, run: Run, args: Mapping[str, Value]) -> Any:
-        self.runs[function.name] += 1
+        record = self.runs[function.name]
+        record.runs += 1
         context: QueryContext | MutationContext
         if function.kind == "mutation":
             assert isinstance(run.snapshot, Transaction)
             context = MutationContext(DatabaseWriter(run.snapshot, self), self, run)
         else:
             context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
+        began_s = self._clock.monotonic_s()
         try:
             return function.call(context, args)
         except TypeError as error:
+            record.fail(error)
             told = self._called_without_context(function, error)
             if told is None:
                 raise
@@ -179,6 +183,11 @@ class Calling(Caller):
                 f"{function.name!r} raised {leaving!r}. A function of a workspace runs for many, "
                 "and ends by returning or by raising an Exception."
             ) from leaving
+        except Exception as error:
+            record.fail(error)
+            raise
+        finally:
+            record.end(began_s, self._clock.monotonic_s())
 
     def _called_without_context(
         self, function: FunctionDefinition, error: TypeError

@@ -108,12 +108,14 @@ class Auth:
     def __init__(self, caller: IdentityAsker) -> None:
         self._caller = caller
 
-    def get_user_identity(self) -> Identity | None:
+    def get_user_identity(self) -> Document | None:
         """The verified caller; None when the call is anonymous, as one from a cell is.
 
-        A live query whose function asks is run for each caller by itself.
+        A dict with Convex's fields, `tokenIdentifier`, `subject`, `issuer` and the claims, which
+        are read as attributes, too. A live query whose function asks is run for each caller.
         """
-        return self._caller.ask_identity()
+        identity = self._caller.ask_identity()
+        return None if identity is None else Document(identity.to_document())
 
 
 class SystemReader:

@@ -20,7 +20,12 @@ import livedb.schema.compile
 import livedb.schema.explain  # noqa: F401
 from livedb.canonical import canonical, canonical_arguments
 from livedb.clock import Clock, SystemClock
-from livedb.errors import FunctionNotFoundError, FunctionTypeError, SchemaDefinitionError
+from livedb.errors import (
+    FunctionNotFoundError,
+    FunctionTypeError,
+    InvalidValueError,
+    SchemaDefinitionError,
+)
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
@@ -123,9 +128,18 @@ class FunctionDefinition:
         return self._checked(await given if inspect.isawaitable(given) else given)
 
     def _checked(self, result: Any) -> Any:
-        if self.signature.returns is None:
-            return settled(result)
-        return as_documents(self.signature.check_result(canonical_result(result)))
+        try:
+            if self.signature.returns is None:
+                return settled(result)
+            given = canonical_result(result)
+        except InvalidValueError as error:
+            raise self.no_value(error) from None
+        return as_documents(self.signature.check_result(given))
+
+    def no_value(self, error: InvalidValueError) -> InvalidValueError:
+        """The refusal of a result, which names whose it is."""
+        message = f"{self.name}: its result is no livedb value: {error.message}"
+        return InvalidValueError(message, path=error.path, code=error.code)
 
 
 def settled(result: Any) -> Value:

@@ -213,6 +213,12 @@ class FilterBuilder:
                 f'Name the field with q.field, as in q.eq(q.field("{name}"), 1)'
             )
 
+        def __getitem__(self, name):  # noqa: ANN001, ANN204
+            raise FilterError(
+                f"A filter is built once, and sees no document to take [{name!r}] of. "
+                f'Name the field with q.field, as in q.eq(q.field("{name}"), 1)'
+            )
+
     def field(self, path: str) -> Expression:
         """The document's field; `"a.b"` walks nested objects; undefined when absent."""
         names = split_path(path)

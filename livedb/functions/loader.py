@@ -232,11 +232,14 @@ def _crons(
     specs = []
     for each in declared.declared():
         given = each.function
-        name = given if isinstance(given, str) else names.get(id(given), repr(given))
+        name = given if isinstance(given, str) else names.get(id(given), _described(given))
         function = functions.get(name)
         if function is None:
             raise _declaration_error(
-                module, f"the cron {each.name!r} runs {name}, which is no function of this folder"
+                module,
+                f"the cron {each.name!r} runs {name}, which is no function of this folder; it runs "
+                "one that a module here marks with livedb.mutation or livedb.action, or its name "
+                "as in 'module:function'",
             )
         try:
             specs.append(specify(each.name, each.schedule, function, each.args))
@@ -413,3 +416,11 @@ class _Finder(MetaPathFinder):
 
 
 _finder = _Finder()
+
+
+def _described(given: object) -> str:
+    """What stands where a function is wanted, without an address in memory."""
+    name = getattr(given, "__name__", None)
+    if name == "<lambda>":
+        return "a lambda"
+    return repr(given) if name is None else f"the function {name!r}"

@@ -370,27 +370,36 @@ class Runner:
         if is_running():
             raise no_action_in_transaction(function)
         self.calling.check_arguments_size(function, args)
-        self.calling.runs[function.name] += 1
         call = Call() if call is None else call
-        try:
+        with self._recorded(function, call):
             return run_action(
                 self, function, args, call=call, clock=self._clock, limits=self._limits
             )
-        finally:
-            call.end_run()
 
     def run_http_action(self, function: FunctionDefinition, exchange: Exchange, call: Call) -> None:
         """Run an HTTP action, once, until its response is sent.
 
         Raises: as `actions.run_http_action`.
         """
-        self.calling.runs[function.name] += 1
-        try:
+        with self._recorded(function, call):
             run_http_action(
                 self, function, exchange, call=call, clock=self._clock, limits=self._limits
             )
+
+    @contextmanager
+    def _recorded(self, function: FunctionDefinition, call: Call) -> Iterator[None]:
+        """Within it an action runs."""
+        record = self.calling.runs[function.name]
+        record.runs += 1
+        began_s = self._clock.monotonic_s()
+        try:
+            yield
+        except Exception as error:
+            record.fail(error)
+            raise
         finally:
             call.end_run()
+            record.end(began_s, self._clock.monotonic_s())
 
     def run_alone(
         self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None

@@ -166,9 +166,22 @@ def cron(expression: Any) -> Schedule:
     try:
         next(_occurrences(expression, EPOCH))
     except (ValueError, StopIteration) as error:
-        why = f": {error}" if str(error) else ", or never due"
-        raise _wrong(f"the cron {expression!r} is not understood{why}") from error
+        any_month = " ".join((*fields[:3], "*", fields[4]))
+        any_day = " ".join((*fields[:2], "*", *fields[3:]))
+        if _is_understood(any_month) and _is_understood(any_day):
+            raise _wrong(
+                f"the cron {expression!r} is never due: no month it names has such a day"
+            ) from None
+        raise _wrong(f"the cron {expression!r} is not understood: {error}") from error
     return Schedule(kind="cron", expression=expression, shown=(("expression", expression),))
+
+
+def _is_understood(expression: str) -> bool:
+    try:
+        next(_occurrences(expression, EPOCH))
+    except (ValueError, StopIteration):
+        return False
+    return True
 
 
 def check_name(name: Any) -> None:

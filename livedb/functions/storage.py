@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from livedb.errors import (
     AuthenticationError,
+    DamagedError,
+    FunctionTypeError,
     InvalidIdError,
     InvalidValueError,
     LivedbError,
@@ -27,6 +29,7 @@ from livedb.errors import (
 )
 from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, UPLOADS_TABLE
 from livedb.values import Document
+from livedb.wording import counted
 
 if TYPE_CHECKING:
     from livedb.functions.actions import ActionCaller
@@ -75,6 +78,28 @@ class Content(NamedTuple):
     def described(self, content_type: str | None) -> dict[str, Any]:
         """The arguments of `KEEP_FILE`."""
         return {**self._asdict(), "contentType": content_type}
+
+
+LOST_NAMED_MAX = 20
+"""Files whose contents are lost that one message names."""
+
+
+def contents_lost(damaged: Sequence[tuple[str, str]], instead: str) -> DamagedError:
+    """The contents of these files, each with what is wrong with it, are lost.
+
+    Args:
+        instead: what was, or was not, done therefore.
+    """
+    named = [f"{file}: {wrong}" for file, wrong in damaged[:LOST_NAMED_MAX]]
+    more = len(damaged) - len(named)
+    return DamagedError(
+        f"The contents of {counted(len(damaged), 'file')} are lost. {instead} Restore them from a "
+        "backup (the workspace's folder `files`), or delete these files:"
+        + "".join(f"\n  {each}" for each in named)
+        + (f"\n  and {more:,} more" if more else ""),
+        reason=named[0],
+        code="ContentDamaged",
+    )
 
 
 class Contents(Protocol):
@@ -214,6 +239,14 @@ class StorageWriter(StorageReader):
         for row in self._db.query(FILES_TABLE).with_index("by_file", file=storage_id).collect():
             self._db.delete(row["_id"])
 
+    def store(self, *_: Any, **__: Any) -> Any:
+        """Refused: a mutation may run more than once, and a content is no part of it."""
+        raise _outside("store a file", "an upload URL (ctx.storage.generate_upload_url)")
+
+    def get(self, *_: Any, **__: Any) -> Any:
+        """Refused: a mutation reads documents."""
+        raise _outside("read a file", "the file's URL (ctx.storage.get_url)")
+
     def keep(self, content: Content, content_type: str | None, token: str | None) -> str:
         """Make the document of a content that is on the disk; returns its id.
 
@@ -279,6 +312,15 @@ def checked_content_type(given: str | None) -> str | None:
             code="InvalidContentType",
         )
     return kind
+
+
+def _outside(verb: str, instead: str) -> FunctionTypeError:
+    return FunctionTypeError(
+        f"A mutation cannot {verb}: it may run more than once, and the bytes of files are outside "
+        f"of it. Do that in an action, whose ctx.storage has store and get, and pass the id to a "
+        f"mutation; or in Python with db.files; or hand out {instead}.",
+        code="StorageInAction",
+    )
 
 
 def _read_only(verb: str) -> ReadOnlyError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from livedb.functions.context import MutationContext, QueryContext, SystemDatabase
-from livedb.functions.definition import FunctionKind, Registry, define
+from livedb.functions.definition import FunctionKind, define
 from livedb.functions.storage import (
     CHECK_UPLOAD,
     COUNT_FILES,
@@ -22,26 +23,6 @@ from livedb.functions.storage import (
     Content,
 )
 from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE
-
-
-def define_storage_functions(registry: Registry) -> None:
-    """Put them into a workspace's registry."""
-    functions: list[tuple[FunctionKind, str, Any]] = [
-        ("mutation", GENERATE_UPLOAD_URL, generate_upload_url),
-        ("mutation", KEEP_FILE, keep),
-        ("mutation", DELETE_FILE, delete),
-        ("mutation", CHECK_UPLOAD, check_upload),
-        ("query", GET_URL, get_url),
-        ("query", GET_METADATA, get_metadata),
-        ("query", NAME_OF_FILE, name_of),
-        ("query", FIND_FILE, find),
-        ("query", KNOWN_FILES, known),
-        ("query", COUNT_FILES, count),
-        ("query", LIST_CONTENTS, list_contents),
-        ("query", LIST_FILES, list_files),
-    ]
-    for kind, name, function in functions:
-        registry.define(define(function, kind=kind, visibility="internal", name=name))
 
 
 def generate_upload_url(ctx: MutationContext, bytesMax: int | None = None) -> str:  # noqa: N803
@@ -124,3 +105,25 @@ def list_contents(ctx: QueryContext, paginationOpts: dict[str, Any]) -> dict[str
     found: dict[str, Any] = db.query(FILES_TABLE).paginate(paginationOpts)
     named = [(row["name"], db.get(row["file"])) for row in found["page"]]
     return {**found, "page": [{"name": name, **file} for name, file in named if file is not None]}
+
+
+_FUNCTIONS: tuple[tuple[FunctionKind, str, Callable[..., Any]], ...] = (
+    ("mutation", GENERATE_UPLOAD_URL, generate_upload_url),
+    ("mutation", KEEP_FILE, keep),
+    ("mutation", DELETE_FILE, delete),
+    ("mutation", CHECK_UPLOAD, check_upload),
+    ("query", GET_URL, get_url),
+    ("query", GET_METADATA, get_metadata),
+    ("query", NAME_OF_FILE, name_of),
+    ("query", FIND_FILE, find),
+    ("query", KNOWN_FILES, known),
+    ("query", COUNT_FILES, count),
+    ("query", LIST_CONTENTS, list_contents),
+    ("query", LIST_FILES, list_files),
+)
+
+STORAGE_FUNCTIONS = tuple(
+    define(function, kind=kind, visibility="internal", name=name)
+    for kind, name, function in _FUNCTIONS
+)
+"""What every workspace has; made once, as reading a signature takes 0.3 ms."""

@@ -7,7 +7,7 @@ Source: spec sync-protocol.md 14.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
@@ -17,7 +17,7 @@ from livedb.functions.definition import FunctionKind, Registry, define, wire_kin
 from livedb.functions.http_routes import Route
 from livedb.functions.scheduling import CANCEL, SCHEDULE
 from livedb.functions.storage import CLOUD_URL_VARIABLE
-from livedb.functions.storage_functions import define_storage_functions
+from livedb.functions.storage_functions import STORAGE_FUNCTIONS
 from livedb.schema.tables import ENVIRONMENT_TABLE
 
 UPDATE_ENVIRONMENT = "_system/cli/updateEnvironmentVariables:default"
@@ -41,26 +41,13 @@ VARIABLES_MAX = 100
 
 def define_system_functions(registry: Registry) -> None:
     """Put them into a workspace's registry."""
-    functions: list[tuple[FunctionKind, str, Any]] = [
-        ("query", "_system/cli/tables:default", tables),
-        ("query", "_system/cli/tableData:default", table_data),
-        ("query", "_system/cli/queryEnvironmentVariables:default", environment_variables),
-        ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
-        ("query", READ_ENVIRONMENT, environment),
-        ("mutation", UPDATE_ENVIRONMENT, update_environment),
-        ("mutation", SCHEDULE, schedule),
-        ("mutation", CANCEL, cancel),
-    ]
-
-    define_storage_functions(registry)
+    for definition in (*_FUNCTIONS, *STORAGE_FUNCTIONS, *CRON_FUNCTIONS):
+        registry.define(definition)
 
     def api_spec(ctx: QueryContext) -> list[dict[str, Any]]:  # noqa: ARG001
         return _spec(registry)
 
-    for kind, name, function in [*functions, ("query", API_SPEC, api_spec)]:
-        registry.define(define(function, kind=kind, visibility="internal", name=name))
-    for definition in CRON_FUNCTIONS:
-        registry.define(definition)
+    registry.define(define(api_spec, kind="query", visibility="internal", name=API_SPEC))
 
 
 def define_urls(registry: Registry, cloud_url: str, site_url: str) -> None:
@@ -181,3 +168,20 @@ def _spec(registry: Registry) -> list[dict[str, Any]]:
             }
         )
     return spec
+
+
+_NAMED: tuple[tuple[FunctionKind, str, Callable[..., Any]], ...] = (
+    ("query", "_system/cli/tables:default", tables),
+    ("query", "_system/cli/tableData:default", table_data),
+    ("query", "_system/cli/queryEnvironmentVariables:default", environment_variables),
+    ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
+    ("query", READ_ENVIRONMENT, environment),
+    ("mutation", UPDATE_ENVIRONMENT, update_environment),
+    ("mutation", SCHEDULE, schedule),
+    ("mutation", CANCEL, cancel),
+)
+
+_FUNCTIONS = tuple(
+    define(function, kind=kind, visibility="internal", name=name) for kind, name, function in _NAMED
+)
+"""Those that are the same in every workspace."""

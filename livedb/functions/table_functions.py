@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, InvalidValueError
@@ -18,7 +18,10 @@ from livedb.functions.filters import build_filter, expression_from
 from livedb.functions.index_range import IndexRangeBuilder
 from livedb.functions.query_builder import DocumentQuery
 from livedb.schema.annotations import signature_validators
-from livedb.values import UNSET, Document, Missing, Value
+from livedb.values import UNSET, Document, Missing, Value, same_value
+
+if TYPE_CHECKING:
+    from livedb.transactions.transaction import Snapshot
 
 Step = Mapping[str, Any]
 """One narrowing of a read: `{"index", "range"}`, `{"order"}` or `{"filter"}`."""
@@ -54,6 +57,17 @@ def _narrowed(query: DocumentQuery[Document], step: Step) -> DocumentQuery[Docum
         return query.order(step["order"])
     expression = expression_from(step["filter"])
     return query.filter(lambda _: expression)
+
+
+def check_steps(table: str, steps: Sequence[Step]) -> None:
+    """Refuse what no table could be read by, whatever is in it.
+
+    Raises:
+        IndexRangeError: an order that is none, or two of what there is one of.
+    """
+    query: DocumentQuery[Document] = DocumentQuery(cast("Snapshot", None), table)  # reads nothing
+    for step in steps:
+        query = _narrowed(query, step)
 
 
 def index_step(
@@ -157,6 +171,41 @@ def delete(ctx: MutationContext, table: str, document_id: str) -> None:
     ctx.db.delete(table, document_id)
 
 
+def delete_all(ctx: MutationContext, table: str, document_ids: Sequence[str]) -> int:
+    """Delete several documents; returns how many of them were there."""
+    there = [each for each in document_ids if ctx.db.get(table, each) is not None]
+    for each in there:
+        ctx.db.delete(table, each)
+    return len(there)
+
+
+def amend(
+    ctx: MutationContext,
+    table: str,
+    document_id: str,
+    field: str,
+    seen: Sequence[Value],
+    wanted: Sequence[Value],
+) -> Document:
+    """Change a field that is still as the one who changes it saw it.
+
+    Args:
+        seen: the value in a list, an empty one for a field that was not there.
+        wanted: what is to stand there, likewise.
+
+    Returns:
+        `state` "done", "changed" by others meanwhile, or "gone"; `found` is what is there now.
+    """
+    document = ctx.db.get(table, document_id)
+    if document is None:
+        return Document(state="gone", found=[])
+    found = [document[field]] if field in document else []
+    if not same_value(found, list(seen)):
+        return Document(state="changed", found=found)
+    ctx.db.patch(table, document_id, {field: wanted[0] if wanted else UNSET})
+    return Document(state="done", found=list(wanted))
+
+
 # -- from afar -------------------------------------------------------------------------------------
 
 
@@ -215,6 +264,8 @@ _FUNCTIONS = {
     "patch": _definition(patch, "mutation"),
     "replace": _definition(replace_document, "mutation"),
     "delete": _definition(delete, "mutation"),
+    "delete_all": _definition(delete_all, "mutation"),
+    "amend": _definition(amend, "mutation"),
 }
 _VERBS = {definition.handler: verb for verb, definition in _FUNCTIONS.items()}
 

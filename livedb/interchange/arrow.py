@@ -330,6 +330,8 @@ def _fields_of_record(json: dict[str, Any], names: Iterable[str]) -> Fields:
     """The fields of records, whose names the data says and whose types the record's values."""
     [record] = [each for each in _rows_of(json) if _kind(each) == "record"]
     kind, arrow = _field_of(record["values"]["fieldType"])
+    if kind == "any":  # `-> list[dict]` says no more than no annotation
+        return Fields()
     fields = Fields(dict.fromkeys(names, kind))
     if arrow is not None:
         fields.arrow.update(dict.fromkeys(names, arrow))

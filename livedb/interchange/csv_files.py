@@ -36,7 +36,7 @@ from livedb.store.marks import marked
 _BLOCK_BYTES = 8 * DOCUMENT_BYTES_MAX
 """Bytes of a file parsed at once. A row must fit in; one that does not is no document either."""
 
-_NOTHING = pa.scalar(None, pa.string())
+_NOTHING = pa.nulls(1, pa.string())[0]
 
 CellType: TypeAlias = Literal[
     "int", "float", "boolean", "date", "datetime", "text", "int64", "bytes", "json", "null"

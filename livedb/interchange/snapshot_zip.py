@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import stat
 import struct
 import zipfile
@@ -41,14 +40,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 import msgspec
 import pyarrow as pa
 
-from livedb.errors import (
-    DamagedError,
-    InvalidIdError,
-    InvalidValueError,
-    LoadError,
-    SchemaDefinitionError,
-)
-from livedb.functions.storage import checked_content_type
+from livedb.errors import InvalidIdError, InvalidValueError, LoadError, SchemaDefinitionError
+from livedb.functions.storage import Content, checked_content_type, contents_lost
 from livedb.ids import FIRST_TABLE_NUMBER, table_number_of
 from livedb.interchange.arrow import FieldType, fields_of
 from livedb.interchange.exports import published
@@ -98,6 +91,10 @@ snapshot exports: `livedb import` and `npx convex import` read it.
 # --- writing --------------------------------------------------------------------------------------
 
 
+ReadContent = Callable[[Content, Callable[[memoryview], object]], str | None]
+"""Hands out a content piece by piece, and says what was wrong with it; None when nothing was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotExport:
     """What was written: where, as of which commit, how many rows of each table."""
@@ -112,7 +109,7 @@ def write_snapshot(
     tables: Mapping[str, int],
     path: str | PathLike[str],
     *,
-    contents: Path | None = None,
+    contents: ReadContent | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> SnapshotExport:
@@ -121,12 +118,13 @@ def write_snapshot(
     Args:
         snapshot: the commit to write.
         tables: the numbers of the tables by name.
-        contents: where the contents of files lie, none of which is removed meanwhile; None leaves
-            the files out.
+        contents: reads the contents of files, none of which is removed meanwhile; None leaves the
+            files out.
         progress: told the table and its rows written so far.
 
     Raises:
         LoadError: the target exists (and not `overwrite`), or cannot be written.
+        DamagedError: the content of a file is lost.
     Cost: 10 us per document of 6 fields; memory for `_PAGE_ROWS` documents.
     """
     target = Path(path).expanduser()
@@ -152,30 +150,41 @@ def write_snapshot(
 def _write_files(
     archive: zipfile.ZipFile,
     snapshot: SqlSnapshot,
-    contents: Path,
+    read: ReadContent,
     progress: Callable[[str, int], None] | None,
 ) -> None:
-    """Write the files of a workspace, if it has some."""
+    """Write the files of a workspace, if it has some.
+
+    Raises:
+        DamagedError: contents are not what was stored; all of them are named.
+    """
     lines = list(_iter_documents(snapshot, STORAGE_TABLE, progress))
     if not lines:
         return
     _write_lines(archive, f"{STORAGE_TABLE}/documents.jsonl", lines)
     _write_lines(archive, f"{STORAGE_TABLE}/generated_schema.jsonl", [_line(_UNIFORM)])
-    rows = snapshot.query(f"select _doc from data.{quote(FILES_TABLE)}")  # noqa: S608  # quoted
-    for row in rows.to_pylist():
-        named = decode_fields(row["_doc"])
+    damaged = []
+    for file, content in _contents(snapshot):
         # As it is: most of it is pictures and the like, which are compressed already.
-        member = zipfile.ZipInfo(f"{STORAGE_TABLE}/{named['file']}")
-        try:
-            file = (contents / str(named["name"])).open("rb")
-        except FileNotFoundError:
-            raise DamagedError(
-                f"The content of the file {named['file']} is gone; restore it from a backup, or "
-                "delete the file",
-                code="ContentGone",
-            ) from None
-        with file, archive.open(member, "w", force_zip64=True) as stream:
-            shutil.copyfileobj(file, stream, _BUFFER_BYTES)
+        member = zipfile.ZipInfo(f"{STORAGE_TABLE}/{file}")
+        with archive.open(member, "w", force_zip64=True) as stream:
+            wrong = read(content, stream.write)
+        if wrong is not None:
+            damaged.append((file, wrong))
+    if damaged:
+        raise contents_lost(damaged, "Nothing was exported.")
+
+
+def _contents(snapshot: SqlSnapshot) -> Iterator[tuple[str, Content]]:
+    """The files of a workspace, by their ids."""
+    described = {}
+    for row in snapshot.query(f"select _id, _doc from data.{quote(STORAGE_TABLE)}").to_pylist():  # noqa: S608  # quoted
+        described[row["_id"]] = decode_fields(row["_doc"])
+    for row in snapshot.query(f"select _doc from data.{quote(FILES_TABLE)}").to_pylist():  # noqa: S608  # quoted
+        named = decode_fields(row["_doc"])
+        file = str(named["file"])
+        says = described[file]
+        yield file, Content(str(named["name"]), str(says["sha256"]), int(says["size"]))
 
 
 def _write_lines(archive: zipfile.ZipFile, name: str, lines: Iterable[bytes]) -> int:
@@ -315,7 +324,10 @@ class SnapshotZip:
         except OSError as error:
             why = error.strerror or str(error)
             raise LoadError(f"{str(self.path)!r} cannot be read: {why}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
+        except (
+            zipfile.BadZipFile, zlib.error, EOFError, struct.error,
+            UnicodeDecodeError,  # a name that says to be UTF-8, and is not
+        ) as error:  # fmt: skip
             raise LoadError(f"{str(self.path)!r} is no zip, or a damaged one: {error}") from error
         except (NotImplementedError, RuntimeError) as error:  # zipfile's, of a compression
             raise LoadError(f"{str(self.path)!r} cannot be unpacked: {error}") from error

@@ -464,7 +464,9 @@ def _pandas_table(frame: Any, rules: _Rules) -> pa.Table:
     names = list(frame.columns)
     for name in names:
         if not isinstance(name, str):
-            raise LoadError(f"The column name {name!r} is a {type(name).__name__}, not a str.")
+            raise LoadError(
+                f"The column name {name!r} is no str but of type {type(name).__name__}."
+            )
     _check_names(names)
     columns = [_pandas_column(name, frame.iloc[:, i], rules) for i, name in enumerate(names)]
     schema = pa.schema([field for field, _ in columns])

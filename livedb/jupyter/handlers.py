@@ -17,7 +17,7 @@ from contextlib import suppress
 from html import escape
 from http.client import responses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus
 
 from jupyter_core.utils import ensure_async
@@ -29,6 +29,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from livedb.auth.access import Caller
 from livedb.commitlog.lock import Holder
 from livedb.errors import LivedbError
+from livedb.functions.storage import UPLOAD_PATH
 from livedb.jupyter.folders import Place, find_workspace, list_workspaces
 from livedb.jupyter.headers import answered, asked, asked_of_site
 from livedb.jupyter.services import Services, holder_of
@@ -38,6 +39,8 @@ from livedb.service.paths import UNDER_API
 from livedb.service.vouching import HEADER, vouch
 
 if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
+
     from livedb.jupyter.extension import LivedbExtension
 
 WHO_S_MAX = 2.0
@@ -49,6 +52,10 @@ and come again."""
 
 LAST_WORDS_S_MAX = 10.0
 """Seconds a client may take to read what a service that has ended sent before."""
+
+UPLOAD_BYTES_MAX = 1 << 40
+"""Bytes of an upload that are passed on; the service's own bound, `Limits.file_bytes_max`, is far
+below."""
 
 _OWN_HEADERS = "convex-client, x-livedb-authorization"
 """Which pages of other origins send, beside those of Jupyter's own calls."""
@@ -113,9 +120,19 @@ class LivedbHandler(APIHandler):
 
     def _read_token_of_url(self) -> None:
         """A browser's WebSocket has its URL alone; a hub reads headers, where it has none."""
+        if self.is_upload:
+            # That of an upload URL: it opens no Jupyter server, and must not stand for its login.
+            for arguments in (self.request.arguments, self.request.query_arguments):
+                arguments.pop("token", None)
         token = self.get_query_argument("token", "")
         if token and self.is_upgrade and "Authorization" not in self.request.headers:
             self.request.headers["Authorization"] = f"token {token}"
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether a file comes by an upload URL of a workspace; an HTTP action is none."""
+        path = self.request.path
+        return path.endswith(UPLOAD_PATH) and not path.endswith(f"{UNDER_API}{UPLOAD_PATH}")
 
     @property
     def is_upgrade(self) -> bool:
@@ -173,6 +190,9 @@ class WorkspaceHandler(LivedbHandler):
             return
         caller = await self.caller()
         place = self._place()
+        if self.is_upload and self.request.connection is not None:
+            # Nothing of it is kept here, and the service knows how large a file may be.
+            cast("HTTP1Connection", self.request.connection).set_max_body_size(UPLOAD_BYTES_MAX)
         self._is_for_site = place.rest == UNDER_API or place.rest.startswith(f"{UNDER_API}/")
         self.update_api_activity()
         try:
@@ -209,12 +229,14 @@ class WorkspaceHandler(LivedbHandler):
 
     def _target(self, place: Place) -> str:
         """What the service is asked: without the server's own secrets."""
-        kept = [
-            each
-            for each in self.request.query.split("&")
-            if each and unquote_plus(each.partition("=")[0]) not in {"token", "_xsrf"}
-        ]
+        kept = [each for each in self.request.query.split("&") if each and self._is_passed_on(each)]
         return f"{place.rest}?{'&'.join(kept)}" if kept else place.rest
+
+    def _is_passed_on(self, argument: str) -> bool:
+        name, _, value = (unquote_plus(part) for part in argument.partition("="))
+        if name == "token" and self.is_upload:
+            return value != getattr(self.identity_provider, "token", None)
+        return name not in {"token", "_xsrf"}
 
     def _said(self) -> list[tuple[str, str]]:
         said = self.request.headers
@@ -277,6 +299,9 @@ class WorkspaceHandler(LivedbHandler):
             upstream.close()
 
     get = head = post = put = patch = delete = relay
+
+    def compute_etag(self) -> None:
+        """The service's ETag stands; one of what was passed on would take its place."""
 
     async def _answer(self, upstream: Upstream, head: Head) -> None:
         self.set_status(head.status, responses.get(head.status, "Answered"))

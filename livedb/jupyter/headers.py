@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-_ASKED = frozenset({"accept", "content-type", "convex-client", "user-agent"})
+_ASKED = frozenset(
+    {
+        "accept", "content-type", "convex-client", "digest", "if-none-match", "if-range", "range",
+        "user-agent",
+    }
+)  # fmt: skip
 
 _HOPS = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 """Between two hops (RFC 9110); what `Connection` names is, too."""
@@ -22,12 +27,16 @@ _SERVERS = frozenset(
 
 _SERVERS_BEGIN = ("proxy-", "x-forwarded-", "x-livedb-", "x-xsrftoken", "x-real-ip", "x-scheme")
 
-_ANSWERED = frozenset({"allow", "content-disposition", "content-length", "content-type"})
+_ANSWERED = frozenset(
+    {
+        "accept-ranges", "allow", "cache-control", "content-disposition", "content-length",
+        "content-range", "content-type", "digest", "etag", "retry-after",
+    }
+)  # fmt: skip
 
 _ANSWERED_BY_SITE = _ANSWERED | {
-    "accept-ranges", "age", "cache-control", "content-encoding", "content-language",
-    "content-location", "content-range", "etag", "expires", "last-modified", "location",
-    "retry-after", "vary",
+    "age", "content-encoding", "content-language", "content-location", "expires", "last-modified",
+    "location", "vary",
 }  # fmt: skip
 
 _RULES_OF_PAGES = (

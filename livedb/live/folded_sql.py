@@ -18,6 +18,7 @@ from livedb.errors import LivedbError
 from livedb.functions.calling import SqlReader
 from livedb.live.statements import StatementThreads
 from livedb.schema.catalog import Catalog
+from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields
 from livedb.transactions.committer import Committer
@@ -173,10 +174,14 @@ class FoldedSql(SqlReader):
         return [decode_fields(text.as_py()) for text in texts[:limit]]
 
     def counts(self) -> dict[str, int]:
-        """The number of documents of every table, all at one commit."""
+        """The number of documents of every table but livedb's own, all at one commit."""
         with CtrlC(), self._snapshot() as snapshot:
             catalog = self._committer.catalog_at(snapshot.number)
-            return {table.definition.name: snapshot.count(table.number) for table in catalog}
+            return {
+                table.definition.name: snapshot.count(table.number)
+                for table in catalog
+                if table.definition.name not in SYSTEM_TABLES
+            }
 
     def page(self, name: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
         """Up to `limit` whole documents of a table by creation time; None without such a table."""

@@ -25,13 +25,14 @@ from threading import Event, Lock, Thread, get_ident
 
 from livedb.clock import Clock
 from livedb.errors import SnapshotTooOldError
-from livedb.live.live_query import SLOW_S, Computed, LiveQuery, LiveSource, Round
+from livedb.live.live_query import SLOW_S, Computed, LiveQuery, LiveSource, Round, Work
 from livedb.live.steps import Capture, Change, Listener, Outcome, Standing, States, Step
 from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.committer import Committer
 from livedb.transactions.reads import ReadSet, WriteSet
 from livedb.transactions.signals import run_undisturbed
-from livedb.transactions.subscriptions import SubscriptionIndex
+from livedb.transactions.subscriptions import Reading, SubscriptionIndex
+from livedb.wording import counted
 
 logger = logging.getLogger("livedb")
 
@@ -222,10 +223,24 @@ class LiveQueries:
 
         return stop
 
-    def runs_of(self, keys: Iterable[Hashable]) -> int:
-        """How often the live queries of sources with these keys were run."""
-        found = [self._by_key.get(key) for key in keys]
-        return sum(query.runs for query in found if query is not None)
+    def work_of(self, keys: Iterable[Hashable]) -> Work:
+        """What the live queries of sources with these keys cost, all together."""
+        found = [query for key in keys if (query := self._by_key.get(key)) is not None]
+        with self._committer.publish_lock:
+            reads = [each for query in found for each in self._index.reads_of(query)]
+        return Work(
+            sum(query.runs for query in found),
+            sum(query.run_s for query in found if query.runs),
+            tuple(map(self._words_of, reads)),
+        )
+
+    def _words_of(self, reading: Reading) -> str:
+        """A reading as people say it: `flights by_origin, 3 documents`."""
+        name = self._committer.catalog.name_of(reading.table) or str(reading.table)
+        if reading.is_whole:
+            return f"{name}, all of it"
+        documents = [counted(reading.documents, "document")] if reading.documents else []
+        return ", ".join([" ".join([name, *reading.indexes[:1]]), *reading.indexes[1:], *documents])
 
     def standing_nowait(self) -> Standing | None:
         """Where live results stand, if that is the newest commit; None when some are stale.

@@ -77,6 +77,23 @@ class LiveState:
     log_lines: tuple[str, ...] = ()
 
 
+class Work(NamedTuple):
+    """What a live query costs, for people.
+
+    Attributes:
+        runs: how often it was computed.
+        run_s: seconds of a run, by the last ones; 0 before the first.
+        reads: what it depends on, a table each; empty when that is not known.
+    """
+
+    runs: int
+    run_s: float
+    reads: tuple[str, ...]
+
+
+NO_WORK = Work(0, 0.0, ())
+
+
 SLOW_S = 0.02
 """Seconds of a run above which a query is slow: the transitions of others do not wait for it."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.canonical import canonical, canonical_arguments
-from livedb.errors import FunctionNotFoundError, FunctionTypeError, LivedbError
+from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LivedbError
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.runner import QueryRun, Runner
@@ -162,6 +162,8 @@ def _computed(
             kept = result_of(run.value, is_canonical=is_canonical)
             runner.calling.check_result_size(function, kept.size_bytes)
             result = kept
+        except InvalidValueError as refused:
+            error = function.no_value(refused)
         except LivedbError as refused:
             error = refused
     number, reads, is_volatile = run.number, run.reads, run.is_volatile

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from livedb.errors import FunctionTimeoutError
+from livedb.errors import FunctionTimeoutError, SqlError
 from livedb.transactions.shield import Job
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class StatementThreads:
                 "the rows fewer, on which it calls a function"
             )
         job.wait()  # it has just ended
+        if isinstance(job.error, SqlError):
+            raise job.error.with_traceback(None)  # nothing of the user's is on that thread
         if job.error is not None:
             raise job.error
 

@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from livedb.notebook.figures import figures_of
+from livedb.notebook.formats import NO_FORMATS, ColumnFormat
 from livedb.store.arrow_types import is_bytes
 
 CELL_CHARACTERS_MAX = 1_000
@@ -38,11 +40,17 @@ class Column(NamedTuple):
 
     name: str
     kind: Kind
+    format: ColumnFormat | None = None
 
 
-def columns_of(schema: pa.Schema, fields: Mapping[str, str]) -> list[Column]:
+def columns_of(
+    schema: pa.Schema, fields: Mapping[str, str], formats: Mapping[str, ColumnFormat] = NO_FORMATS
+) -> list[Column]:
     """How each column of `schema` is drawn; the field type says more than the Arrow type."""
-    return [Column(each.name, _kind_of(each, fields.get(each.name))) for each in schema]
+    return [
+        Column(each.name, _kind_of(each, fields.get(each.name)), formats.get(each.name))
+        for each in schema
+    ]
 
 
 def _kind_of(column: Any, field_type: str | None) -> Kind:
@@ -72,13 +80,20 @@ def _kind_of_type(data_type: pa.DataType) -> Kind:
 
 
 def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
-    """`window` as an Arrow IPC stream of one batch, its columns named "0", "1", ... by position."""
-    arrays = [
-        _plain(each.combine_chunks(), column)
-        for each, column in zip(window.columns, columns, strict=True)
-    ]
-    names = [str(at) for at in range(len(arrays))]
-    batch = pa.record_batch(arrays, names=names)
+    """`window` as an Arrow IPC stream of one batch, its columns named "0", "1", ... by position.
+
+    Behind them come the figures of columns that have some, as "figures0", ....
+    """
+    arrays = {
+        str(at): _plain(each.combine_chunks(), column)
+        for at, (each, column) in enumerate(zip(window.columns, columns, strict=True))
+    }
+    for at, column in enumerate(columns):
+        look = None if column.format is None else column.format.look
+        figures = figures_of(window.column(at), look)
+        if figures is not None:
+            arrays[f"figures{at}"] = figures
+    batch = pa.record_batch(list(arrays.values()), names=list(arrays))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)

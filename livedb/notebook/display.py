@@ -15,15 +15,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livedb.notebook.cells import (
-    NUMERIC_KINDS,
-    CellText,
-    Column,
-    columns_of,
-    cut,
-    text_of_cell,
-    visible,
-)
+from livedb.notebook.cells import NUMERIC_KINDS, Column, columns_of, cut, text_of_cell, visible
+from livedb.notebook.drawings import Drawing, drawing_of
+from livedb.notebook.formats import Sparkline
 from livedb.wording import counted
 
 if TYPE_CHECKING:
@@ -57,7 +51,7 @@ def html_of_table(title: str, state: RowState, *, address: str = "") -> str:
     Args:
         address: of the live table that a page with a kernel puts in its place; "" if there is none.
     """
-    columns, rows = _first_rows(state, STATIC_ROWS_MAX)
+    columns, rows, column_count = _first_rows(state, STATIC_ROWS_MAX)
     head = "" if state.shape == "value" else f"<thead><tr>{_head(columns)}</tr></thead>"
     body = "".join(f"<tr>{_row(columns, row, state.shape)}</tr>" for row in rows)
     wrong = "".join(
@@ -67,7 +61,7 @@ def html_of_table(title: str, state: RowState, *, address: str = "") -> str:
     )
     label = _text(cut(title, 200))
     table = f'<table aria-label="{label}">{head}<tbody>{body}</tbody></table>'
-    notes = _size(state, len(rows), len(columns))
+    notes = _size(state, len(rows), len(columns), column_count)
     return framed(title, table, notes, wrong=wrong, address=address)
 
 
@@ -89,13 +83,30 @@ def framed(
     )
 
 
+def framed_rows(
+    title: str,
+    heads: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    address: str,
+) -> str:
+    """A small table of texts in the same frame."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{_text(cut(visible(text), 200))}</{tag}>" for text in texts)
+
+    body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
+    table = f"<table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+    return framed(title, table, notes, address=address)
+
+
 def text_of_table(title: str, state: RowState) -> str:
     """The first rows of `state` as aligned plain text."""
-    columns, rows = _first_rows(state, TEXT_ROWS_MAX)
+    columns, rows, column_count = _first_rows(state, TEXT_ROWS_MAX)
     texts = [[cut(text, 30) for text in _row_texts(columns, row)] for row in rows]
     if state.shape == "rows":
         texts = _points_in_line(texts, columns)
-    heads = [cut(visible(column.name), 30) for column in columns]
+    heads = [cut(visible(_label(column)), 30) for column in columns]
     grid = [heads, *texts] if state.shape == "rows" else texts
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     shown = _fitting(widths)
@@ -105,7 +116,7 @@ def text_of_table(title: str, state: RowState) -> str:
     wrong = [f"error: {cut(visible(state.error))}"] if state.error else []
     wrong += [state.ended] if state.ended else []
     name = [cut(visible(title), 60)] if title else []
-    summary = " · ".join([*name, *_size(state, len(rows), len(columns))])
+    summary = " · ".join([*name, *_size(state, len(rows), len(columns), column_count)])
     return "\n".join([*wrong, *lines, summary])
 
 
@@ -145,21 +156,50 @@ def _fraction(text: str) -> str:
 
 
 def _row_texts(columns: Sequence[Column], row: Sequence[Any]) -> list[str]:
-    return [_cell_text(value, column).text for value, column in zip(row, columns, strict=True)]
+    return [_cell_text(value, column) for value, column in zip(row, columns, strict=True)]
 
 
-def _first_rows(state: RowState, row_count: int) -> tuple[list[Column], list[Sequence[Any]]]:
-    """The first columns and rows, as values by position: column names may repeat."""
+def _cell_text(value: Any, column: Column) -> str:
+    drawing = drawing_of(value, column)
+    if drawing is None:
+        return text_of_cell(value, column.kind).text
+    return drawing.text if drawing.href is None else drawing.href
+
+
+def _first_rows(state: RowState, row_count: int) -> tuple[list[Column], list[Sequence[Any]], int]:
+    """The first columns and rows, as values by position: column names may repeat.
+
+    Also how many columns there are to see.
+    """
     window = state.window(0, min(state.row_count, row_count))
-    columns = columns_of(window.schema, state.fields)[:STATIC_COLUMNS_MAX]
-    values = [window.column(at).to_pylist() for at in range(len(columns))]
-    return columns, list(zip(*values, strict=True))
+    columns = columns_of(window.schema, state.fields, state.formats)
+    places = _places(columns)
+    shown = places[:STATIC_COLUMNS_MAX]
+    values = [window.column(at).to_pylist() for at in shown]
+    return [columns[at] for at in shown], list(zip(*values, strict=True)), len(places)
+
+
+def _places(columns: Sequence[Column]) -> list[int]:
+    """Which columns are shown, in their order; all of them where none would be."""
+    formats = {at: column.format for at, column in enumerate(columns) if column.format}
+    shown = [at for at in range(len(columns)) if at not in formats or not formats[at].hidden]
+    return sorted(
+        shown or range(len(columns)), key=lambda at: at not in formats or not formats[at].pinned
+    )
+
+
+def _label(column: Column) -> str:
+    return (column.format and column.format.label) or column.name
 
 
 def _head(columns: Sequence[Column]) -> str:
-    return "".join(
-        f"<th{_class(_side(column))}>{_text(cut(column.name, 100))}</th>" for column in columns
-    )
+    return "".join(_head_cell(column) for column in columns)
+
+
+def _head_cell(column: Column) -> str:
+    told = column.format and column.format.help
+    title = f' title="{_text(told)}"' if told else ""
+    return f"<th{_class(_side(column))}{title}>{_text(cut(_label(column), 100))}</th>"
 
 
 def _row(columns: Sequence[Column], row: Sequence[Any], shape: Shape) -> str:
@@ -167,24 +207,55 @@ def _row(columns: Sequence[Column], row: Sequence[Any], shape: Shape) -> str:
 
 
 def _cell(value: Any, column: Column, shape: Shape) -> str:
-    cell = _cell_text(value, column)
-    classes = (
-        _side(column) if shape != "value" else "v",
-        "m" if column.kind in {"id", "json", "bytes"} else "",
-        "d" if cell.dim else "",
-    )
-    title = f' title="{_text(cut(cell.title, STATIC_CHARACTERS_MAX))}"' if cell.title else ""
-    text = _text(cut(cell.text, STATIC_CHARACTERS_MAX))
-    return f"<td{_class(*classes)}{title}>{text}</td>"
+    cell = text_of_cell(value, column.kind)
+    drawing = drawing_of(value, column)
+    side = _side(column) if shape != "value" else "v"
+    if drawing is not None:
+        exact = cell.title or cell.text
+        title = _title(exact) if exact != drawing.text else ""
+        line = "s" if column.format and isinstance(column.format.look, Sparkline) else ""
+        return f"<td{_class(side, line)}{title}>{_drawing_html(drawing)}</td>"
+    monospace = "m" if column.kind in {"id", "json", "bytes"} else ""
+    classes = _class(side, monospace, "d" if cell.dim else "")
+    title = _title(cell.title) if cell.title else ""
+    return f"<td{classes}{title}>{_text(cut(cell.text, STATIC_CHARACTERS_MAX))}</td>"
+
+
+def _title(text: str) -> str:
+    return f' title="{_text(cut(text, STATIC_CHARACTERS_MAX))}"'
+
+
+def _drawing_html(drawing: Drawing) -> str:
+    text = _text(cut(drawing.text, STATIC_CHARACTERS_MAX))
+    if drawing.href is not None:
+        href = _text(drawing.href)
+        return f'<a href="{href}" target="_blank" rel="noopener noreferrer">{text}</a>'
+    if drawing.badges:
+        return "".join(
+            f'<span style="box-shadow:inset 0 0 0 1em {TINTS[color]}" class="b">'
+            f"{_text(cut(label, STATIC_CHARACTERS_MAX))}</span>"
+            for label, color in drawing.badges
+        )
+    return text
+
+
+TINTS = {
+    "gray": "#8883",
+    "red": "#e535",
+    "orange": "#f805",
+    "yellow": "#fc05",
+    "green": "#4a45",
+    "teal": "#0995",
+    "blue": "#29e5",
+    "purple": "#94c5",
+    "pink": "#e385",
+}
+"""Of badges, over whatever the host's background is: its text stays readable on them."""
 
 
 def _class(*names: str) -> str:
     given = " ".join(filter(None, names))
     return f' class="{given}"' if given else ""
-
-
-def _cell_text(value: Any, column: Column) -> CellText:
-    return text_of_cell(value, column.kind)
 
 
 def _side(column: Column) -> str:
@@ -195,14 +266,14 @@ def _aligned(text: str, width: int, column: Column) -> str:
     return text.rjust(width) if column.kind in NUMERIC_KINDS else text.ljust(width)
 
 
-def _size(state: RowState, shown_rows: int, shown_columns: int) -> list[str]:
+def _size(state: RowState, shown_rows: int, shown_columns: int, column_count: int) -> list[str]:
     """How much there is, how much of it is shown, and as of when."""
     parts = []
     if state.shape == "rows" and shown_columns:
         rows = counted(state.row_count, "row")
         parts.append(rows if shown_rows == state.row_count else f"first {shown_rows} of {rows}")
-        if (columns := len(state.fields)) > shown_columns:
-            parts.append(f"first {shown_columns} of {columns:,} columns")
+        if column_count > shown_columns:
+            parts.append(f"first {shown_columns} of {column_count:,} columns")
     return [*parts, f"commit {state.number:,}"]
 
 

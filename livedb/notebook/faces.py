@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import Backend, Params
+from livedb.client.backend import Backend, OnChange, Params, Subscription
 from livedb.client.table import whole_table_sql
 from livedb.functions.definition import FunctionDefinition
 from livedb.interchange.frames import fields_of
 from livedb.notebook.freezes import frozen
 from livedb.notebook.handles import Handle, open_handles
+from livedb.notebook.live_arguments import ArgumentSubscription, Follow, Given, given_params
 from livedb.notebook.rows import state_of_table
 from livedb.notebook.sql_result import SqlResult
 
 if TYPE_CHECKING:
     from livedb.client.database import Database
+    from livedb.notebook.forms import Form
 
 SHOWN_ROWS_MAX = 50
 """Rows read to display a table that is not followed."""
@@ -42,10 +44,48 @@ class NotebookFaces:
     def function_handle(
         self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
     ) -> Handle[Any]:
-        return Handle(backend, lambda hear: backend.follow_function(function, args, hear))
+        return Handle(
+            backend, lambda hear: backend.follow_function(function, args, hear), args=args
+        )
+
+    def call_handle(
+        self,
+        backend: Backend,
+        function: FunctionDefinition,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Handle[Any]:
+        given = Given(args, kwargs)
+
+        def bind(read: Sequence[Any]) -> Mapping[str, Any]:
+            now_args, now_kwargs = given.values(read)
+            newest = backend.definition(function.name)
+            return newest.bind(now_args, now_kwargs, tables=backend.catalog())
+
+        if not given.traits:
+            return self.function_handle(backend, function, bind(()))
+
+        def follow(bound: Mapping[str, Any], hear: OnChange) -> Subscription:
+            return backend.follow_function(function, bound, hear)
+
+        return _handle_of_traits(backend, given, bind, follow, function.name)
 
     def sql_handle(self, backend: Backend, text: str, params: Params, title: str) -> Handle[Any]:
-        return Handle(backend, lambda hear: backend.follow_sql(text, params, hear), title=title)
+        given = given_params(params)
+        is_named = isinstance(params, Mapping)
+
+        def bind(read: Sequence[Any]) -> Mapping[str, Any]:
+            args, kwargs = given.values(read)
+            return kwargs if is_named else {str(at + 1): each for at, each in enumerate(args)}
+
+        def follow(bound: Mapping[str, Any], hear: OnChange) -> Subscription:
+            now = None if params is None else bound if is_named else list(bound.values())
+            return backend.follow_sql(text, now, hear)
+
+        if given.traits:
+            return _handle_of_traits(backend, given, bind, follow, text, title=title)
+        bound = bind(())
+        return Handle(backend, lambda hear: follow(bound, hear), title=title, args=bound)
 
     def table_handle(self, backend: Backend, name: str) -> Handle[Any]:
         text = whole_table_sql(name)
@@ -56,10 +96,27 @@ class NotebookFaces:
     def presence_handle(self, backend: Backend) -> Handle[Any]:
         return Handle(backend, backend.follow_presence, title="who")
 
-    def overview(self, database: Database) -> dict[str, str]:
-        from livedb.notebook.overview import overview_of
+    def form(
+        self,
+        function: Any,
+        preset: Mapping[str, Any] | None,
+        on_submit: Callable[[Any], object] | None,
+    ) -> Form:
+        from livedb.notebook.forms import Form
 
-        return overview_of(database, _handles_of(database.backend))
+        return Form(function, preset=preset, on_submit=on_submit)
+
+    def overview(self, database: Database) -> Any:
+        """What is displayed of it: an explorer, one for each `db`."""
+        from livedb.notebook.explorer import displayed
+
+        return displayed(database)
+
+    def explorer(self, database: Database) -> Any:
+        """The same as a widget."""
+        from livedb.notebook.explorer import explorer_of
+
+        return explorer_of(database)
 
     def table_rows(self, database: Database, name: str) -> dict[str, str]:
         """What is displayed of a table: its first rows, without reading the others."""
@@ -83,6 +140,30 @@ class NotebookFaces:
         """Freeze every open handle of `backend`, and what this thread or task reads."""
         with frozen(backend, lambda: _handles_of(backend)) as number:
             yield number
+
+
+def _handle_of_traits(
+    backend: Backend,
+    given: Given,
+    bind: Callable[[Sequence[Any]], Mapping[str, Any]],
+    follow: Follow,
+    name: str,
+    *,
+    title: str | None = None,
+) -> Handle[Any]:
+    """A handle some of whose arguments are traits of widgets."""
+
+    def begin(hear: OnChange) -> ArgumentSubscription:
+        return ArgumentSubscription(
+            given.traits,
+            bind=bind,
+            follow=follow,
+            number=lambda: backend.number,
+            name=name,
+            on_change=hear,
+        )
+
+    return Handle(backend, begin, title=title)
 
 
 def _handles_of(backend: Backend) -> list[Handle[Any]]:

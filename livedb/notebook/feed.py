@@ -103,7 +103,7 @@ class TableFeed:
         )  # guards `_pending`; the innermost lock, held for a moment
         self._views: dict[str, _View] = {}
         self._sequence = 0
-        self._arranger = Arranger()
+        self.arranger = Arranger()
         self._lock = (
             threading.Lock()
         )  # guards `_views`, `_sequence`; taken before any lock of the source
@@ -123,16 +123,20 @@ class TableFeed:
         now_s: float,
         arrangement: Arrangement = PLAIN,
     ) -> Message:
-        """Answer a view's request for rows, and follow that window from now on."""
+        """Answer a view's request for rows, and follow that window from now on.
+
+        It gets the state that was told last: while commits come, the newest one may be a run of
+        seconds away, and what comes of it follows as an update.
+        """
         with self._lock:
-            whole = self.source.current()
-            state = self._arranger.arranged(whole, arrangement)
+            whole = self.source.shown()
+            state = self.arranger.arranged(whole, arrangement)
             start = _clipped(start, stop, state.row_count)[0]
             # Rows that are yet to come are followed too.
             stop = max(start, min(stop, start + WINDOW_ROWS_MAX))
             window = state.window(*_clipped(start, stop, state.row_count))
             self._views.pop(view, None)
-            columns = columns_of(window.schema, state.fields)
+            columns = columns_of(window.schema, state.fields, state.formats)
             keys = _keys_of(window, state.key)
             self._views[view] = _View(
                 realm, start, stop, self._sequence, keys, columns, now_s, arrangement
@@ -144,6 +148,27 @@ class TableFeed:
             if arrangement != PLAIN:
                 content["count"] = state.row_count
             return Message(content, [encode_window(window, columns)])
+
+    def keys_in(self, view: str, start: int, stop: int) -> list[str]:
+        """The keys of rows as a view arranges them; none where rows have no keys."""
+        state = self._arranged(view)
+        return _keys_of(state.window(*_clipped(start, stop, state.row_count)), state.key) or []
+
+    def rows_in(self, view: str) -> tuple[pa.Table, str | None]:
+        """All rows as a view arranges them, and the column that names them."""
+        state = self._arranged(view)
+        return state.window(0, state.row_count), state.key
+
+    def _arranged(self, view: str) -> RowState:
+        with self._lock:
+            known = self._views.get(view)
+            arrangement = PLAIN if known is None else known.arrangement
+            return self.arranger.arranged(self.source.current(), arrangement)
+
+    def arrangements(self) -> dict[str, Arrangement]:
+        """The open views, and how each is arranged."""
+        with self._lock:
+            return {name: view.arrangement for name, view in self._views.items()}
 
     def close_view(self, view: str) -> None:
         """Forget a view that left its page."""
@@ -182,11 +207,19 @@ class TableFeed:
         """
         with self._pending_lock:
             pending, self._pending = self._pending, _Pending()
+        if pending.is_empty or not self._views:
+            return None
+        try:
+            self.source.current()  # may take its time; requests are answered meanwhile
+        except Exception:
+            with self._lock:
+                self._sequence += 1  # the next beat makes every view ask again
+            raise
         with self._lock:
-            if pending.is_empty or not self._views:
+            if not self._views:
                 return None
-            self._sequence += 1  # first: if reading fails, the next beat makes every view ask again
-            state = self.source.current()
+            self._sequence += 1
+            state = self.source.shown()
             touched = pending.keys if state.number == pending.number else None
             return self._update(state, touched)
 
@@ -195,7 +228,7 @@ class TableFeed:
         message = Message({"views": patches})
         schema = None
         for name, view in self._views.items():
-            shown = self._arranger.arranged(state, view.arrangement)
+            shown = self.arranger.arranged(state, view.arrangement)
             window = shown.window(*_clipped(view.start, view.stop, shown.row_count))
             schema = window.schema
             patch = self._patch(name, view, window, state, touched, message.buffers)
@@ -219,7 +252,7 @@ class TableFeed:
         keys = _keys_of(window, state.key)
         base, view.sequence = view.sequence, self._sequence
         old_keys, view.keys = view.keys, keys
-        columns = columns_of(window.schema, state.fields)
+        columns = columns_of(window.schema, state.fields, state.formats)
         has_same_columns, view.columns = columns == view.columns, columns
         patch: dict[str, Any] = {"view": name, "start": view.start, "base": base}
         if keys is None or old_keys is None or touched is None or not has_same_columns:
@@ -240,16 +273,21 @@ class TableFeed:
 
 def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, Any]:
     """What a page is told of a state besides its rows."""
-    columns = columns_of(schema, state.fields)
+    columns = columns_of(schema, state.fields, state.formats)
     return {
         "title": cut(title),
         "number": state.number,
         "row_count": state.row_count,
-        "columns": [[cut(name), kind] for name, kind in columns],
+        "columns": [_column_content(column) for column in columns],
         "error": None if state.error is None else cut(state.error),
         "ended": state.ended,
         "shape": state.shape,
     }
+
+
+def _column_content(column: Column) -> list[Any]:
+    name, kind, written = column
+    return [cut(name), kind] if written is None else [cut(name), kind, written.to_content()]
 
 
 def first_page_of(source: RowSource, row_count: int) -> dict[str, Any]:
@@ -260,7 +298,7 @@ def first_page_of(source: RowSource, row_count: int) -> dict[str, Any]:
         "start": 0,
         "rows": window.num_rows,
         "keys": _keys_of(window, state.key),
-        "arrow": encode_window(window, columns_of(window.schema, state.fields)),
+        "arrow": encode_window(window, columns_of(window.schema, state.fields, state.formats)),
     }
 
 

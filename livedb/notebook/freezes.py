@@ -7,7 +7,6 @@ one commit, and the last one out ends it.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Backend
 from livedb.live.live_query import LiveState
+from livedb.process_lock import ProcessLock
 
 if TYPE_CHECKING:
     from livedb.notebook.handles import Handle
 
-_freezing = threading.Lock()
+_freezing = ProcessLock()
 """Guards `_frozen` and the count of blocks in each; taken before any lock of a workspace."""
 _frozen: weakref.WeakKeyDictionary[Backend, Freeze] = weakref.WeakKeyDictionary()
 
@@ -29,15 +29,16 @@ class Freeze:
 
     def __init__(self, backend: Backend, handles: Sequence[Handle[Any]]) -> None:
         self._kept = ExitStack()
+        followed_by = [(handle, handle._followed()) for handle in handles]
         self.reads = self._kept.enter_context(
-            backend.snapshot([handle._subscription for handle in handles])
+            backend.snapshot([followed for _, followed in followed_by])
         )
         self.number = self.reads.number
         known = self.reads.states
         self.states = {
-            handle: (known[handle._subscription], self.number)
-            for handle in handles
-            if handle._subscription in known
+            handle: (known[followed], self.number)
+            for handle, followed in followed_by
+            if followed in known
         }
         self.blocks = 0
         """How many `with` blocks are inside; the last one out ends it."""

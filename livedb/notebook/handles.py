@@ -19,22 +19,25 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
 from livedb.client.table import user_level
 from livedb.clock import SystemClock
-from livedb.errors import ClosedError, HandleError, WorkspaceError, WorkspaceGoneError
+from livedb.errors import ClosedError, ForkedError, HandleError, WorkspaceError, WorkspaceGoneError
 from livedb.functions.calling import is_running
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.frames import FrameMixin
-from livedb.live.live_query import LiveState
+from livedb.live.live_query import LiveState, Work
 from livedb.live.result import Result, TableResult
 from livedb.notebook.documents import RowDocuments
+from livedb.notebook.formats import NO_FORMATS, ColumnFormat, formats_of, missing_columns
 from livedb.notebook.freezes import freeze_of
 from livedb.notebook.handle_frames import HandleFrames, require_result
+from livedb.notebook.live_arguments import ArgumentSubscription
 from livedb.notebook.raised import raised_to_one
 from livedb.notebook.rows import (
     RowChange,
@@ -47,6 +50,9 @@ from livedb.notebook.rows import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.notebook.editing import TableEditor
+    from livedb.notebook.references import Reference
+    from livedb.notebook.selection import Selection
     from livedb.notebook.widgets import LiveTable
 
 _CLOCK = SystemClock()
@@ -111,15 +117,21 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         *,
         title: str | None = None,
         table: str | None = None,
+        args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._backend = backend
+        self._table = table
         self._taken: LiveState | None = None
         """The newest state; `_shown` is what of it is this handle's own, see `_own_state`."""
         self._shown: LiveState | None = None
         self._earlier: Result | None = None
         """The last good result of those who followed the failing query before this handle did."""
         self._shown_number = 0
+        self._shown_turn = 0
+        """The turn of the subscription that the shown state is of."""
+        self._given_args = args or {}
+        self._given_title = title
         self._rows_number: int | None = None
         """The newest commit that the shown rows are known to be of; not that of an error."""
         self._warned_of: LiveState | None = None
@@ -136,6 +148,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._ended = threading.Event()
         """Nothing will change any more: this handle or its workspace was closed."""
         self._why_ended: str | None = None
+        self._formats: Mapping[str, ColumnFormat] = {}
+        """How its table on screen shows columns."""
         self._widgets: tuple[LiveTable, ...] = ()
         """Its tables on screen: its own, and those of handles that it replaced."""
         mine = weakref.ref(self)
@@ -153,7 +167,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
         self._subscription = follow(hear)
         self._frames = HandleFrames(backend, self._subscription, table)
-        self.title = title or self._subscription.title
         self._closing = weakref.finalize(self, self._subscription.close)
         self._closing.atexit = False
         _handles.add(self)
@@ -179,27 +192,36 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 return
         try:
             number = self._subscription.pull()
+            turn = self._subscription.turn  # before the state, which may be of a later one
             state = self._subscription.state()
         except ClosedError:
             return  # the workspace, or this handle just now: the last value stays readable
         if freeze is not None:
             state, number = freeze.add(self, state, number)
-        self._show(state, number, is_frozen=freeze is not None)
+        self._show(state, number, turn, is_frozen=freeze is not None)
 
-    def _show(self, state: LiveState, number: int, *, is_frozen: bool = False) -> None:
-        """Take a state, unless a newer one is shown already: several threads bring them."""
+    def _show(
+        self, state: LiveState, number: int, turn: int = 0, *, is_frozen: bool = False
+    ) -> None:
+        """Take a state, unless a newer one is shown already: several threads bring them.
+
+        One of other arguments is newer by its turn; and since the number must not go back, it is
+        left to the next pull when the old arguments are shown at a later commit.
+        """
         number = max(number, state.number)
         with self._lock:
-            is_older = number < self._shown_number or freeze_of(self._backend) is not None
-            if is_older and not is_frozen:
+            is_older = number < self._shown_number or turn < self._shown_turn
+            if (is_older or freeze_of(self._backend) is not None) and not is_frozen:
                 return
+            is_begun_anew = turn > self._shown_turn
+            self._shown_turn = max(turn, self._shown_turn)
             self._shown_number = number
             self._trait_values["version"] = number
             if state is self._taken:
                 if state.error is None:
                     self._rows_number = number
                 return
-            self._taken, state = state, self._own_state(state)
+            self._taken, state = state, self._own_state(state, is_begun_anew=is_begun_anew)
             if state.error is None:
                 self._rows_number = number
             elif self._shown is None or state.result is not self._shown.result:
@@ -216,13 +238,13 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         if self._trait_notifiers:
             for name, before, now in changes:
                 if before is not now:
-                    self._notify_trait(name, before, now)
+                    _deliver(partial(self._notify_trait, name, before, now))
 
-    def _own_state(self, state: LiveState) -> LiveState:
-        """The state without rows that were good only before this handle began."""
+    def _own_state(self, state: LiveState, *, is_begun_anew: bool) -> LiveState:
+        """The state without rows that were good only before this handle, or its turn, began."""
         if state.error is None:
             return state
-        if self._shown is None:
+        if self._shown is None or is_begun_anew:
             self._earlier = state.result
         is_own = state.result is None or state.result is not self._earlier
         return state if is_own else replace(state, result=None)
@@ -310,7 +332,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _hear(self, notice: ChangeNotice) -> None:
         """A change was published; called on the refresher's thread."""
         if self._closing.alive:
-            self._show(notice.state, notice.number)
+            self._show(notice.state, notice.number, notice.turn)
+            if notice.turn != self._shown_turn:
+                self._pull()
         if self._waiting:  # whoever comes after this look finds the new state itself
             with self._changed:
                 self._changed.notify_all()
@@ -319,7 +343,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         for wake in self._wakes:
             wake()
         for observer in self._observers:
-            _deliver(observer, notice)
+            _deliver(partial(observer, notice))
 
     def observe(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:  # noqa: A002  # traitlets' signature
         """Call `handler` after every change.
@@ -419,9 +443,34 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         self._pull()
 
     @property
+    def args(self) -> dict[str, Any]:
+        """The arguments it follows, by the names of the wire; those of widgets as they are now."""
+        self._pull()
+        subscription = self._subscription
+        if isinstance(subscription, ArgumentSubscription):
+            return dict(subscription.args)
+        return dict(self._given_args)
+
+    @property
+    def title(self) -> str:
+        """What it follows, for people."""
+        return self._given_title or self._subscription.title
+
+    def _followed(self) -> Subscription:
+        """What the backend knows of it."""
+        subscription = self._subscription
+        return (
+            subscription.inner if isinstance(subscription, ArgumentSubscription) else subscription
+        )
+
+    @property
     def runs(self) -> int:
         """How often the live query behind this handle was run."""
         return self._subscription.runs
+
+    def work(self) -> Work:
+        """What the live query behind this handle costs: its runs, their time, what it reads."""
+        return self._subscription.work()
 
     def tell_pages(self) -> None:
         """Have its tables on screen drawn again: the rows are the same, how they stand is not."""
@@ -429,7 +478,13 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             widget.notify(RowChange(number=self._shown_number))
 
     def close(self) -> None:
-        """Stop following. The last value stays readable."""
+        """Stop following. The last value stays readable. In a forked child it does nothing."""
+        try:
+            self._backend.require_open()
+        except ForkedError:
+            return  # a thread of the parent may have a lock of it, for ever in this process
+        except WorkspaceError:
+            pass
         self._closing()
         self._end("This handle is closed; these are its last rows.")
         self.close_widget()
@@ -512,11 +567,15 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def current(self) -> RowState:
         """What a table on screen shows: see `livedb.notebook.rows.RowSource`."""
         self._pull()
+        return self.shown()
+
+    def shown(self) -> RowState:
+        """The same, without bringing it up to date."""
         with self._lock:
             state, number = self._shown, self._shown_number
         error = None if state is None or state.error is None else _error_text(state.error)
         ended = self._why_ended or _why_away(self._backend)
-        return replace(self._row_state(state, number, error), ended=ended)
+        return replace(self._row_state(state, number, error), ended=ended, formats=self._formats)
 
     def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
@@ -527,6 +586,53 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
                 return state_of_value(value, number=number, error=error)
         table = self._frames.arrow_of(state)
         return state_of_table(table, self._frames.fields_of(state), number, error)
+
+    def format(
+        self, columns: Mapping[str, ColumnFormat] = NO_FORMATS, /, **named: ColumnFormat
+    ) -> Self:
+        """Show columns as told, in place of what was told before; returns this handle.
+
+            worst.live(origin="JFK").format(delay=livedb.column.number("+.1f", unit="min"))
+
+        Only what a reader sees is other: values, sorting, filters, edits, copies and files stay as
+        they are. A name that no argument of Python's can have goes into a dict.
+
+        Raises:
+            FunctionTypeError: something else than what `livedb.column` makes.
+        """
+        self._formats = formats_of(columns, named)
+        state = self.current()
+        names = state.window(0, 0).column_names
+        missing = missing_columns(self._formats, names) if names else None
+        if missing is not None:
+            warnings.warn(missing, UserWarning, user_level())
+        for widget in self._widgets:
+            widget.follow(self)
+        return self
+
+    @cached_property
+    def editor(self) -> TableEditor | None:
+        """Edits what a table on screen shows, if that is the documents of a table."""
+        from livedb.notebook.editing import TableEditor
+
+        return None if self._table is None else TableEditor(self._backend, self._table)
+
+    @cached_property
+    def selection(self) -> Selection:
+        """What a reader has selected in its table on screen; `.df` has these rows as they are."""
+        from livedb.notebook.selection import Selection
+
+        return Selection(self)
+
+    def select(self, keys: Sequence[str]) -> None:
+        """Rows were selected on a page: see `livedb.notebook.rows.RowSource`."""
+        self.selection.take(keys, _deliver)
+
+    def reference(self, key: str) -> Reference:
+        """The document that an id names: see `livedb.notebook.rows.RowSource`."""
+        from livedb.notebook.references import reference_of
+
+        return reference_of(self._backend, key)
 
     @property
     def widget(self) -> LiveTable:
@@ -555,6 +661,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         widgets, self._widgets = self._widgets, ()
         for widget in widgets:
             widget.close(**({"ended": self._why_ended} if self._why_ended else {}))
+
+    def _display_(self) -> Any:
+        """What marimo shows of it."""
+        return self.widget
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if self._ended.is_set() and not self._widgets:
@@ -601,19 +711,26 @@ def _error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _deliver(observer: Callable[[ChangeNotice], None], notice: ChangeNotice) -> None:
-    """Call an observer on the kernel's loop if there is one, else here."""
-    loop = _kernel_loop()
-    if loop is None:
-        try:
-            observer(notice)
-        except Exception:  # the user's; those who come after it hear of the change all the same
-            logger.exception("an observer of a live handle failed")
+def _deliver(tell: Callable[[], object]) -> None:
+    """Tell an observer: on the kernel's loop if there is one, else here.
+
+    What it raises is logged; those who come after it hear of the change all the same.
+    """
+    loop = kernel_loop()
+    if loop is None or threading.current_thread() is threading.main_thread():
+        _tell_guarded(tell)
     else:
-        loop.call_soon_threadsafe(observer, notice)
+        loop.call_soon_threadsafe(_tell_guarded, tell)
 
 
-def _kernel_loop() -> Any:
+def _tell_guarded(tell: Callable[[], object]) -> None:
+    try:
+        tell()
+    except Exception:  # the user's
+        logger.exception("an observer of a live handle failed")
+
+
+def kernel_loop() -> Any:
     """The event loop of the IPython kernel this runs in, None in a script."""
     kernel_app = sys.modules.get("ipykernel.kernelapp")
     if kernel_app is None or not kernel_app.IPKernelApp.initialized():

@@ -37,3 +37,13 @@ def draws_only_widget_views() -> bool:
     # A Jupyter server sets it; in the sessions that VS Code asks for it carries VS Code's mark.
     session = os.environ.get("JPY_SESSION_NAME", "")
     return "-jvsc-" in session if session else "VSCODE_PID" in os.environ
+
+
+def reruns_cells_of_widgets() -> bool:
+    """Whether this host runs cells that use a widget again when a page changes a trait of it.
+
+    marimo does, and only then: so its pages tell which commit they show, and cells that name
+    `mo.ui.anywidget(handle)` follow commits. Elsewhere that would be a message for nothing.
+    """
+    marimo: Any = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())

@@ -73,6 +73,7 @@ class Manners:
             if before is None or successor is None or id(before) in kept:
                 continue
             before.hand_over(successor)
+            self._forget(before)
         self._bound = {name: weakref.ref(handle) for name, handle in now.items()}
 
     def _forget_unseen(self, names: Mapping[str, Any]) -> None:

@@ -1,18 +1,19 @@
-"""What `db` displays: its tables, functions and live results, as HTML and as text.
+"""What `db` displays: its tables, functions, live results and newest commits.
 
-A plain picture of one moment, as of one commit; it does not follow.
+A look at one moment: as HTML and as text it stays as it was, and `explorer` looks again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livedb.client.table import whole_table_sql
-from livedb.errors import ClosedError
+from livedb.errors import AuthenticationError, ClosedError, PermissionDeniedError
 from livedb.notebook.cells import cut, visible
 from livedb.notebook.display import framed
 from livedb.schema.validators import (
@@ -26,6 +27,7 @@ from livedb.schema.validators import (
 )
 
 if TYPE_CHECKING:
+    from livedb.activity import ActivityReport, CommitLine, FunctionRuns
     from livedb.client.database import Database
     from livedb.notebook.handles import Handle
     from livedb.schema.tables import TableDefinition
@@ -47,44 +49,96 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a section.
+
+    Attributes:
+        opens: what a click opens, if anything: see `Explorer`.
+    """
+
+    cells: tuple[str, ...]
+    opens: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """Lines under one heading; a cell's column is set right where `numeric` says so."""
+    """Lines under one heading; the cells of columns in `numeric` are set right."""
 
     heads: tuple[str, ...]
-    lines: Sequence[tuple[str, ...]]
-    numeric: int | None = None
+    lines: Sequence[Line]
+    numeric: frozenset[int] = frozenset()
 
 
-def overview_of(database: Database, handles: Sequence[Handle[object]]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A workspace at one moment."""
+
+    title: str
+    number: int
+    sections: tuple[Section, ...]
+
+
+def overview_of(
+    database: Database, handles: Sequence[Handle[object]], *, address: str = ""
+) -> dict[str, str]:
     """The mime bundle of `database`; `handles` are its live results.
 
-    Cost: one SQL statement that counts; no table is loaded for it.
+    Args:
+        address: of the explorer that a page with a kernel puts in its place; "" if there is none.
+
+    Cost: a count of each table, and what each live result costs; no table is loaded for it.
     """
     try:
         database.backend.require_open()
     except ClosedError:
         return {"text/plain": repr(database)}
-    counts, number = _counts(database)
-    sections = [
-        _tables(database, counts),
-        _functions(database),
-        Section(
-            ("live result", "as of"),
-            [
-                (
-                    handle.title,
-                    f"commit {handle.version:,}" + (" · error" if handle.error else ""),
-                )
-                for handle in handles
-            ],
-        ),
-    ]
-    # Not the whole path: a notebook that is shared should not tell where it lay.
-    title = f"livedb {PurePath(database.backend.name).name}"
+    seen = look_at(database, handles)
+    return {"text/html": _html(seen, address), "text/plain": _text(seen)}
+
+
+def state_of(database: Database, handles: Sequence[Handle[object]]) -> dict[str, Any]:
+    """What a page draws of it: `State` in `widgets/src/model/explorer.ts`."""
+    seen = look_at(database, handles)
     return {
-        "text/html": _html(title, number, sections),
-        "text/plain": _text(title, number, sections),
+        "title": visible(cut(seen.title, 200)),
+        "status": str(database.status),
+        "number": seen.number,
+        "sections": [
+            {
+                "heads": section.heads,
+                "numeric": sorted(section.numeric),
+                "lines": [
+                    {"cells": [visible(cut(cell, 300)) for cell in line.cells], "opens": line.opens}
+                    for line in section.lines[:LINES_MAX]
+                ],
+                "more": max(0, len(section.lines) - LINES_MAX),
+            }
+            for section in seen.sections
+        ],
     }
+
+
+def look_at(database: Database, handles: Sequence[Handle[object]]) -> Overview:
+    """How a workspace is now; without what its caller may not see."""
+    report = _report(database)
+    # Not the whole path: a notebook that is shared should not tell where it lay.
+    return Overview(
+        f"livedb {PurePath(database.backend.name).name}",
+        database.number if report is None else report.number,
+        (
+            _tables(database, None if report is None else report.counts),
+            _functions(database, {} if report is None else report.runs),
+            _handles(handles),
+            _commits(() if report is None else report.commits),
+        ),
+    )
+
+
+def _report(database: Database) -> ActivityReport | None:
+    try:
+        return database.backend.activity()
+    except (AuthenticationError, PermissionDeniedError):
+        return None
 
 
 def type_text(validator: Validator) -> str:
@@ -106,24 +160,15 @@ def type_text(validator: Validator) -> str:
             return _TYPES.get(validator.kind, validator.kind)
 
 
-def _counts(database: Database) -> tuple[dict[str, int], int]:
-    """Documents of each table, at one commit."""
-    names = database.tables
-    if not names:
-        return {}, database.number
-    columns = ", ".join(f"(select count(*) from ({whole_table_sql(name)}))" for name in names)  # noqa: S608  # quoted
-    rows, number = database.backend.sql(f"select {columns}", None)
-    return dict(zip(names, (column[0].as_py() for column in rows.columns), strict=True)), number
-
-
-def _tables(database: Database, counts: dict[str, int]) -> Section:
+def _tables(database: Database, counts: Mapping[str, int] | None) -> Section:
     lines = []
-    for name, count in counts.items():
+    for name in database.tables if counts is None else counts:
         schema = database[name].schema
         if schema is not None:
             fields = _fields(schema) or _columns(database, name)
-            lines.append((name, f"{count:,}", fields, _indexes(schema)))
-    return Section(("table", "documents", "fields", "indexes"), lines, numeric=1)
+            count = "" if counts is None else f"{counts[name]:,}"
+            lines.append(Line((name, count, fields, _indexes(schema)), ("table", name)))
+    return Section(("table", "documents", "fields", "indexes"), lines, frozenset({1}))
 
 
 def _fields(schema: TableDefinition) -> str:
@@ -148,30 +193,86 @@ def _indexes(schema: TableDefinition) -> str:
     )
 
 
-def _functions(database: Database) -> Section:
+def _functions(database: Database, runs: Mapping[str, FunctionRuns]) -> Section:
     lines = []
     for name in database.functions:
         function = database.function(name)
         kind, _, signature = repr(function)[1:-1].partition(" ")
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        lines.append((kind, signature, summary))
-    return Section(("function", "signature", ""), lines)
+        cells = (kind, signature, summary, *_of_runs(runs.get(name)))
+        lines.append(Line(cells, _opens(function)))
+    heads = ("function", "signature", "", "runs", "took", "failed")
+    return Section(heads, lines, frozenset({3, 4}))
 
 
-def _html(title: str, number: int, sections: Sequence[Section]) -> str:
-    tables = "".join(_html_section(section) for section in sections if section.lines)
-    return framed(title, tables or "<table></table>", [f"commit {number:,}"])
+def _of_runs(runs: FunctionRuns | None) -> tuple[str, str, str]:
+    if runs is None:
+        return "", "", ""
+    failed = f"{runs.errors:,} times; last: {runs.error}" if runs.errors > 1 else runs.error
+    return f"{runs.runs:,}", "" if runs.mean_s is None else _duration(runs.mean_s), failed
+
+
+def _opens(function: Any) -> tuple[str, str] | None:
+    """A form calls a mutation or an action; a query that needs no arguments is followed."""
+    kind = function.definition.kind
+    if kind in ("mutation", "action"):
+        return "form", function.name
+    signature = function.definition.signature
+    needed = set(signature.wire_names) - set(signature.defaults)
+    return None if kind != "query" or needed else ("query", function.name)
+
+
+def _handles(handles: Sequence[Handle[object]]) -> Section:
+    lines = []
+    for handle in handles:
+        work = handle.work()
+        as_of = f"commit {handle.version:,}" + (" · error" if handle.error else "")
+        took = _duration(work.run_s) if work.runs else ""
+        cells = (handle.title, as_of, f"{work.runs:,}", took, "; ".join(work.reads))
+        lines.append(Line(cells, ("handle", str(id(handle)))))
+    return Section(("live result", "as of", "runs", "took", "reads"), lines, frozenset({2, 3}))
+
+
+def _commits(commits: Sequence[CommitLine]) -> Section:
+    lines = [
+        Line(
+            (f"{each.number:,}", _time(each.at_s), each.function or "", each.author or "",
+             ", ".join(each.changes)),
+            ("commit", str(each.number)),
+        )
+        for each in commits
+    ]  # fmt: skip
+    return Section(("commit", "at (UTC)", "function", "by", "what"), lines)
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(seconds: float) -> str:
+    """`85 us`, `1.2 ms`, `340 ms`, `2.4 s`."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return f"{seconds * 1e6:.0f} µs"
+
+
+def _html(seen: Overview, address: str) -> str:
+    tables = "".join(_html_section(section) for section in seen.sections if section.lines)
+    shown = tables or "<table></table>"
+    return framed(seen.title, shown, [f"commit {seen.number:,}"], address=address)
 
 
 def _html_section(section: Section) -> str:
     def cells(tag: str, texts: Sequence[str]) -> str:
         return "".join(
-            f"<{tag}{' class=n' if at == section.numeric else ''}"
+            f"<{tag}{' class=n' if at in section.numeric else ''}"
             f' title="{_safe(text)}">{_safe(cut(text, 200))}</{tag}>'
             for at, text in enumerate(texts)
         )
 
-    lines = "".join(f"<tr>{cells('td', line)}</tr>" for line in section.lines[:LINES_MAX])
+    lines = "".join(f"<tr>{cells('td', line.cells)}</tr>" for line in section.lines[:LINES_MAX])
     more = len(section.lines) - LINES_MAX
     rest = f"<tr><td>and {more:,} more</td></tr>" if more > 0 else ""
     head = f"<thead><tr>{cells('th', section.heads)}</tr></thead>"
@@ -182,22 +283,22 @@ def _safe(text: str) -> str:
     return escape(cut(visible(text)).encode("utf-8", "replace").decode(), quote=True)
 
 
-def _text(title: str, number: int, sections: Sequence[Section]) -> str:
-    blocks = [f"{title} · commit {number:,}"]
-    blocks += ["\n".join(_text_lines(section)) for section in sections if section.lines]
+def _text(seen: Overview) -> str:
+    blocks = [f"{seen.title} · commit {seen.number:,}"]
+    blocks += ["\n".join(_text_lines(section)) for section in seen.sections if section.lines]
     if len(blocks) == 1:
         blocks.append("no tables yet: @db.table defines one, or db[name].insert(document)")
     return "\n\n".join(blocks)
 
 
 def _text_lines(section: Section) -> list[str]:
-    grid = [section.heads, *section.lines[:LINES_MAX]]
+    grid = [section.heads, *(line.cells for line in section.lines[:LINES_MAX])]
     grid = [tuple(visible(text) for text in line) for line in grid]
     widths = [min(60, max(map(len, texts))) for texts in zip(*grid, strict=True)]
     lines = [
         "  ".join(
             cut(text, width).rjust(width)
-            if at == section.numeric
+            if at in section.numeric
             else cut(text, width).ljust(width)
             for at, (text, width) in enumerate(zip(line, widths, strict=True))
         )

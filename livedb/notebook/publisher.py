@@ -28,6 +28,7 @@ from typing import Any, Protocol, Self
 
 from livedb.clock import Clock, SystemClock
 from livedb.notebook.feed import Message
+from livedb.process_lock import ProcessLock
 
 BATCHES_PER_S_MAX = 30
 """Batches a second once a burst has begun; one frame of the page shows at most one."""
@@ -276,7 +277,7 @@ def _reported(what: str) -> Iterator[None]:
 
 
 _kernel_publisher: Publisher | None = None
-_kernel_lock = threading.Lock()  # guards `_kernel_publisher`
+_kernel_lock = ProcessLock()  # guards `_kernel_publisher`
 
 
 def kernel_publisher() -> Publisher:

@@ -9,7 +9,7 @@ late or doubled can never put a wrong row on the screen.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.interchange.arrow import FieldType
+    from livedb.notebook.editing import TableEditor
+    from livedb.notebook.formats import ColumnFormat
+    from livedb.notebook.references import Reference
 
 Shape = Literal["rows", "record", "value"]
 """`rows`: a table; `record`: one dict, drawn as names and values; `value`: one scalar."""
@@ -37,6 +40,7 @@ class RowState:
             order; cheap, callable from any thread, the same rows for as long as this state lives.
         shape: how to draw it.
         ended: why it follows nothing any more; None while it is live.
+        formats: how columns are shown, by name; the others as they are.
     """
 
     number: int
@@ -47,6 +51,7 @@ class RowState:
     window: Callable[[int, int], pa.Table]
     shape: Shape = "rows"
     ended: str | None = None
+    formats: Mapping[str, ColumnFormat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +70,30 @@ class RowChange:
 class RowSource(Protocol):
     """A live result that can be shown as a table."""
 
-    title: str
-    """What the result is, such as `open_tasks(user='ann')`; any text."""
+    @property
+    def title(self) -> str:
+        """What the result is, such as `open_tasks(user='ann')`; any text."""
+        ...
+
+    @property
+    def editor(self) -> TableEditor | None:
+        """Edits what it shows; None where that is no table's documents."""
+
+    def select(self, keys: Sequence[str]) -> None:
+        """A reader selected the rows with these keys; any thread."""
+
+    def reference(self, key: str) -> Reference | None:
+        """The document that an id in some cell names; None where ids name nothing."""
 
     def current(self) -> RowState:
-        """The newest published state; cheap, callable from any thread, never waits for the turn."""
+        """The newest published state; callable from any thread, never waits for the turn.
+
+        Cost: of the runs that it is behind.
+        """
+        ...
+
+    def shown(self) -> RowState:
+        """The state that was last read or told of; cheap, callable from any thread."""
         ...
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from livedb.client.backend import Params
 from livedb.interchange.frames import FrameMixin
 from livedb.notebook.documents import RowDocuments
+from livedb.notebook.live_arguments import params_now
 from livedb.notebook.rows import RowState, state_of_table
 from livedb.values import Document
 
@@ -31,8 +32,8 @@ class SqlResult(FrameMixin):
     def __init__(self, database: Database, text: str, params: Params) -> None:
         self._database = database
         self._text = text
-        self._params = params
-        self._table, self.number = database.backend.sql(text, params)
+        self._params = params if params is None or isinstance(params, Mapping) else list(params)
+        self._table, self.number = database.backend.sql(text, params_now(self._params))
 
     def live(self) -> Handle[Any]:
         """A handle that follows the statement: it is run again when a table it reads changes."""

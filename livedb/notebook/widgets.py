@@ -11,23 +11,37 @@ published state; nothing here waits for the publisher, the turn or the event loo
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
-import pathlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-import anywidget
+import pyarrow as pa
+import pyarrow.compute as pc
 import traitlets
 
 from livedb.clock import Clock, SystemClock
+from livedb.errors import LivedbError
 from livedb.notebook.arrangement import read_arrangement
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
+from livedb.notebook.downloads import PART_BYTES, file_of, name_of, read_format
+from livedb.notebook.editing import ENTRY_CHARACTERS_MAX, Outcome, TableEditor
 from livedb.notebook.feed import Message, TableFeed, first_page_of
-from livedb.notebook.hosts import draws_only_widget_views, let_pages_choose_the_subshell
+from livedb.notebook.formats import ColumnFormat
+from livedb.notebook.hosts import draws_only_widget_views, reruns_cells_of_widgets
+from livedb.notebook.page_widget import STATIC, PageWidget
+from livedb.notebook.profiling import COLUMNS_MAX, Profiler, TableProfiles, kernel_profiler
 from livedb.notebook.publisher import Publisher, kernel_publisher
 from livedb.notebook.rows import RowChange, RowSource, RowState, state_of_value
+from livedb.notebook.selection import SELECTED_MAX
 
-STATIC = pathlib.Path(__file__).parent / "static"
+DESK = STATIC / "desk.js"
+"""What a reader works a table with (widgets/src/view/desk.ts)."""
+
+LOOKS = STATIC / "looks.js"
+"""What draws columns that have formats (widgets/src/view/looks.ts)."""
 
 FIRST_PAGE_DELAY_S = 1.0
 """Seconds without a change after which the stored first page follows."""
@@ -38,39 +52,60 @@ FIRST_PAGE_DELAY_S_MAX = 10.0
 logger = logging.getLogger("livedb")
 
 
-class LiveTable(anywidget.AnyWidget):
+class LiveTable(PageWidget):
     """A table on screen that follows `source` and stays true while cells run.
 
     Wire messages are listed in `widgets/src/model/messages.ts`, which mirrors this class.
     """
 
-    _esm = STATIC / "table.js"
-    _css = STATIC / "table.css"
-
     address = traitlets.Unicode().tag(sync=True)
     """The name by which pages and the publisher tell tables apart."""
 
+    desk = traitlets.Unicode().tag(sync=True)
+    """Which module pages load for all their tables once the first rows are shown: a digest."""
+
+    looks = traitlets.Unicode().tag(sync=True)
+    """The module that draws columns with formats; "" as long as there are none."""
+
+    editable = traitlets.Bool().tag(sync=True)
+    """Whether what it shows can be edited in place."""
+
     first_page = traitlets.Dict().tag(sync=True, echo_update=False)
     """The first rows, kept in the widget's state: what a page shows that finds no kernel."""
+
+    version = traitlets.Int().tag(sync=True)
+    """The commit that a page shows; told where `tells_version` asks for it."""
+
+    tells_version = traitlets.Bool().tag(sync=True)
+    """Whether pages tell it: where cells that use a table run again, when it does."""
 
     def __init__(
         self,
         source: RowSource,
         *,
         publisher: Publisher | None = None,
+        profiler: Profiler | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._feed = TableFeed(source)
+        self._profiles = TableProfiles(self._feed)
+        self._profiler = profiler or kernel_profiler()
         self._clock = clock or SystemClock()
         self._publisher = publisher or kernel_publisher()
+        self._selected: tuple[str, ...] = ()
         self._due_lock = threading.Lock()  # guards the two times below; innermost
         self._quiet_s: float | None = None
         self._latest_s: float | None = None
         super().__init__(
+            "table",
             address=self._clock.random_bytes(8).hex(),
+            desk=hashlib.blake2b(DESK.read_bytes(), digest_size=8).hexdigest(),
+            looks=_looks_for(source.current()),
+            editable=source.editor is not None,
+            version=source.current().number,
+            tells_version=reruns_cells_of_widgets(),
             first_page=first_page_of(self.source, STATIC_ROWS_MAX),
         )
-        let_pages_choose_the_subshell(self.comm)
         self.on_msg(self._receive)
         self._publisher.join(self)
 
@@ -95,16 +130,20 @@ class LiveTable(anywidget.AnyWidget):
             self._quiet_s = now_s + FIRST_PAGE_DELAY_S
             self._latest_s = self._latest_s or now_s + FIRST_PAGE_DELAY_S_MAX
         self._publisher.publish(self.address)
+        if self._profiles.is_wanted:
+            self._profiler.note_change(self)
 
     def follow(self, source: RowSource) -> None:
         """Show another result from now on, in the views that are open."""
         self._feed.source = source
+        self.looks = self.looks or _looks_for(source.current())
         self.notify(RowChange(number=source.current().number))
 
     def close(self, *, ended: str = "This table was closed.") -> None:
         """Stop following; pages keep the rows they hold and say why they are no longer live."""
         if self.comm is not None:
             self._publisher.leave(self.address)
+            self._profiler.leave(self.address)
             self.send({"kind": "closed", "ended": ended})
         super().close()
         # A widget is a cycle of references: until it is collected it must not hold its source.
@@ -141,6 +180,12 @@ class LiveTable(anywidget.AnyWidget):
         if self.comm is not None:
             self.send(content, buffers)
 
+    def send_profiles(self) -> None:
+        """Tell pages what the heads of their columns say now (profiling.Profiled)."""
+        for message in self._profiles.messages():
+            if self.comm is not None:
+                self.send(message)
+
     def settle(self, now_s: float) -> float | None:
         """Store the first page when changes have paused; else say when to ask again."""
         with self._due_lock:
@@ -170,10 +215,30 @@ class LiveTable(anywidget.AnyWidget):
         match request.kind:
             case "rows":
                 self._answer(request)
+            case "edit":
+                # A commit may take its time, on a service far away: the kernel's thread goes on.
+                work = functools.partial(self._edit, request)
+                threading.Thread(target=work, name="livedb-edit", daemon=True).start()
+            case "select":
+                self._select(request)
+            case "export":
+                # Sorting and writing all rows takes its time: the kernel's thread goes on.
+                work = functools.partial(self._export, request)
+                threading.Thread(target=work, name="livedb-export", daemon=True).start()
+            case "reference":
+                # A document may be read from a service far away: the kernel's thread goes on.
+                work = functools.partial(self._refer, request)
+                threading.Thread(target=work, name="livedb-refer", daemon=True).start()
+            case "part":
+                self.send({"kind": "part", "id": request.whole("id")}, [DESK.read_bytes()])
             case "acknowledge":
                 self._publisher.acknowledge(request.realm, request.whole("batch"))
+            case "profiles":
+                self._profiles.want(request.text("view"), request.positions("columns"))
+                self._profiler.ask(self)
             case "close":
                 self._feed.close_view(request.text("view"))
+                self._profiles.close_view(request.text("view"))
             case kind:
                 raise ValueError(f"a table knows no message of kind {kind!r}")
 
@@ -187,16 +252,124 @@ class LiveTable(anywidget.AnyWidget):
             arrangement=read_arrangement(request.arrangement),
         )
         self.send({"kind": "reply", "id": request.whole("id")} | reply.content, reply.buffers)
+        if self._profiles.is_wanted:  # the view may be arranged otherwise now
+            self._profiler.ask(self)
+
+    def _select(self, request: _Request) -> None:
+        if request.has("start"):
+            start, stop = request.whole("start"), request.whole("stop")
+            stop = min(stop, start + SELECTED_MAX)
+            keys = self._feed.keys_in(request.text("view"), start, stop)
+        else:
+            keys = request.texts("keys", SELECTED_MAX)
+        self._selected = tuple(keys)
+        self.source.select(keys)
+        self.send({"kind": "selected", "id": request.whole("id"), "keys": keys})
+
+    def _export(self, request: _Request) -> None:
+        """Send a file of the rows as a view arranges them, in parts."""
+        answer = {"kind": "file", "id": request.whole("id")}
+        try:
+            name, content = self._file(request)
+        except Exception as error:  # this thread's last frame: log it and tell the page
+            if not isinstance(error, LivedbError):
+                logger.exception("livedb: a file of a table on screen failed")
+            self._send_open(answer | {"failed": str(error)})
+            return
+        parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)] or [
+            b""
+        ]
+        for at, part in enumerate(parts):
+            self._send_open(answer | {"name": name, "part": at, "parts": len(parts)}, [part])
+
+    def _file(self, request: _Request) -> tuple[str, bytes]:
+        rows, key = self._feed.rows_in(request.text("view"))
+        if request.flag("selected") and key is not None:
+            rows = rows.filter(pc.is_in(rows[key], pa.array(self._selected, pa.string())))
+        columns = [at for at in request.positions("columns", None) if at < rows.num_columns]
+        chosen = read_format(request.text("format"))
+        return name_of(self.source.title, chosen), file_of(rows.select(columns), chosen)
+
+    def _refer(self, request: _Request) -> None:
+        """Tell a page of the document that an id names."""
+        try:
+            found = self.source.reference(request.text("key"))
+        except LivedbError:  # the workspace is closed, or away
+            found = None
+        content = {"table": None, "fields": None} if found is None else found.to_content()
+        self._send_open({"kind": "reference", "id": request.whole("id")} | content)
+
+    def _send_open(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        if self.comm is not None:
+            self.send(content, buffers)
+
+    def _edit(self, request: _Request) -> None:
+        """Do a step of an edit, and say what became of it."""
+        try:
+            outcome = _step_of_edit(self.source.editor, request)
+        except Exception as error:  # this thread's last frame: log it and tell the page
+            logger.exception("livedb: an edit of a table on screen failed")
+            outcome = Outcome(state="refused", problem=str(error))
+        if self.comm is not None:
+            number = self.source.current().number
+            answer = {"kind": "outcome", "id": request.whole("id"), "number": number}
+            self.send(answer | outcome.to_content())
+
+
+def _step_of_edit(editor: TableEditor | None, request: _Request) -> Outcome:
+    if editor is None:
+        problem = "Only db[...].live() is edited in place; this is a result of a query."
+        return Outcome(state="refused", problem=problem)
+    match request.text("step"):
+        case "open":
+            return editor.open(request.text("edit"), request.text("key"), request.long("field"))
+        case "check":
+            return editor.check(request.text("edit"), request.long("text"))
+        case "commit":
+            text = None if request.flag("clears") else request.long("text")
+            return editor.commit(request.text("edit"), text, overwrites=request.flag("overwrites"))
+        case "cancel":
+            return editor.cancel(request.text("edit"))
+        case "judge":
+            return editor.judge(request.long("field"), request.long("text"))
+        case "insert":
+            return editor.insert(request.entries("texts"))
+        case "delete":
+            return editor.delete(request.texts("keys", SELECTED_MAX))
+        case "undo":
+            return editor.undo()
+        case "redo":
+            return editor.redo()
+        case step:
+            raise ValueError(f"an edit has no step {step!r}")
+
+
+def _looks_for(state: RowState) -> str:
+    return LOOKS.read_text(encoding="utf-8") if any(map(_has_look, state.formats.values())) else ""
+
+
+def _has_look(written: ColumnFormat) -> bool:
+    return written.look is not None
 
 
 class _NoSource:
     """What a closed table follows."""
 
+    editor = None
+
     def __init__(self, title: str) -> None:
         self.title = title
 
+    def select(self, keys: Sequence[str]) -> None:
+        """Nobody reads it any more."""
+
+    def reference(self, key: str) -> None:  # RowSource's signature
+        """Its workspace may be gone."""
+
     def current(self) -> RowState:
         return state_of_value([], number=0)
+
+    shown = current
 
 
 class _Request:
@@ -217,9 +390,50 @@ class _Request:
             raise ValueError(f"a page's message must have short text in {name!r}")
         return value
 
+    def long(self, name: str) -> str:
+        """The field `name`, which must be text."""
+        value = self._content.get(name)
+        if not isinstance(value, str) or len(value) > ENTRY_CHARACTERS_MAX:
+            raise ValueError(f"a page's message must have text in {name!r}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """The field `name`, which is false if it is left out."""
+        return self._content.get(name) is True
+
     def whole(self, name: str) -> int:
         """The field `name`, which must be a whole number."""
         value = self._content.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"a page's message must have a whole number in {name!r}")
         return value
+
+    def has(self, name: str) -> bool:
+        """Whether there is a field `name`."""
+        return name in self._content
+
+    def positions(self, name: str, most: int | None = COLUMNS_MAX) -> tuple[int, ...]:
+        """The field `name`, which must be a list of at most so many positions of columns."""
+        value: Any = self._content.get(name)
+        is_list = isinstance(value, list) and (most is None or len(value) <= most)
+        if not is_list or any(type(each) is not int or each < 0 for each in value):
+            raise ValueError(
+                f"a page's message must have a list of positions in {name!r}, at most {most}"
+            )
+        return tuple(value)
+
+    def entries(self, name: str) -> dict[str, str]:
+        """The field `name`, which must be texts by the names of fields."""
+        value: Any = self._content.get(name)
+        is_dict = isinstance(value, dict) and len(value) <= COLUMNS_MAX
+        if not is_dict or any(not isinstance(each, str) for each in value.values()):
+            raise ValueError(f"a page's message must have at most {COLUMNS_MAX} texts in {name!r}")
+        return dict(value)
+
+    def texts(self, name: str, most: int) -> list[str]:
+        """The field `name`, which must be a list of at most so many texts."""
+        value: Any = self._content.get(name)
+        is_list = isinstance(value, list) and len(value) <= most
+        if not is_list or any(not isinstance(each, str) for each in value):
+            raise ValueError(f"a page's message must have at most {most} texts in {name!r}")
+        return list(value)

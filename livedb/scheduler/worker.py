@@ -212,6 +212,24 @@ class Scheduler:
         if self._tables:
             self._wake()
 
+    def has_work(self) -> bool:
+        """Whether something runs here, or will without anybody's doing: crons, and what is due.
+
+        What waits for a function that is not defined here does not count: nobody would bring it.
+        Cost: a read of the first entries, microseconds.
+        """
+        with self._state:
+            if self._running:
+                return True
+        return self._read(self._will_run)
+
+    def _will_run(self, snapshot: Snapshot) -> bool:
+        return any(
+            self._registry.find(task.name) is not None
+            for ledger in self._ledgers
+            for task in iter_due(ledger, snapshot)
+        )
+
     def settle(self, timeout_s: float) -> bool:
         """Wait until nothing runs, and nothing is due by the clock; whether it came to that."""
         with self._state:

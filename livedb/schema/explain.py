@@ -26,8 +26,12 @@ from livedb.schema.validators import (
     Validator,
 )
 from livedb.values import Int64, Value, path_step
+from livedb.wording import listed
 
 _SHOWN_CHARACTERS_MAX = 200
+
+NO_MATCH = "Value does not match validator: "
+"""What Convex begins with where a value is of another type; the rest says it as well."""
 
 
 def raise_refusal(
@@ -181,8 +185,7 @@ def _headline(validator: Validator, value: Value) -> tuple[str, str]:
         return "LiteralValuesDoNotMatch", f"Expected {validator.value!r} and {found}."
     if isinstance(validator, UnionValidator):
         return _union_headline(validator, value)
-    expected = _EXPECTED[validator.kind]
-    return "NoMatch", f"Value does not match validator: expected {expected} and {found}."
+    return "NoMatch", f"{NO_MATCH}expected {_EXPECTED[validator.kind]} and {found}."
 
 
 def _union_headline(validator: UnionValidator, value: Value) -> tuple[str, str]:
@@ -190,7 +193,8 @@ def _union_headline(validator: UnionValidator, value: Value) -> tuple[str, str]:
         member.value for member in validator.members if isinstance(member, LiteralValidator)
     ]
     if not literals or len(literals) < len(validator.members) - 1:
-        return "NoMatch", f"No member of the union matches {_described(value)}."
+        expected = _shortened(listed(_alternatives(validator) or ["nothing"], "or"))
+        return "NoMatch", f"{NO_MATCH}expected {expected} and found {_described(value)}."
     hint = ""
     if isinstance(value, str):
         hint = _did_you_mean(value, [text for text in literals if isinstance(text, str)])
@@ -200,6 +204,16 @@ def _union_headline(validator: UnionValidator, value: Value) -> tuple[str, str]:
         "LiteralValuesDoNotMatch",
         f"Expected one of {choices}{or_null} and found {_described(value)}.{hint}",
     )
+
+
+def _alternatives(validator: Validator) -> list[str]:
+    """What fits, in words, each once and None last."""
+    if isinstance(validator, UnionValidator):
+        found = {text: None for member in validator.members for text in _alternatives(member)}
+        return sorted(found, key="None".__eq__)
+    if isinstance(validator, LiteralValidator):
+        return [repr(validator.value)]
+    return [_EXPECTED[validator.kind]]
 
 
 _EXPECTED = {

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from livedb.errors import ValidationError
 from livedb.schema.check import Fields, compile_filler
+from livedb.schema.explain import NO_MATCH
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import (
     REFUSED,
@@ -54,15 +55,13 @@ class Filling:
         return self._fill(fields) if self.defaults else fields
 
     def refusal(self, fields: Fields, tables: TableNumbers | None) -> str:
-        """Why the document, filled, does not fit; it must not."""
+        """Where and why the document, filled, does not fit, in one line; it must not."""
         assert self._document is not None
         try:
             self._document.check(self.fill(fields), tables=tables)
         except ValidationError as error:
-            lines = error.message.split("\n")
-            if any(line.startswith("Object: ") for line in lines):  # a field too many or too few
-                lines = [line for line in lines if not line.startswith(("Object: ", "Validator: "))]
-            return " ".join(line for line in lines if line)
+            headline = error.message.partition("\n")[0].removeprefix(NO_MATCH)
+            return f"{error.path}: {headline}" if error.path else headline
         raise AssertionError("a document that was refused must be refused again")
 
 

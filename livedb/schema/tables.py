@@ -485,7 +485,7 @@ def _check_index_fields(table: TableDefinition, index: IndexDefinition) -> None:
                 code="FieldsNotUniqueWithinIndex",
             )
         seen.add(path)
-        if table.document is not None and not _can_have(table.document, path.split(".")):
+        if table.document is not None and not can_have(table.document, path.split(".")):
             raise SchemaDefinitionError(
                 f'{place}Invalid index field: "{path}". The documents have no such field; they '
                 f"have {', '.join(table.fields) or 'none at all'}.",
@@ -519,18 +519,18 @@ def _check_index_field(path: str, place: str) -> None:
         )
 
 
-def _can_have(validator: Validator, path: Sequence[str]) -> bool:
+def can_have(validator: Validator, path: Sequence[str]) -> bool:
     """Whether some value of the type has something at `path`."""
     if not path or validator.kind == "any":
         return True
     match validator:
         case ObjectValidator():
             inner = validator.fields.get(path[0])
-            return inner is not None and _can_have(inner, path[1:])
+            return inner is not None and can_have(inner, path[1:])
         case RecordValidator():
-            return _can_have(validator.values, path[1:])
+            return can_have(validator.values, path[1:])
         case UnionValidator():
-            return any(_can_have(member, path) for member in validator.members)
+            return any(can_have(member, path) for member in validator.members)
     return False
 
 

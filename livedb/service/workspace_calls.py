@@ -114,8 +114,10 @@ class WorkspaceCalls:
             "sync": (Permission.QUERY, self._sync),
             "recognise": (Permission.QUERY, self._recognise),
             "refresh": (Permission.QUERY, self._refresh),
-            "runs": (Permission.QUERY, self._runs),
+            "work": (Permission.QUERY, self._work),
             "statistics": (Permission.QUERY, self._statistics),
+            "activity": (Permission.READ_TABLES, self._activity),
+            "changes": (Permission.READ_TABLES, self._changes),
             "invite": (Permission.INVITE, self._invite),
             "invitations": (Permission.INVITE, self._invitations),
             "revoke": (Permission.INVITE, self._revoke),
@@ -444,13 +446,14 @@ class WorkspaceCalls:
         self._workspace.invalidate_function(given.text("name"))
         return Answer()
 
-    def _runs(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
-        """How often the live query of a client was run: what it follows, with its arguments."""
+    def _work(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+        """What the live query of a client costs: what it follows, with its arguments."""
         asked = _Asked(given.text("path"), given.optional("of"), given.object("args"))
         mine = None if caller is None else caller.identity
         # Which of the two it is, its function decides.
         keys = {self._source(asked, each, caller).key for each in (EVERYBODY, mine)}
-        return Answer(self._workspace.live.runs_of(keys))
+        work = self._workspace.live.work_of(keys)
+        return Answer([work.runs, work.run_s, list(work.reads)])
 
     def _states(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
         """What a client follows, at the commit of its snapshot: each is run for it."""
@@ -498,6 +501,14 @@ class WorkspaceCalls:
                 "row_memory_bytes": found.row_memory_bytes,
             }
         )
+
+    def _activity(self, *_: Any) -> Answer:
+        return Answer(None, (msgspec.json.encode(self._workspace.activity.report()),))
+
+    def _changes(self, given: _Given, *_: Any) -> Answer:
+        """What one commit changed."""
+        changes = self._workspace.activity.changes(given.whole("number"))
+        return Answer(None, (msgspec.json.encode(changes),))
 
     # -- sharing -------------------------------------------------------------------------------
 

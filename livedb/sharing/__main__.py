@@ -33,7 +33,11 @@ def main() -> int:
         with ExitStack() as ending, ExitStack() as beginning:
             beginning.enter_context(begin_lock(asked.folder))
             with open_workspace(asked.folder, limits=None) as workspace:
-                vigil = Vigil(workspace.presence, idle_s=asked.idle_s)
+                vigil = Vigil(
+                    workspace.presence,
+                    idle_s=asked.idle_s,
+                    has_work=workspace.scheduler.has_work,
+                )
                 database_of(workspace)  # what functions of notebooks call `db`
                 serving = LocalSharing(workspace).serve_as(ServeOptions(is_background=True))
                 logger.info("process %d serves %s at %s", os.getpid(), asked.folder, serving.url)
@@ -58,7 +62,7 @@ def _keep(folder: Path, vigil: Vigil, ending: ExitStack) -> None:
         # Whoever is opening it now has this lock, and will be a visitor.
         with suppress(WorkspaceLockedError), ExitStack() as lock:
             lock.enter_context(start_lock(folder, wait_s=0.0))
-            if not vigil.has_visitors:
+            if not vigil.is_needed:
                 ending.push(lock.pop_all())
                 return
 

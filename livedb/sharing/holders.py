@@ -12,19 +12,44 @@ PAUSE_S = 0.02
 """Between two looks at who has a workspace."""
 
 
+ANSWER_S_MAX = 1.0
+"""Seconds that whoever has a workspace may take to answer; a busy one is asked again."""
+
+_QUESTION = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
 def answers(address: str) -> bool:
-    """Whether a process of this user listens at a local door, or any on a port of this machine."""
+    """Whether a process of this user serves at a local door, or any on a port of this machine.
+
+    It has to answer: the sockets of one that was killed accept until the system has taken the
+    process apart, which comes after its memory.
+    """
     try:
-        if not address.startswith(SCHEME):
-            host, _, port = address.removeprefix("http://").rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-                return True
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(address.removeprefix(SCHEME))
-            return peer_user(connection) in {None, os.getuid()}
+        with _connected(address) as connection:
+            if address.startswith(SCHEME) and not _is_own(connection):
+                return False
+            connection.sendall(_QUESTION)
+            return bool(connection.recv(1))
     except OSError:
         return False
+
+
+def _connected(address: str) -> socket.socket:
+    if not address.startswith(SCHEME):
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        return socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S_MAX)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_S_MAX)
+        connection.connect(address.removeprefix(SCHEME))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_own(connection: socket.socket) -> bool:
+    return peer_user(connection) in {None, os.getuid()}
 
 
 def require_same_version(real: str, holder: WorkspaceLockedError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from queue import Empty, SimpleQueue
@@ -35,10 +35,18 @@ class Vigil:
 
     Args:
         idle_s: seconds without a visitor after which it ends as well; None for never.
+        has_work: whether something is to run by itself, for which it stays as for a visitor.
     """
 
-    def __init__(self, presence: Presence, *, idle_s: float | None = None) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        *,
+        idle_s: float | None = None,
+        has_work: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._presence = presence
+        self._has_work = has_work
         self._idle_s = inf if idle_s is None else idle_s
         self._is_ended = False
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -51,7 +59,7 @@ class Vigil:
         """Wait; whether a signal ended it."""
         quiet_s = 0.0
         while not self._is_ended:
-            stays = self.has_visitors
+            stays = self.is_needed
             # A signal that comes in the instant before the wait begins does not end it, and its
             # handler runs only after it.
             wait_s = LOOK_S if stays else min(LOOK_S, self._idle_s - quiet_s)
@@ -65,9 +73,9 @@ class Vigil:
         return True
 
     @property
-    def has_visitors(self) -> bool:
-        """Whether somebody is here."""
-        return bool(self._presence.visitors())
+    def is_needed(self) -> bool:
+        """Whether somebody is here, or something is to run by itself."""
+        return bool(self._presence.visitors()) or self._has_work()
 
     def _end(self, *_: object) -> None:
         self._is_ended = True

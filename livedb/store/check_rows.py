@@ -295,7 +295,7 @@ def load_clashes(
             raise _unique_error(index, name, arriving, clashes)
 
 
-_NO_TEXTS = pa.table({"_id": pa.array([], pa.string()), "_doc": pa.array([], pa.binary())})
+_NO_TEXTS = pa.table({"_id": pa.nulls(0, pa.string()), "_doc": pa.nulls(0, pa.binary())})
 
 
 def _refuse_taken_ids(snapshot: SqlSnapshot, name: str, path: Path) -> None:

@@ -56,7 +56,7 @@ def open_connection(
     if path is not None:
         _refuse_what_is_no_file(path)
     try:
-        connection = duckdb.connect(":memory:" if path is None else str(path), config=_CONNECT)
+        connection = _connect(path)
     except duckdb.Error as error:
         raise _opening_error(path, error) from error
     try:
@@ -68,12 +68,38 @@ def open_connection(
     return connection
 
 
+def _connect(path: Path | None) -> duckdb.DuckDBPyConnection:
+    if path is None:
+        return duckdb.connect(":memory:", config=_CONNECT)
+    try:
+        return duckdb.connect(str(path), config=_CONNECT)
+    except duckdb.CatalogException as error:
+        if "replaying WAL" not in str(error):
+            raise
+    # An earlier livedb, killed, left a change of a type with JSON in its expression, which DuckDB
+    # replays only where it has its extension already: in an instance that is there before the file.
+    with duckdb.connect(":memory:", config=_CONNECT) as replaying:
+        replaying.execute(f"attach {quote_text(str(path))} as killed")
+        replaying.execute("checkpoint killed")
+        replaying.execute("detach killed")
+    return duckdb.connect(str(path), config=_CONNECT)
+
+
 def scratch_connection() -> duckdb.DuckDBPyConnection:
     """A database in memory of our own, for work on files; no text of a user reaches it."""
     connection = duckdb.connect(":memory:")
     for setting in _EVERYWHERE:
         connection.execute(setting)
     return connection
+
+
+def has_rows(connection: duckdb.DuckDBPyConnection, query: str, params: object = None) -> bool:
+    """Whether a query finds anything.
+
+    Its rows are read to their end, so it should find few: after one row of a result that has more,
+    or may have, DuckDB refuses the connection's next `sql`.
+    """
+    return bool(connection.execute(query, params).fetchall())
 
 
 def quote(name: str) -> str:

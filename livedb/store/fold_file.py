@@ -21,7 +21,7 @@ import duckdb
 
 from livedb.store import layout
 from livedb.store.columns import SQL_TYPES, Column, Columns, ColumnType, Namer
-from livedb.store.connection import quote, quote_text
+from livedb.store.connection import has_rows, quote, quote_text
 from livedb.store.layout import SYSTEM_COLUMNS, Layout
 from livedb.store.marks import HIDDEN_MARK
 
@@ -157,8 +157,8 @@ def _kinds_of_whole(
     connection: duckdb.DuckDBPyConnection, source: str, field: str
 ) -> tuple[Kind, ...]:
     is_exact = layout.is_exact_as_double(quote(field))
-    wide = connection.execute(f"select 1 from {source} where not ({is_exact}) limit 1").fetchone()
-    return ("bigint",) if wide is None else ("bigint", "wide")
+    is_wide = has_rows(connection, f"select 1 from {source} where not ({is_exact}) limit 1")
+    return ("bigint", "wide") if is_wide else ("bigint",)
 
 
 def _kinds_of_json(
@@ -189,7 +189,7 @@ def _unseen_fields(
     found = []
     for field in asked:
         query = f"select 1 from {source} where {json_of(field)} is not null limit 1"
-        if connection.execute(query).fetchone() is not None:
+        if has_rows(connection, query):
             found.append(field)
     return found
 
@@ -198,7 +198,7 @@ def _has_hidden(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     [(key, value)] = HIDDEN_MARK.items()
     marks = f"parquet_kv_metadata({quote_text(str(path))})"
     found = f"select 1 from {marks} where key = encode($key) and value = encode($value)"
-    return connection.execute(found, {"key": key, "value": value}).fetchone() is not None
+    return has_rows(connection, found, {"key": key, "value": value})
 
 
 def _plan(

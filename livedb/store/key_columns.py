@@ -9,6 +9,7 @@ one, by `livedb.text`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -33,10 +34,10 @@ _WORDS_MAX = 6
 KeyColumn: TypeAlias = Any
 """A `pa.LargeBinaryArray` without nulls, one key a document; the stubs do not know its methods."""
 
-_NULL_KEY = pa.scalar(encode_key(None), pa.large_binary())
-_STRING_TAG = pa.scalar(b"\x10", pa.large_binary())
-_END = pa.scalar(b"\x00", pa.large_binary())
-_NOTHING = pa.scalar(b"", pa.large_binary())
+_NULL_KEY = encode_key(None)
+_STRING_TAG = b"\x10"
+_END = b"\x00"
+_NOTHING = b""
 _NUMBER_TAG = 0x0D
 
 _FLAGS_TO_NEWLINES = bytes.maketrans(b"\x00\x01", b"\n\n")
@@ -70,7 +71,7 @@ def declared_keys(
             keys.append(_keys_of_columns(batch, starts, known, decoder))
         else:
             keys.append(decoder.keys(batch, starts))
-    return pa.concat_arrays(keys) if keys else pa.array([], pa.large_binary())
+    return pa.concat_arrays(keys) if keys else pa.nulls(0, pa.large_binary())
 
 
 def _keys_of_columns(
@@ -94,7 +95,7 @@ def _keys_of_columns(
             part = _number_keys(numbers)
         if part is None:
             return decoder.keys(texts, offsets)
-        parts.append(pc.fill_null(part, _NULL_KEY))
+        parts.append(pc.fill_null(part, _constant(_NULL_KEY)))
     keys = parts[0] if len(parts) == 1 else _joined(*parts)
     rest = np.flatnonzero(~is_known)
     if not len(rest):
@@ -183,25 +184,31 @@ def _column_keys(values: list[Value]) -> KeyColumn:
     if kinds == {str}:
         keys = _string_keys(pa.array(values, pa.large_string()).cast(pa.large_binary()))
         if keys is not None:
-            return pc.fill_null(keys, _NULL_KEY)
+            return pc.fill_null(keys, _constant(_NULL_KEY))
     elif kinds and kinds <= {int, float}:
         numbers = pa.array(values, pa.float64())
         # All NaN share one key, whatever their bits; only tagged texts have any.
         if not pc.any(pc.is_nan(numbers)).as_py():
-            return pc.if_else(pc.is_valid(numbers), _number_keys(numbers), _NULL_KEY)
+            return pc.if_else(pc.is_valid(numbers), _number_keys(numbers), _constant(_NULL_KEY))
     return pa.array(list(map(encode_key, values)), pa.large_binary())
+
+
+@cache
+def _constant(key: bytes) -> Any:
+    """Made when first needed: pyarrow loads pandas, half a second, for its first Python value."""
+    return pa.scalar(key, pa.large_binary())
 
 
 def _string_keys(texts: Any) -> KeyColumn | None:
     """The keys of strings, null for null; None if one holds a 00, which its key must escape."""
     if np.any(packed_texts(texts)[0] == 0):
         return None
-    return _joined(_STRING_TAG, texts, _END)
+    return _joined(_constant(_STRING_TAG), texts, _constant(_END))
 
 
 def _joined(*parts: Any) -> KeyColumn:
     """Columns of bytes side by side."""
-    return pc.binary_join_element_wise(*parts, _NOTHING)
+    return pc.binary_join_element_wise(*parts, _constant(_NOTHING))
 
 
 def _number_keys(numbers: pa.Array[Any]) -> KeyColumn:

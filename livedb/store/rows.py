@@ -525,9 +525,9 @@ def _beyond(bounds: _Bounds, bound: bytes | None, *, reverse: bool) -> _Bounds |
 def _nothing(number: int) -> LoadedTable:
     return LoadedTable(
         number=number,
-        ids=pa.array([], pa.string()),
-        creation_times=pa.array([], pa.float64()),
-        texts=pa.array([], pa.large_binary()),
+        ids=pa.nulls(0, pa.string()),
+        creation_times=pa.nulls(0, pa.float64()),
+        texts=pa.nulls(0, pa.large_binary()),
     )
 
 

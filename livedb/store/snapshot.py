@@ -300,7 +300,11 @@ _SCHEMA: Final = pa.schema(
 )
 _KEY_TYPES: Final = frozenset({"varchar", "double", "bigint"})
 """Types of columns from which index keys are made as from the documents."""
-_NO_DOCUMENTS = _SCHEMA.empty_table()
+# `empty_table` of pyarrow loads pandas, half a second of each process that serves or opens.
+_NO_DOCUMENTS = pa.Table.from_arrays(
+    [pa.nulls(0, pa.string()), pa.nulls(0, pa.float64()), pa.nulls(0, pa.large_binary())],
+    schema=_SCHEMA,
+)
 _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
     ("_creationTime", "ascending"),
     ("_id", "ascending"),

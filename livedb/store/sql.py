@@ -140,7 +140,7 @@ def run(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters
         types = [str(column_type) for column_type in relation.types]
         table = relation.to_arrow_table()
     except (duckdb.Error, RuntimeError) as error:
-        raise query_error(error) from error
+        raise (found := query_error(error)) from _cause(found, error)
     return _with_json_marks(_without_hugeint(table, types), types)
 
 
@@ -169,7 +169,7 @@ def stream(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[RowStre
         types = [str(column_type) for column_type in relation.types]
         reader = relation.to_arrow_reader(STREAM_ROWS)
     except (duckdb.Error, RuntimeError) as error:
-        raise query_error(error) from error
+        raise (found := query_error(error)) from _cause(found, error)
     schema = _with_json_marks(reader.schema.empty_table(), types).schema
     with closing(_batches(reader, schema)) as batches, closing(reader):
         del relation
@@ -258,6 +258,11 @@ def query_error(error: Exception) -> BaseException:
     if isinstance(error, duckdb.PermissionException) or "read-only mode" in text:
         return _refused(f"the statement may only read the workspace's tables: {text}")
     return SqlError(text)
+
+
+def _cause(found: BaseException, error: Exception) -> Exception | None:
+    """What to show above an error: DuckDB's own where it is not said over again."""
+    return None if isinstance(found, SqlError) else error
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

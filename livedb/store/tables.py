@@ -359,9 +359,10 @@ class TableStore:
 
     def _open(self) -> None:
         folders = (self._loads, self._staging)
+        is_new = self._path is None or not self._path.exists()
         connection = open_connection(self._path, limits=self._limits, folders=folders)
         try:
-            layout.prepare(connection)
+            layout.prepare(connection, is_new=is_new)
             self._read_state(connection)
         except (duckdb.Error, pa.ArrowException, LookupError, ValueError, TypeError) as error:
             connection.close()

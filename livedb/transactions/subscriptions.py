@@ -60,6 +60,22 @@ class _Registered(NamedTuple):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read of one table, for people.
+
+    Attributes:
+        is_whole: all of it, as SQL does.
+        documents: how many are asked for by their ids.
+        indexes: those with ranges that are read; "by_id" and "by_creation_time" among them.
+    """
+
+    table: int
+    is_whole: bool
+    documents: int
+    indexes: tuple[str, ...]
+
+
 _NOTHING = _Registered(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
@@ -229,6 +245,19 @@ class SubscriptionIndex(Generic[S]):
         old = self._registered.pop(subscription, None)
         if old is not None:
             self._change(subscription, old, _NOTHING)
+
+    def reads_of(self, subscription: S) -> list[Reading]:
+        """What a subscription reads, a table each; nothing when it is not registered."""
+        known = self._registered.get(subscription, _NOTHING)
+        return [
+            Reading(
+                table,
+                is_whole=table in known.whole_tables,
+                documents=sum(1 for at, _ in known.points if at == table),
+                indexes=tuple(sorted({each.index for each in known.ranges if each.table == table})),
+            )
+            for table in sorted(known.tables)
+        ]
 
     def touched(self, change: WriteSet) -> set[S]:
         """The subscriptions whose reads `change` overlaps.

@@ -16,8 +16,19 @@ from bench.figure import Figure, Reading, Target, as_markdown, quantity
 REPOSITORY = Path(__file__).parents[2]
 
 
+SLOW = ("service", "storage", "memory", "loading", "platform")
+"""Groups that start services and processes of their own; together they take a minute and more."""
+
+
 # `pages` drives two browser pages for half a minute; `tests/browser` shows what it measures.
-@pytest.mark.parametrize("group", [name for name in GROUPS if name != "pages"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(name, marks=[pytest.mark.oracle] if name in SLOW else [])
+        for name in GROUPS
+        if name != "pages"
+    ],
+)
 def test_a_benchmark_runs(group, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--folder", str(tmp_path), group],
@@ -56,6 +67,7 @@ def test_a_missed_target_says_so():
         (2_500_000, "us", "2.50 s"),
         (17_300, "/s", "17,300 /s"),
         (197.2, "B", "197 B"),
+        (456_700_000, "B/s", "457 MB/s"),
     ],
 )
 def test_a_quantity_is_written_in_the_unit_one_reads_it_in(value, unit, text):

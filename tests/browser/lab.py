@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Error as PlaywrightError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,6 +34,26 @@ LAB_SETTINGS: dict[str, dict[str, Any]] = {
     # Outputs below the fold must be in the page too.
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
     "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
+}
+
+OWN_ERRORS = re.compile(
+    r"Canceled future for |Error: Disposed\n"
+    r"|reading 'kernel'\)\n +at .*/@jupyter-widgets/jupyterlab-manager/"
+    r"|reading 'schema'\)\n +at .*/static/notebook/"
+)
+"""What JupyterLab and the widgets' manager raise themselves when a kernel restarts or dies while it
+is asked something, and Notebook 7 when it starts."""
+
+MAIN = """
+import sys
+sys.modules["rfc3987_syntax"] = None  # see tests/conftest.py
+from {module} import main
+main()
+"""
+
+NOTEBOOK_CONFIG: dict[str, dict[str, Any]] = {
+    # Notebook 7 does not hear of it on the command line.
+    "jupyter_notebook_config.json": {"JupyterNotebookApp": {"expose_app_in_browser": True}},
 }
 
 PATIENCE_S = 120
@@ -54,6 +76,21 @@ REQUEST_VALUE = """async (expression) => {
     return (await kernel.requestExecute(request).done).content.user_expressions.value;
 }"""
 
+WITHIN_PATIENCE = """([ms, argument]) => Promise.race([
+    (%s)(argument),
+    new Promise((_, no) => setTimeout(() => no(new Error(`no answer within ${ms} ms`)), ms)),
+])"""
+"""A promise of JupyterLab's is not always kept, such as for a kernel that is gone, and Playwright
+waits for an evaluation without a limit."""
+
+RUN_COMMAND = "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args); }"
+
+CLOSE_NOTEBOOK = """() => {
+    const notebook = window.jupyterapp.shell.currentWidget;
+    notebook.context.model.dirty = false;  // else it asks whether to save
+    notebook.close();
+}"""
+
 RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
 
 Cell = str
@@ -62,37 +99,47 @@ Cell = str
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab server; `root` is the folder that it serves."""
+    """A JupyterLab server; `root` is the folder that it serves, `page` where it shows a notebook.
+
+    `/doc/tree` opens one document, without the dock and without an old workspace.
+    """
 
     url: str
     token: str
     root: Path
+    page: str = "doc/tree"
 
 
 @contextmanager
-def running_lab(home: Path) -> Iterator[Lab]:
-    """A server of our own: no user's configuration, no network, a port of its choosing."""
+def running_lab(home: Path, *, is_notebook: bool = False) -> Iterator[Lab]:
+    """A server of our own: no user's configuration, no network, a port of its choosing.
+
+    Args:
+        is_notebook: Jupyter Notebook 7 instead of JupyterLab.
+    """
     root, runtime = home / "root", home / "runtime"
     root.mkdir()
     runtime.mkdir()
     _write_settings(home / "settings")
+    _write_settings(home / "config", NOTEBOOK_CONFIG)
     token = secrets.token_hex(16)
     log = home / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            _lab_command(home),
+            _command(home, is_notebook=is_notebook),
             env=os.environ | _lab_environment(home, token),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Lab(_wait_for_url(server, runtime, log), token, root)
+        page = "notebooks" if is_notebook else "doc/tree"
+        yield Lab(_wait_for_url(server, runtime, log), token, root, page)
     finally:
-        _stop(server)
+        stop(server)
 
 
-def _write_settings(folder: Path) -> None:
-    for name, value in LAB_SETTINGS.items():
+def _write_settings(folder: Path, settings: dict[str, dict[str, Any]] = LAB_SETTINGS) -> None:
+    for name, value in settings.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(value))
 
@@ -112,22 +159,25 @@ def _lab_environment(home: Path, token: str) -> dict[str, str]:
     }
 
 
-def _lab_command(home: Path) -> list[str]:
+def _command(home: Path, *, is_notebook: bool) -> list[str]:
+    module, app = "jupyterlab.labapp", "LabApp"
+    if is_notebook:
+        module, app = "notebook.app", "JupyterNotebookApp"
     return [
         sys.executable,
-        "-m",
-        "jupyterlab",
+        "-c",
+        MAIN.format(module=module),
         "--no-browser",
         "--allow-root",
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port=0",
         f"--ServerApp.root_dir={home / 'root'}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.extension_manager=readonly",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        f"--LabApp.user_settings_dir={home / 'settings'}",
-        f"--LabApp.workspaces_dir={home / 'workspaces'}",
+        f"--{app}.expose_app_in_browser=True",
+        f"--{app}.extension_manager=readonly",
+        f"--{app}.news_url=None",
+        f"--{app}.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--{app}.user_settings_dir={home / 'settings'}",
+        f"--{app}.workspaces_dir={home / 'workspaces'}",
     ]
 
 
@@ -144,7 +194,8 @@ def _wait_for_url(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> 
     raise RuntimeError("JupyterLab did not start:\n" + log.read_text()[-4000:])
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End a server, by force if it does not end by itself."""
     server.terminate()
     try:
         server.wait(20)
@@ -154,15 +205,38 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 class NotebookPage:
-    """One notebook in a browser page of its own."""
+    """A browser page that shows one notebook, in a browser context of its own."""
 
-    def __init__(self, page: Page, lab: Lab, name: str) -> None:
-        self.page = page
+    def __init__(self, browser: Browser, lab: Lab) -> None:
+        self._lab = lab
+        context = browser.new_context()
+        context.set_default_timeout(PATIENCE_S * 1000)
+        self.page = context.new_page()
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        # `/doc/tree` opens one document, without the dock and without an old workspace.
-        page.goto(f"{lab.url}doc/tree/{name}.ipynb?token={lab.token}")
+        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+
+    def show(self, name: str) -> None:
+        """Open a notebook in JupyterLab, which the first one loads."""
+        self.page.set_viewport_size({"width": 1000, "height": 700})
+        self.page.mouse.move(0, 0)
+        if self.page.url == "about:blank":
+            lab = self._lab
+            self.page.goto(f"{lab.url}{lab.page}/{name}.ipynb?token={lab.token}")
+        else:
+            self.command("docmanager:open", path=f"{name}.ipynb")
         self.wait_ready()
+
+    def leave(self) -> list[str]:
+        """End the kernel and close the notebook; returns what the page raised and nobody caught."""
+        self.command("kernelmenu:shutdown")
+        self._evaluate(CLOSE_NOTEBOOK)
+        self.page.locator(".jp-Notebook").wait_for(state="detached")
+        raised = [error for error in self.errors if not OWN_ERRORS.search(error)]
+        self.errors.clear()
+        return raised
+
+    def close(self) -> None:
+        self.page.context.close()
 
     def wait_ready(self) -> None:
         """Returns once the notebook is shown and its kernel answers."""
@@ -175,19 +249,19 @@ class NotebookPage:
 
     def execute(self, code: str) -> None:
         """Run code in the kernel without a cell; what it raises there is an AssertionError here."""
-        reply = self.page.evaluate(REQUEST_EXECUTE, code)
+        reply = self._evaluate(REQUEST_EXECUTE, code)
         assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
 
     def value(self, expression: str) -> str:
         """What `expression` is in the kernel, as text."""
-        reply = self.page.evaluate(REQUEST_VALUE, expression)
+        reply = self._evaluate(REQUEST_VALUE, expression)
         assert reply["status"] == "ok", reply
         return str(reply["data"]["text/plain"])
 
     def wait_in_kernel(self, expression: str) -> None:
         """Returns once `expression` is true in the kernel."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.page.evaluate(REQUEST_EXECUTE, f"assert {expression}")["status"] != "ok":
+        while self._evaluate(REQUEST_EXECUTE, f"assert {expression}")["status"] != "ok":
             assert time.monotonic() < deadline, f"{expression} never came true"
             self.page.wait_for_timeout(200)
 
@@ -197,7 +271,7 @@ class NotebookPage:
         self.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
 
     def restart_kernel(self) -> None:
-        self.page.evaluate(RESTART)
+        self._evaluate(RESTART)
         self.wait_ready()
 
     def reload(self) -> None:
@@ -206,9 +280,11 @@ class NotebookPage:
 
     def command(self, name: str, **arguments: Any) -> None:
         """Run one of JupyterLab's commands; returns when it is done."""
-        self.page.evaluate(
-            "([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments]
-        )
+        self._evaluate(RUN_COMMAND, [name, arguments])
+
+    def _evaluate(self, function: str, argument: Any = None) -> Any:
+        """What a function in the page gives, or an error after `PATIENCE_S` seconds."""
+        return self.page.evaluate(WITHIN_PATIENCE % function, [PATIENCE_S * 1000, argument])
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-Notebook .jp-CodeCell").nth(index)
@@ -226,38 +302,48 @@ class NotebookPage:
 
 @dataclass
 class Notebooks:
-    """Opens notebooks, each in a browser context of its own, as two people's browsers are."""
+    """Opens notebooks, each in a page of its own, as two people's browsers are.
+
+    A page that is left waits in `idle` for the next notebook: to load JupyterLab costs 3 seconds of
+    a core, to open a notebook in it half a second.
+    """
 
     lab: Lab
     browser: Browser
+    idle: list[NotebookPage]
     pages: list[NotebookPage] = field(default_factory=list)
 
-    def open(self, name: str, *cells: Cell) -> NotebookPage:
+    def open(self, name: str, *cells: Cell, kernel: str = "python3") -> NotebookPage:
         """A new notebook `name` of these code cells, with a kernel of its own."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
         )
-        return self.open_file(name, notebook)
+        return self.open_file(name, notebook, kernel=kernel)
 
-    def open_file(self, name: str, notebook: nbformat.NotebookNode) -> NotebookPage:
+    def open_file(
+        self, name: str, notebook: nbformat.NotebookNode, *, kernel: str = "python3"
+    ) -> NotebookPage:
         """The same, from a notebook that exists."""
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel}
         nbformat.write(notebook, self.lab.root / f"{name}.ipynb")
         return self.open_again(name)
 
     def open_again(self, name: str) -> NotebookPage:
         """A second page of a notebook that is open: one kernel, two clients."""
-        context = self.browser.new_context(viewport={"width": 1000, "height": 700})
-        context.set_default_timeout(PATIENCE_S * 1000)
-        page = NotebookPage(context.new_page(), self.lab, name)
+        page = self.idle.pop() if self.idle else NotebookPage(self.browser, self.lab)
         self.pages.append(page)
+        page.show(name)
         return page
 
-    def close(self) -> list[str]:
-        """Shut every kernel down; returns the errors that the pages raised and nobody caught."""
+    def leave(self) -> list[str]:
+        """Leave every notebook, and its page to the next; returns the errors of all pages."""
+        raised = [error for page in self.pages for error in page.leave()]
+        self.idle += self.pages
+        return raised
+
+    def close(self) -> None:
+        """End every kernel and close the pages, whatever has become of them."""
         for page in self.pages:
-            page.command("kernelmenu:shutdown")
-            page.page.context.close()
-        # JupyterLab raises these itself when a kernel restarts or dies while it is asked something.
-        own = "Canceled future for "
-        return [error for page in self.pages for error in page.errors if own not in error]
+            with suppress(PlaywrightError):
+                page.command("kernelmenu:shutdown")
+            page.close()

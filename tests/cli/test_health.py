@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import livedb
+
 
 def test_a_sound_workspace_is_said_to_be(run, shop):
     assert (
@@ -29,8 +31,6 @@ def test_a_damaged_workspace_is_told_and_repaired(run, shop):
 
 
 def test_damage_in_the_middle_of_the_log_is_found(run, tmp_path):
-    import livedb
-
     path = tmp_path / "work"
     with livedb.open(path) as db:
         for n in range(400):
@@ -41,6 +41,20 @@ def test_damage_in_the_middle_of_the_log_is_found(run, tmp_path):
     data[at : at + 5] = b"00151"
     log.write_bytes(data)
     assert "error: " in run("check", path, code=1).stderr
+
+
+def test_what_is_lost_of_files_is_listed_and_says_so_in_the_exit_code(run, shop, tmp_path):
+    with livedb.open(shop) as db:
+        file = db.files.put(b"holidays")
+    [content] = (shop / "files").iterdir()
+    content.write_bytes(b"holiday!")
+    for command in (["check", shop], ["export", shop, "--path", tmp_path / "out.zip"]):
+        assert f"{file}: it is not what was stored" in run(*command, code=1).stderr
+    assert not (tmp_path / "out.zip").exists()
+    assert f"the content of the file {file}" in run("repair", shop, code=1).stdout
+    facts = json.loads(run("repair", shop, "--json", code=1).stdout)
+    assert facts["lostFiles"] == [f"{file}: it is not what was stored"]
+    assert facts["lost"] == 0
 
 
 def test_what_is_no_workspace_is_told(run, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-COMMANDS = ["check", "repair", "data", "sql", "import", "export", "run", "logs"]
+COMMANDS = ["check", "repair", "data", "sql", "import", "export", "run", "logs", "token", "env"]
 
 
 def test_the_entry_point_is_there():

@@ -17,6 +17,15 @@ def test_without_a_table_the_tables_are_listed(run, shop):
     ]
 
 
+def test_tables_of_livedbs_own_are_shown_by_name_and_not_listed(run, shop):
+    run("env", "set", shop, "GREETING", "hello")
+    assert [each["name"] for each in json.loads(run("data", shop, "--json").stdout)] == [
+        "tasks",
+        "users",
+    ]
+    assert "GREETING" in run("data", shop, "_environment_variables").stdout
+
+
 def test_an_empty_workspace_says_so(run, tmp_path):
     livedb.open(tmp_path / "empty").close()
     result = run("data", tmp_path / "empty")

@@ -108,7 +108,7 @@ def test_tables_go_out_and_come_back_through_a_service(over, tmp_path, form):
     before = sorted((row["_id"], row["title"]) for row in over.db["tasks"].collect())
     table = [] if form == "zip" else ["--table", "tasks"]
     refused = over("import", out / f"one.{form}", *table, code=1)
-    assert "'tasks' has documents already; append to it, or replace it" in refused.stderr
+    assert "'tasks' has documents already; append to it with --append" in refused.stderr
     over.db["tasks"].insert({"title": "more", "n": 9})
     text = over("import", out / f"one.{form}", *table, "--replace", "--yes").stdout
     assert text == "tasks: 5 rows\nimported as commit 4\n"

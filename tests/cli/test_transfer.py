@@ -47,6 +47,28 @@ def test_tables_go_out_as_files_and_in_again(run, shop, tmp_path, form):
     )
 
 
+def test_a_refusal_names_options_and_no_arguments_of_python(run, shop, tmp_path):
+    out = tmp_path / "tasks.jsonl"
+    export = ("export", shop, "--path", out, "--table", "tasks")
+    run(*export)
+    assert run(*export, code=1).stderr.endswith("exists; pass --overwrite to replace it.\n")
+    again = ("import", shop, out, "--table", "tasks")
+    assert "append to it with --append, or --replace it" in run(*again, code=1).stderr
+    other = tmp_path / "other"
+    with livedb.open(other) as db:
+        db["first"].insert({"a": 1})
+        db["tasks"].insert({"title": "theirs"})
+    elsewhere = run("import", other, out, "--table", "tasks", "--append", code=1)
+    assert "replace the table, or import it with --ids new" in elsewhere.stderr
+    run("import", other, out, "--table", "tasks", "--append", "--ids", "new")
+
+
+def test_a_zip_keeps_its_ids(run, shop, tmp_path):
+    run("export", shop, "--path", tmp_path / "x.zip")
+    refused = run("import", tmp_path / "other", tmp_path / "x.zip", "--ids", "new", code=2)
+    assert "a snapshot zip keeps its ids" in " ".join(refused.stderr.split())
+
+
 def test_one_table_goes_to_one_file(run, shop, tmp_path):
     target = tmp_path / "x.parquet"
     assert "wrote 5 rows" in run("export", shop, "--path", target, "--table", "tasks").stdout
@@ -81,7 +103,10 @@ def test_modes_of_a_file(run, shop, tmp_path):
     file.write_text('{"title": "new", "n": 9}\n')
     table = ["--table", "tasks"]
     refused = run("import", shop, file, *table, code=1)
-    assert "'tasks' has documents already; append to it, or replace it" in refused.stderr
+    assert (
+        "'tasks' has documents already; append to it with --append, or --replace it"
+        in refused.stderr
+    )
     run("import", shop, file, *table, "--append")
     assert counts(run, shop) == {"tasks": 6, "users": 1}
     run("import", shop, file, *table, "--replace", "--yes")

@@ -346,7 +346,8 @@ def test_a_token_refused_later_ends_the_connection(served, proxy):
 def test_nothing_that_answers_is_named(monkeypatch):
     monkeypatch.setattr(connection, "CONNECT_S_MAX", 0.3)
     with Proxy(1) as nobody:
-        for url, why in ((nobody.url, ""), ("http://127.0.0.1:1", "nothing listens there")):
+        hung_up = "it hung up without an answer"
+        for url, why in ((nobody.url, hung_up), ("http://127.0.0.1:1", "nothing listens there")):
             with pytest.raises(
                 DisconnectedError, match=f"No livedb service answers at {url}: {why}"
             ):

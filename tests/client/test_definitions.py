@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 import livedb
 from livedb.client import connection
+from livedb.errors import ArgumentValidationError
 from tests.client.cutting import Proxy
+from tests.conftest import connected
 from tests.live.waiting import until
 
 
@@ -205,3 +208,32 @@ def test_a_function_that_cannot_come_back_is_told_and_keeps_nothing_up(start, ca
         with pytest.raises(livedb.FunctionNotFoundError):
             broken()
         assert "broken cannot be defined on the service again" in caplog.text
+
+
+def test_refused_arguments_of_a_function_that_somebody_else_redefined_say_so():
+    def define(db):
+        @db.query
+        def doubled(ctx, n: int) -> int:
+            return 2 * n
+
+        return doubled
+
+    with livedb.open() as served, connected(served) as ann, connected(served) as ben:
+        for mine, other in ((ann, ben), (served, ben), (ben, served)):
+            doubled = define(mine)
+            with pytest.raises(ArgumentValidationError) as plain:
+                doubled(m=1)
+            assert "defined anew" not in str(plain.value)
+
+            @other.query(name="doubled")
+            def renamed(ctx, number: int) -> int:
+                return 2 * number
+
+            for call in (doubled, doubled.live, lambda n, f=doubled: asyncio.run(f.aio(n=n))):
+                with pytest.raises(ArgumentValidationError) as refused:
+                    call(n=1)
+                assert (
+                    "doubled was defined anew since, by another kernel or another cell: it takes "
+                    "(number: int) -> int now, and this one took (n: int) -> int."
+                ) in str(refused.value)
+                assert refused.value.message == str(refused.value)

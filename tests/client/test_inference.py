@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypedDict
 
 import pytest
 
@@ -16,6 +17,7 @@ def test_the_proposal_can_be_run_as_a_cell_and_fits() -> None:
         db["tasks"].insert([{"title": "a", "user": user, "n": 1}, {"title": "b", "user": user}])
         proposal = db.infer_schema("tasks")
         assert "class Task" in repr(proposal)
+        assert proposal._repr_markdown_() == f"```python\n{proposal}```"
         exec(proposal.source, {"db": db, "__name__": "cell"})
         assert db["tasks"].schema is not None
         assert set(db["tasks"].schema.fields) == {"title", "user", "n"}
@@ -67,3 +69,22 @@ def test_a_table_without_documents_is_refused(name: str) -> None:
         db["empty"].delete(document)
         with pytest.raises(SchemaDefinitionError, match=name):
             db.infer_schema(name)
+
+
+def test_an_index_below_a_parent_that_no_document_has_is_left_out_and_named(
+    db: livedb.Database,
+) -> None:
+    class Address(TypedDict):
+        city: str
+
+    class Person:
+        name: str
+        address: Address | None = None
+
+    indexes = {"by_name": ["name"], "by_city": ["address.city"]}
+    db.table("people", indexes=indexes)(Person)
+    db["people"].insert({"name": "Ann"})
+    proposal = db.infer_schema("people")
+    assert [index.name for index in proposal.definition.indexes] == ["by_name"]
+    assert "# The index by_city on address.city is left out" in proposal.source
+    exec(proposal.source, {"db": db, "__name__": "cell"})

@@ -204,6 +204,10 @@ def test_ctrl_c_in_the_middle_of_a_load_leaves_nothing(
     assert db.load("new", [{"a": 1}]).rows == 1
 
 
+# Python swallows a Ctrl-C that strikes in a destructor, and says so: the load then goes on.
+@pytest.mark.filterwarnings(
+    "ignore:(?s).*KeyboardInterrupt:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.local("interrupts the thread that loads")
 def test_ctrl_c_at_any_moment_loads_all_or_nothing(db: livedb.Database) -> None:
     rows = [{"a": number, "b": f"text {number}"} for number in range(20_000)]
@@ -335,6 +339,17 @@ def test_numbers_of_a_union_that_a_float_would_round_are_shown_as_json(
         {"x": None, "x__json": '{"$int64":"9007199254740993"}'},
         {"x": 7.0, "x__json": None},
         {"x": 1.5, "x__json": None},
+    ]
+
+
+def test_a_load_may_widen_a_column_and_have_json_after_it(memory: livedb.Database) -> None:
+    memory["t"].insert({"x": 0.5})
+    assert len(memory.sql("from t")) == 1  # the column is one of DOUBLE from here on
+    memory.load("t", [{"x": livedb.Int64(2**53 + 1), "y": [1, 2]}])
+    shown = memory.sql("select x, x__json, y from t order by _creationTime").to_arrow().to_pylist()
+    assert shown == [
+        {"x": 0.5, "x__json": None, "y": None},
+        {"x": None, "x__json": '{"$int64":"9007199254740993"}', "y": "[1,2]"},
     ]
 
 

@@ -12,10 +12,13 @@ import pytest
 import livedb
 from livedb import UNSET, Int64, QueryContext, v
 from livedb.errors import (
+    IndexRangeError,
     InvalidIdError,
     InvalidValueError,
     NonexistentDocumentError,
+    SchemaChangeError,
     SchemaDefinitionError,
+    SqlError,
     UniqueError,
 )
 
@@ -124,6 +127,22 @@ def test_representations(memory):
     narrowed = memory["tasks"].with_index("by_title", title="x").order("desc")
     assert repr(narrowed) == "db['tasks'].with_index('by_title', title='x').order('desc')"
     assert repr(memory) == f"<livedb {memory.backend.name} at commit 2: tasks>"
+
+
+@pytest.mark.parametrize(
+    "build, error",
+    [
+        (lambda q: q.order("up"), 'order is "asc" or "desc"'),
+        (lambda q: q.order("asc").order("desc"), "called twice"),
+        (
+            lambda q: q.with_index("by_id").order("asc").with_index("by_id"),
+            "called twice",
+        ),
+    ],
+)
+def test_a_description_that_cannot_be_read_is_refused_where_it_is_written(db, build, error):
+    with pytest.raises(IndexRangeError, match=error):
+        build(db["tasks"])
 
 
 def test_the_table_as_a_frame(db):
@@ -311,3 +330,29 @@ def test_the_traceback_of_a_verb_leaves_out_how_livedb_ran_it(memory, verb):
     names = [each.name for each in traceback.extract_tb(caught.value.__traceback__)]
     assert not {"run", "_run_alone", "_call", "_invoke", "call"}.intersection(names)
     assert len(names) > 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda db: db.sql("select nope from t"),
+        lambda db: db.sql("selec 1"),
+        lambda db: db["t"].insert({"a": {1, 2}}),
+        lambda db: db["t"].insert({"a": "x"}),
+        lambda db: db.table("t")(type("Row", (), {"__annotations__": {"a": str}})),
+        lambda db: db.table("t")(type("Row", (), {"__annotations__": {"a": set}})),
+    ],
+)
+def test_the_traceback_of_a_typing_error_is_short(db, wrong):
+    @db.table("t")
+    class Row:
+        a: int
+
+    db["t"].insert({"a": 1})
+    with pytest.raises(
+        (SqlError, InvalidValueError, SchemaChangeError, SchemaDefinitionError)
+    ) as caught:
+        wrong(db)
+    # Two of the test's, and what was called on livedb with what it calls at once.
+    assert len(traceback.extract_tb(caught.value.__traceback__)) <= 5
+    assert caught.value.__cause__ is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import livedb
@@ -160,3 +163,34 @@ def test_a_service_names_files_inside_the_folder_only(served, tmp_path, monkeypa
     with connected(served) as db, pytest.raises(FormatError, match="which is none"):
         db.backup(tmp_path / "copy")
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+LACKING = """
+import resource
+import pyarrow as pa
+from livedb.client.transfers import _parts
+from livedb.interchange.sources import Source
+
+rows = pa.record_batch({"a": pa.array(range(1_000_000))})
+reader = lambda: pa.RecordBatchReader.from_batches(rows.schema, iter([rows] * 4))
+source = Source(schema=rows.schema, reader=reader, rows=4_000_000)
+refusals = 0
+for spare_mb in range(1, 60, 4):
+    in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (spare_mb << 20), -1))
+    parts = []
+    try:
+        parts.extend(_parts(source))
+    except MemoryError:
+        refusals += 1
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+print(refusals > 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says how much memory it has in Linux's way")
+def test_a_load_that_memory_does_not_suffice_for_says_so():
+    done = subprocess.run(
+        [sys.executable, "-c", LACKING], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "True\n", done.stderr

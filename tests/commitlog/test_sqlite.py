@@ -41,6 +41,32 @@ def path(tmp_path):
     return tmp_path / "log"
 
 
+def test_a_log_whose_files_were_deleted_takes_nothing_more(path):
+    log = open_log(path)
+    log.append(commits(1, 2))
+    for file in path.parent.iterdir():
+        file.unlink()
+    for _ in range(2):
+        with pytest.raises(LogError, match="was deleted while it was open") as refused:
+            log.append(commits(3, 3))
+        assert refused.value.code == "LogDeleted"
+    assert log.head.number == 2
+    assert list(log.read(after=0)) == commits(1, 2)
+    log.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_log_that_was_moved_with_its_folder_goes_on(tmp_path):
+    (tmp_path / "here").mkdir()
+    log = open_log(tmp_path / "here" / "log")
+    (tmp_path / "here").rename(tmp_path / "there")
+    log.append(commits(1, 2))
+    log.close()
+    moved = open_log(tmp_path / "there" / "log")
+    assert list(moved.read(after=0)) == commits(1, 2)
+    moved.close()
+
+
 def test_a_log_goes_on_where_it_was_closed(path):
     log = open_log(path)
     log.append(commits(1, 5))

@@ -403,3 +403,9 @@ class Beside:
         assert not self.thread.is_alive(), "it hangs"
         if self.errors:
             raise self.errors[0]
+
+
+@pytest.mark.parametrize("path, why", [("", "in memory"), ("~nobody-here/w", "home of nobody")])
+def test_a_path_that_leads_nowhere_is_refused(path, why):
+    with pytest.raises(FormatError, match=why):
+        livedb.open(path)

@@ -16,12 +16,14 @@ from random import Random
 import pytest
 
 import livedb
+from livedb.client import connection
 from tests.faults.cutting import MOMENTS, CuttingProxy
 from tests.faults.serve_child import ServiceProcess
 
 logger = logging.getLogger(__name__)
 
 CLIENTS = 4
+RESTART_S_MAX = 120.0
 
 
 class Callers:
@@ -73,9 +75,12 @@ class Callers:
 def run(folder: Path, *, mutations: int, cuts: int, kills: int, seed: int) -> CuttingProxy:
     random = Random(seed)
     with (
+        pytest.MonkeyPatch.context() as patch,
         ServiceProcess(folder) as service,
         CuttingProxy(service.port, cuts=cuts, seed=seed) as proxy,
     ):
+        # A busy machine takes longer to start it than a call waits for a service that is away.
+        patch.setattr(connection, "CONNECT_S_MAX", RESTART_S_MAX)
         callers = Callers(proxy.port, mutations)
         callers.start()
         for kill in range(1, kills + 1):

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+HANG_S = 240
 
 SHARING = ("uses_database", "uses_function", "uses_handle", "uses_table")
 
 
 def run_cells(folder, backend):
     """{name of a task: what the user saw of it}."""
-    child = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.joblib_cells", str(folder), backend],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
+        start_new_session=True,
     )
-    assert child.returncode == 0, child.stderr
-    said = dict(line.split(" ", 1) for line in child.stdout.splitlines())
+    try:
+        out, told = child.communicate(timeout=HANG_S)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"it hangs:\n{where_all_are(child)}")
+    assert child.returncode == 0, told
+    said = dict(line.split(" ", 1) for line in out.splitlines())
     assert said.pop("parent").startswith("FINE"), "the parent goes on, whatever its workers did"
     assert said.pop("uses_values") == "RESULT [3, 4, 5, 6]"
     return said
+
+
+def where_all_are(child):
+    """What the cells said, and the stacks of their process and of its workers, which all end."""
+    os.killpg(child.pid, signal.SIGUSR1)
+    time.sleep(2)
+    os.killpg(child.pid, signal.SIGKILL)
+    return "\n".join(child.communicate())
 
 
 def test_loky_workers_are_sent_no_workspace_and_may_not_open_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import Counter
 
@@ -253,6 +254,19 @@ def test_a_bug_on_the_log_writers_thread_ends_writes_and_nothing_else(db, add, i
         del found[-1, 0]
         assert found == Counter(acknowledged + (unknown if is_kept else []))
         again["items"].insert({"caller": -1, "n": 1})
+
+
+def test_in_a_folder_that_was_deleted_nothing_is_acknowledged_any_more(tmp_path):
+    path = tmp_path / "w"
+    with livedb.open(path) as db:
+        db["items"].insert({"n": 1})
+        shutil.rmtree(path)
+        with pytest.raises(LogError, match="was deleted while it was open") as refused:
+            db["items"].insert({"n": 2})
+        assert refused.value.code == "LogDeleted"
+        assert [each["n"] for each in db["items"].collect()] == [1]
+    with livedb.open(path) as anew:
+        assert anew.number == 0
 
 
 def test_a_load_that_the_log_took_before_a_bug_is_there_when_opened_again(db):

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import gc
+import json
 import os
 import random
 import signal
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from types import FrameType, FunctionType, ModuleType
+from typing import Any
 
 import livedb
+from livedb.clock import SystemClock
 from livedb.limits import Limits
+from livedb.lowlevel import database_of
+from livedb.workspaces import open_workspace
 
 Say = Callable[[str], None]
 
@@ -578,8 +590,62 @@ def fill_until(path: str, say: Say, step: str) -> None:
     db.backend.workspace.folder.fold()
 
 
+def locks_of(*roots: object) -> list[Any]:
+    """Every lock that modules of livedb and `roots` lead to."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("livedb")]
+    stack: list[object] = [*roots, *map(vars, modules)]
+    seen: set[int] = set()
+    found: list[Any] = []
+    while stack:
+        thing = stack.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, (type(threading.Lock()), type(threading.RLock()))):
+            found.append(thing)
+        elif not _is_elsewhere(thing):
+            stack += gc.get_referents(thing)
+    return found
+
+
+def _is_elsewhere(thing: object) -> bool:
+    """Whether what it leads to is no matter of livedb's.
+
+    Python 3.11 has a lock in each `cached_property`, for as long as it is computed; 3.12 has none.
+    """
+    if isinstance(thing, (ModuleType, FrameType, cached_property)):
+        return True
+    is_code = isinstance(thing, (type, FunctionType))
+    return is_code and not str(thing.__module__).startswith("livedb")
+
+
+@contextlib.contextmanager
+def all_held(locks: Sequence[Any]) -> Iterator[None]:
+    """Another thread has the locks, but for those that somebody keeps while it waits."""
+    are_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held = [lock for lock in locks if lock.acquire(timeout=0.2)]
+        are_held.set()
+        is_over.wait()
+        for lock in held:
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    are_held.wait()
+    pid = os.getpid()
+    yield
+    if os.getpid() == pid:  # there is no such thread in the child
+        is_over.set()
+        thread.join()
+
+
 def fork_from(path: str, say: Say) -> None:
-    """Fork with a workspace open: the child gets ForkedError everywhere, the parent goes on."""
+    """Fork with a workspace open: the child gets ForkedError everywhere, the parent goes on.
+
+    Another thread has every lock meanwhile, and in the child has them for ever.
+    """
     db = livedb.open(path)
     db["items"].insert({"n": 1})
 
@@ -605,11 +671,14 @@ def fork_from(path: str, say: Say) -> None:
         "backup": lambda: db.backup(f"{path}-copy"),
         "live": count.live,
         "open": lambda: livedb.open(path).sql("select 1"),
+        "snapshot": lambda: db.snapshot().__enter__(),
     }
     import warnings
 
     warnings.simplefilter("ignore", DeprecationWarning)
-    pid = os.fork()
+    faulthandler.enable()
+    with all_held(locks_of(db, handle, count, add)):
+        pid = os.fork()
     if pid == 0:
         code = 0
         for name, call in calls.items():
@@ -622,9 +691,16 @@ def fork_from(path: str, say: Say) -> None:
             else:
                 say(f"CHILD {name}: no error")
             code = 1
+        handle.close()
         db.close()
+        with livedb.open(f"{path}-other") as other, livedb.open() as in_memory:
+            other["items"].insert({"n": 1})
+            in_memory["items"].insert({"n": 1})
         os._exit(code)
+    waits = threading.Timer(60, os.kill, (pid, signal.SIGABRT))  # then it shows where
+    waits.start()
     _, status = os.waitpid(pid, 0)
+    waits.cancel()
     assert os.waitstatus_to_exitcode(status) == 0, "the child's calls did not all refuse"
     add(n=4)
     assert handle.value == count() == 2
@@ -768,4 +844,104 @@ def jobs(path: str, say: Say, planned: int) -> None:
     say("READY")
     db.backend.workspace.scheduler.settle(600)
     say("IDLE")
+    threading.Event().wait()
+
+
+class FastClock(SystemClock):
+    """A wall clock that runs faster than the machine's from a moment on, in every process alike."""
+
+    SPEED = 20
+
+    def __init__(self, from_ns: int) -> None:
+        self._from_ns = from_ns
+
+    def now_ns(self) -> int:
+        return self._from_ns + (super().now_ns() - self._from_ns) * self.SPEED
+
+    def now_ms(self) -> float:
+        return self.now_ns() / 1e6
+
+    def wait(self, woken: threading.Event, seconds: float) -> None:
+        super().wait(woken, seconds / self.SPEED)
+
+
+CRON_PERIODS_S = {"m1": 1, "m2": 2, "m3": 3, "a1": 1, "a2": 2, "a3": 3}
+"""Crons of a mutation (m) and of an action (a)."""
+
+
+class CronJournal:
+    """The functions of crons, whose runs tell which they are; two of one at a time are an error."""
+
+    def __init__(self, db: livedb.Database, say: Say, life: int, clock: FastClock) -> None:
+        self._running: set[str] = set()
+        self._say = say
+        self.acted: Counter[str] = Counter()
+
+        @db.query
+        def slot(ctx, name: str) -> float:
+            crons = ctx.db.system.query("_cron_jobs")
+            return crons.with_index("by_name", name=name).unique()["nextTime"]
+
+        @db.mutation
+        def effect(ctx, name: str) -> None:
+            with self._alone(name):
+                found = ctx.run_query(slot, name=name)
+                time.sleep(random.random() * 0.01)
+                run = {"cron": name, "life": life, "slot": found, "ended": clock.now_ms()}
+                ctx.db.insert("effects", run)
+                say(f"ran {name}")
+
+        @db.action
+        def act(ctx, name: str) -> None:
+            with self._alone(name):
+                found = ctx.run_query(slot, name=name)
+                say(f"began {name} {found!r}")
+                time.sleep(random.random() * 0.1)  # at times longer than to the next slot
+                say(f"ended {name} {clock.now_ms()!r}")
+                self.acted[name] += 1
+
+        @db.query
+        def books(ctx) -> dict:
+            return {
+                "effects": ctx.db.query("effects").collect(),
+                "logs": ctx.db.system.query("_cron_job_logs").collect(),
+            }
+
+        self.books = books
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        if name in self._running:
+            self._say(f"ERROR {name} runs twice at a time")
+        self._running.add(name)
+        try:
+            yield
+        finally:
+            self._running.discard(name)
+
+
+def crons(path: str, say: Say, from_ns: int, life: int, until: int) -> None:
+    """Run crons until killed; the first life makes them.
+
+    With `until`, say `BOOKS <json>` once each has run so often in this life. Says when it opened
+    (`OPENED <ms>`), `ran <cron>` in a mutation, which may be undone, and `began <cron> <slot>` and
+    `ended <cron> <ms>` in an action.
+    """
+    clock = FastClock(from_ns)
+    db = database_of(open_workspace(path, limits=LIMITS, clock=clock))
+    say(f"OPENED {clock.now_ms()!r}")
+    journal = CronJournal(db, say, life, clock)
+    if life == 0:
+        for name, period_s in CRON_PERIODS_S.items():
+            function = "effect" if name.startswith("m") else "act"
+            db.crons.interval(name, seconds=period_s, fn=function, args={"name": name})
+    while until:
+        books = journal.books()
+        runs = journal.acted + Counter(
+            row["cron"] for row in books["effects"] if row["life"] == life
+        )
+        if all(runs[name] >= until for name in CRON_PERIODS_S):
+            say(f"BOOKS {json.dumps(books)}")
+            until = 0
+        time.sleep(0.02)
     threading.Event().wait()

@@ -16,6 +16,7 @@ from livedb.errors import DamagedError, LivedbError, LogError
 from livedb.functions.storage import LIST_CONTENTS
 from livedb.repairing import check_workspace
 from livedb.testing import workspace
+from livedb.transfer import export_snapshot
 
 TEXT = b"what a file holds"
 
@@ -34,7 +35,8 @@ def read(db, file):
 
 
 def content_of(db, file):
-    [found], _ = storage(db)._page(LIST_CONTENTS, None)
+    page, _ = storage(db)._page(LIST_CONTENTS, None)
+    [found] = [each for each in page if each["_id"] == file]
     assert found["_id"] == file
     return storage(db).disk.path(found["name"])
 
@@ -218,8 +220,48 @@ def test_a_check_and_a_repair_name_damaged_contents(tmp_path, how, said):
     report = livedb.repair(tmp_path / "w")
     assert report.lost == 0
     assert not report.is_sound
-    assert file in report.problems[0]
-    assert said in report.problems[0]
+    assert not report.is_whole
+    assert "repaired" not in str(report)
+    assert file in report.lost_files[0]
+    assert said in report.lost_files[0]
+
+
+@pytest.mark.parametrize("how, said", DAMAGE)
+def test_an_export_names_every_damaged_content_and_leaves_no_zip(tmp_path, how, said):
+    with livedb.open() as db:
+        files = [db.files.put(TEXT) for _ in range(3)]
+        for file in files[:2]:
+            spoil(content_of(db, file), how)
+        with pytest.raises(DamagedError, match=said) as raised:
+            export_snapshot(db.backend.workspace, tmp_path / "out.zip")
+        assert [file in raised.value.message for file in files] == [True, True, False]
+        assert list(tmp_path.iterdir()) == []
+        for file in files[:2]:
+            db.files.delete(file)
+        export_snapshot(db.backend.workspace, tmp_path / "out.zip")
+
+
+def test_a_lost_content_hides_no_orphan(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+        lost, kept = db.files.put(TEXT), db.files.put(TEXT)
+        content_of(db, lost).unlink()
+        orphan = tmp_path / "w" / "files" / "orphan"
+        orphan.write_bytes(TEXT)
+        assert storage(db).collect() == 1
+        assert not orphan.exists()
+        assert read(db, kept) == TEXT
+
+
+def test_orphans_are_looked_for_again_only_when_something_changed():
+    with livedb.open() as db:
+        first, second = db.files.put(TEXT), db.files.put(TEXT)
+        storage(db).collect()
+        before = db.backend.workspace.calling.runs["_system/storage:known"].runs
+        storage(db).collect()
+        assert db.backend.workspace.calling.runs["_system/storage:known"].runs == before
+        db.files.delete(first)
+        assert storage(db).collect() == 1
+        assert read(db, second) == TEXT
 
 
 def test_reading_a_missing_content_says_so_and_what_to_do():

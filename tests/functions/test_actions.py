@@ -110,6 +110,17 @@ def test_actions_run_each_other_to_a_depth(counted):
         down(8)
 
 
+@pytest.mark.local("calls as somebody")
+def test_the_identity_of_a_caller_is_a_dict_that_can_be_returned(memory):
+    @memory.query
+    def who(ctx):
+        identity = ctx.auth.get_user_identity()
+        return [identity, identity["tokenIdentifier"], identity.tokenIdentifier]
+
+    found = memory.backend.workspace.runner.run_alone(who.definition, {}, Call(identity=ADA))
+    assert found == [ADA.to_document(), ADA.token_identifier, ADA.token_identifier]
+
+
 @pytest.mark.local("the functions of an outer test cannot travel")
 def test_what_an_action_runs_is_for_the_same_caller_and_its_lines_are_the_actions(counted):
     @counted.action

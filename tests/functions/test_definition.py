@@ -466,12 +466,29 @@ def test_a_result_that_is_no_value_is_refused_however_the_function_is_asked(memo
     memory["t"].insert({"n": 1})
     query, mutation = memory.query(name="q")(give), memory.mutation(name="m")(give)
     for call in (query, mutation, lambda: asyncio.run(query.aio())):
-        with pytest.raises(InvalidValueError) as caught:
+        with pytest.raises(
+            InvalidValueError, match=r"^[qm]: its result is no .* value: "
+        ) as caught:
             call()
         assert caught.value.path == path
     error = query.live().error
     assert isinstance(error, InvalidValueError)
+    assert str(error).startswith("q: its result is no livedb value: ")
     assert error.path == path
+
+
+def test_what_a_function_put_into_a_document_it_read_is_refused_as_its_result(memory):
+    memory["t"].insert({"n": 1})
+
+    @memory.query
+    def tagged(ctx):
+        found = ctx.db.query("t").collect()
+        found[0]["tags"] = {1}
+        return found
+
+    error = tagged.live().error
+    assert isinstance(error, InvalidValueError)
+    assert str(error).startswith("tagged: its result is no livedb value: ")
 
 
 @pytest.mark.parametrize(

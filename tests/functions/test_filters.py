@@ -206,6 +206,7 @@ def test_python_operators_cannot_be_used_by_mistake():
 
 FIELD_IS_MEANT = {
     "attribute": (lambda d: d.n == 1, r'q\.eq\(q\.field\("n"\), 1\)'),
+    "item": (lambda d: d["n"] == 1, r'q\.eq\(q\.field\("n"\), 1\)'),
     "greater": (lambda q: q.field("x") > 1, r"q\.gt\(q\.field\('x'\), 1\)"),
     "at_least": (lambda q: q.field("x") >= 1, r"q\.gte\(q\.field\('x'\), 1\)"),
     "less": (lambda q: q.field("x") < 1, r"q\.lt\(q\.field\('x'\), 1\)"),

@@ -116,7 +116,7 @@ def test_a_wrong_digest_or_too_large_a_content_leaves_nothing():
     with livedb.open(limits=livedb.Limits(file_bytes_max=len(TEXT))) as db:
         with pytest.raises(InvalidValueError, match="SHA-256"):
             store(db, sha256="0" * 64)
-        with pytest.raises(LimitError, match="file_bytes_max"):
+        with pytest.raises(LimitError, match="17 bytes that a file"):
             store(db, TEXT + b"!")
         assert contents(db) == []
         store(db, sha256=hashlib.sha256(TEXT).hexdigest().upper())
@@ -173,6 +173,18 @@ def test_without_a_service_the_url_is_of_this_machine_and_no_upload_url_can_be(s
     with pytest.raises(LivedbError, match=r"db\.serve") as caught:
         ask()
     assert caught.value.code == "NotServed"
+
+
+@pytest.mark.parametrize("verb", ["store", "get"])
+def test_a_mutation_that_wants_the_bytes_of_a_file_is_told_of_actions(verb):
+    with livedb.open() as db:
+
+        @db.mutation
+        def wrong(ctx):
+            return getattr(ctx.storage, verb)(b"bytes")
+
+        with pytest.raises(livedb.LivedbError, match=r"action.*db\.files.*URL"):
+            wrong()
 
 
 def test_a_query_only_reads_files(stored):

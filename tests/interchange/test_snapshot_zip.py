@@ -594,6 +594,20 @@ def test_a_path_that_is_no_file_is_refused(db, tmp_path):
             load(db, path)
 
 
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_name_that_says_to_be_utf8_and_is_not_is_refused(memory, archive, copy):
+    name = "a/documents.jsonl"
+    path = archive({name: ""})
+    data = bytearray(path.read_bytes())
+    flags = data.index(b"PK\x01\x02") + 8
+    data[flags + 1] |= 0x08  # the directory says it of both copies of the name
+    at = [data.index(name.encode()), data.rindex(name.encode())][copy]
+    data[at] = 0x9F
+    path.write_bytes(data)
+    with pytest.raises(LoadError, match="is no zip, or a damaged one"):
+        load(memory, path)
+
+
 FLIPS = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=3
 )

@@ -200,7 +200,7 @@ def test_categories_and_extension_columns() -> None:
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a'"),
         (pa.table([[1], [2]], names=["a", "a"]), "'a'"),
-        (pd.DataFrame({1: [1]}), "not a str"),
+        (pd.DataFrame({1: [1]}), "no str"),
         (pa.table({"_secret": [1]}), "'_secret'"),
         ([{"_seq": 1}], "'_seq'"),
         ([{1: 1}], "not a str"),

@@ -63,6 +63,14 @@ class Server:
         return self.ask("POST", f"livedb/{name}/api/mutation", json=body, headers=headers or {})
 
 
+_MAIN = """
+import sys
+sys.modules["rfc3987_syntax"] = None  # see tests/conftest.py
+from jupyter_server.serverapp import main
+main()
+"""
+
+
 @contextmanager
 def jupyter(home, *options, env=None):
     """A Jupyter server that serves `home / "root"`; services it started end with it."""
@@ -80,7 +88,7 @@ def jupyter(home, *options, env=None):
         "PYTHONPATH": str(REPOSITORY),
     }
     command = [
-        sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root",
+        sys.executable, "-c", _MAIN, "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.base_url={BASE}",
         f"--ServerApp.root_dir={root}", *options,
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 import livedb
 from livedb.errors import FunctionTimeoutError
+from livedb.live import statements
 
 ENDLESS = "select count(*) from range(3000000) a, range(3000000) b where a.range * b.range % 7 = 3"
 
@@ -111,10 +112,14 @@ def test_a_function_that_catches_the_interrupted_statement_is_ended_all_the_same
         stubborn()
 
 
-DEAF = (
-    "select max(levenshtein(repeat('a', 4000) || i, repeat('b', 4000) || i)) from range(300) t(i)"
-)
-"""One chunk of rows, in which DuckDB does not look for an interrupt for some ten seconds."""
+DEAF = "select max(levenshtein(repeat('a', 4000) || i, repeat('b', 4000) || i)) from range(80) t(i)"
+"""One chunk of rows, in which DuckDB does not look for an interrupt for some three seconds."""
+
+
+@pytest.fixture
+def leaves_soon(monkeypatch):
+    """A statement is left sooner, so that it may be shorter: each keeps a core until its end."""
+    monkeypatch.setattr(statements, "LEFT_AFTER_S", 0.3)
 
 
 def run_deaf(database: livedb.Database) -> None:
@@ -130,6 +135,7 @@ def assert_others_go_on(database: livedb.Database) -> None:
     assert database.sql("select count(*) as n from t").to_arrow()["n"].to_pylist() == [2]
 
 
+@pytest.mark.usefixtures("leaves_soon")
 @pytest.mark.parametrize("run", [run_deaf, run_deaf_in_a_query])
 @pytest.mark.local("interrupts the thread that waits for the statement")
 def test_ctrl_c_leaves_a_statement_that_does_not_listen(
@@ -144,6 +150,7 @@ def test_ctrl_c_leaves_a_statement_that_does_not_listen(
     assert_others_go_on(memory)
 
 
+@pytest.mark.usefixtures("leaves_soon")
 @pytest.mark.parametrize("limit", ["sql_s_max", "function_s_max"])
 @pytest.mark.parametrize("thread", ["main", "other"])
 def test_a_time_limit_leaves_a_statement_that_does_not_listen(
@@ -170,10 +177,11 @@ def test_a_time_limit_leaves_a_statement_that_does_not_listen(
     assert_others_go_on(database)
 
 
+@pytest.mark.usefixtures("leaves_soon")
 def test_a_held_snapshot_ends_with_a_statement_that_was_left(
     limited: Callable[..., livedb.Database],
 ) -> None:
-    database = limited(sql_s_max=1)
+    database = limited(sql_s_max=0.3)
     database["t"].insert({"n": 1})
     with database.snapshot():
         with pytest.raises(FunctionTimeoutError):

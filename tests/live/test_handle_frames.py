@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,9 @@ def test_the_frame_of_one_document_has_the_types_that_the_annotation_says(memory
         (dict[str, int | None], [{"x": None}, {"x": 1}], {"x": "Int64"}),
         (list[dict[str, float]], [[{"x": 1}], [{"x": 1.5}]], {"x": "Float64"}),
         (int | str, [1], {"value": "Int64"}),
+        # What says nothing of the values leaves the types to them.
+        (list[dict], [[{"x": 1, "y": "a"}]], {"x": "Int64", "y": "str"}),
+        (dict[str, Any], [{"x": 1.5}], {"x": "Float64"}),
     ],
     ids=str,
 )

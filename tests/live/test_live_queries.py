@@ -208,18 +208,22 @@ def test_states_of_a_snapshot_leave_out_what_another_thread_has_closed(db: Datab
         assert list(reads.states) == [kept._subscription]
 
 
-def test_an_observer_that_raises_keeps_no_change_from_the_others(db: Database) -> None:
-    heard = threading.Event()
-    first, second = db["tasks"].order("asc").live(), db["tasks"].order("asc").live()
-
+@pytest.mark.parametrize("names", [[], ["value"]], ids=["plain", "trait"])
+def test_an_observer_that_raises_keeps_no_change_from_the_others(
+    names: list[str], db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(_: object) -> None:
         raise ValueError("planned")
 
-    for handle in (first, second):
-        handle.observe(fail)
-        handle.observe(lambda _: heard.set())
+    handles = [db["tasks"].order(order).live() for order in ("asc", "desc") * 2]
+    heard = [threading.Event() for _ in handles]
+    for handle, event in zip(handles, heard, strict=True):
+        handle.observe(fail, *names)
+        handle.observe(lambda _, event=event: event.set())
     db["tasks"].insert({"title": "a"})
-    assert heard.wait(10)
+    assert all(event.wait(10) for event in heard)
+    assert [len(handle.value) for handle in handles] == [1] * 4
+    assert {each.message for each in caplog.records} == {"an observer of a live handle failed"}
 
 
 def test_a_handle_closed_while_it_is_read_keeps_its_value(db: Database) -> None:

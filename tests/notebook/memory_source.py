@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from livedb.notebook.formats import ColumnFormat
 from livedb.notebook.rows import RowChange, RowState
 
 
 class MemorySource:
     """Documents by `_id`, in order; `commit` publishes a new state and notifies."""
+
+    editor = None
+    selected: Sequence[str] = ()
 
     def __init__(
         self,
@@ -30,6 +35,7 @@ class MemorySource:
         self.title = title
         self.fields = dict(fields or {})
         self.key = key
+        self.formats: Mapping[str, ColumnFormat] = {}
         self.notify: Callable[[RowChange], object] = lambda change: None
         self.windows_read: list[tuple[int, int]] = []
         self._lock = threading.Lock()
@@ -48,8 +54,17 @@ class MemorySource:
         source._state = _state_of(source, table, number=1, error=None)
         return source
 
+    def select(self, keys: Sequence[str]) -> None:
+        self.selected = keys
+
+    def reference(self, key: str) -> None:
+        """Its ids name nothing."""
+
     def current(self) -> RowState:
-        return self._state
+        return replace(self._state, formats=self.formats)
+
+    def shown(self) -> RowState:
+        return self.current()
 
     def commit(
         self, changes: Mapping[str, Mapping[str, Any] | None] = (), *, known: bool = True

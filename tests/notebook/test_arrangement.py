@@ -20,7 +20,9 @@ from livedb.notebook.arrangement import (
     Sort,
     read_arrangement,
 )
+from livedb.notebook.cells import Column
 from livedb.notebook.feed import TableFeed
+from livedb.notebook.filters import mask_of
 from livedb.notebook.rows import RowState, state_of_table, state_of_value
 from tests.notebook.memory_source import MemorySource
 from tests.notebook.test_feed import rows_in
@@ -285,3 +287,23 @@ def test_an_arranged_view_follows_every_commit(
         rows_now.sort(key=lambda row: row["n"], reverse=True)
         assert shown == [(row["_id"], row["n"]) for row in rows_now[:5]]
         assert count == len(rows_now)
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("<1.5", [1]), (">=1.5", [2, 2**60 + 1]), (">1.5", [2, 2**60 + 1]), ("<=1.5", [1]),
+        ("1.5", []), (f"={2**60 + 1}", [2**60 + 1]), (">1e400", []), ("<1e400", [1, 2, 2**60 + 1]),
+        ("1..<2", [1]), ("..<", [1, 2, 2**60 + 1]),
+    ],
+)  # fmt: skip
+def test_whole_numbers_are_compared_exactly_with_any_number(text, found):
+    column = pa.array([1, 2, 2**60 + 1])
+    mask = mask_of(column, Column("n", "integer"), text)
+    assert (column if mask is None else column.filter(mask)).to_pylist() == found
+
+
+@pytest.mark.parametrize("text", ["9007199254740993", ">9007199254740993", "..1e30"])
+def test_a_number_too_large_for_a_double_is_compared_all_the_same(text):
+    mask = mask_of(pa.array([1.5, None]), Column("x", "float"), text)
+    assert mask.to_pylist() == [text == "..1e30", False]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -156,6 +159,30 @@ def test_a_failed_read_leaves_a_gap_that_a_sign_of_life_shows():
         feed.take_update()
     source.current = current  # type: ignore[method-assign]
     assert feed.beat().content["sequence"] > page.sequence
+
+
+def test_a_request_is_answered_while_the_newest_state_is_being_made():
+    """A commit to a table of a million rows is a run of half a second."""
+    source, feed = followed(100)
+    Page(feed, 0, 10)
+    is_read, may_go_on = threading.Event(), threading.Event()
+
+    def read_slowly():
+        is_read.set()
+        assert may_go_on.wait(5)
+        return source._state
+
+    shown = source.current()
+    source.shown = lambda: shown  # type: ignore[method-assign]
+    source.current = read_slowly  # type: ignore[method-assign]
+    feed.add_change(RowChange(number=2))
+    with ThreadPoolExecutor() as threads:
+        update = threads.submit(feed.take_update)
+        assert is_read.wait(5)
+        page = Page(feed, 50, 60, name="scrolled")
+        may_go_on.set()
+        assert update.result() is not None
+    assert page.rows == rows_of(source, 50, 60)
 
 
 def test_views_are_bounded_and_the_oldest_goes():

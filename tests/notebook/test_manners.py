@@ -164,6 +164,12 @@ def test_a_replaced_handle_that_nobody_sees_leaves_no_widget(kernel):
     assert kernel.value("(widget.comm is None, len(h._widgets))") == "(True, 0)"
 
 
+def test_a_replaced_handle_leaves_the_history(kernel):
+    for _ in range(3):
+        kernel.run("h = titles.live()\nh")
+    assert kernel.value("[each is h for each in Out.values()]") == "[True]"
+
+
 def test_a_table_of_a_closed_workspace_says_so(kernel):
     kernel.run("other = livedb.open()\nother['t'].insert({'n': 1})\nh = other['t'].live()\nh")
     kernel.run("other.close()")

@@ -8,6 +8,7 @@ import pytest
 
 import livedb
 from livedb import Id, MutationContext, QueryContext, v
+from livedb.activity import COMMITS_MAX
 from livedb.notebook.overview import LINES_MAX, type_text
 
 
@@ -119,7 +120,7 @@ def test_many_tables_are_bounded(db):
     for number in range(LINES_MAX + 7):
         db[f"table{number}"].insert({"n": number})
     assert "and 7 more" in text_of(db)
-    assert html_of(db).count("<tr>") == LINES_MAX + 2
+    assert html_of(db).count("<tr>") == LINES_MAX + 2 + COMMITS_MAX + 1
 
 
 def test_a_table_displays_its_first_rows_and_how_many_there_are(db):

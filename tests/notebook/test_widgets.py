@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from livedb.clock import ManualClock
+from livedb.notebook.formats import column
+from livedb.notebook.page_widget import STATIC
 from livedb.notebook.publisher import Publisher
 from livedb.notebook.widgets import LiveTable
 from tests.notebook.memory_source import MemorySource
+
+BUNDLE_BYTES_MAX = 60 * 1024
+"""What a page has to load before it shows anything, minified."""
 
 
 class FakeComm:
@@ -60,8 +68,9 @@ def made(comm):
     tables = []
     with Publisher() as publisher:
 
-        def make(documents=({"_id": "a", "n": 1},), **options):
+        def make(documents=({"_id": "a", "n": 1},), *, formats=None, **options):
             source = MemorySource(documents)
+            source.formats = formats or {}
             table = LiveTable(source, **{"publisher": publisher} | options)
             source.notify = table.notify
             tables.append(table)
@@ -177,6 +186,18 @@ def test_a_closed_table_says_so_and_ignores_further_changes(comm, made):
     table.close()
 
 
+def test_a_closed_table_is_forgotten_with_its_layout(comm):
+    """anywidget kept every widget whose module it had read from a file."""
+    table = LiveTable(MemorySource(), publisher=idle_publisher())
+    layout = table.layout
+    made = weakref.ref(table)
+    table.close()
+    assert layout.comm is None
+    del table, comm.receive
+    gc.collect()
+    assert made() is None
+
+
 def test_a_table_that_follows_another_result_shows_it_in_the_views_that_are_open(comm, made):
     _, table = made()
     ask(comm)
@@ -254,3 +275,68 @@ def test_hostile_rows_travel(comm, made):
     assert first["1"] == "</script>\u202e"
     assert first["2"] == "0xff"
     assert len(second["1"]) == 1_000
+
+
+def test_pages_get_the_module_that_a_reader_works_the_table_with(made, comm):
+    _source, table = made()
+    send(comm, kind="part", id=4, name="desk")
+    [answer] = comm.of("part")
+    [module] = answer.data_buffers
+    assert answer.id == 4
+    assert b"export{" in bytes(module)
+    assert table.desk == hashlib.blake2b(bytes(module), digest_size=8).hexdigest()
+
+
+def test_the_module_of_formats_comes_with_the_tables_that_have_some(made, comm):
+    source, table = made()
+    assert table.looks == ""
+    source.formats = {"n": column.plain(label="N")}
+    table.follow(source)
+    assert table.looks == ""
+    source.formats = {"n": column.number(".1f")}
+    table.follow(source)
+    assert "export{" in table.looks
+    ask(comm)
+    assert comm.wait_for("reply").columns[1][2]["look"]["type"] == "number"
+    _, other = made(formats=source.formats)
+    assert other.looks == table.looks
+
+
+def test_no_bundle_is_larger_than_its_budget():
+    sizes = {path.name: path.stat().st_size for path in STATIC.glob("*.js")}
+    bundles = {"widget.js", "table.js", "desk.js", "explorer.js", "form.js", "looks.js"}
+    assert set(sizes) == bundles
+    assert [each for each in sizes.items() if each[1] > BUNDLE_BYTES_MAX] == []
+
+
+def test_rows_are_selected_by_their_keys_or_by_a_range_of_the_view(made, comm):
+    source, _table = made([{"_id": key, "n": n} for n, key in enumerate("abcd")])
+    ask(comm, arrangement={"sorts": [[1, True]], "filters": [], "search": ""})
+    send(comm, kind="select", id=7, view="v", start=0, stop=2)
+    assert (comm.wait_for("selected").keys, source.selected) == (["d", "c"], ["d", "c"])
+    send(comm, kind="select", id=8, view="v", keys=["a"])
+    assert source.selected == ["a"]
+
+
+def test_a_page_gets_a_file_of_its_view_in_parts(made, comm, monkeypatch):
+    monkeypatch.setattr("livedb.notebook.widgets.PART_BYTES", 4)
+    made([{"_id": key, "n": n} for n, key in enumerate("abc")])
+    ask(comm, arrangement={"sorts": [[1, True]], "filters": [], "search": ""})
+    wanted = {"kind": "export", "view": "v", "format": "csv", "columns": [1]}
+    send(comm, id=7, selected=False, **wanted)
+    parts = [comm.wait_for("file", count) for count in (1, 2)]
+    assert [(each.name, each.part, each.parts) for each in parts] == [
+        ("memory.csv", 0, 2),
+        ("memory.csv", 1, 2),
+    ]
+    assert b"".join(each.data_buffers[0] for each in parts) == b"n\n2\n1\n0\n"
+    send(comm, kind="select", id=8, view="v", keys=["b", "gone"])
+    send(comm, id=9, selected=True, **wanted)
+    assert comm.wait_for("file", 3).data_buffers == [b"n\n1\n"]
+
+
+def test_a_file_that_cannot_be_made_says_why(made, comm, monkeypatch):
+    monkeypatch.setattr("livedb.notebook.downloads.DOWNLOAD_BYTES_MAX", 1)
+    made()
+    send(comm, kind="export", id=7, view="v", format="csv", columns=[0, 1], selected=False)
+    assert "write the file in a cell" in comm.wait_for("file").failed

@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 QUICKSTART = REPOSITORY / "notebooks/01_quickstart.ipynb"
+DATA_MODELS = REPOSITORY / "notebooks/02_data_models.ipynb"
 COLLABORATE = REPOSITORY / "notebooks/03_collaborate.ipynb"
 WARNINGS_ARE_ERRORS = """\
 import warnings
@@ -43,14 +44,23 @@ class Run:
             if output.output_type == "stream" and output.name == name
         ]
 
-    def shown(self, ending: str) -> list[str]:
-        """The HTML that the cells ending so display."""
+    def shown(self, ending: str, kind: str = "text/html") -> list[str]:
+        """What the cells ending so display."""
         return [
-            output.data["text/html"]
+            output.data[kind]
             for cell in self.code_cells()
             if cell.source.endswith(ending)
             for output in cell.outputs
-            if "data" in output
+            if kind in output.get("data", {})
+        ]
+
+    def errors(self) -> list[nbformat.NotebookNode]:
+        """Those that cells ended with, as their tags allow."""
+        return [
+            output
+            for cell in self.code_cells()
+            for output in cell.outputs
+            if output.output_type == "error"
         ]
 
 
@@ -99,6 +109,33 @@ def test_the_quickstart_leaves_its_parquet_files(run):
     delays = pq.read_table(folder / "worst_journeys.parquet")["dep_delay"].to_pylist()
     assert len(delays) == 5
     assert delays == sorted(delays, reverse=True)
+
+
+def test_the_proposed_schema_says_what_the_documents_are(run):
+    (proposal,) = run(DATA_MODELS).shown('db.infer_schema("repairs")', "text/markdown")
+    for line in ("guest: str | Guest", "# perhaps Literal[", "model: str | int | Missing = UNSET"):
+        assert line in proposal
+
+
+def test_the_class_that_documents_do_not_fit_is_refused_naming_them(run):
+    (refusal,) = run(DATA_MODELS).errors()
+    assert refusal.ename == "SchemaChangeError"
+    for found in (".model:", "'half an hour'", "'carbon brushes'", "Lena Vogt", "Tom Ek"):
+        assert found in refusal.evalue
+
+
+def test_the_migrated_documents_fit_their_classes(run):
+    (desk,) = run(DATA_MODELS).shown("with_status.live(status=status)))")
+    assert "Sewing machine" in desk
+    assert "Tom Ek" in desk
+    assert "Kettle" not in desk  # of another status than the one that the buttons say
+    (work,) = run(DATA_MODELS).shown("\nwork.df")
+    assert "Karim Aziz" in work
+    assert "95" in work
+    repairs = pq.read_table(run(DATA_MODELS).folder / "repairs.parquet")
+    assert repairs["model"].to_pylist()[1] == "3310"
+    assert repairs["minutes"].to_pylist() == [25, 40, None, 30, None, 55, 15, None, None]
+    assert repairs["parts"].to_pylist()[5:7] == ['["carbon brushes"]', "[]"]
 
 
 def test_what_a_kernel_commits_another_shows(run):

@@ -16,7 +16,7 @@ from livedb.values import Int64
 from tests.oracle.generate import BASE, STRICT
 from tests.oracle.world import Tally, World, read_tables
 
-STEPS = 50
+STEPS = 35
 
 DOCUMENT = {
     "k": "a", "num": 1.5, "count": 1, "flag": True, "when": None, "big": Int64(1), "raw": b"",

@@ -153,7 +153,11 @@ MESSAGES = [
         v.object({"kind": v.literal("circle"), "r": v.number()}),
         v.object({"kind": v.literal("square"), "side": v.number()}),
      ), {"kind": "square", "side": "x"}, ".side", "NoMatch", "a float"),
-    (v.union(v.string(), v.integer()), None, "", "NoMatch", "No member of the union matches None"),
+    (v.union(v.string(), v.integer()), None,
+     "", "NoMatch", "expected a str or an int and found None."),
+    (v.union(v.null(), v.union(v.string(), v.literal(1)), v.string()), 2,
+     "", "NoMatch", "expected a str, 1 or None and found the int 2."),
+    (v.union(), 2, "", "NoMatch", "expected nothing and found the int 2."),
 ]  # fmt: skip
 
 

@@ -98,6 +98,26 @@ def test_it_ends_when_nobody_is_left(path, monkeypatch):
         assert db["t"].count() == 2
 
 
+def test_it_stays_for_a_cron_and_ends_when_that_is_removed(path, monkeypatch):
+    monkeypatch.setenv("LIVEDB_IDLE_S", "0.3")
+    with livedb.open(path, shared=True) as db:
+
+        @db.mutation
+        def tick(ctx):
+            ctx.db.insert("ticks", {})
+
+        tick()
+        db.crons.interval("ticking", seconds=1, fn=tick)
+        service = holder_of(path).pid
+        before = db["ticks"].count()
+    time.sleep(2.5)  # longer than it stays for nobody
+    assert is_alive(service)
+    with livedb.open(path, shared=True) as db:
+        assert db["ticks"].count() > before
+        db.crons.remove("ticking")
+    gone(service)
+
+
 @pytest.mark.usefixtures("way")
 def test_one_that_crashed_is_started_again_by_the_next_and_others_come_back(path):
     with Python(path=str(path)) as other:

@@ -85,6 +85,11 @@ def test_an_editor_does_all_but_invite(served):
     assert served["u"].count() == 1
 
 
+def test_an_invitation_need_not_say_for_whom(served):
+    served.invite(role="viewer", expires=60)
+    assert [each.name for each in served.invitations] == ["an invited viewer"]
+
+
 def test_a_remote_owner_invites_and_revokes(served):
     with connect(served.invite("owner", name="ann")) as remote:
         invitation = remote.invite("viewer", name="bob")

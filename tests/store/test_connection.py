@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import livedb
 from livedb.errors import FoldError, FormatError, WorkspaceLockedError
 from livedb.limits import Limits
 from livedb.store.connection import fold_error, open_connection, quote
@@ -177,3 +178,35 @@ def test_on_a_full_disk_a_fold_fails_typed_reads_go_on_and_space_heals_it(
         folder.fold([write(each, {"s": text})])
     assert folder.rows("select count(*) as n from tasks") == [{"n": len(ids)}]
     store.close()
+
+
+def test_a_change_of_type_that_a_killed_process_left_is_replayed(tmp_path: Path) -> None:
+    """DuckDB alone refuses the file: its extension for JSON comes after the replay."""
+    path = tmp_path / "tables.duckdb"
+    killed = """
+import os, sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute("create table t (x varchar)")
+connection.execute("insert into t values ('[1]')")
+connection.execute("alter table t alter column x set data type json using try_cast(x as json)")
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
+    with open_connection(path, limits=Limits(), folders=()) as connection:
+        assert connection.execute("from t").fetchall() == [("[1]",)]
+
+
+def test_a_workspace_killed_after_a_column_was_widened_opens_again(tmp_path: Path) -> None:
+    path = tmp_path / "w.livedb"
+    killed = """
+import os, sys, livedb
+db = livedb.open(sys.argv[1])
+for value in (1, livedb.Int64(2**53 + 1), 2.5):
+    db["t"].insert({"x": value})
+    db.sql("select count(*) from t").df
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", killed, str(path)], check=False, timeout=120)
+    with livedb.open(path) as db:
+        found = db.sql("select x, x__json from t order by _creationTime").df
+        assert found["x__json"].tolist()[1] == '{"$int64":"9007199254740993"}'

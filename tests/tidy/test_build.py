@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+ENTRIES = sorted((REPOSITORY / "widgets/src/entry").glob("*.ts"))
 SWITCH = "jupyter-config/jupyter_server_config.d/livedb.json"
 BUILD = """\
 import sys
@@ -80,13 +81,16 @@ def test_an_editable_install_does_not_do_without_unasked(tree):
 def test_wheel_and_sdist_carry_the_bundle_and_say_that_livedb_is_typed(tree):
     static = tree / "livedb/notebook/static"
     static.mkdir(parents=True)
-    (static / "table.js").write_text("export default {}\n")
+    bundles = [f"livedb/notebook/static/{path.stem}.js" for path in ENTRIES]
+    assert len(bundles) >= 2
+    for bundle in bundles:
+        (tree / bundle).write_text("export default {}\n")
     for step in ("build_wheel", "build_sdist"):
         done = build(tree, step)
         assert done.returncode == 0, done.stderr
     (wheel,) = tree.parent.glob("*.whl")
     (sdist,) = tree.parent.glob("*.tar.gz")
-    wanted = ("livedb/notebook/static/table.js", "livedb/py.typed")
+    wanted = (*bundles, "livedb/py.typed")
     with zipfile.ZipFile(wheel) as archive:
         assert set(wanted) <= set(archive.namelist())
         # Where a Jupyter server of the environment that it is installed into looks.
@@ -97,6 +101,16 @@ def test_wheel_and_sdist_carry_the_bundle_and_say_that_livedb_is_typed(tree):
     with tarfile.open(sdist) as archive:
         for file in (*wanted, SWITCH):
             assert any(name.endswith(f"/{file}") for name in archive.getnames())
+
+
+def test_a_build_that_lacks_one_of_the_bundles_is_stale(tree):
+    source = tree / "widgets/src/entry/form.ts"
+    source.parent.mkdir(parents=True)
+    source.write_text("")
+    static = tree / "livedb/notebook/static"
+    static.mkdir(parents=True)
+    (static / "table.js").write_text("export default {}\n")
+    assert build(tree, "build_wheel").returncode != 0
 
 
 def test_a_bundle_older_than_its_source_is_stale(tree):

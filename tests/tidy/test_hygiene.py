@@ -117,3 +117,10 @@ def test_the_long_property_runs_wait_to_be_asked_for(options, is_run):
         check=True,
     ).stdout
     assert ("::test_sql_takes_every_stored_document_of_many_programs" in listed) == is_run
+
+
+def test_no_result_of_duckdb_is_left_half_read():
+    """After a `fetchone` DuckDB refuses the next `sql` of the connection; `has_rows` reads on."""
+    folders = ("livedb/store", "livedb/interchange")
+    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+    assert [path.name for path in paths if ".fetchone(" in path.read_text()] == []

@@ -45,6 +45,12 @@ def test_the_help_of_the_command_line_loads_nothing_heavy():
     assert loaded_after("import livedb.cli.main").isdisjoint(heavy)
 
 
+def test_what_serves_in_the_background_loads_no_frame_library_and_no_client():
+    """They would take most of the time until it serves, and most workspaces never need them."""
+    heavy = {"IPython", "httpx", "ipywidgets", "pandas", "polars", "rich", "typer"}
+    assert loaded_after("import livedb.sharing.__main__").isdisjoint(heavy)
+
+
 def test_the_public_names_that_annotate_a_function_load_nothing_heavy():
     names = "UNSET, Id, Int64, Missing, MutationContext, QueryContext, v, mutation, query"
     assert loaded_after(f"from livedb import {names}").isdisjoint(HEAVY)

@@ -142,7 +142,10 @@ def go(me: Id[User], task: Id[Task]) -> None:
     assert_type(found, list[Task])
     assert_type(found[0].title, str)
     assert_type(found[0].note, str | Missing)
-    handle = open_tasks.live(me, limit=3)
+    handle = open_tasks.live(me, limit=3).format(
+        title=livedb.column.link(text="open", label="Title", pinned=True),
+        due=livedb.column.date("%d.%m.%Y"),
+    )
     assert_type(handle, Handle[list[Task]])
     assert_type(handle[0], Task)
     assert_type(handle[1:], list[Task])

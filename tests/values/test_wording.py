@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livedb.wording import counted, size_text
+from livedb.wording import counted, listed, size_text
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from livedb.wording import counted, size_text
 )
 def test_one_is_one_and_everything_else_is_several(count, text):
     assert counted(count, "row") == text
+
+
+def test_a_list_names_its_last_with_the_joint():
+    assert listed(["a"], "or") == "a"
+    assert listed(["a", "b", "c"], "or") == "a, b or c"
+    assert listed(["a", "b"]) == "a and b"
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,15 @@ test("a closed model leaves the last rows on the page, and says why they do not 
   expect(element.querySelector(".livedb-advice")?.textContent).toBe("The workspace is closed.");
   expect(table(element)?.getAttribute("data-state")).toBe("closed");
 });
+
+test("a model that is evaluated anew draws in place of what it drew before", async () => {
+  const place = output("p9");
+  const first = new AbortController();
+  const model = new FakeModel({ address: "p9", first_page: {} });
+  widget().initialize({ model, signal: first.signal } as never);
+  await settled();
+  first.abort();
+  modelAt("p9");
+  await settled();
+  expect(place.querySelectorAll(".livedb").length).toBe(1);
+});

@@ -150,6 +150,16 @@ test("without a kernel the stored page is there", () => {
   expect(store.status()).toBe("saved");
 });
 
+test("a view that is opened after the columns changed does not begin with the stored rows", () => {
+  const columns = [["_id", "id"], ["old", "text"]];
+  const first_page = { ...stateOf(0, 2), columns, start: 0, rows: 2, keys: ["a", "b"], arrow: arrow(["a", "b"], [1, 2]) };
+  const model = new FakeModel({ address: "t10", first_page });
+  const store = createStore(model, end.signal);
+  expect(store.openView(() => undefined, end.signal).window?.rows).toHaveLength(2);
+  batch(model, [{ address: "t10", buffers: 0, ...stateOf(1, 2), views: [] }], []);
+  expect(store.openView(() => undefined, end.signal).window).toBeNull();
+});
+
 test("nothing is left behind", () => {
   const one = opened("gone");
   end.abort();

@@ -1,31 +1,11 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, expect, test } from "vitest";
-import widget from "../src/entry/table.js";
-import { arrow, COLUMNS, FakeModel, stateOf } from "./fakes.js";
-
-let end: AbortController;
-
-beforeEach(() => {
-  end = new AbortController();
-});
-
-afterEach(() => {
-  end.abort();
-  document.body.replaceChildren();
-});
+import { expect, test } from "vitest";
+import { arrow, COLUMNS, mount, stateOf } from "./fakes.js";
 
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
 async function shown(state: Record<string, unknown>, keys: string[], values: number[]) {
-  const model = new FakeModel({ address: "dom", first_page: {} });
-  const { initialize, render } = widget();
-  const el = document.body.appendChild(document.createElement("div"));
-  const props = { model, el, signal: end.signal } as unknown as Parameters<typeof render>[0];
-  initialize(props);
-  render(props);
-  const { id } = model.last("rows");
-  model.emit("msg:custom",
-    { kind: "reply", id, ...state, start: 0, rows: keys.length, keys }, [arrow(keys, values)]);
+  const { model, el } = mount({}, state, keys, values);
   await frame();
   return { model, el };
 }

@@ -4,34 +4,37 @@
 
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import { createStore, type Model, type Store } from "../model/store.js";
+import { tellVersion } from "../model/version.js";
 import { keepInPlaces } from "../view/places.js";
+import { ensureStyle } from "../view/style.js";
 import { createTable } from "../view/table.js";
 import "./table.css";
-
-/** A host that shows widgets in a shadow tree, as marimo does, has our style sheet only there. */
-function ensureStyle(root: HTMLElement, css: string): void {
-  root.classList.add("livedb");
-  if (getComputedStyle(root).getPropertyValue("--livedb-text") !== "") return;
-  const style = document.createElement("style");
-  style.textContent = css;
-  root.before(style);
-}
 
 export default () => {
   let store: Store | null = null;
   return {
-    initialize({ model, signal }: InitializeProps): void {
+    initialize({ model, signal }: InitializeProps): void | Promise<void> {
       const made = createStore(model as unknown as Model, signal);
       store = made;
       const draw = (root: HTMLElement, end: AbortSignal): void => {
+        root.classList.add("livedb");
         ensureStyle(root, String(model.get("_css") ?? ""));
         createTable(root, made, end);
       };
-      keepInPlaces(String(model.get("address")), draw, signal);
+      tellVersion(model, signal);
+      const keep = (): void => keepInPlaces(String(model.get("address")), draw, signal);
+      return whenReady(made, keep, signal); // the stored rows stay until then
     },
-    render({ el, signal }: RenderProps): void {
+    render({ el, signal }: RenderProps): void | Promise<void> {
       if (store === null) throw new Error("livedb: a table was drawn before its model was made");
-      createTable(el.appendChild(document.createElement("div")), store, signal);
+      const root = el.appendChild(document.createElement("div"));
+      const shown = store;
+      return whenReady(shown, () => createTable(root, shown, signal), signal);
     },
   };
 };
+
+/** At once, unless there are formats that need their module. */
+function whenReady({ ready }: Store, then: () => void, signal: AbortSignal): void | Promise<void> {
+  return ready === null ? then() : ready.then(() => (signal.aborted ? undefined : then()));
+}

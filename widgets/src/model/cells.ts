@@ -1,6 +1,7 @@
 // One value as a person reads it. `text_of_cell` in livedb/notebook/cells.py draws the same for
 // static HTML; test/cells.json holds cases that both must agree on.
 
+import type { Look } from "./formats.js";
 import type { Kind } from "./messages.js";
 
 export interface Cell {
@@ -9,6 +10,8 @@ export interface Cell {
   title: string;
   /** Not a value's own text: null, NaN, empty. */
   dim: boolean;
+  /** What its column's format makes of it; none where it is shown as it is. */
+  look?: Look;
 }
 
 export const NUMERIC: ReadonlySet<Kind> = new Set<Kind>(["integer", "float", "number"]);

@@ -3,11 +3,15 @@
 // does not dance.
 
 import { type Cell, fractionDigits } from "./cells.js";
+import { labelOf } from "./formats.js";
 import type { Column, Kind, Shape } from "./messages.js";
 import type { Row } from "./rows.js";
 
 const PADDING_PX = 26;
 const WIDTH_PX_MIN = 48;
+/** Of columns under whose heads their commonest values stand. */
+const WIDTH_PX_MIN_NAMED = 96;
+const NAMED: ReadonlySet<Kind> = new Set<Kind>(["text", "boolean"]);
 const WIDTH_PX_MAX = 340;
 const WIDTH_PX_MAX_VALUE = 720;
 /** How much larger than a table's cells a single value is written, as in table.css. */
@@ -30,29 +34,52 @@ export interface Layout {
   fractions: number[];
 }
 
-/** The layout for `columns`, at least `before` (of the same columns), wide enough for `rows`. */
+/**
+ * The layout for `columns`, at least `before` (of the same columns), wide enough for `rows`.
+ * `only` these columns are measured, if it is given; the others stay as they were.
+ */
 export function layOut(
   columns: readonly Column[],
   rows: readonly Row[],
   shape: Shape,
   before: Layout,
   fonts: Fonts,
+  only: ReadonlySet<number> | null = null,
 ): Layout {
-  const fractions = columns.map(({ kind }, at) =>
-    kind === "float" && shape === "rows" ? mostDigits(rows, at, before.fractions[at] ?? 0) : 0,
+  const isMeasured = (at: number): boolean => only === null || only.has(at) || before.widths[at] === undefined;
+  const fractions = columns.map(({ kind, format }, at) =>
+    !isMeasured(at) ? (before.fractions[at] ?? 0) : kind === "float" && format?.look == null && shape === "rows" ? mostDigits(rows, at, before.fractions[at] ?? 0) : 0,
   );
-  const widths = columns.map(({ name, kind }, at) => {
+  const widths = columns.map((column, at) => {
+    const { kind } = column;
+    if (!isMeasured(at)) return before.widths[at] ?? WIDTH_PX_MIN;
     const measure = MONOSPACE.has(kind) ? fonts.monospacePx : fonts.plainPx;
     const enlarged = shape === "value" ? VALUE_SIZE : 1;
-    let width = shape === "value" ? 0 : fonts.headPx(name);
+    let width = shape === "value" ? 0 : fonts.headPx(labelOf(column));
     for (const cell of longest(rows, at)) {
-      width = Math.max(width, measure(cell.text) * enlarged + pointPaddingPx(cell, fractions[at] ?? 0, fonts));
+      width = Math.max(width, pxOf(cell, measure, fonts) * enlarged + pointPaddingPx(cell, fractions[at] ?? 0, fonts));
     }
     const most = shape === "rows" ? WIDTH_PX_MAX : WIDTH_PX_MAX_VALUE;
     const chipPx = kind === "id" ? 10 : 0;
-    return Math.max(before.widths[at] ?? WIDTH_PX_MIN, Math.min(Math.ceil(width) + PADDING_PX + chipPx, most));
+    const least = shape === "rows" && NAMED.has(kind) ? WIDTH_PX_MIN_NAMED : WIDTH_PX_MIN;
+    return Math.max(before.widths[at] ?? least, Math.min(Math.ceil(width) + PADDING_PX + chipPx, most));
   });
   return { widths, fractions };
+}
+
+export function sameColumns(some: readonly Column[], others: readonly Column[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every(({ name, kind, format }, at) => {
+      const other = others[at];
+      return name === other?.name && kind === other.kind && (format === other.format || JSON.stringify(format) === JSON.stringify(other.format));
+    })
+  );
+}
+
+function pxOf({ text, look }: Cell, measure: (text: string) => number, { plainPx }: Fonts): number {
+  if (look === undefined) return measure(text);
+  return look.px + (look.isPicture ? 0 : plainPx(look.text));
 }
 
 /** Room to the right of a number that brings its point under the others'. */
@@ -74,14 +101,15 @@ function longest(rows: readonly Row[], at: number): Cell[] {
   for (const row of rows) {
     const cell = row.cells[at];
     if (cell === undefined) continue;
-    const length = textLength(cell.text);
-    if (cells.length === MEASURED_MAX && length <= textLength(cells.at(-1)?.text ?? "")) continue;
+    if (cells.length === MEASURED_MAX && lengthOf(cell) <= lengthOf(cells.at(-1))) continue;
     cells.push(cell);
-    cells.sort((one, other) => textLength(other.text) - textLength(one.text));
+    cells.sort((one, other) => lengthOf(other) - lengthOf(one));
     cells.length = Math.min(cells.length, MEASURED_MAX);
   }
   return cells;
 }
+
+const lengthOf = (cell: Cell | undefined): number => textLength(cell?.look?.text ?? cell?.text ?? "");
 
 /** Length in narrow characters; East Asian ones and pictures count twice. */
 function textLength(text: string): number {

@@ -2,6 +2,8 @@
 // its views on a page. What arrives is `unknown` until a guard here has read it.
 
 import type { Arrangement } from "./arrangement.js";
+import { type Format as ColumnFormat, readFormat } from "./formats.js";
+import { type Profile, readProfile } from "./profiles.js";
 
 export type Kind =
   | "integer" | "float" | "number" | "boolean" | "datetime"
@@ -12,6 +14,8 @@ export type Shape = "rows" | "record" | "value";
 export interface Column {
   name: string;
   kind: Kind;
+  /** How it is shown; none for as it is. */
+  format?: ColumnFormat;
 }
 
 /** What a page knows of a result besides its rows; mirrors `state_content` in feed.py. */
@@ -62,14 +66,68 @@ export type Incoming =
   | { kind: "batch"; batch: number; entries: Entry[] }
   | { kind: "reply"; id: number; failed: string }
   | { kind: "reply"; id: number; failed: null; state: TableState; content: WindowContent }
+  | { kind: "outcome"; id: number; outcome: Outcome }
+  | { kind: "profiles"; view: string; columns: [number, Profile][] }
+  | { kind: "part"; id: number }
+  | { kind: "reference"; id: number; reference: Reference }
+  | { kind: "selected"; id: number; keys: string[] }
+  | ({ kind: "file"; id: number } & FilePart)
   | { kind: "closed"; ended: string };
+
+/** What became of a step of an edit; mirrors `Outcome` in editing.py. */
+export interface Outcome {
+  state: "open" | "done" | "changed" | "gone" | "refused";
+  /** What to edit, or what others wrote meanwhile. */
+  text: string;
+  problem: string | null;
+  field: string | null;
+  /** Commit number of the rows that hold it. */
+  number: number;
+}
+
+/** A piece of a file that the kernel wrote for a page. */
+export interface FilePart {
+  name: string;
+  part: number;
+  parts: number;
+  /** Why there is no file. */
+  failed: string | null;
+}
+
+/** The document that an id names; no table where it names none, no fields where it is gone. */
+export interface Reference {
+  table: string | null;
+  /** [name, text, whether it is an id that can be followed] */
+  fields: [string, string, boolean][] | null;
+}
+
+export type Format = "csv" | "parquet" | "arrow" | "tsv";
+
+/** A step of an edit; a page names each edit. */
+export type EditStep =
+  | { step: "open"; edit: string; key: string; field: string }
+  | { step: "check"; edit: string; text: string }
+  | { step: "commit"; edit: string; text: string; clears: boolean; overwrites: boolean }
+  | { step: "cancel"; edit: string }
+  | { step: "judge"; field: string; text: string }
+  | { step: "insert"; texts: Record<string, string> }
+  | { step: "delete"; keys: readonly string[] }
+  | { step: "undo" }
+  | { step: "redo" };
 
 export type Outgoing =
   | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number; arrangement: Arrangement | null }
+  | ({ kind: "edit"; id: number; realm: string } & EditStep)
+  | { kind: "profiles"; realm: string; view: string; columns: readonly number[] }
+  | { kind: "select"; id: number; realm: string; view: string; keys: readonly string[] }
+  | { kind: "select"; id: number; realm: string; view: string; start: number; stop: number }
+  | { kind: "export"; id: number; realm: string; view: string; format: Format; columns: readonly number[]; selected: boolean }
+  | { kind: "reference"; id: number; realm: string; key: string }
+  | { kind: "part"; id: number; realm: string; name: "desk" }
   | { kind: "acknowledge"; realm: string; batch: number }
   | { kind: "close"; realm: string; view: string };
 
-type Fields = Record<string, unknown>;
+export type Fields = Record<string, unknown>;
 
 const KINDS: readonly string[] = [
   "integer", "float", "number", "boolean", "datetime", "id", "text", "json", "bytes", "name",
@@ -83,6 +141,18 @@ export function readIncoming(message: unknown): Incoming | null {
       return { kind: "batch", batch: whole(fields, "batch"), entries: list(fields, "entries").map(readEntry) };
     case "reply":
       return readReply(fields);
+    case "outcome":
+      return { kind: "outcome", id: whole(fields, "id"), outcome: readOutcome(fields) };
+    case "profiles":
+      return { kind: "profiles", view: text(fields, "view"), columns: list(fields, "columns").map(readProfiled) };
+    case "part":
+      return { kind: "part", id: whole(fields, "id") };
+    case "reference":
+      return { kind: "reference", id: whole(fields, "id"), reference: readReference(fields) };
+    case "selected":
+      return { kind: "selected", id: whole(fields, "id"), keys: list(fields, "keys").map(String) };
+    case "file":
+      return { kind: "file", id: whole(fields, "id"), ...readFilePart(fields) };
     case "closed":
       return { kind: "closed", ended: text(fields, "ended") };
     default:
@@ -94,6 +164,43 @@ function readReply(fields: Fields): Incoming {
   const id = whole(fields, "id");
   if (typeof fields["failed"] === "string") return { kind: "reply", id, failed: fields["failed"] };
   return { kind: "reply", id, failed: null, state: readState(fields), content: readWindow(fields, 0) };
+}
+
+const STATES: readonly string[] = ["open", "done", "changed", "gone", "refused"];
+
+function readOutcome(fields: Fields): Outcome {
+  const state = text(fields, "state");
+  if (!STATES.includes(state)) return fail("state");
+  const orNull = (name: string): string | null => (typeof fields[name] === "string" ? fields[name] : null);
+  return {
+    state: state as Outcome["state"],
+    text: text(fields, "text"),
+    problem: orNull("problem"),
+    field: orNull("field"),
+    number: whole(fields, "number"),
+  };
+}
+
+function readFilePart(fields: Fields): FilePart {
+  if (typeof fields["failed"] === "string") return { name: "", part: 0, parts: 1, failed: fields["failed"] };
+  return { name: text(fields, "name"), part: whole(fields, "part"), parts: whole(fields, "parts"), failed: null };
+}
+
+function readReference(fields: Fields): Reference {
+  const table = typeof fields["table"] === "string" ? fields["table"] : null;
+  if (!Array.isArray(fields["fields"])) return { table, fields: null };
+  return {
+    table,
+    fields: fields["fields"].map((each): [string, string, boolean] => {
+      if (!Array.isArray(each)) return fail("field");
+      return [String(each[0]), String(each[1]), each[2] === true];
+    }),
+  };
+}
+
+function readProfiled(pair: unknown): [number, Profile] {
+  if (!Array.isArray(pair) || !Number.isInteger(pair[0])) fail("profile");
+  return [pair[0], readProfile(asFields(pair[1]))];
 }
 
 function readEntry(entry: unknown): Entry {
@@ -149,24 +256,25 @@ export function readState(value: unknown): TableState {
 function readColumn(column: unknown): Column {
   if (!Array.isArray(column)) return fail("column");
   const kind: string = KINDS.includes(column[1]) ? column[1] : "text";
-  return { name: String(column[0]), kind: kind as Kind };
+  const read = { name: String(column[0]), kind: kind as Kind };
+  return column[2] == null ? read : { ...read, format: readFormat(asFields(column[2])) };
 }
 
-function asFields(value: unknown): Fields {
+export function asFields(value: unknown): Fields {
   return typeof value === "object" && value !== null ? (value as Fields) : fail("object");
 }
 
-function whole(fields: Fields, name: string): number {
+export function whole(fields: Fields, name: string): number {
   const value = fields[name];
   return typeof value === "number" && Number.isInteger(value) ? value : fail(name);
 }
 
-function text(fields: Fields, name: string): string {
+export function text(fields: Fields, name: string): string {
   const value = fields[name];
   return typeof value === "string" ? value : fail(name);
 }
 
-function list(fields: Fields, name: string): unknown[] {
+export function list(fields: Fields, name: string): unknown[] {
   const value = fields[name];
   return Array.isArray(value) ? value : fail(name);
 }

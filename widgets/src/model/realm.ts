@@ -12,17 +12,22 @@ interface Realm {
   /** Who wants to know that elements came or went. */
   watchers: Set<() => void>;
   observer: MutationObserver | null;
+  /** Modules that pages load once, by version (parts.ts). */
+  parts: Map<string, Promise<unknown>>;
 }
 
-const REALM = Symbol.for("livedb.realm.2");
+const REALM = Symbol.for("livedb.realm.3");
 
 function realm(): Realm {
   const world = globalThis as { [REALM]?: Realm };
-  return (world[REALM] ??= { id: randomName(), tables: new Map(), watchers: new Set(), observer: null });
+  return (world[REALM] ??= { id: randomName(), tables: new Map(), watchers: new Set(), observer: null, parts: new Map() });
 }
 
 /** The name of this JavaScript world in messages to the kernel. */
 export const realmId = (): string => realm().id;
+
+/** The modules that were loaded, or are being loaded. */
+export const parts = (): Map<string, Promise<unknown>> => realm().parts;
 
 /** Receive the entries addressed to a table until `signal` aborts. */
 export function listen(address: string, listener: EntryListener, signal: AbortSignal): void {

@@ -2,6 +2,7 @@
 
 import { tableFromIPC } from "@uwdata/flechette";
 import { type Cell, cellOf } from "./cells.js";
+import type { Dress } from "./formats.js";
 import type { Column, Kind, Patch, WindowContent } from "./messages.js";
 
 /** A row as drawn. Two states share the object of a row that did not change. */
@@ -31,16 +32,24 @@ export function decodeRows(
   columns: readonly Column[],
   keys: readonly string[] | null,
   count: number,
-  start = 0,
+  start: number,
+  dress: Dress | null,
 ): Row[] {
   if (count === 0 || arrow === null) return [];
   const bytes = new Uint8Array(arrow.buffer, arrow.byteOffset, arrow.byteLength);
   const table = tableFromIPC(bytes, { useBigInt: true });
   const values = columns.map((_, at) => table.getChildAt(at));
+  const figures = columns.map(({ format }, at) => (format === undefined ? null : table.getChild(`figures${at}`)));
   return Array.from({ length: count }, (_, row) => ({
     key: keys?.[row] ?? `#${start + row}`,
-    cells: columns.map(({ kind }, at) => cellOf(values[at]?.at(row), kind)),
+    cells: columns.map((column, at) => dressed(cellOf(values[at]?.at(row), column.kind), column, figures[at]?.at(row), dress)),
   }));
+}
+
+/** The cell as its column's format has it. */
+function dressed(cell: Cell, { kind, format }: Column, figures: unknown, dress: Dress | null): Cell {
+  const look = format?.look == null || dress === null ? null : dress(cell, kind, format.look, figures);
+  return look === null ? cell : { ...cell, look };
 }
 
 /** The window that a reply or a patch without runs describes. */
@@ -49,10 +58,11 @@ export function wholeWindow(
   columns: readonly Column[],
   sequence: number,
   buffers: readonly DataView[],
+  dress: Dress | null = null,
 ): RowWindow {
   const arrow = content.buffer === null ? null : (buffers[content.buffer] ?? null);
   const { start, count } = content;
-  return { start, count: count ?? null, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, start) };
+  return { start, count: count ?? null, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, start, dress) };
 }
 
 /** Kinds whose values say which row it is rather than how it stands. */
@@ -102,16 +112,17 @@ export function applyPatch(
   columns: readonly Column[],
   sequence: number,
   buffers: readonly DataView[],
+  dress: Dress | null = null,
 ): RowWindow {
   if (patch.runs === null) {
-    const next = wholeWindow(patch, columns, sequence, buffers);
+    const next = wholeWindow(patch, columns, sequence, buffers, dress);
     return patch.keys === null ? named(next, old, columns) : next;
   }
   if (patch.base !== old.sequence || patch.start !== old.start) {
     throw new GapError(`patch over ${patch.base} at ${patch.start}, window ${old.sequence} at ${old.start}`);
   }
   const arrow = patch.buffer === null ? null : (buffers[patch.buffer] ?? null);
-  const fresh = decodeRows(arrow, columns, patch.keys, patch.keys?.length ?? 0);
+  const fresh = decodeRows(arrow, columns, patch.keys, patch.keys?.length ?? 0, 0, dress);
   const rows = patch.runs.flatMap(([from, count]) =>
     from >= 0 ? old.rows.slice(from, from + count) : fresh.slice(-1 - from, -1 - from + count),
   );

@@ -5,9 +5,15 @@
 // the update it is at, and a view that is behind and has no request under way asks for its window.
 
 import { type Arrangement, isPlain, PLAIN } from "./arrangement.js";
-import { type Entry, type Incoming, type Outgoing, readIncoming, readState, type TableState } from "./messages.js";
+import { sameColumns } from "./columns.js";
+import type { Dress } from "./formats.js";
+import {
+  type Column, type EditStep, type Entry, type Format, type Incoming, type Outcome, type Outgoing, readIncoming, type Reference, readState, type TableState,
+} from "./messages.js";
+import { loadPart } from "./parts.js";
 import { deliver, listen, randomName, realmId } from "./realm.js";
 import { applyPatch, GapError, type RowWindow, wholeWindow } from "./rows.js";
+import type { Profile } from "./profiles.js";
 import type { Range } from "./window.js";
 
 /** Milliseconds without a reply after which a request is sent again; doubles up to the second. */
@@ -21,6 +27,8 @@ const WAITING_MS = 800;
 const SILENT_MS = 16_000;
 
 const TICK_MS = 400;
+
+const GONE = "The kernel does not answer";
 
 /** What of `AnyModel` the store needs; a test passes its own. */
 export interface Model {
@@ -54,17 +62,35 @@ export interface View {
   window: RowWindow | null;
   /** How the reader wants the rows; whoever changes it asks for rows again. */
   arrangement: Arrangement;
+  /** What the heads of columns tell, by position; of those that were in sight. */
+  profiles: Map<number, Profile>;
   /** Called whenever the window, the state or the status changed. */
   changed: (change: Change) => void;
   request: Request | null;
 }
 
 export interface Store {
+  /** Until then formats do not count; null if there are none. */
+  ready: Promise<void> | null;
   state(): TableState | null;
   status(): Status;
   openView(changed: (change: Change) => void, signal: AbortSignal): View;
   /** Ask for rows; replaces a request of this view that is still under way. */
   ask(view: View, range: Range): void;
+  /** Whether what is shown can be edited in place. */
+  isEditable(): boolean;
+  /** Do a step of an edit; refused when the kernel is gone before it has answered. */
+  edit(step: EditStep): Promise<Outcome>;
+  /** Select rows by their keys, or all of a range as this view is arranged; the keys that are selected. */
+  select(view: View, rows: readonly string[] | Range): Promise<readonly string[]>;
+  /** A file of some columns of all rows as this view is arranged, or of those selected; throws why there is none. */
+  file(view: View, format: Format, columns: readonly number[], selected: boolean): Promise<File>;
+  /** The document that an id names; null when the kernel is gone. */
+  reference(key: string): Promise<Reference | null>;
+  /** Ask to be told, now and after every change, what the heads of these columns tell. */
+  askProfiles(view: View, columns: readonly number[]): void;
+  /** What a reader works the table with (view/desk.ts); rejected when the kernel is gone before it has come. */
+  desk<T>(): Promise<T>;
 }
 
 export function createStore(model: Model, signal: AbortSignal, now: () => number = Date.now): Store {
@@ -74,7 +100,11 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   let status: Status = "saved";
   let heardMs = now();
   let lastId = 0;
-  let saved: RowWindow | null = null;
+  let saved: { columns: readonly Column[]; window: RowWindow } | null = null;
+  let dress: Dress | null = null;
+  const answers = new Map<number, (answer: Incoming | null) => void>();
+  const files = new Map<number, DataView[]>();
+  let asked: { sentMs: number; resolve: (text: DataView) => void; reject: (reason: Error) => void } | null = null;
 
   const send = (message: Outgoing): void => {
     try {
@@ -87,11 +117,87 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   const setStatus = (next: Status): void => {
     if (status === next || status === "closed") return;
     status = next;
+    if (next === "stale" || next === "closed") {
+      giveUp();
+      asked?.reject(new Error("the kernel is gone"));
+      asked = null;
+    }
     notifyAll();
   };
 
   const notifyAll = (): void => {
     for (const view of views.values()) view.changed({ before: view.window, what: "state" });
+  };
+
+  /** Send a request that has one answer; null when the kernel is gone before it has come. */
+  const call = (makeMessage: (id: number) => Outgoing): Promise<Incoming | null> => {
+    lastId += 1;
+    const id = lastId;
+    return new Promise((resolve) => {
+      answers.set(id, resolve);
+      send(makeMessage(id));
+      if (status === "stale" || status === "closed") giveUp();
+    });
+  };
+
+  const answer = (id: number, incoming: Incoming): void => {
+    answers.get(id)?.(incoming);
+    answers.delete(id);
+  };
+
+  const giveUp = (): void => {
+    for (const resolve of answers.values()) resolve(null);
+    answers.clear();
+    files.clear();
+  };
+
+  const edit = async (step: EditStep): Promise<Outcome> => {
+    const answered = await call((id) => ({ kind: "edit", id, realm: realmId(), ...step }));
+    if (answered?.kind === "outcome") return answered.outcome;
+    return { state: "refused", text: "", problem: `${GONE}: nothing was written, as far as is known.`, field: null, number: -1 };
+  };
+
+  const reference = async (key: string): Promise<Reference | null> => {
+    const answered = await call((id) => ({ kind: "reference", id, realm: realmId(), key }));
+    return answered?.kind === "reference" ? answered.reference : null;
+  };
+
+  const select: Store["select"] = async (view, rows) => {
+    const range = "start" in rows ? { start: rows.start, stop: rows.stop } : { keys: rows };
+    const answered = await call((id) => ({ kind: "select", id, realm: realmId(), view: view.id, ...range }));
+    return answered?.kind === "selected" ? answered.keys : [];
+  };
+
+  const file: Store["file"] = async (view, format, columns, selected) => {
+    const request = { kind: "export" as const, realm: realmId(), view: view.id, format, columns, selected };
+    let id = 0;
+    const answered = await call((made) => ({ ...request, id: (id = made) }));
+    const parts = files.get(id) ?? [];
+    files.delete(id);
+    if (answered?.kind !== "file") throw new Error(`${GONE}.`);
+    if (answered.failed !== null) throw new Error(answered.failed);
+    return new File(parts as DataView<ArrayBuffer>[], answered.name);
+  };
+
+  const receiveFile = (incoming: Extract<Incoming, { kind: "file" }>, [bytes]: readonly DataView[]): void => {
+    const parts = files.get(incoming.id) ?? [];
+    if (bytes !== undefined) parts[incoming.part] = bytes;
+    files.set(incoming.id, parts);
+    if (parts.filter(Boolean).length >= incoming.parts || incoming.failed !== null) answer(incoming.id, incoming);
+  };
+
+  const fetchDesk = (): Promise<DataView> =>
+    new Promise((resolve, reject) => {
+      if (status === "stale" || status === "closed") return reject(new Error("the kernel is gone"));
+      asked = { sentMs: now(), resolve, reject };
+      askDesk();
+    });
+
+  const askDesk = (): void => {
+    if (asked === null) return;
+    lastId += 1;
+    asked.sentMs = now();
+    send({ kind: "part", id: lastId, realm: realmId(), name: "desk" });
   };
 
   const hear = (): void => {
@@ -137,7 +243,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     const before = view?.window;
     if (view === undefined || before === undefined || before === null || before.sequence >= entry.sequence) return;
     try {
-      view.window = applyPatch(before, patch, columns, entry.sequence, buffers);
+      view.window = applyPatch(before, patch, columns, entry.sequence, buffers, dress);
     } catch (error) {
       if (!(error instanceof GapError)) throw error;
       return; // the view is now behind `sequence`, so it will be repaired
@@ -157,7 +263,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     if (reply.state.sequence >= (state?.sequence ?? -1)) state = reply.state;
     sequence = Math.max(sequence, reply.state.sequence);
     const before = view.window;
-    view.window = wholeWindow(reply.content, reply.state.columns, reply.state.sequence, buffers);
+    view.window = wholeWindow(reply.content, reply.state.columns, reply.state.sequence, buffers, dress);
     hear();
     view.changed({ before, what: "window" });
     repair();
@@ -170,9 +276,28 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
       send({ kind: "acknowledge", realm: realmId(), batch: incoming.batch });
     } else if (incoming?.kind === "reply") {
       receiveReply(incoming, buffers);
+    } else if (incoming?.kind === "outcome") {
+      answer(incoming.id, incoming);
+    } else if (incoming?.kind === "selected" || incoming?.kind === "reference") {
+      answer(incoming.id, incoming);
+    } else if (incoming?.kind === "file") {
+      receiveFile(incoming, buffers);
+    } else if (incoming?.kind === "profiles") {
+      receiveProfiles(incoming);
+    } else if (incoming?.kind === "part" && buffers[0] !== undefined) {
+      asked?.resolve(buffers[0]);
+      asked = null;
     } else if (incoming?.kind === "closed") {
       close(incoming.ended);
     }
+  };
+
+  const receiveProfiles = ({ view: id, columns }: Extract<Incoming, { kind: "profiles" }>): void => {
+    const view = views.get(id);
+    if (view === undefined) return;
+    for (const [at, profile] of columns) view.profiles.set(at, profile);
+    hear();
+    view.changed({ before: view.window, what: "state" });
   };
 
   const close = (ended: string): void => {
@@ -184,6 +309,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     if (status === "stale" || status === "closed") return; // a later beat wakes it up again
     for (const view of views.values()) retry(view);
     if (views.size === 0) return;
+    if (asked !== null && now() - asked.sentMs >= RETRY_MS) askDesk();
     if (now() - heardMs > SILENT_MS) setStatus(status === "saved" ? "saved" : "stale");
     else if (status === "live" && isWaiting()) setStatus("waiting");
   };
@@ -200,11 +326,31 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     state = { ...readState(page), sequence: -1 };
     const keys = Array.isArray(page["keys"]) ? page["keys"].map(String) : null;
     const content = { start: 0, rows: Number(page["rows"]), keys, buffer: 0 };
-    saved = wholeWindow(content, state.columns, -1, [page["arrow"]]);
+    saved = { columns: state.columns, window: wholeWindow(content, state.columns, -1, [page["arrow"]], dress) };
   };
 
+  /** Have what formats of columns need; null if there are none. Rows that came before come once more. */
+  const dressRows = (): Promise<void> | null => {
+    const text = String(model.get("looks") ?? "");
+    if (text === "" || dress !== null) return null;
+    return loadPart<{ dress: Dress }>(text, () => Promise.resolve(text)).then((module) => {
+      ({ dress } = module);
+      if (sequence < 0) restoreSaved();
+      for (const view of views.values()) {
+        const { window } = view;
+        if (window === null || window.sequence < 0) view.window = firstWindow();
+        else request(view, { start: window.start, stop: window.start + window.rows.length }, RETRY_MS);
+      }
+      notifyAll();
+    }, () => {}); // a host that lets no module in: values as they are
+  };
+
+  /** The stored rows, unless the result has had other columns since then. */
+  const firstWindow = (): RowWindow | null =>
+    saved !== null && state !== null && sameColumns(saved.columns, state.columns) ? saved.window : null;
+
   const openView: Store["openView"] = (changed, viewSignal) => {
-    const view: View = { id: randomName(), window: saved, arrangement: PLAIN, changed, request: null };
+    const view: View = { id: randomName(), window: firstWindow(), arrangement: PLAIN, profiles: new Map(), changed, request: null };
     views.set(view.id, view);
     viewSignal.addEventListener("abort", () => {
       views.delete(view.id);
@@ -213,17 +359,34 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     return view;
   };
 
+  const onLooks = (): void => void dressRows();
   const lostKernel = (): void => setStatus("stale");
   const timer = setInterval(tick, TICK_MS);
   model.on("msg:custom", receive);
+  model.on("change:looks", onLooks);
   model.on("comm_live_update", lostKernel); // JupyterLab says so at once when a kernel restarts
   listen(String(model.get("address")), receiveEntry, signal);
   signal.addEventListener("abort", () => {
     close("This table was closed.");
     clearInterval(timer);
     model.off("msg:custom", receive);
+    model.off("change:looks", onLooks);
     model.off("comm_live_update", lostKernel);
   });
   restoreSaved();
-  return { state: () => state, status: () => status, openView, ask: (view, range) => request(view, range, RETRY_MS) };
+  const ready = dressRows();
+  return {
+    ready,
+    state: () => state,
+    status: () => status,
+    openView,
+    ask: (view, range) => request(view, range, RETRY_MS),
+    isEditable: () => model.get("editable") === true,
+    edit,
+    reference,
+    select,
+    file,
+    desk: <T,>() => loadPart<T>(String(model.get("desk")), fetchDesk),
+    askProfiles: (view, columns) => send({ kind: "profiles", realm: realmId(), view: view.id, columns }),
+  };
 }

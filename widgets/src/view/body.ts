@@ -2,10 +2,13 @@
 // update touches only the cells whose text changed. Whatever a reader has selected elsewhere stays.
 
 import { type Cell, NUMERIC } from "../model/cells.js";
+import { labelOf } from "../model/formats.js";
 import type { Column, Kind } from "../model/messages.js";
+import type { Slot } from "../model/placement.js";
 import type { Row } from "../model/rows.js";
+import { createLine, type Line } from "./line.js";
 
-export interface Line {
+export interface Drawn {
   /** The row's key, or its position in the result where rows have no keys. */
   identity: string;
   /** Position in the result. */
@@ -21,11 +24,15 @@ export interface Active {
 }
 
 export interface Paint {
-  lines: readonly Line[];
+  rows: readonly Drawn[];
   columns: readonly Column[];
+  /** The columns that the page holds. */
+  slots: readonly Slot[];
   /** Room to the right of a number, so that the points of its column stand in line. */
   paddingPx: (cell: Cell, column: number) => number;
   active: Active | null;
+  /** Keys of the rows that are selected; where there are none, it is the active one. */
+  selected: ReadonlySet<string>;
   /** Prefix of element ids, unique per view. */
   name: string;
   /** Identities that this update added; [] when painting for another reason. */
@@ -38,7 +45,7 @@ const FLASH_MS = 1_100;
 const MONOSPACE: ReadonlySet<Kind> = new Set<Kind>(["id", "json", "bytes"]);
 
 interface Held {
-  element: HTMLTableRowElement;
+  line: Line;
   row: Row | null;
 }
 
@@ -47,19 +54,20 @@ export function createBody(body: HTMLTableSectionElement): { paint: (paint: Pain
 
   const paint = (input: Paint): void => {
     const next = new Map<string, Held>();
-    const free = [...held].filter(([identity]) => !input.lines.some((line) => line.identity === identity));
+    const free = [...held].filter(([identity]) => !input.rows.some((each) => each.identity === identity));
     let place: Element | null = body.firstElementChild;
-    for (const line of input.lines) {
-      const known = held.get(line.identity);
-      const one = known ?? reuse(free.shift()?.[1]) ?? { element: document.createElement("tr"), row: null };
+    for (const drawn of input.rows) {
+      const known = held.get(drawn.identity);
+      const one = known ?? reuse(free.shift()?.[1]) ?? { line: createLine(document.createElement("tr"), emptyCell), row: null };
+      const { row } = one.line;
       const mayFlash = input.isUpdate && known !== undefined && known.row !== null;
-      fillRow(one, line, input, mayFlash);
-      if (input.added.has(line.identity)) flash([...one.element.cells], "added");
-      if (one.element === place) place = place.nextElementSibling;
-      else body.insertBefore(one.element, place);
-      next.set(line.identity, one);
+      fillRow(one, drawn, input, mayFlash);
+      if (input.added.has(drawn.identity)) flash([...row.cells], "added");
+      if (row === place) place = place.nextElementSibling;
+      else body.insertBefore(row, place);
+      next.set(drawn.identity, one);
     }
-    for (const [, { element }] of free) element.remove();
+    for (const [, { line }] of free) line.row.remove();
     held = next;
   };
 
@@ -72,40 +80,53 @@ export function createBody(body: HTMLTableSectionElement): { paint: (paint: Pain
 
 /** A row element that left the screen, for another row: nothing of the old one may flash. */
 function reuse(old: Held | undefined): Held | undefined {
-  for (const animation of old?.element.getAnimations?.({ subtree: true }) ?? []) animation.cancel();
+  for (const animation of old?.line.row.getAnimations?.({ subtree: true }) ?? []) animation.cancel();
   return old;
 }
 
-function fillRow(one: Held, { at, row, identity }: Line, input: Paint, mayFlash: boolean): void {
-  const { element } = one;
+function fillRow(one: Held, { at, row, identity }: Drawn, input: Paint, mayFlash: boolean): void {
+  const { line } = one;
   const { active, columns } = input;
   const isActive = active?.identity === identity;
-  setAttribute(element, "aria-rowindex", String(at + 2)); // the header is row 1
-  setAttribute(element, "aria-selected", String(isActive));
-  element.classList.toggle("livedb-odd", at % 2 === 1);
-  element.classList.toggle("livedb-coming", row === null);
-  while (element.cells.length < columns.length) element.insertCell();
-  columns.forEach((column, index) => {
-    const cell = element.cells[index];
-    if (cell === undefined) return;
-    setAttribute(cell, "id", `${input.name}-${at}-${index}`);
-    cell.classList.toggle("livedb-active", isActive && active.column === index);
-    const content = row?.cells[index] ?? null;
-    if (row === null || one.row !== row) fillCell(cell, index, column.kind, content, mayFlash);
-    if (column.kind === "float" && content !== null) pad(cell, input.paddingPx(content, index));
-  });
+  setAttribute(line.row, "aria-rowindex", String(at + 2)); // the header is row 1
+  const isSelected = input.selected.size > 0 ? input.selected.has(identity) : isActive;
+  setAttribute(line.row, "aria-selected", String(isSelected));
+  line.row.classList.toggle("livedb-odd", at % 2 === 1);
+  line.row.classList.toggle("livedb-coming", row === null);
+  line.fit(input.slots);
+  for (const { column } of input.slots) {
+    const cell = line.cellOf(column);
+    const known = columns[column];
+    if (cell === undefined || known === undefined) continue;
+    const { kind, format } = known;
+    const isNew = cell.dataset["kind"] !== kind;
+    setAttribute(cell, "id", `${input.name}-${at}-${column}`);
+    cell.classList.toggle("livedb-active", isActive && active.column === column);
+    const content = row?.cells[column] ?? null;
+    if (isNew) styleCell(cell, kind);
+    if (isNew || row === null || one.row !== row) fillCell(cell, content, known, mayFlash && !isNew);
+    if (kind === "float" && format?.look == null && content !== null) pad(cell, input.paddingPx(content, column));
+  }
   one.row = row;
 }
 
-function fillCell(element: HTMLTableCellElement, index: number, kind: Kind, cell: Cell | null, mayFlash: boolean): void {
-  if (element.dataset["kind"] !== kind) styleCell(element, index, kind);
-  const text = cell?.text ?? "";
-  const title = cell === null ? "" : cell.title || (cell.text.length > 30 ? cell.text : "");
+/** The looks that cells have, of those that are more than a text. */
+const drawn = new WeakMap<HTMLTableCellElement, string>();
+
+function fillCell(element: HTMLTableCellElement, cell: Cell | null, column: Column, mayFlash: boolean): void {
+  const look = cell?.look;
+  const text = look?.text ?? cell?.text ?? "";
+  const title = look?.title ?? (cell === null ? "" : cell.title || (cell.text.length > 30 ? cell.text : ""));
+  element.classList.toggle("livedb-dim", look === undefined && (cell?.dim ?? false));
+  const known = drawn.get(element);
+  const key = look?.draw ? look.key : undefined;
+  if (known !== undefined && key === undefined) element.replaceChildren();
   const target = element.firstElementChild ?? element;
-  const isSame = target.textContent === text && element.title === title;
-  element.classList.toggle("livedb-dim", cell?.dim ?? false);
-  if (isSame) return;
-  target.textContent = text;
+  if (key === known && element.title === title && (key !== undefined || target.textContent === text)) return;
+  if (key === undefined) drawn.delete(element);
+  else drawn.set(element, key);
+  if (look?.draw) look.draw(element, labelOf(column));
+  else target.textContent = text;
   element.title = title;
   if (mayFlash && cell !== null) flash([element], "changed");
 }
@@ -115,11 +136,15 @@ function pad(element: HTMLTableCellElement, px: number): void {
   if (element.style.paddingRight !== wanted) element.style.paddingRight = wanted;
 }
 
-function styleCell(element: HTMLTableCellElement, index: number, kind: Kind): void {
-  element.dataset["kind"] = kind;
+function emptyCell(): HTMLTableCellElement {
+  const element = document.createElement("td");
   element.setAttribute("role", "gridcell");
-  element.setAttribute("aria-colindex", String(index + 1));
   element.dir = "auto";
+  return element;
+}
+
+function styleCell(element: HTMLTableCellElement, kind: Kind): void {
+  element.dataset["kind"] = kind;
   element.classList.toggle("livedb-number", NUMERIC.has(kind));
   element.classList.toggle("livedb-monospace", MONOSPACE.has(kind));
   element.replaceChildren();

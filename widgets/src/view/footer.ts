@@ -92,6 +92,14 @@ export function div(className: string): HTMLDivElement {
   return element;
 }
 
+export function button(text: string, title = ""): HTMLButtonElement {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.textContent = text;
+  element.title = title;
+  return element;
+}
+
 function span(className: string): HTMLSpanElement {
   const element = document.createElement("span");
   element.className = className;

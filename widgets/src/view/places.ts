@@ -47,7 +47,10 @@ export function keepInPlaces(
 }
 
 function settle(element: Element, draw: (root: HTMLElement, signal: AbortSignal) => void): Place {
+  // What a model drew that is no more: of one name there is one at a time (a developer's reload).
+  for (const old of element.querySelectorAll(":scope > .livedb-drawn")) old.remove();
   const root = element.appendChild(document.createElement("div"));
+  root.classList.add("livedb-drawn");
   const end = new AbortController();
   draw(root, end.signal);
   showStored(element, false);

@@ -5,8 +5,8 @@
 // scroll, and a scroll range of any height costs the page nothing. Everything is drawn from the
 // store's state, once per frame: a late, repeated or skipped message makes no difference.
 
-import { type Fonts, type Layout, layOut, pointPaddingPx } from "../model/columns.js";
-import { type Cell, NUMERIC } from "../model/cells.js";
+import { type Fonts, type Layout, layOut, pointPaddingPx, sameColumns } from "../model/columns.js";
+import type { Cell } from "../model/cells.js";
 import type { Column, Shape, TableState } from "../model/messages.js";
 import { realmId } from "../model/realm.js";
 import type { Row, RowWindow } from "../model/rows.js";
@@ -14,16 +14,20 @@ import type { Change, Store } from "../model/store.js";
 import {
   contentPx, firstRowAfter, firstRowShowing, type Geometry, isEnough, scrollTopOf, visibleRows, windowFor,
 } from "../model/window.js";
-import { carriedOver, isPlain, isSame } from "../model/arrangement.js";
-import { type Active, createBody, type Line } from "./body.js";
-import { adviceFor, createFooter, div, setText, standingOf } from "./footer.js";
-import { createTools, markSort } from "./tools.js";
+import { type Arrangement, carriedOver, isPlain, isSame } from "../model/arrangement.js";
+import { initialPlacement, carriedToColumns, type Placement, type Slot, slotsFor } from "../model/placement.js";
+import { type Active, createBody, type Drawn } from "./body.js";
+import type { CreateDesk, Desk, Grid } from "./desk.js";
+import { buildDom, fontsOf, headCell, markSort } from "./dom.js";
+import { adviceFor, setText, standingOf } from "./footer.js";
+import { columnAt, createLine } from "./line.js";
 
 const ROW_PX = 26;
 const HEAD_PX = 30;
 const ROWS_ON_SCREEN_MAX = 15;
 const MARGIN_ROWS = 30;
 const PAUSE_MS = 16;
+const NONE: ReadonlySet<string> = new Set();
 
 let viewCount = 0;
 
@@ -33,6 +37,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const body = createBody(dom.body);
   let columns: readonly Column[] = [];
   let layout: Layout = { widths: [], fractions: [] };
+  let placement: Placement = initialPlacement([]);
+  let slots: readonly Slot[] = [];
   let laidOutFor: RowWindow | null = null;
   let firstRow = 0;
   let scrollTop = 0;
@@ -43,36 +49,87 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   let frame = 0;
   let drawnMs = Number.NEGATIVE_INFINITY;
   let fonts: Fonts | null = null;
+  let desk: Desk | null = null;
+
+  const head = createLine(dom.head, (column) => {
+    const cell = headCell(columns[column]);
+    markSort(cell, view.arrangement.sorts, column);
+    return cell;
+  });
 
   const view = store.openView((change) => {
     noteChange(change);
     drawSoon();
   }, signal);
 
-  /** The rows as they are wanted now, from the first one. */
-  const rearrange = (): void => {
-    const arrangement = tools.arrangement();
+  /** Have the rows as they are wanted now, from the first one. */
+  const arrange = (arrangement: Arrangement): void => {
     if (!isSame(arrangement, view.arrangement)) {
       view.arrangement = arrangement;
       firstRow = 0;
       store.ask(view, windowFor({ start: 0, stop: ROWS_ON_SCREEN_MAX }, MARGIN_ROWS));
     }
-    markSorts();
+    for (const { column } of slots) {
+      const cell = head.cellOf(column);
+      if (cell !== undefined && column >= 0) markSort(cell, arrangement.sorts, column);
+    }
     schedule();
   };
 
-  const tools = createTools(rearrange, () => dom.table.focus({ preventScroll: true }), signal);
-  dom.bar.append(tools.element);
-  dom.head.after(tools.row);
+  const place = (next: Placement): void => {
+    placement = next;
+    slots = [];
+    dom.table.setAttribute("aria-colcount", String(placement.shown.length));
+    schedule();
+  };
 
-  const markSorts = (): void => {
-    const { sorts } = tools.arrangement();
-    [...dom.head.cells].forEach((cell, at) => markSort(cell, sorts, at));
+  const grid = (): Grid => ({
+    dom,
+    store,
+    view,
+    signal,
+    columns: () => columns,
+    placement: () => placement,
+    place,
+    arrange,
+    slots: () => slots,
+    viewPx,
+    active: () => {
+      const row = active === null ? null : rowAt(active.at);
+      return active === null || row === null ? null : { row, column: active.column };
+    },
+    step: (count) => {
+      if (active !== null) moveTo(active.at, columnIn(placeOf(active.column) + count));
+    },
+    at: () => active?.at ?? 0,
+    stepRows: (count) => {
+      if (active !== null) moveTo(active.at + count, active.column);
+      return active?.at ?? 0;
+    },
+    activate: (column) => {
+      if (active !== null) moveTo(active.at, column);
+    },
+    cellOf: ({ key, column }) => {
+      const found = view.window?.rows.findIndex((row) => row.key === key) ?? -1;
+      const at = (view.window?.start ?? 0) + found;
+      return found < 0 ? null : dom.body.querySelector<HTMLElement>(`[id="${name}-${at}-${column}"]`);
+    },
+    focus: () => dom.table.focus({ preventScroll: true }),
+    redraw: schedule,
+  });
+
+  /** Without it there are rows to look at, and nothing to do with them. */
+  const attach = (create: CreateDesk): void => {
+    if (signal.aborted) return;
+    desk = create(grid());
+    desk.setColumns(columns, view.arrangement);
+    slots = [];
+    schedule();
   };
 
   const rowCount = (): number => view.window?.count ?? store.state()?.rowCount ?? 0;
 
-  const headPx = (shape: Shape | undefined): number => (shape === "value" ? 0 : HEAD_PX + tools.rowPx());
+  const headPx = (shape: Shape | undefined): number => (shape === "value" ? 0 : HEAD_PX + (desk?.rowsPx() ?? 0));
 
   const geometry = (): Geometry => ({ rowCount: rowCount(), rowPx: ROW_PX, viewportPx });
 
@@ -133,6 +190,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     drawSurroundings(state);
     if (state !== null) drawRows(state);
     drawExtent(state);
+    desk?.placed();
     added = new Set();
     isUpdate = false;
   };
@@ -141,11 +199,10 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     const status = store.status();
     setText(dom.title, state?.title ?? "");
     dom.title.title = state?.title ?? "";
-    const isTable = state?.shape === "rows" && state.columns.length > 0;
-    tools.element.hidden = !isTable;
-    tools.setEnabled(status === "live" || status === "waiting");
-    dom.bar.hidden = !state?.title && !isTable;
+    desk?.draw();
+    dom.bar.hidden = !state?.title && dom.bar.querySelector(".livedb-tools:not([hidden])") === null;
     dom.table.setAttribute("aria-label", state?.title || "live table");
+    dom.table.setAttribute("aria-readonly", String(!store.isEditable()));
     setText(dom.advice, adviceFor(state, status));
     dom.advice.hidden = dom.advice.textContent === "";
     setText(dom.error, state?.error ?? "");
@@ -170,11 +227,12 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const drawRows = (state: TableState): void => {
     if (!sameColumns(columns, state.columns)) drawHead(state);
     if (view.window !== laidOutFor) growColumns(state);
+    holdColumns();
     sizeScroller(state);
     const shown = visibleRows(firstRow, geometry());
     const paddingPx = (cell: Cell, column: number): number =>
       fonts === null ? 0 : pointPaddingPx(cell, layout.fractions[column] ?? 0, fonts);
-    body.paint({ lines: lines(shown), columns, paddingPx, active, name, added, isUpdate });
+    body.paint({ rows: drawnRows(shown), columns, slots, paddingPx, active, selected: desk?.selected() ?? NONE, name, added, isUpdate });
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
     dom.frame.hidden = state.columns.length === 0; // it has failed from the start
@@ -183,34 +241,58 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     askFor(shown, rowCount());
   };
 
-  const lines = (shown: { start: number; stop: number }): Line[] =>
+  /**
+   * px of the columns in sight; a page that is not laid out shows them all. A table that is yet to grow
+   * with its columns has all of the room that it is given.
+   */
+  const viewPx = (): number =>
+    Math.max(dom.scroller.clientWidth, root.parentElement?.clientWidth ?? 0) || Number.POSITIVE_INFINITY;
+
+  const drawnRows = (shown: { start: number; stop: number }): Drawn[] =>
     Array.from({ length: shown.stop - shown.start }, (_, index) => {
       const at = shown.start + index;
       return { identity: identityOf(at), at, row: rowAt(at) };
     });
 
   const drawHead = (state: TableState): void => {
-    const arrangement = carriedOver(tools.arrangement(), columns, state.columns);
+    const arrangement = carriedOver(view.arrangement, columns, state.columns);
+    placement = columns.length === 0 ? initialPlacement(state.columns) : carriedToColumns(placement, columns, state.columns);
     ({ columns } = state);
     layout = { widths: [], fractions: [] };
     laidOutFor = null;
+    slots = [];
     body.reset();
-    dom.head.replaceChildren(...columns.map(headCell));
-    dom.table.setAttribute("aria-colcount", String(columns.length));
-    tools.restore(arrangement, columns);
-    rearrange();
+    head.fit([]);
+    place(placement);
+    arrange(arrangement);
+    desk?.setColumns(columns, arrangement);
   };
 
+  /** Make columns wide enough for the rows at hand: at first all of them, then those that the page holds. */
   const growColumns = ({ shape }: TableState): void => {
     laidOutFor = view.window;
-    layout = layOut(columns, view.window?.rows ?? [], shape, layout, (fonts ??= fontsOf(root, dom.head)));
-    const { widths } = layout;
-    dom.widths.replaceChildren(...widths.map((width, at) => {
+    const held = slots.length === 0 ? null : new Set(slots.map(({ column }) => column));
+    const next = layOut(columns, view.window?.rows ?? [], shape, layout, (fonts ??= fontsOf(root, dom.head)), held);
+    if (next.widths.some((px, column) => px !== layout.widths[column])) slots = [];
+    layout = next;
+  };
+
+  /** Hold the columns that are in sight, as wide as they are. */
+  const holdColumns = (): void => {
+    const widths = layout.widths.map((px, column) => placement.widths.get(column) ?? px);
+    const next = slotsFor(placement, widths, dom.scroller.scrollLeft, viewPx(), slots);
+    if (next === slots) return;
+    slots = next;
+    dom.widths.replaceChildren(...slots.map(({ column, px }, at) => {
       const col = document.createElement("col");
-      if (at < widths.length - 1) col.style.width = `${width}px`; // the last takes what is left
+      if (at < slots.length - 1 || column < 0) col.style.width = `${px}px`; // the last takes what is left
       return col;
     }));
-    dom.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+    dom.table.style.width = `${slots.reduce((sum, { px }) => sum + px, 0)}px`;
+    const hadFocus = dom.table.matches(":focus-within");
+    head.fit(slots);
+    desk?.fit(slots);
+    if (hadFocus && !dom.table.matches(":focus-within")) dom.table.focus({ preventScroll: true });
   };
 
   const sizeScroller = (state: TableState): void => {
@@ -236,7 +318,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   };
 
   const markActive = (shown: { start: number; stop: number }): void => {
-    const isShown = active !== null && active.at >= shown.start && active.at < shown.stop;
+    const isHeld = slots.some(({ column }) => column === active?.column);
+    const isShown = active !== null && isHeld && active.at >= shown.start && active.at < shown.stop;
     if (isShown) dom.table.setAttribute("aria-activedescendant", `${name}-${active?.at}-${active?.column}`);
     else dom.table.removeAttribute("aria-activedescendant");
   };
@@ -254,43 +337,52 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const moveTo = (at: number, column: number): void => {
     if (rowCount() === 0 || columns.length === 0) return;
     const row = Math.max(0, Math.min(at, rowCount() - 1));
-    active = { identity: identityOf(row), at: row, column: Math.max(0, Math.min(column, columns.length - 1)) };
+    active = { identity: identityOf(row), at: row, column };
     firstRow = firstRowShowing(row, firstRow, geometry());
-    showColumn(active.column);
+    showColumn(column);
+    desk?.moved();
     schedule();
   };
 
+  /** The column at a place among those shown, or at the nearest end. */
+  const columnIn = (place: number): number =>
+    placement.shown[Math.max(0, Math.min(place, placement.shown.length - 1))] ?? 0;
+
+  const placeOf = (column: number): number => placement.shown.indexOf(column);
+
   const showColumn = (column: number): void => {
-    const { widths } = layout;
-    const left = widths.slice(0, column).reduce((sum, width) => sum + width, 0);
-    const right = left + (widths[column] ?? 0);
     const { scroller } = dom;
-    if (left < scroller.scrollLeft) scroller.scrollLeft = left;
+    const pxOf = (each: number): number => placement.widths.get(each) ?? layout.widths[each] ?? 0;
+    const place = placeOf(column);
+    const left = placement.shown.slice(0, place).reduce((sum, each) => sum + pxOf(each), 0);
+    const right = left + pxOf(column);
+    const stuck = slots.filter(({ leftPx }) => leftPx !== null);
+    if (place < stuck.length) return; // it is always in sight
+    const stuckPx = stuck.reduce((sum, { px }) => sum + px, 0);
+    if (left < scroller.scrollLeft + stuckPx) scroller.scrollLeft = left - stuckPx;
     else if (right > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = right - scroller.clientWidth;
   };
 
   const onKey = (event: KeyboardEvent): void => {
-    if (event.altKey || event.metaKey) return;
-    const { at, column } = active ?? { at: Math.ceil(firstRow), column: 0 };
+    if (event.altKey) return;
+    const isControl = event.ctrlKey || event.metaKey;
+    const { at, column } = active ?? { at: Math.ceil(firstRow), column: columnIn(0) };
+    const place = placeOf(column);
     const page = Math.max(1, Math.floor(viewportPx / ROW_PX) - 1);
-    const toEdge = event.ctrlKey;
+    const toEdge = isControl;
     const moves: Record<string, () => void> = {
       ArrowDown: () => moveTo(active === null ? at : at + 1, column),
       ArrowUp: () => moveTo(at - 1, column),
-      ArrowRight: () => moveTo(at, column + 1),
-      ArrowLeft: () => moveTo(at, column - 1),
+      ArrowRight: () => moveTo(at, columnIn(place + 1)),
+      ArrowLeft: () => moveTo(at, columnIn(place - 1)),
       PageDown: () => moveTo(at + page, column),
       PageUp: () => moveTo(at - page, column),
-      Home: () => moveTo(0, toEdge ? 0 : column),
-      End: () => moveTo(rowCount() - 1, toEdge ? columns.length - 1 : column),
+      Home: () => moveTo(0, toEdge ? columnIn(0) : column),
+      End: () => moveTo(rowCount() - 1, toEdge ? columnIn(columns.length) : column),
       Escape: leave,
-      s: () => tools.sortBy(column, false),
-      S: () => tools.sortBy(column, true),
-      f: () => tools.focusFilter(column),
-      "/": () => tools.focusSearch(),
     };
-    const move = moves[event.key];
-    if (move === undefined || (event.ctrlKey && event.key.length === 1)) return;
+    const move = desk?.key(event, column) ?? (isControl && event.key.length === 1 ? undefined : moves[event.key]);
+    if (move === undefined) return;
     event.preventDefault();
     event.stopPropagation();
     move();
@@ -305,14 +397,19 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   };
 
   const onPress = (event: MouseEvent): void => {
-    const cell = (event.target as Element | null)?.closest<HTMLTableCellElement>("td");
-    const position = cell?.closest("tr")?.getAttribute("aria-rowindex");
-    if (cell != null && position != null) moveTo(Number(position) - 2, cell.cellIndex);
+    const position = (event.target as Element | null)?.closest("tbody tr")?.getAttribute("aria-rowindex");
+    const column = columnAt(event.target);
+    if (position == null || column === null) return;
+    const at = Number(position) - 2;
+    if (event.shiftKey) event.preventDefault(); // the browser would select text
+    if (event.shiftKey) dom.table.focus({ preventScroll: true });
+    desk?.pressRow(at, event);
+    moveTo(at, column);
   };
 
   const onHead = (event: MouseEvent): void => {
-    const cell = (event.target as Element | null)?.closest<HTMLTableCellElement>("th");
-    if (cell != null && tools.element.hidden === false) tools.sortBy(cell.cellIndex, event.shiftKey);
+    const column = columnAt(event.target);
+    if (column !== null) desk?.press(column, event.shiftKey);
   };
 
   const onScroll = (): void => {
@@ -325,6 +422,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const onCopy = (event: ClipboardEvent): void => {
     if (active === null || String(document.getSelection()) !== "") return;
+    if (event.clipboardData !== null && desk?.copy(event.clipboardData)) return event.preventDefault();
     const cell = rowAt(active.at)?.cells[active.column];
     if (cell === undefined || event.clipboardData === null) return;
     event.clipboardData.setData("text/plain", cell.dim ? "" : cell.title || cell.text);
@@ -343,74 +441,6 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   }
   signal.addEventListener("abort", () => cancelAnimationFrame(frame));
   store.ask(view, { start: 0, stop: ROWS_ON_SCREEN_MAX + MARGIN_ROWS });
+  store.desk<{ createDesk: CreateDesk }>().then(({ createDesk }) => attach(createDesk), () => {}); // no kernel, no desk
   schedule();
-}
-
-/** Width of a character where there is no canvas to measure with. */
-const CHARACTER_PX = 7.2;
-
-/** Measures texts in the host's fonts. */
-function fontsOf(root: HTMLElement, head: HTMLElement): Fonts {
-  const pen = document.createElement("canvas").getContext?.("2d") ?? null;
-  const measureIn = (font: string) => (text: string): number => {
-    if (pen === null) return text.length * CHARACTER_PX;
-    pen.font = font;
-    return pen.measureText(text).width;
-  };
-  const style = getComputedStyle(root);
-  const monospace = style.getPropertyValue("--livedb-mono") || "monospace";
-  const headSize = getComputedStyle(head.firstElementChild ?? root).fontSize || "12px";
-  return {
-    plainPx: measureIn(`13px ${style.fontFamily}`),
-    headPx: measureIn(`600 ${headSize} ${style.fontFamily}`),
-    monospacePx: measureIn(`12px ${monospace}`),
-  };
-}
-
-function sameColumns(some: readonly Column[], others: readonly Column[]): boolean {
-  return (
-    some.length === others.length &&
-    some.every(({ name, kind }, at) => name === others[at]?.name && kind === others[at]?.kind)
-  );
-}
-
-function headCell({ name, kind }: Column, index: number): HTMLTableCellElement {
-  const cell = document.createElement("th");
-  cell.scope = "col";
-  cell.setAttribute("role", "columnheader");
-  cell.setAttribute("aria-colindex", String(index + 1));
-  cell.textContent = name;
-  cell.title = `${name} (${kind === "datetime" ? "UTC" : kind}); click to sort, with Shift by more columns`;
-  cell.classList.toggle("livedb-number", NUMERIC.has(kind));
-  return cell;
-}
-
-function buildDom(root: HTMLElement) {
-  root.classList.add("livedb");
-  const bar = root.appendChild(div("livedb-bar"));
-  const title = bar.appendChild(div("livedb-title"));
-  const error = root.appendChild(div("livedb-error"));
-  const advice = root.appendChild(div("livedb-advice"));
-  const frame = root.appendChild(div("livedb-frame"));
-  const scroller = frame.appendChild(div("livedb-scroller"));
-  const sizer = scroller.appendChild(div("livedb-sizer"));
-  const pane = sizer.appendChild(div("livedb-pane"));
-  const empty = root.appendChild(div("livedb-empty"));
-  const footer = createFooter();
-  root.append(footer.element);
-  const table = pane.appendChild(document.createElement("table"));
-  const widths = table.appendChild(document.createElement("colgroup"));
-  const head = table.createTHead().insertRow();
-  const body = table.createTBody();
-  error.setAttribute("role", "alert");
-  advice.setAttribute("role", "alert");
-  empty.textContent = "no rows";
-  for (const each of [bar, error, advice, empty]) each.hidden = true;
-  table.setAttribute("role", "grid");
-  table.setAttribute("aria-readonly", "true");
-  head.setAttribute("aria-rowindex", "1");
-  table.tabIndex = 0;
-  scroller.tabIndex = -1; // otherwise Chromium makes it a second stop of the Tab key
-  table.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: arrow keys are ours while focused
-  return { bar, title, error, advice, frame, scroller, sizer, pane, empty, footer, table, widths, head, body };
 }

@@ -1,9 +1,13 @@
 // What a reader arranges a table with: a search, a filter under each column's head, heads that sort.
 
 import {
-  type Arrangement, type Filter, filtered, isPlain, PLAIN, pressed, type Sort, TEXT_CHARACTERS_MAX,
+  type Arrangement, type Filter, filtered, isPlain, PLAIN, pressed, TEXT_CHARACTERS_MAX,
 } from "../model/arrangement.js";
+import { labelOf } from "../model/formats.js";
 import type { Column, Kind } from "../model/messages.js";
+import type { Slot } from "../model/placement.js";
+import { button } from "./footer.js";
+import { columnAt, createLine } from "./line.js";
 
 /** After the last key a reader waits so long, in ms, before the kernel is asked. */
 const TYPING_MS = 120;
@@ -26,19 +30,23 @@ export interface Tools {
   row: HTMLTableRowElement;
   /** px that the row takes. */
   rowPx: () => number;
-  arrangement: () => Arrangement;
   /** Take an arrangement over, for columns that changed. */
   restore: (arrangement: Arrangement, columns: readonly Column[]) => void;
+  /** Hold the filters of these. */
+  fit: (slots: readonly Slot[]) => void;
   sortBy: (column: number, adds: boolean) => void;
+  /** Let a column's filter say `text`; when it does already, take it away. */
+  filterBy: (column: number, text: string) => void;
   focusSearch: () => void;
   focusFilter: (column: number) => void;
   setEnabled: (isEnabled: boolean) => void;
 }
 
 /** `changed` is called when the reader wants another arrangement; `leave` gives the table the focus. */
-export function createTools(changed: () => void, leave: () => void, signal: AbortSignal): Tools {
+export function createTools(changed: (arrangement: Arrangement) => void, leave: () => void, signal: AbortSignal): Tools {
   let arrangement = PLAIN;
   let columns: readonly Column[] = [];
+  let slots: readonly Slot[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const element = document.createElement("div");
@@ -52,20 +60,20 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
   const clear = element.appendChild(button("clear", "All rows, as they come"));
   const row = document.createElement("tr");
   row.className = "livedb-filters";
-  row.setAttribute("role", "presentation");
+  row.setAttribute("role", "row");
   row.hidden = true;
 
   const arrange = (next: Arrangement): void => {
     arrangement = next;
     clear.hidden = isPlain(next);
-    changed();
+    changed(next);
   };
 
   /** Of all that is typed: a reader goes on to the next filter before the last one was asked for. */
   const arrangeAsTyped = (): void => {
-    const typed = [...row.querySelectorAll("input")].map(({ value }, at): Filter => [at, value]);
-    const filters = typed.reduce<Filter[]>((all, [at, text]) => filtered(all, at, text), []);
     const { sorts } = arrangement;
+    const typed = [...row.querySelectorAll("input")].map((each): Filter => [columnAt(each) ?? -1, each.value]);
+    const filters = typed.reduce<readonly Filter[]>((all, [at, text]) => filtered(all, at, text), arrangement.filters);
     arrange({ sorts, filters, search: search.value.trim().slice(0, TEXT_CHARACTERS_MAX) });
   };
 
@@ -74,29 +82,31 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
     timer = setTimeout(arrangeAsTyped, TYPING_MS);
   };
 
-  const fillRow = (): void => {
-    row.replaceChildren(
-      ...columns.map((column, at) => {
-        const cell = document.createElement("td");
-        cell.setAttribute("role", "presentation");
-        const filter = cell.appendChild(input(HINTS[column.kind] ?? ""));
-        filter.setAttribute("aria-label", `filter ${column.name}`);
-        filter.title = HELP;
-        filter.value = arrangement.filters.find(([each]) => each === at)?.[1] ?? "";
-        return cell;
-      }),
-    );
+  const line = createLine(row, (at) => {
+    const column = columns[at];
+    const cell = document.createElement("td");
+    cell.setAttribute("role", "gridcell");
+    const filter = cell.appendChild(input(HINTS[column?.kind ?? "text"] ?? ""));
+    filter.setAttribute("aria-label", `filter ${labelOf(column)}`);
+    filter.title = HELP;
+    filter.value = arrangement.filters.find(([each]) => each === at)?.[1] ?? "";
+    return cell;
+  });
+
+  const fit: Tools["fit"] = (next) => {
+    slots = next;
+    line.fit(row.hidden ? [] : slots);
   };
 
   const show = (isShown: boolean): void => {
     row.hidden = !isShown;
     toggle.setAttribute("aria-pressed", String(isShown));
-    if (isShown) fillRow();
-    else row.replaceChildren();
-    arrangeAsTyped();
+    fit(slots);
+    if (isShown) return;
+    arrange({ ...arrangement, filters: [] }); // what is not in sight is not in effect
   };
 
-  const inputAt = (column: number): HTMLInputElement | null => row.cells[column]?.querySelector("input") ?? null;
+  const inputAt = (column: number): HTMLInputElement | null => line.cellOf(column)?.querySelector("input") ?? null;
 
   row.addEventListener("input", arrangeSoon, { signal });
   search.addEventListener("input", arrangeSoon, { signal });
@@ -124,14 +134,22 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
     element,
     row,
     rowPx: () => (row.hidden ? 0 : FILTERS_PX),
-    arrangement: () => arrangement,
     restore: (next, nextColumns) => {
       arrangement = next;
       columns = nextColumns;
       clear.hidden = isPlain(next);
-      if (!row.hidden) fillRow();
+      line.fit([]);
     },
+    fit,
     sortBy: (column, adds) => arrange({ ...arrangement, sorts: pressed(arrangement.sorts, column, adds) }),
+    filterBy: (column, text) => {
+      clearTimeout(timer);
+      const known = arrangement.filters.find(([each]) => each === column)?.[1];
+      const next = known === text ? "" : text;
+      const filter = inputAt(column);
+      if (filter !== null) filter.value = next;
+      arrange({ ...arrangement, filters: filtered(arrangement.filters, column, next) });
+    },
     focusSearch: () => search.focus(),
     focusFilter: (column) => {
       if (row.hidden) show(true);
@@ -146,28 +164,11 @@ export function createTools(changed: () => void, leave: () => void, signal: Abor
 /** Height of the row of filters, as in table.css. */
 const FILTERS_PX = 28;
 
-/** Show on a column's head how the rows are sorted by it. */
-export function markSort(head: HTMLTableCellElement, sorts: readonly Sort[], column: number): void {
-  const at = sorts.findIndex(([each]) => each === column);
-  const isDescending = sorts[at]?.[1];
-  head.setAttribute("aria-sort", isDescending === undefined ? "none" : isDescending ? "descending" : "ascending");
-  const sign = isDescending === undefined ? "" : isDescending ? "▼" : "▲";
-  head.dataset["sort"] = sign !== "" && sorts.length > 1 ? `${sign}${at + 1}` : sign;
-}
-
 function input(placeholder: string): HTMLInputElement {
   const element = document.createElement("input");
   element.placeholder = placeholder;
   element.spellcheck = false;
   element.autocomplete = "off";
   element.maxLength = TEXT_CHARACTERS_MAX;
-  return element;
-}
-
-function button(text: string, title: string): HTMLButtonElement {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.textContent = text;
-  element.title = title;
   return element;
 }

@@ -46,6 +46,11 @@ def rows_of(output: Locator) -> Locator:
     return output.locator(".livedb tbody tr")
 
 
+def wait_for_desk(output: Locator) -> None:
+    """Returns once the table can be worked with, a moment after its first rows."""
+    expect(output.locator(".livedb-tools input").first).to_be_enabled()
+
+
 def first_index(output: Locator) -> int:
     """Position in the result of the row at the top."""
     return int(rows_of(output).first.get_attribute("aria-rowindex") or 0) - 2
@@ -86,14 +91,19 @@ for turn in itertools.count(1):
     page.page.evaluate(
         """() => {
             const seen = window.seen = new Set();
+            const notebook = document.querySelector('.jp-Notebook');
             new MutationObserver(() => {
-                const row = document.querySelector('.livedb tbody tr');
+                const row = notebook.querySelector('.livedb tbody tr');
                 if (row?.ariaRowIndex === '2') seen.add(row.cells[3].textContent);
-            }).observe(document.body, {subtree: true, childList: true, characterData: true});
+            }).observe(notebook, {subtree: true, childList: true, characterData: true});
         }"""
     )
     page.page.evaluate(
-        "() => { window.running = window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+        """() => {
+            window.isRunning = true;
+            window.jupyterapp.commands.execute('notebook:run-all-cells')
+                .finally(() => { window.isRunning = false; });
+        }"""
     )
     output = page.output(1)
     expect(rows_of(output)).to_have_count(15)
@@ -102,7 +112,7 @@ for turn in itertools.count(1):
     # The page's own requests are answered beside the running cell.
     output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 5_000 * 26 }")
     expect(rows_of(output).first).to_contain_text("005000")
-    assert page.page.evaluate("window.running.done") is None
+    assert page.page.evaluate("window.isRunning")
     output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 0 }")
     page.page.wait_for_function("window.seen.size > 15")
     assert page.output(3).inner_text() == ""
@@ -173,6 +183,7 @@ LiveTable(Huge(title="a hundred million"))
     page.run_all()
     scroller, rows = page.output(1).locator(".livedb-scroller"), rows_of(page.output(1))
     expect(rows.first).to_have_text("0")
+    wait_for_desk(page.output(1))  # its rows under the head move the end
     scroller.evaluate("each => { each.scrollTop = each.scrollHeight }")
     expect(rows.last).to_have_text("99999999")
     scroller.evaluate("each => { each.scrollTop = each.scrollHeight / 2 }")
@@ -390,6 +401,7 @@ def test_a_reader_sorts_filters_and_searches_while_rows_come(open_notebook):
     output = page.output(1)
     rows = rows_of(output)
     expect(rows).to_have_count(15)
+    wait_for_desk(output)
     delay = output.get_by_role("columnheader", name="delay")
     delay.click()
     delay.click()

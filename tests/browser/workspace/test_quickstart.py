@@ -10,9 +10,12 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.browser.table.test_editing import cell
+from tests.browser.table.test_live_table import wait_for_desk
+
 pytestmark = pytest.mark.browser
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 SETUP = """\
 import time
@@ -306,9 +309,9 @@ def test_a_query_redefined_to_raise_shows_why_beside_the_last_rows(open_notebook
 def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
     notebook = nbformat.read(REPOSITORY / "notebooks/01_quickstart.ipynb", as_version=4)
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    worst, by_airport, cancel_one = (
+    planes, worst, by_airport, cancel_one, form = (
         next(at for at, source in enumerate(sources) if source.endswith(ending))
-        for ending in ("\nworst_at_jfk", "\nby_airport", "._id)")
+        for ending in ("\nplanes", "\nworst_at_jfk", "\nby_airport", "._id)", "refit.form()")
     )
     shutil.rmtree(lab.root / "flights.livedb", ignore_errors=True)
     page = notebooks.open_file("quickstart", notebook)
@@ -321,6 +324,7 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
     expect(rows_of(page.output(by_airport)).first).to_contain_text("1137")
     for index in range(cancel_one + 1, len(sources) - 1):
         run_cell(page, index)
+    work_with_planes(page, page.output(planes), page.output(form))
     assert page.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     cells = page.page.locator(".jp-Notebook .jp-Cell")
     for theme in ("light", "dark"):
@@ -343,3 +347,21 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
         page.page.set_viewport_size({"width": 1000, "height": 1130})
     change_theme(page, "light")
     run_cell(page, len(sources) - 1)
+
+
+def work_with_planes(page, table: Locator, form: Locator) -> None:
+    """What the quickstart says a person may do: filter, select, fill in the form."""
+    wait_for_desk(table)
+    table.get_by_label("search all columns").fill("N1015")
+    expect(rows_of(table)).to_have_count(1)
+    cell(table, 0, "tailnum").click()
+    page.wait_in_kernel("planes.selection.df['tailnum'].tolist() == ['N10156']")
+    picker = form.get_by_role("combobox", name=re.compile("plane"))
+    picker.press_sequentially("N10156")
+    expect(form.locator(".livedb-option")).to_have_count(1)
+    picker.press("Enter")
+    form.get_by_label("seats").fill("60")
+    form.get_by_label("seats").press("Enter")
+    expect(form.get_by_role("status").last).to_contain_text("done")
+    expect(cell(table, 0, "seats")).to_have_text("60")
+    table.get_by_role("button", name="clear").click()
