@@ -212,6 +212,7 @@ class NotebookPage:
         context = browser.new_context()
         context.set_default_timeout(PATIENCE_S * 1000)
         self.page = context.new_page()
+        self._theme = "light"
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
 
@@ -228,6 +229,7 @@ class NotebookPage:
 
     def leave(self) -> list[str]:
         """End the kernel and close the notebook; returns what the page raised and nobody caught."""
+        self.change_theme("light")
         self.command("kernelmenu:shutdown")
         self._evaluate(CLOSE_NOTEBOOK)
         self.page.locator(".jp-Notebook").wait_for(state="detached")
@@ -277,6 +279,15 @@ class NotebookPage:
     def reload(self) -> None:
         self.page.reload()
         self.wait_ready()
+
+    def change_theme(self, theme: str) -> None:
+        """Show the page in JupyterLab's theme "light" or "dark", until it is left."""
+        if theme == self._theme:
+            return
+        self.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
+        # Over a splash that still goes a second one raises in JupyterLab: both remove one element.
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
+        self._theme = theme
 
     def command(self, name: str, **arguments: Any) -> None:
         """Run one of JupyterLab's commands; returns when it is done."""

@@ -73,11 +73,9 @@ def test_a_reader_edits_while_others_do(open_notebook):
     expect(editor).to_have_attribute("aria-invalid", "true")
     page.cell(1).scroll_into_view_if_needed()
     page.screenshot("editing-light")
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("dark")
     page.screenshot("editing-dark")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("light")
     editor.press("Escape")
     expect(cell(output, 1, "n")).to_have_text("1")
 

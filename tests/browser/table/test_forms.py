@@ -85,11 +85,11 @@ def test_a_form_is_filled_in_by_keys_and_calls_its_mutation_once(open_notebook):
     assert title.input_value() == ""
     expect(title).to_be_focused()
     page.screenshot("form-done")
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
+    page.change_theme("dark")
     effort.fill("a lot")
     expect(form).to_contain_text("This is no whole number.")
     page.screenshot("form-dark")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
+    page.change_theme("light")
     assert page.value("db['tasks'].count()") == "1"
     expect(page.output(2).locator(".livedb tbody")).to_contain_text("Ship it")
     assert page.page.evaluate("window.pwned") is None
@@ -140,9 +140,7 @@ def test_a_dashboard_shows_handles_forms_and_widgets_side_by_side(open_notebook,
     expect(rows).to_have_count(4)
     page.execute("picker.label = 'Bob'")
     expect(rows).to_have_count(0)
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
+    page.change_theme("dark")
     page.execute("db['tasks'].insert({'title': 'for Bob', 'user': picker.value})")
     expect(rows).to_have_count(1)
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
     page.screenshot(f"dashboard-dark-{len(parts)}")
-    page.command("apputils:change-theme", theme="JupyterLab Light")

@@ -376,7 +376,7 @@ show({"carrier": "UA", "flights": 58665, "delayed": 0.3021, "hubs": ["EWR", "ORD
 show([], "open_tasks()")
 """
     page = open_notebook("dark", SETUP, "source, table = make(60)\ntable", values)
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
+    page.change_theme("dark")
     page.run_all()
     expect(rows_of(page.output(1))).to_have_count(15)
     expect(page.output(2)).to_contain_text("58665")
@@ -391,7 +391,7 @@ show([], "open_tasks()")
     assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 80
     page.cell(2).scroll_into_view_if_needed()
     page.screenshot("dark-values")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
+    page.change_theme("light")
     page.screenshot("light-values")
 
 
@@ -415,11 +415,9 @@ def test_a_reader_sorts_filters_and_searches_while_rows_come(open_notebook):
     page.cell(1).scroll_into_view_if_needed()
     expect(rows.filter(has_text="Oslo")).to_have_count(10)
     page.screenshot("arranged-light")
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("dark")
     page.screenshot("arranged-dark")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("light")
     focus = output.get_by_label("filter due")
     focus.focus()
     page.execute(

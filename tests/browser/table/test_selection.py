@@ -52,11 +52,9 @@ def test_what_is_selected_is_read_in_the_kernel_and_downloaded(open_notebook):
     press("Escape")
     expect(output.locator("tr[aria-selected=true]")).to_have_count(1)
 
-    page.command("apputils:change-theme", theme="JupyterLab Dark")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("dark")
     page.screenshot("selected-dark")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
-    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.change_theme("light")
     # All of them, though the page holds some fifty; and only those that a filter leaves.
     output.locator("table[role=grid]").focus()
     press("Control+a")

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.table.test_editing import cell
 from tests.browser.table.test_live_table import wait_for_desk
-from tests.browser.workspace.test_quickstart import change_theme, slow_animations
+from tests.browser.workspace.test_quickstart import slow_animations
 
 pytestmark = pytest.mark.browser
 
@@ -120,7 +120,7 @@ def take_pictures(page, waiting: Locator) -> None:
     cells = page.page.locator(".jp-Notebook .jp-Cell")
     page.page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
     for theme, item in (("light", "Bicycle bell"), ("dark", "Alarm clock")):
-        change_theme(page, theme)
+        page.change_theme(theme)
         for at in range(0, cells.count(), 3):
             cells.nth(at).evaluate("each => each.scrollIntoView({block: 'start'})")
             page.screenshot(f"data-models-{theme}-{at:02}")
@@ -132,4 +132,3 @@ def take_pictures(page, waiting: Locator) -> None:
         )
         expect(rows_of(waiting).last).to_contain_text(item)
         page.screenshot(f"data-models-{theme}")
-    change_theme(page, "light")

@@ -77,11 +77,9 @@ def test_a_workspace_is_looked_at_as_it_changes(open_notebook):
     expect(line(explorer, "function", "add(")).to_contain_text("Adds a task.")
     page.execute("db['notes'].insert({'a': 1})")
     expect(line(explorer, "table", "notes")).to_be_visible()
-    for theme in ("Light", "Dark"):
-        page.command("apputils:change-theme", theme=f"JupyterLab {theme}")
-        page.page.wait_for_timeout(300)
-        page.screenshot(f"explorer-{theme.lower()}")
-    page.command("apputils:change-theme", theme="JupyterLab Light")
+    for theme in ("light", "dark"):
+        page.change_theme(theme)
+        page.screenshot(f"explorer-{theme}")
 
 
 def test_its_lines_open_and_close(open_notebook):

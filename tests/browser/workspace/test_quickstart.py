@@ -96,11 +96,6 @@ def slow_animations(page) -> None:
     session.send("Animation.setPlaybackRate", {"playbackRate": 0.02})
 
 
-def change_theme(page, theme: str) -> None:
-    page.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
-    page.page.locator("#jupyterlab-splash").wait_for(state="detached")
-
-
 def test_a_commit_in_one_cell_changes_the_table_under_another(open_notebook):
     page = open_notebook("one-commits", SETUP, LIVE, LIVE_SQL, CANCEL)
     for index in range(3):
@@ -328,7 +323,7 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
     assert page.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     cells = page.page.locator(".jp-Notebook .jp-Cell")
     for theme in ("light", "dark"):
-        change_theme(page, theme)
+        page.change_theme(theme)
         for at in range(0, cells.count(), 4):
             cells.nth(at).evaluate("each => each.scrollIntoView({block: 'start'})")
             page.screenshot(f"quickstart-{theme}-{at:02}")
@@ -345,7 +340,6 @@ def test_the_quickstart_runs_in_jupyterlab(notebooks, lab):
         expect(footer_of(page.output(by_airport))).to_contain_text(number)
         page.screenshot(f"quickstart-{theme}")
         page.page.set_viewport_size({"width": 1000, "height": 1130})
-    change_theme(page, "light")
     run_cell(page, len(sources) - 1)
 
 

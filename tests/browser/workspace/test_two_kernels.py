@@ -157,8 +157,7 @@ def take_pictures(ana, ben) -> None:
         return
     for theme, species in [("light", "Great crested grebe"), ("dark", "Goldfinch")]:
         for page in (ana, ben):
-            page.command("apputils:change-theme", theme=f"JupyterLab {theme.title()}")
-            page.page.locator("#jupyterlab-splash").wait_for(state="detached")
+            page.change_theme(theme)
             page.page.set_viewport_size({"width": 800, "height": 660})
             page.cell(2).evaluate("each => each.scrollIntoView({block: 'start'})")
             session = page.page.context.new_cdp_session(page.page)
