@@ -200,7 +200,7 @@ def _serve_tasks(path: str, count: str) -> None:
             used = Used(
                 cpu_s=usage.ru_utime + usage.ru_stime,
                 switches=usage.ru_nvcsw,
-                runs=sum(workspace.calling.runs.values()),
+                runs=sum(record.runs for record in workspace.calling.runs.values()),
                 resident_bytes=resident_bytes(),
             )
             _say(used._asdict())

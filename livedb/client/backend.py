@@ -6,13 +6,13 @@ A handle cannot tell which: the contract suite runs over every backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from livedb.errors import ClosedError
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.live.live_query import LiveState, Work
-from livedb.live.result import Result, RowDiff
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import Validator
@@ -52,34 +52,15 @@ class Status:
         return f"{self.state}: {self.detail}" if self.detail else self.state
 
 
-class ChangeNotice:
-    """What followers of one live result are told."""
+class ChangeNotice(NamedTuple):
+    """What followers of one live result are told of a change."""
 
-    __slots__ = ("_diff", "_old", "number", "state", "turn")
-
-    def __init__(self, number: int, state: LiveState, old: Result | None, turn: int = 0) -> None:
-        """Tell of a change.
-
-        Args:
-            number: the commit all live results stand at now.
-            state: the new state.
-            old: the result before; None when there was none.
-            turn: that of the subscription.
-        """
-        self.number = number
-        self.state = state
-        self.turn = turn
-        self._old = old
-        self._diff: RowDiff | None = None
-
-    @property
-    def diff(self) -> RowDiff | None:
-        """Which rows changed, if they have ids to go by. Cost: O(rows), for the first who asks."""
-        new, old = self.state.result, self._old
-        if old is not None and new is not None and new is not old:
-            self._diff = new.diff_from(old)
-            self._old = None
-        return self._diff
+    number: int
+    """The commit that all live results stand at now."""
+    state: LiveState
+    """The new state."""
+    turn: int = 0
+    """That of the subscription."""
 
 
 OnChange = Callable[[ChangeNotice | None], None]
@@ -238,6 +219,14 @@ class Backend(Protocol):
     def follow_presence(self, on_change: OnChange) -> Subscription:
         """Follow who is connected."""
 
+    def states(
+        self, subscriptions: Iterable[Subscription]
+    ) -> tuple[int, Mapping[Subscription, LiveState]]:
+        """The newest states here of subscriptions that are open, all of one commit; its number.
+
+        Cost: of the runs that they are behind; no round trip.
+        """
+
     def snapshot(
         self, subscriptions: Iterable[Subscription]
     ) -> AbstractContextManager[SnapshotReads]:
@@ -291,3 +280,12 @@ class Backend(Protocol):
         """What one commit did, document by document. Raises: as `Activity.changes`."""
 
     def close(self) -> None: ...
+
+
+def open_states(subscriptions: Iterable[Subscription]) -> dict[Subscription, LiveState]:
+    """The states of those that no other thread has closed meanwhile."""
+    states: dict[Subscription, LiveState] = {}
+    for each in subscriptions:
+        with suppress(ClosedError):
+            states[each] = each.state()
+    return states

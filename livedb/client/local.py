@@ -20,6 +20,7 @@ from livedb.client.backend import (
     Params,
     Status,
     Subscription,
+    open_states,
 )
 from livedb.client.files import LocalFiles
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
@@ -274,10 +275,10 @@ class LocalBackend:
         return list(self._followers.get(query, ()))  # one step in C: nobody comes between
 
     def _tell(self, step: Step) -> None:
-        for query, old, new in step.changes:
+        for query, _, new in step.changes:
             followers = self._followers_of(query)
             if followers:
-                notice = ChangeNotice(step.number, new, None if old is None else old.result)
+                notice = ChangeNotice(step.number, new)
                 for subscription in followers:
                     subscription.on_change(notice)
 
@@ -293,6 +294,13 @@ class LocalBackend:
 
     def drop_table(self, name: str) -> int:
         return self.workspace.drop_table(name)
+
+    def states(
+        self, subscriptions: Iterable[Subscription]
+    ) -> tuple[int, dict[Subscription, LiveState]]:
+        self.require_open()
+        with self.workspace.live.held() as number:
+            return number, open_states(subscriptions)
 
     @contextmanager
     def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[LocalSnapshotReads]:
@@ -314,12 +322,8 @@ class LocalBackend:
     def _try_states_and_sql(
         self, subscriptions: Sequence[Subscription], *, pauses_folds: bool
     ) -> tuple[dict[Subscription, LiveState], SqlSnapshot]:
-        states: dict[Subscription, LiveState] = {}
         with self.workspace.live.held(pauses_folds=pauses_folds) as number:
-            for each in subscriptions:
-                with suppress(ClosedError):  # closed by another thread just now
-                    states[each] = each.state()
-            return states, self.workspace.folder.snapshot_at(number)
+            return open_states(subscriptions), self.workspace.folder.snapshot_at(number)
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
         calling = self.workspace.calling

@@ -34,6 +34,7 @@ from livedb.client.backend import (
     Params,
     Status,
     Subscription,
+    open_states,
 )
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
 from livedb.client.definitions import Definitions
@@ -62,7 +63,6 @@ from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, as_received, require_kind
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState, Work
-from livedb.live.result import Result
 from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import PACK
 from livedb.protocol.messages import ClientMessage
@@ -126,6 +126,8 @@ class RemoteBackend:
         self._known_number = 0
         """At which `known` of each subscription is; `_number` may be ahead of it."""
         self._shown_ts = 0
+        self._shown_number = 0
+        """The commit of what is shown; the service may have told of later ones."""
         self._seen_ts = 0
         """Of the newest commit that an answer was at."""
         self._moved = threading.Condition(self._lock)
@@ -199,19 +201,19 @@ class RemoteBackend:
         made = self._updates.over(self._states(subscriptions)) if len(self._updates) else {}
         told = []
         with self._moved:
-            number = self._number
+            number = self._shown_number = self._known_number
             for each in subscriptions:
                 key = each.asked.key if made else None
                 new = each.known if key is None else made.get(key, each.known)
                 old = each.shown
                 if new is not None and new is not old and not is_same(new, old):
                     each.shown = new
-                    told.append((each, old, new))
+                    if old is not None:
+                        told.append((each, new))
             self._shown_ts = self._shown_ts if ts is None else ts
             self._moved.notify_all()
-        for subscription, old, new in told:
-            if old is not None:
-                self._notices.put(_notice(subscription, number, new, old.result))
+        for subscription, new in told:
+            self._notices.put(_notice(subscription, number, new))
 
     @staticmethod
     def _states(subscriptions: Iterable[RemoteSubscription]) -> dict[QueryKey, LiveState]:
@@ -539,6 +541,13 @@ class RemoteBackend:
             while not (is_reached() or self._connection.is_away):
                 self._moved.wait(0.5)
 
+    def states(
+        self, subscriptions: Iterable[Subscription]
+    ) -> tuple[int, dict[Subscription, LiveState]]:
+        self.require_open()
+        with self._moved:
+            return self._shown_number, open_states(subscriptions)
+
     @contextmanager
     def snapshot(self, subscriptions: Iterable[Subscription]) -> Iterator[RemoteSnapshotReads]:
         """A commit that the service keeps readable, with the states of subscriptions at it.
@@ -688,10 +697,8 @@ class RemoteBackend:
         self._notices.put(None)
 
 
-def _notice(
-    subscription: RemoteSubscription, number: int, new: LiveState, before: Result | None
-) -> Callable[[], None]:
-    return lambda: subscription.on_change(ChangeNotice(number, new, before))
+def _notice(subscription: RemoteSubscription, number: int, new: LiveState) -> Callable[[], None]:
+    return lambda: subscription.on_change(ChangeNotice(number, new))
 
 
 def _sql(text: str, params: Params) -> dict[str, Any]:

@@ -6,7 +6,6 @@ NaN; and a result kept as text gives each reader a private copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,28 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowDiff:
-    """What became of a list of documents, by `_id`.
-
-    `is_reordered` says that the documents in both lists stand in another order relative to each
-    other; added and removed ones do not count.
-    """
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-    is_reordered: bool
-
-
 class Result(Protocol):
     """One value of a live query or live SQL."""
 
     def is_same(self, other: Result) -> bool:
         """Whether `other` is the same value to the last bit."""
-
-    def diff_from(self, old: Result | None) -> RowDiff | None:
-        """What changed since `old`; None when the rows have no ids to go by."""
 
     @property
     def size_bytes(self) -> int:
@@ -63,18 +45,6 @@ class DocumentsResult:
     def is_same(self, other: Result) -> bool:
         return isinstance(other, DocumentsResult) and self.texts == other.texts
 
-    def diff_from(self, old: Result | None) -> RowDiff | None:
-        if self.ids is None or not isinstance(old, DocumentsResult) or old.ids is None:
-            return None
-        before = dict(zip(old.ids, old.texts, strict=True))
-        after = dict(zip(self.ids, self.texts, strict=True))
-        return RowDiff(
-            added=tuple(key for key in self.ids if key not in before),
-            removed=tuple(key for key in old.ids if key not in after),
-            changed=tuple(key for key in self.ids if key in before and before[key] != after[key]),
-            is_reordered=_is_reordered(old.ids, self.ids, before, after),
-        )
-
     @property
     def size_bytes(self) -> int:
         """Bytes of its texts."""
@@ -92,9 +62,6 @@ class ValueResult:
 
     def is_same(self, other: Result) -> bool:
         return isinstance(other, ValueResult) and self.text == other.text
-
-    def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
-        return None
 
     @property
     def size_bytes(self) -> int:
@@ -118,9 +85,6 @@ class TableResult:
             return True
         # Arrow says that NaN differs from NaN; rows that hold one are compared by their bytes.
         return ipc_bytes(self.table) == ipc_bytes(other.table)
-
-    def diff_from(self, old: Result | None) -> RowDiff | None:  # noqa: ARG002  # the contract's
-        return None
 
     @property
     def size_bytes(self) -> int:
@@ -161,9 +125,3 @@ def result_of(value: Any, *, is_canonical: bool = False) -> DocumentsResult | Va
 
 def _as_document(value: Value) -> Value:
     return Document(value) if isinstance(value, dict) else value
-
-
-def _is_reordered(
-    old: Sequence[str], new: Sequence[str], before: dict[str, bytes], after: dict[str, bytes]
-) -> bool:
-    return [key for key in old if key in after] != [key for key in new if key in before]

@@ -1,4 +1,4 @@
-"""From Arrow rows to what a page can draw: column kinds, the window as bytes, a cell as text.
+"""From Arrow rows to what a page can draw: column kinds, rows as bytes, a cell as text.
 
 The page gets few Arrow types: booleans, 64-bit integers, doubles, timestamps and text. Everything
 else becomes text here, where Python's exact values are at hand, and long text is cut, so that one
@@ -26,6 +26,9 @@ CELL_CHARACTERS_MAX = 1_000
 
 CELL_BYTES_MAX = 32
 """Bytes of a binary value that are shown, in hexadecimal."""
+
+JSON_CELLS_MAX = 100
+"""Values that travel as JSON; more go as Arrow."""
 
 Kind = Literal[
     "integer", "float", "number", "boolean", "datetime", "id", "text", "json", "bytes", "name"
@@ -79,8 +82,8 @@ def _kind_of_type(data_type: pa.DataType) -> Kind:
     return next((kind for test, kind in tests if test(data_type)), "text")
 
 
-def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
-    """`window` as an Arrow IPC stream of one batch, its columns named "0", "1", ... by position.
+def plain_rows(window: pa.Table, columns: Sequence[Column]) -> pa.RecordBatch:
+    """The rows as a page holds them: columns "0", "1", ... by position, in types that it decodes.
 
     Behind them come the figures of columns that have some, as "figures0", ....
     """
@@ -93,11 +96,55 @@ def encode_window(window: pa.Table, columns: Sequence[Column]) -> bytes:
         figures = figures_of(window.column(at), look)
         if figures is not None:
             arrays[f"figures{at}"] = figures
-    batch = pa.record_batch(list(arrays.values()), names=list(arrays))
+    return pa.record_batch(list(arrays.values()), names=list(arrays))
+
+
+def encode_rows(rows: pa.RecordBatch) -> bytes:
+    """Plain rows as an Arrow IPC stream of one batch."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_batch(rows)
     return bytes(sink.getvalue())
+
+
+def json_rows(rows: pa.RecordBatch, columns: Sequence[Column]) -> list[list[Any]] | None:
+    """A few plain rows as JSON, a list of columns; None where Arrow takes them better.
+
+    The frame of an Arrow batch is 60 bytes a column, which is more than one row's values.
+    """
+    has_figures = rows.num_columns > len(columns)
+    if has_figures or rows.num_rows * rows.num_columns > JSON_CELLS_MAX:
+        return None
+    return [[_json_cell(value) for value in column.to_pylist()] for column in rows.columns]
+
+
+def _json_cell(value: Any) -> Any:
+    """A plain value as JSON has it; what a double would not hold exactly, as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if type(value) is int and abs(value) >= 2**53:
+        return str(value)
+    return value
+
+
+def changed_rows(old: pa.RecordBatch, new: pa.RecordBatch) -> Sequence[bool]:
+    """Which rows differ, to the last bit, of two batches of as many plain rows in one schema."""
+    changed = None
+    for before, after in zip(old.columns, new.columns, strict=True):
+        if not before.equals(after):
+            differs = _differing(before, after)
+            changed = differs if changed is None else pc.or_(changed, differs)
+    return [False] * new.num_rows if changed is None else changed.to_pylist()
+
+
+def _differing(before: Any, after: Any) -> Any:
+    if pa.types.is_nested(before.type):
+        pairs = zip(before.to_pylist(), after.to_pylist(), strict=True)
+        return pa.array([some != others for some, others in pairs])
+    if pa.types.is_floating(before.type):  # NaN is no news, and -0.0 is not 0.0
+        before, after = before.view(pa.int64()), after.view(pa.int64())
+    values = pc.fill_null(pc.not_equal(before, after), False)
+    return pc.or_(values, pc.xor(pc.is_null(before), pc.is_null(after)))
 
 
 def _plain(array: Any, column: Column) -> Any:

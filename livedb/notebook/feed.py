@@ -1,42 +1,46 @@
 """What the open views of one table have been sent, and what each still needs. No comm, no thread.
 
-Theory of operation. A *view* is one table on one page; it asks for a window of rows `[start, stop)`
-and gets it whole, as Arrow. From then on the feed remembers which window that view holds, and every
-`take_update` reads the newest state and describes the new window as *runs* over the old one:
-"rows 0-11 as before, one new row, rows 12-48 as before", with only new and changed rows as Arrow.
+Theory of operation. A *view* is one table on one page; it asks for a window of rows
+`[start, stop)` and gets it whole, as Arrow. From then on the feed remembers the rows that this view
+holds, and every `take_update` reads the newest state and describes the new window as *runs* over
+the old one: "rows 0-11 as before, one new row, rows 12-48 as before", with only new and changed
+rows beside them. Which rows changed is seen by comparing, so it holds for any source whose rows
+have keys, and a patch is always of one whole commit.
 
 Each update has a sequence number; each patch names the number of the window it is based on. A view
 that holds another one has missed something and asks again: no message is ever needed twice, and a
-lost or late one costs one round trip.
-
-A patch sends only the rows that a `RowChange` named when the state read is exactly the last
-change's; otherwise (unknown change, newer state, other columns, no keys) every row of the window
-travels. So the picture is always one whole commit, never a mixture of two.
+lost or late one costs one round trip. What seldom changes (title, columns) is the *head* of a
+state; it has a number, too, and travels with the update that changes it and with every answer.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from livedb.notebook.arrangement import PLAIN, Arrangement, Arranger
-from livedb.notebook.cells import Column, columns_of, cut, encode_window
+from livedb.notebook.cells import (
+    Column,
+    changed_rows,
+    columns_of,
+    cut,
+    encode_rows,
+    json_rows,
+    plain_rows,
+)
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from livedb.notebook.rows import RowChange, RowSource, RowState
+    from livedb.notebook.rows import RowSource, RowState
 
 WINDOW_ROWS_MAX = 1_000
 """Rows of one window; a request for more gets its beginning."""
 
 VIEWS_MAX = 32
 """Views a table remembers; the oldest is forgotten, and asks again by itself."""
-
-PENDING_KEYS_MAX = 10_000
-"""Keys of changes not yet sent; beyond it the change counts as unknown: windows travel whole."""
 
 VIEW_KEEP_S = 60.0
 """Seconds a view that does not answer is kept, while others do answer."""
@@ -55,63 +59,40 @@ class Message:
 
 @dataclass(slots=True)
 class _View:
-    """The window a view holds: `keys` are its rows' keys, None when they cannot name rows."""
+    """The window a view holds: `keys` name its `rows`, None when they cannot."""
 
     realm: str
     start: int
     stop: int
     sequence: int
+    number: int
     keys: list[str] | None
+    rows: pa.RecordBatch
     columns: list[Column]
     heard_s: float
     arrangement: Arrangement
 
 
-@dataclass(slots=True)
-class _Pending:
-    """The changes since the last update, as one; `keys` None is unknown."""
-
-    number: int = -1
-    keys: set[str] | None = field(default_factory=set)
-    is_empty: bool = True
-
-    def add(self, change: RowChange) -> None:
-        self.is_empty = False
-        self.number = max(self.number, change.number)
-        parts = (change.changed, change.added, change.removed)
-        if self.keys is None or any(part is None for part in parts):
-            self.keys = None
-            return
-        for part in parts:
-            self.keys.update(part or ())
-        if len(self.keys) > PENDING_KEYS_MAX:
-            self.keys = None
-
-
 class TableFeed:
     """The views of one `RowSource` and the messages that keep them right.
 
-    `add_change` may be called by any thread and never waits for a window being read. The other
-    methods exclude each other, as a reply and an update must not both extend the same window.
+    Any thread may call its methods. They exclude each other, as a reply and an update must not both
+    extend the same window.
     """
 
     def __init__(self, source: RowSource) -> None:
         self.source = source
-        self._pending = _Pending()
-        self._pending_lock = (
-            threading.Lock()
-        )  # guards `_pending`; the innermost lock, held for a moment
         self._views: dict[str, _View] = {}
         self._sequence = 0
+        self._head: dict[str, Any] = {}
+        self._head_number = 0
+        self._sent_head_number = 0
+        """The head that the last update had; views since then have it from their answer."""
+        self._told: RowState | None = None
+        """The state of the last update."""
         self.arranger = Arranger()
-        self._lock = (
-            threading.Lock()
-        )  # guards `_views`, `_sequence`; taken before any lock of the source
-
-    def add_change(self, change: RowChange) -> None:
-        """Note that the result changed. Cost: O(keys of the change)."""
-        with self._pending_lock:
-            self._pending.add(change)
+        self._lock = threading.Lock()
+        """Guards all; taken before any lock of the source."""
 
     def open_window(
         self,
@@ -137,17 +118,27 @@ class TableFeed:
             window = state.window(*_clipped(start, stop, state.row_count))
             self._views.pop(view, None)
             columns = columns_of(window.schema, state.fields, state.formats)
-            keys = _keys_of(window, state.key)
+            keys, rows = _keys_of(window, state.key), plain_rows(window, columns)
             self._views[view] = _View(
-                realm, start, stop, self._sequence, keys, columns, now_s, arrangement
+                realm,
+                start,
+                stop,
+                self._sequence,
+                whole.number,
+                keys,
+                rows,
+                columns,
+                now_s,
+                arrangement,
             )
             while len(self._views) > VIEWS_MAX:
                 del self._views[next(iter(self._views))]
-            content = self._state_content(whole, window.schema)
-            content |= {"start": start, "rows": window.num_rows, "keys": keys}
+            content = {"sequence": self._sequence} | _news_of(whole)
+            content |= self._numbered_head(whole, columns)
+            content |= {"start": start, "rows": rows.num_rows, "keys": keys}
             if arrangement != PLAIN:
                 content["count"] = state.row_count
-            return Message(content, [encode_window(window, columns)])
+            return Message(content, [encode_rows(rows)])
 
     def keys_in(self, view: str, start: int, stop: int) -> list[str]:
         """The keys of rows as a view arranges them; none where rows have no keys."""
@@ -199,90 +190,117 @@ class TableFeed:
         with self._lock:
             return Message({"sequence": self._sequence, "beat": True})
 
-    def take_update(self) -> Message | None:
-        """The newest state, as one patch per open view; None when nothing changed or nobody looks.
+    def take_update(self, state: RowState) -> Message | None:
+        """A state, as one patch per open view; None when nothing changed or nobody looks.
 
         Cost: O(rows of the open windows), however large the result is; a view that is arranged
         costs a sort or a filter of all rows.
         """
-        with self._pending_lock:
-            pending, self._pending = self._pending, _Pending()
-        if pending.is_empty or not self._views:
-            return None
-        try:
-            self.source.current()  # may take its time; requests are answered meanwhile
-        except Exception:
-            with self._lock:
-                self._sequence += 1  # the next beat makes every view ask again
-            raise
         with self._lock:
-            if not self._views:
+            if not self._views or self._is_told(state):
                 return None
-            self._sequence += 1
-            state = self.source.shown()
-            touched = pending.keys if state.number == pending.number else None
-            return self._update(state, touched)
+            if any(view.number > state.number for view in self._views.values()):
+                return None  # it was scrolled meanwhile: the update that follows has all
+            try:
+                return self._update(state)
+            except Exception:
+                self._sequence += 1  # the next beat makes every view ask again
+                raise
 
-    def _update(self, state: RowState, touched: set[str] | None) -> Message:
+    def _is_told(self, state: RowState) -> bool:
+        """Whether it is the one of the last update but for its number, which alone is no news."""
+        told = self._told
+        if told is None or told.identity is not state.identity:
+            return False
+        return told == replace(state, number=told.number, window=told.window)
+
+    def _update(self, state: RowState) -> Message | None:
         patches: list[dict[str, Any]] = []
-        message = Message({"views": patches})
-        schema = None
+        buffers: list[bytes] = []
+        is_changed = False
         for name, view in self._views.items():
             shown = self.arranger.arranged(state, view.arrangement)
             window = shown.window(*_clipped(view.start, view.stop, shown.row_count))
-            schema = window.schema
-            patch = self._patch(name, view, window, state, touched, message.buffers)
+            old_rows = view.rows
+            patch = {"view": name} | self._patch(view, window, state, buffers)
+            is_changed |= patch.get("runs") != _all_rows(old_rows)
             if view.arrangement != PLAIN:
                 patch["count"] = shown.row_count
             patches.append(patch)
-        assert schema is not None, "an update is made only when a view is open"
-        message.content |= self._state_content(state, schema)
-        return message
+        head, news = self._numbered_head(state, view.columns), _news_of(state)
+        is_known = head["head"] == self._sent_head_number
+        told, self._told = self._told, state
+        if is_known and told is not None and news == _news_of(told) and not is_changed:
+            return None
+        self._sent_head_number = head["head"]
+        self._sequence += 1
+        for view in self._views.values():
+            view.sequence, view.number = self._sequence, state.number
+        content = {"sequence": self._sequence, "views": patches} | news
+        content |= {"head": head["head"]} if is_known else head
+        return Message(content, buffers)
 
     def _patch(
-        self,
-        name: str,
-        view: _View,
-        window: pa.Table,
-        state: RowState,
-        touched: set[str] | None,
-        buffers: list[bytes],
+        self, view: _View, window: pa.Table, state: RowState, buffers: list[bytes]
     ) -> dict[str, Any]:
-        """One view's patch; its fresh rows are appended to `buffers`, and the view moves on."""
-        keys = _keys_of(window, state.key)
-        base, view.sequence = view.sequence, self._sequence
-        old_keys, view.keys = view.keys, keys
+        """One view's patch; its fresh rows may be appended to `buffers`, and the view moves on."""
         columns = columns_of(window.schema, state.fields, state.formats)
-        has_same_columns, view.columns = columns == view.columns, columns
-        patch: dict[str, Any] = {"view": name, "start": view.start, "base": base}
-        if keys is None or old_keys is None or touched is None or not has_same_columns:
-            patch |= {"rows": window.num_rows, "keys": keys}
-            fresh = window
-        else:
-            runs, positions = diff_window(old_keys, keys, touched)
-            patch |= {"runs": runs, "keys": [keys[at] for at in positions]}
-            fresh = window.take(positions) if positions else window.slice(0, 0)
-        if fresh.num_rows:
-            patch["buffer"] = len(buffers)
-            buffers.append(encode_window(fresh, columns))
+        keys, rows = _keys_of(window, state.key), plain_rows(window, columns)
+        old_keys, old_rows = view.keys, view.rows
+        patch: dict[str, Any] = {"start": view.start, "base": view.sequence}
+        is_alike = columns == view.columns and rows.schema == old_rows.schema
+        view.keys, view.rows, view.columns = keys, rows, columns
+        if is_alike and keys is None and _are_same(old_rows, rows):
+            return patch | {"runs": _all_rows(rows)}
+        if keys is None or old_keys is None or not is_alike:
+            patch |= {"rows": rows.num_rows, "keys": keys, "buffer": len(buffers)}
+            buffers.append(encode_rows(rows))
+            return patch
+        touched = _touched_keys(old_keys, old_rows, keys, rows)
+        runs, positions = diff_window(old_keys, keys, touched)
+        patch["runs"] = runs
+        if positions:
+            fresh = rows.take(pa.array(positions))
+            patch["keys"] = [keys[at] for at in positions]
+            if (cells := json_rows(fresh, columns)) is not None:
+                patch["cells"] = cells
+            else:
+                patch["buffer"] = len(buffers)
+                buffers.append(encode_rows(fresh))
         return patch
 
-    def _state_content(self, state: RowState, schema: pa.Schema) -> dict[str, Any]:
-        return {"sequence": self._sequence} | state_content(self.source.title, state, schema)
+    def _numbered_head(self, state: RowState, columns: Sequence[Column]) -> dict[str, Any]:
+        head = _head_of(self.source.title, state, columns)
+        if head != self._head:
+            self._head = head
+            self._head_number += 1
+        return {"head": self._head_number} | head
 
 
-def state_content(title: str, state: RowState, schema: pa.Schema) -> dict[str, Any]:
-    """What a page is told of a state besides its rows."""
-    columns = columns_of(schema, state.fields, state.formats)
+def _head_of(title: str, state: RowState, columns: Sequence[Column]) -> dict[str, Any]:
+    """What of a state seldom changes."""
     return {
         "title": cut(title),
-        "number": state.number,
-        "row_count": state.row_count,
         "columns": [_column_content(column) for column in columns],
-        "error": None if state.error is None else cut(state.error),
-        "ended": state.ended,
         "shape": state.shape,
     }
+
+
+def _news_of(state: RowState) -> dict[str, Any]:
+    """What of a state changes with every commit, besides its rows."""
+    news = {"number": state.number, "row_count": state.row_count}
+    error = None if state.error is None else cut(state.error)
+    said = {"error": error, "ended": state.ended}
+    return news | {name: text for name, text in said.items() if text is not None}
+
+
+def _all_rows(rows: pa.RecordBatch) -> list[Run]:
+    """The runs that keep a window as it is."""
+    return [(0, rows.num_rows)] if rows.num_rows else []
+
+
+def _are_same(old: pa.RecordBatch, new: pa.RecordBatch) -> bool:
+    return old.num_rows == new.num_rows and not any(changed_rows(old, new))
 
 
 def _column_content(column: Column) -> list[Any]:
@@ -294,12 +312,28 @@ def first_page_of(source: RowSource, row_count: int) -> dict[str, Any]:
     """The first rows and all a page needs to draw them, as one value of widget state."""
     state = source.current()
     window = state.window(0, min(state.row_count, row_count))
-    return state_content(source.title, state, window.schema) | {
+    columns = columns_of(window.schema, state.fields, state.formats)
+    return {
+        **_head_of(source.title, state, columns),
+        **_news_of(state),
         "start": 0,
         "rows": window.num_rows,
         "keys": _keys_of(window, state.key),
-        "arrow": encode_window(window, columns_of(window.schema, state.fields, state.formats)),
+        "arrow": encode_rows(plain_rows(window, columns)),
     }
+
+
+def _touched_keys(
+    old_keys: Sequence[str], old: pa.RecordBatch, keys: Sequence[str], new: pa.RecordBatch
+) -> set[str]:
+    """The keys of rows that both windows have, and that differ."""
+    if old_keys != keys:
+        old_at = {key: at for at, key in enumerate(old_keys)}
+        both = [at for at, key in enumerate(keys) if key in old_at]
+        old = old.take(pa.array([old_at[keys[at]] for at in both], pa.int64()))
+        new = new.take(pa.array(both, pa.int64()))
+        keys = [keys[at] for at in both]
+    return {key for key, differs in zip(keys, changed_rows(old, new), strict=True) if differs}
 
 
 def diff_window(

@@ -29,7 +29,7 @@ class Freeze:
 
     def __init__(self, backend: Backend, handles: Sequence[Handle[Any]]) -> None:
         self._kept = ExitStack()
-        followed_by = [(handle, handle._followed()) for handle in handles]
+        followed_by = [(handle, handle.followed()[0]) for handle in handles]
         self.reads = self._kept.enter_context(
             backend.snapshot([followed for _, followed in followed_by])
         )

@@ -16,11 +16,11 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
 import traitlets
 
@@ -32,15 +32,16 @@ from livedb.functions.calling import is_running
 from livedb.interchange.arrow import FieldType
 from livedb.interchange.frames import FrameMixin
 from livedb.live.live_query import LiveState, Work
-from livedb.live.result import Result, TableResult
+from livedb.live.result import Result, TableResult, ValueResult
 from livedb.notebook.documents import RowDocuments
 from livedb.notebook.formats import NO_FORMATS, ColumnFormat, formats_of, missing_columns
 from livedb.notebook.freezes import freeze_of
+from livedb.notebook.gathering import Held, gathered
 from livedb.notebook.handle_frames import HandleFrames, require_result
 from livedb.notebook.live_arguments import ArgumentSubscription
 from livedb.notebook.raised import raised_to_one
 from livedb.notebook.rows import (
-    RowChange,
+    RowSource,
     RowState,
     state_of_nothing,
     state_of_table,
@@ -63,6 +64,12 @@ logger = logging.getLogger("livedb")
 
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class _TraitChange(NamedTuple):
+    name: str
+    before: Any
+    now: Any
 
 
 class _Pulled(traitlets.Any):
@@ -203,42 +210,52 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _show(
         self, state: LiveState, number: int, turn: int = 0, *, is_frozen: bool = False
     ) -> None:
-        """Take a state, unless a newer one is shown already: several threads bring them.
+        """Take a state, unless a newer one is shown already: several threads bring them."""
+        with self._lock:
+            changes = self._take(state, number, turn, is_frozen=is_frozen)
+        self._tell_traits(changes or ())
+
+    def _take(
+        self, state: LiveState, number: int, turn: int, *, is_frozen: bool = False
+    ) -> Sequence[_TraitChange] | None:
+        """The same, under the lock: the changes to tell, None when a newer state is shown.
 
         One of other arguments is newer by its turn; and since the number must not go back, it is
         left to the next pull when the old arguments are shown at a later commit.
         """
         number = max(number, state.number)
-        with self._lock:
-            is_older = number < self._shown_number or turn < self._shown_turn
-            if (is_older or freeze_of(self._backend) is not None) and not is_frozen:
-                return
-            is_begun_anew = turn > self._shown_turn
-            self._shown_turn = max(turn, self._shown_turn)
-            self._shown_number = number
-            self._trait_values["version"] = number
-            if state is self._taken:
-                if state.error is None:
-                    self._rows_number = number
-                return
-            self._taken, state = state, self._own_state(state, is_begun_anew=is_begun_anew)
+        is_older = number < self._shown_number or turn < self._shown_turn
+        if (is_older or freeze_of(self._backend) is not None) and not is_frozen:
+            return None
+        is_begun_anew = turn > self._shown_turn
+        self._shown_turn = max(turn, self._shown_turn)
+        self._shown_number = number
+        self._trait_values["version"] = number
+        if state is self._taken:
             if state.error is None:
                 self._rows_number = number
-            elif self._shown is None or state.result is not self._shown.result:
-                self._rows_number = None  # good rows that this handle never showed
-            old, self._shown = self._shown, state
-            changes = [("error", self._trait_values.get("error"), state.error)]
-            self._trait_values["error"] = state.error
-            if old is None or state.result is not old.result:
-                self._is_decoded = False
-                if self._trait_notifiers:
-                    before = self._trait_values.get("value")
-                    self._decode()
-                    changes.append(("value", before, self._trait_values["value"]))
+            return ()
+        self._taken, state = state, self._own_state(state, is_begun_anew=is_begun_anew)
+        if state.error is None:
+            self._rows_number = number
+        elif self._shown is None or state.result is not self._shown.result:
+            self._rows_number = None  # good rows that this handle never showed
+        old, self._shown = self._shown, state
+        changes = [_TraitChange("error", self._trait_values.get("error"), state.error)]
+        self._trait_values["error"] = state.error
+        if old is None or state.result is not old.result:
+            self._is_decoded = False
+            if self._trait_notifiers:
+                before = self._trait_values.get("value")
+                self._decode()
+                changes.append(_TraitChange("value", before, self._trait_values["value"]))
+        return changes
+
+    def _tell_traits(self, changes: Iterable[_TraitChange]) -> None:
         if self._trait_notifiers:
-            for name, before, now in changes:
-                if before is not now:
-                    _deliver(partial(self._notify_trait, name, before, now))
+            for change in changes:
+                if change.before is not change.now:
+                    _deliver(partial(self._notify_trait, *change))
 
     def _own_state(self, state: LiveState, *, is_begun_anew: bool) -> LiveState:
         """The state without rows that were good only before this handle, or its turn, began."""
@@ -339,7 +356,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             with self._changed:
                 self._changed.notify_all()
         for widget in self._widgets:
-            widget.notify(_row_change(notice))
+            widget.notify()
         for wake in self._wakes:
             wake()
         for observer in self._observers:
@@ -456,12 +473,13 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """What it follows, for people."""
         return self._given_title or self._subscription.title
 
-    def _followed(self) -> Subscription:
-        """What the backend knows of it."""
+    def followed(self) -> tuple[Subscription, int]:
+        """What the backend knows of it, and the turn that it is of."""
         subscription = self._subscription
-        return (
-            subscription.inner if isinstance(subscription, ArgumentSubscription) else subscription
-        )
+        turn = subscription.turn  # before the inner one, which may be of a later turn
+        if isinstance(subscription, ArgumentSubscription):
+            return subscription.inner, turn
+        return subscription, turn
 
     @property
     def runs(self) -> int:
@@ -475,7 +493,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def tell_pages(self) -> None:
         """Have its tables on screen drawn again: the rows are the same, how they stand is not."""
         for widget in self._widgets:
-            widget.notify(RowChange(number=self._shown_number))
+            widget.notify()
 
     def close(self) -> None:
         """Stop following. The last value stays readable. In a forked child it does nothing."""
@@ -564,6 +582,29 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     # -- display -------------------------------------------------------------------------------
 
+    def gather(self, sources: Sequence[RowSource]) -> list[tuple[RowSource, RowState]]:
+        """Bring it and those of its workspace to one commit: see `RowSource`."""
+        here = [
+            each for each in sources if isinstance(each, Handle) and each._backend is self._backend
+        ]
+        return [
+            (handle, handle._row_state(state, number))
+            for handle, (state, number) in gathered(self._backend, here)
+        ]
+
+    def take(self, state: LiveState, number: int, turn: int) -> Held | None:
+        """Take a state, and say what is shown then; None when that is a newer one."""
+        with self._lock:
+            changes = self._take(state, number, turn)
+            held = None if changes is None else (self._shown, self._shown_number)
+        self._tell_traits(changes or ())
+        return held
+
+    def held(self) -> Held:
+        """What is shown, and its number."""
+        with self._lock:
+            return self._shown, self._shown_number
+
     def current(self) -> RowState:
         """What a table on screen shows: see `livedb.notebook.rows.RowSource`."""
         self._pull()
@@ -571,19 +612,19 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def shown(self) -> RowState:
         """The same, without bringing it up to date."""
-        with self._lock:
-            state, number = self._shown, self._shown_number
+        return self._row_state(*self.held())
+
+    def _row_state(self, state: LiveState | None, number: int) -> RowState:
         error = None if state is None or state.error is None else _error_text(state.error)
         ended = self._why_ended or _why_away(self._backend)
-        return replace(self._row_state(state, number, error), ended=ended, formats=self._formats)
+        rows = self._rows_state(state, number, error)
+        return replace(rows, ended=ended, formats=self._formats, identity=state)
 
-    def _row_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
+    def _rows_state(self, state: LiveState | None, number: int, error: str | None) -> RowState:
         if state is None or state.result is None:
             return state_of_nothing(number=number, error=error)
-        if not isinstance(state.result, TableResult):
-            value = state.result.value()
-            if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-                return state_of_value(value, number=number, error=error)
+        if isinstance(state.result, ValueResult):
+            return state_of_value(state.result.value(), number=number, error=error)
         table = self._frames.arrow_of(state)
         return state_of_table(table, self._frames.fields_of(state), number, error)
 
@@ -688,15 +729,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 def open_handles() -> list[Handle[Any]]:
     """Every handle of this process that still follows."""
     return [handle for handle in list(_handles) if not handle.is_closed]
-
-
-def _row_change(notice: ChangeNotice) -> RowChange:
-    diff = notice.diff
-    if diff is None:
-        return RowChange(number=notice.number)
-    return RowChange(
-        number=notice.number, changed=diff.changed, added=diff.added, removed=diff.removed
-    )
 
 
 def _why_away(backend: Backend) -> str | None:

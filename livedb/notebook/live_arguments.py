@@ -266,8 +266,7 @@ class ArgumentSubscription:
         if notice is None:
             self._on_change(None)
         elif turn == self.turn:
-            notice.turn = turn
-            self._on_change(notice)
+            self._on_change(notice._replace(turn=turn))
 
     def _tell(self) -> None:
         """Tell of the turn, whoever made it."""
@@ -277,7 +276,7 @@ class ArgumentSubscription:
         self._told = turn
         with suppress(ClosedError):
             number, state = self.inner.pull(), self.state()
-            self._on_change(ChangeNotice(number, state, None, turn))
+            self._on_change(ChangeNotice(number, state, turn))
 
 
 class _Refused:

@@ -9,6 +9,8 @@ What it promises:
 * The first change after a quiet moment leaves at once; then at most `BATCHES_PER_S_MAX` batches
   leave per second, each with the newest state of every table that changed. Jupyter Server drops
   messages silently above 1,000 a second, so a busy commit loop must never reach the wire as such.
+* All tables of a batch that read one workspace are of one commit, those too that heard of it later
+  than the first: they are brought there together before any is read.
 * One comm message per batch and page, however many tables changed. Widget messages belong to one
   model, so a batch rides on the comm of one table, its *carrier*, and the page hands the entries to
   the other tables (`widgets/src/model/realm.ts`). A *realm* is one JavaScript world: all outputs of
@@ -28,6 +30,7 @@ from typing import Any, Protocol, Self
 
 from livedb.clock import Clock, SystemClock
 from livedb.notebook.feed import Message
+from livedb.notebook.rows import RowState
 from livedb.process_lock import ProcessLock
 
 BATCHES_PER_S_MAX = 30
@@ -57,8 +60,12 @@ class Member(Protocol):
         """The pages that show it."""
         ...
 
-    def take_update(self) -> Message | None:
-        """Its newest state, if there is news that someone sees."""
+    def gather(self, members: Sequence[Any]) -> Sequence[tuple[Any, RowState]]:
+        """The states of it and those of `members` that have a newest commit in common."""
+        ...
+
+    def take_update(self, state: RowState) -> Message | None:
+        """What of a state is news that someone sees."""
         ...
 
     def beat(self) -> Message:
@@ -166,12 +173,13 @@ class Publisher:
         self.close()
 
     def _run(self) -> None:
-        for changed in self._iter_turns():
-            self._send_changes(changed)
+        for is_changed in self._iter_turns():
+            if is_changed:
+                self._send_changes()
             self._send_beats()
 
-    def _iter_turns(self) -> Iterator[list[Member]]:
-        """The members to send, each time some are due or a quiet-time task or beat may be."""
+    def _iter_turns(self) -> Iterator[bool]:
+        """A turn each time changes are due, or a quiet-time task or a beat may be; which it is."""
         wake_s = 0.0
         while True:
             with self._condition:
@@ -183,9 +191,9 @@ class Publisher:
                     self._condition.wait(target_s - now_s)
                 if self._is_closed:
                     return
-                changed = [self._members[address] for address in self._changed]
-                self._changed.clear()
-            yield changed
+                # From now on a change is one that this turn may miss.
+                is_changed, self._changed = bool(self._changed), set()
+            yield is_changed
             wake_s = self._settle()
 
     def _settle(self) -> float:
@@ -202,8 +210,20 @@ class Publisher:
         with self._condition:
             return tuple(self._members.values())
 
-    def _send_changes(self, changed: Sequence[Member]) -> None:
-        self._send_batch(changed, lambda member: member.take_update())
+    def _send_changes(self) -> None:
+        """What has changed of all that is on screen, heard of or not, at one commit."""
+        states = self._gathered()
+        members = [member for member, _ in states.values()]
+        self._send_batch(members, lambda each: each.take_update(states[each.address][1]))
+
+    def _gathered(self) -> Mapping[str, tuple[Member, RowState]]:
+        gathered: dict[str, tuple[Member, RowState]] = {}
+        waiting = [member for member in self._snapshot() if member.realms()]
+        while waiting:
+            with _reported("update"):
+                gathered |= {each.address: (each, at) for each, at in waiting[0].gather(waiting)}
+            waiting = [each for each in waiting[1:] if each.address not in gathered]
+        return gathered
 
     def _send_beats(self) -> None:
         """Tell every open table that the kernel lives, when its time has come."""

@@ -1,9 +1,9 @@
 """What a table on screen reads: the seam between live results and the notebook.
 
 A query handle and an SQL result are `RowSource`s. The widget, the static HTML and the publisher
-know nothing else of them: they *pull* the newest state when they need it, and a `RowChange` only
-tells them that there is something to pull, and which rows it touched. So a change that is lost,
-late or doubled can never put a wrong row on the screen.
+know nothing else of them: they *pull* the newest state when they need it, and are only told that
+there is something to pull. So a notice that is lost, late or doubled can never put a wrong row on
+the screen.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class RowState:
         shape: how to draw it.
         ended: why it follows nothing any more; None while it is live.
         formats: how columns are shown, by name; the others as they are.
+        identity: stands for the rows: while it is the same object, so are they; None is unknown.
     """
 
     number: int
@@ -52,19 +53,7 @@ class RowState:
     shape: Shape = "rows"
     ended: str | None = None
     formats: Mapping[str, ColumnFormat] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowChange:
-    """What a commit did to a result, by row key.
-
-    None instead of keys means "unknown": the whole window is read again.
-    """
-
-    number: int
-    changed: tuple[str, ...] | None = field(default=None)
-    added: tuple[str, ...] | None = field(default=None)
-    removed: tuple[str, ...] | None = field(default=None)
+    identity: object = None
 
 
 class RowSource(Protocol):
@@ -84,6 +73,12 @@ class RowSource(Protocol):
 
     def reference(self, key: str) -> Reference | None:
         """The document that an id in some cell names; None where ids name nothing."""
+
+    def gather(self, sources: Sequence[RowSource]) -> Sequence[tuple[RowSource, RowState]]:
+        """The states of it and those of `sources` that read its workspace, at one newest commit.
+
+        Cost: of the runs that they are behind.
+        """
 
     def current(self) -> RowState:
         """The newest published state; callable from any thread, never waits for the turn.

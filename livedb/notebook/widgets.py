@@ -34,7 +34,7 @@ from livedb.notebook.hosts import draws_only_widget_views, reruns_cells_of_widge
 from livedb.notebook.page_widget import STATIC, PageWidget
 from livedb.notebook.profiling import COLUMNS_MAX, Profiler, TableProfiles, kernel_profiler
 from livedb.notebook.publisher import Publisher, kernel_publisher
-from livedb.notebook.rows import RowChange, RowSource, RowState, state_of_value
+from livedb.notebook.rows import RowSource, RowState, state_of_value
 from livedb.notebook.selection import SELECTED_MAX
 
 DESK = STATIC / "desk.js"
@@ -119,12 +119,11 @@ class LiveTable(PageWidget):
         """How many views of it are open on pages, as far as is known."""
         return self._feed.view_count
 
-    def notify(self, change: RowChange) -> None:
+    def notify(self) -> None:
         """Say that the source changed; any thread, returns at once.
 
         However many changes come, pages get the newest state at most 30 times a second.
         """
-        self._feed.add_change(change)
         now_s = self._clock.monotonic_s()
         with self._due_lock:
             self._quiet_s = now_s + FIRST_PAGE_DELAY_S
@@ -137,7 +136,7 @@ class LiveTable(PageWidget):
         """Show another result from now on, in the views that are open."""
         self._feed.source = source
         self.looks = self.looks or _looks_for(source.current())
-        self.notify(RowChange(number=source.current().number))
+        self.notify()
 
     def close(self, *, ended: str = "This table was closed.") -> None:
         """Stop following; pages keep the rows they hold and say why they are no longer live."""
@@ -163,13 +162,22 @@ class LiveTable(PageWidget):
 
     # What the publisher calls (publisher.Member).
 
+    def gather(self, members: Sequence[LiveTable]) -> Sequence[tuple[LiveTable, RowState]]:
+        """What it and some of `members` show, at one newest commit."""
+        sources = [(each, each.source) for each in members]
+        states = self.source.gather([source for _, source in sources])
+        by_source = {id(source): state for source, state in states}
+        return [
+            (each, by_source[id(source)]) for each, source in sources if id(source) in by_source
+        ]
+
     def realms(self) -> frozenset[str]:
         """The pages that show this table."""
         return self._feed.realms()
 
-    def take_update(self) -> Message | None:
-        """The newest state for every open view, if there is news."""
-        return self._feed.take_update()
+    def take_update(self, state: RowState) -> Message | None:
+        """A state for every open view, if there is news."""
+        return self._feed.take_update(state)
 
     def beat(self) -> Message:
         """A sign of life."""
@@ -365,6 +373,12 @@ class _NoSource:
 
     def reference(self, key: str) -> None:  # RowSource's signature
         """Its workspace may be gone."""
+
+    def gather(
+        self,
+        sources: Sequence[RowSource],  # noqa: ARG002 - RowSource's signature
+    ) -> Sequence[tuple[RowSource, RowState]]:
+        return [(self, self.current())]
 
     def current(self) -> RowState:
         return state_of_value([], number=0)

@@ -193,7 +193,7 @@ def test_pages_are_told_when_the_service_goes_and_comes(db, proxy):
     class Page:
         view_count = 1
 
-        def notify(self, change):
+        def notify(self):
             told.append(handle.current().ended is None)
 
         def close(self, **_): ...

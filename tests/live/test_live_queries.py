@@ -193,7 +193,7 @@ def test_a_handle_does_not_go_back_when_an_older_notice_comes_late(db: Database)
     old, number = handle._subscription.state(), handle.version
     db["tasks"].insert({"title": "b"})
     assert len(handle.value) == 2
-    handle._hear(ChangeNotice(number, old, None))
+    handle._hear(ChangeNotice(number, old))
     assert len(handle._trait_values["value"]) == 2
     assert handle._trait_values["version"] > number
 

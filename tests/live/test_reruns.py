@@ -89,33 +89,6 @@ def test_a_change_that_python_calls_equal_is_told(memory):
     assert [type(value) for value in named] == [int]
 
 
-# -- diffs -----------------------------------------------------------------------------------------
-
-
-def test_followers_are_told_which_rows_changed(shop):
-    kept, changed, gone = shop["items"].insert([{"kind": "a", "price": n} for n in range(3)])
-    notices = []
-    definition = shop.of_kind.definition
-    subscription = shop.backend.follow_function(definition, {"kind": "a"}, notices.append)
-
-    @shop.mutation
-    def edit(ctx):
-        ctx.db.patch(changed, {"price": 50})
-        ctx.db.delete(gone)
-        return ctx.db.insert("items", {"kind": "a", "price": 10})
-
-    new = edit()
-    until(lambda: notices)
-    diff = notices[0].diff
-    assert (diff.added, diff.removed, diff.changed) == ((new,), (gone,), (changed,))
-    assert diff.is_reordered is False
-    shop["items"].patch(kept, {"price": 99})
-    until(lambda: len(notices) == 2)
-    assert notices[1].diff.changed == (kept,)
-    assert notices[1].diff.is_reordered is True
-    subscription.close()
-
-
 # -- redefinition ----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from livedb.notebook.formats import ColumnFormat
-from livedb.notebook.rows import RowChange, RowState
+from livedb.notebook.rows import RowSource, RowState
 
 
 class MemorySource:
@@ -36,7 +36,7 @@ class MemorySource:
         self.fields = dict(fields or {})
         self.key = key
         self.formats: Mapping[str, ColumnFormat] = {}
-        self.notify: Callable[[RowChange], object] = lambda change: None
+        self.notify: Callable[[], object] = lambda: None
         self.windows_read: list[tuple[int, int]] = []
         self._lock = threading.Lock()
         self._schema = schema
@@ -60,37 +60,27 @@ class MemorySource:
     def reference(self, key: str) -> None:
         """Its ids name nothing."""
 
+    def gather(self, sources: Sequence[RowSource]) -> Sequence[tuple[RowSource, RowState]]:
+        return [(self, self.current())]
+
     def current(self) -> RowState:
         return replace(self._state, formats=self.formats)
 
     def shown(self) -> RowState:
         return self.current()
 
-    def commit(
-        self, changes: Mapping[str, Mapping[str, Any] | None] = (), *, known: bool = True
-    ) -> None:
+    def commit(self, changes: Mapping[str, Mapping[str, Any] | None] = ()) -> None:
         """Patch, insert (at the end) or, with None, delete documents by id."""
         with self._lock:
-            added, changed, removed = [], [], []
             for key, fields in dict(changes).items():
                 if fields is None:
                     del self._documents[key]
-                    removed.append(key)
                 else:
-                    (changed if key in self._documents else added).append(key)
                     self._documents[key] = (
                         {"_id": key} | self._documents.get(key, {}) | dict(fields)
                     )
             self._state = self._published(number=self._state.number + 1, error=None)
-            change = RowChange(number=self._state.number)
-            if known:
-                change = RowChange(
-                    number=change.number,
-                    changed=tuple(changed),
-                    added=tuple(added),
-                    removed=tuple(removed),
-                )
-        self.notify(change)
+        self.notify()
 
     def put_first(self, key: str, fields: Mapping[str, Any]) -> None:
         """Insert a document above all others."""
@@ -100,7 +90,7 @@ class MemorySource:
     def fail(self, message: str | None) -> None:
         """Publish a failed run: the message beside the last good rows; None is a good run again."""
         self._state = self._published(number=self._state.number + 1, error=message)
-        self.notify(RowChange(number=self._state.number, changed=(), added=(), removed=()))
+        self.notify()
 
     def _published(self, *, number: int, error: str | None) -> RowState:
         table = pa.Table.from_pylist(self._rows(), schema=self._schema)
@@ -124,4 +114,5 @@ def _state_of(source: MemorySource, table: pa.Table, *, number: int, error: str 
         error=error,
         key=source.key,
         window=window,
+        identity=table,
     )

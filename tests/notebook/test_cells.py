@@ -12,7 +12,8 @@ from livedb.notebook.cells import (
     CELL_CHARACTERS_MAX,
     Column,
     columns_of,
-    encode_window,
+    encode_rows,
+    plain_rows,
     text_of_cell,
 )
 
@@ -41,7 +42,7 @@ def sent(
     """A column as a page gets it."""
     window = pa.table({name: column})
     columns = columns_of(window.schema, {name: field_type})
-    return columns[0], pa.ipc.open_stream(encode_window(window, columns)).read_all()
+    return columns[0], pa.ipc.open_stream(encode_rows(plain_rows(window, columns))).read_all()
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,6 @@ def test_a_megabyte_in_a_cell_costs_a_page_a_kilobyte(data_type):
 def test_columns_of_one_name_stay_apart():
     window = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"])
     columns = columns_of(window.schema, {})
-    table = pa.ipc.open_stream(encode_window(window, columns)).read_all()
+    table = pa.ipc.open_stream(encode_rows(plain_rows(window, columns))).read_all()
     assert table.to_pydict() == {"0": [1], "1": [2]}
     assert [column.name for column in columns] == ["n", "n"]

@@ -126,7 +126,7 @@ def test_a_commit_reaches_the_open_view_without_the_event_loop(comm, made):
     (entry,) = batch.entries
     assert entry["address"] == table.address
     assert (entry["number"], entry["sequence"]) == (2, 1)
-    assert rows_in(batch.data_buffers[0]) == [{"0": "a", "1": 2}]
+    assert batch.entries[0]["views"][0]["cells"] == [["a"], [2]]
 
 
 def test_an_error_travels_with_the_last_good_rows(comm, made):
@@ -174,7 +174,7 @@ def test_a_closed_view_gets_nothing_more(comm, made):
     send(comm, kind="close", view="v")
     assert table.view_count == 0
     source.commit({"a": {"n": 2}})
-    assert table.take_update() is None
+    assert table.take_update(source.current()) is None
 
 
 def test_a_closed_table_says_so_and_ignores_further_changes(comm, made):
@@ -205,7 +205,7 @@ def test_a_table_that_follows_another_result_shows_it_in_the_views_that_are_open
     batch = comm.wait_for("batch")
     (entry,) = batch.entries
     assert (entry["title"], entry["row_count"]) == ("other()", 2)
-    assert rows_in(batch.data_buffers[0]) == [{"0": "b", "1": 5}, {"0": "c", "1": 6}]
+    assert entry["views"][0]["cells"] == [["b", "c"], [5, 6]]
 
 
 def test_a_row_added_to_a_short_table_comes_with_the_update(comm, made):
@@ -214,7 +214,7 @@ def test_a_row_added_to_a_short_table_comes_with_the_update(comm, made):
     source.commit({"b": {"n": 2}})
     batch = comm.wait_for("batch")
     assert batch.entries[0]["views"][0]["runs"] == [(0, 1), (-1, 1)]
-    assert rows_in(batch.data_buffers[0]) == [{"0": "b", "1": 2}]
+    assert batch.entries[0]["views"][0]["cells"] == [["b"], [2]]
 
 
 def test_the_stored_first_page_follows_after_a_pause(comm, made):
@@ -340,3 +340,31 @@ def test_a_file_that_cannot_be_made_says_why(made, comm, monkeypatch):
     made()
     send(comm, kind="export", id=7, view="v", format="csv", columns=[0, 1], selected=False)
     assert "write the file in a cell" in comm.wait_for("file").failed
+
+
+def test_tables_of_one_page_are_of_one_commit_in_every_batch(comm, db):
+    """Followers hear of a commit one after the other, and a batch leaves at the first."""
+    with Publisher() as publisher:
+        db["items"].insert({"n": 0})
+        statements = ["SELECT count(*) AS c FROM items", "SELECT max(n) AS m FROM items"]
+        handles = [db["items"].live(), *(db.sql(text).live() for text in statements)]
+        for at, handle in enumerate(handles):
+            handle._widgets = (LiveTable(handle, publisher=publisher),)
+            handle.widget._feed.open_window(f"v{at}", "page", 0, 500, now_s=0.0)
+            handle.observe(lambda _: comm.wait_for("batch"))  # nobody else hears before it left
+        db["items"].insert({"n": 1})
+        comm.wait_for("batch")
+        for n in range(2, 100):
+            db["items"].insert({"n": n})
+        newest = handles[0].version
+        with comm.arrived:
+            assert comm.arrived.wait_for(
+                lambda: comm.of("batch")[-1].entries[0]["number"] == newest, 20
+            )
+        for batch in comm.of("batch"):
+            assert len(batch.entries) == len(handles)
+            assert len({entry["number"] for entry in batch.entries}) == 1, [
+                (e["number"], e["views"]) for b in comm.of("batch")[-4:] for e in b.entries
+            ]
+        for handle in handles:
+            handle.close()

@@ -55,7 +55,7 @@ export const COLUMNS = [["_id", "id"], ["n", "float"]];
 
 export function stateOf(sequence: number, rowCount: number): Record<string, unknown> {
   return {
-    sequence, title: "t()", number: sequence + 1, row_count: rowCount, columns: COLUMNS, error: null, shape: "rows",
+    sequence, head: 1, title: "t()", number: sequence + 1, row_count: rowCount, columns: COLUMNS, error: null, shape: "rows",
   };
 }
 

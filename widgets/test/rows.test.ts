@@ -7,7 +7,7 @@ const columns: Column[] = [{ name: "_id", kind: "id" }, { name: "n", kind: "floa
 const window = (keys: string[], values: number[], sequence = 1) =>
   wholeWindow({ start: 5, rows: keys.length, keys, buffer: 0 }, columns, sequence, [arrow(keys, values)]);
 const patch = (fields: Partial<Patch>): Patch => ({
-  view: "v", start: 5, base: 1, rows: 0, keys: [], runs: [], buffer: null, ...fields,
+  view: "v", start: 5, base: 1, rows: 0, keys: [], runs: [], buffer: null, cells: null, ...fields,
 });
 const drawn = (rows: { key: string | null; cells: { text: string }[] }[]) =>
   rows.map(({ key, cells }) => `${key}=${cells[1]?.text}`);
@@ -22,6 +22,24 @@ test("a patch moves, drops, adds and changes rows; the others stay the same obje
   expect(drawn(next.rows)).toEqual(["x=9", "a=1", "b=2", "c=30", "d=4"]);
   expect(next.rows[1]).toBe(old.rows[0]);
   expect(next.sequence).toBe(2);
+});
+
+test("few rows come as JSON, each value as Arrow would have given it", () => {
+  const kinds: Column[] = [
+    { name: "_id", kind: "id" }, { name: "f", kind: "float" }, { name: "i", kind: "integer" }, { name: "t", kind: "datetime" }, { name: "b", kind: "boolean" },
+  ];
+  const old = wholeWindow({ start: 5, rows: 0, keys: [], buffer: null }, kinds, 1, []);
+  const cells = [
+    ["a", "b", "c", "d"], ["nan", "inf", -0, null], ["9007199254740993", 7, -1, null],
+    ["9007199254740993000", 1_500_000, -1, null], [true, false, null, null],
+  ];
+  const next = applyPatch(old, patch({ keys: ["a", "b", "c", "d"], runs: [[-1, 4]], cells }), kinds, 2, []);
+  expect(next.rows.map((row) => row.cells.slice(1).map(({ text }) => text))).toEqual([
+    ["NaN", "9007199254740993", "9007199254740993000 µs", "true"],
+    ["∞", "7", "1970-01-01 00:00:01.500", "false"],
+    ["-0", "-1", "1969-12-31 23:59:59.999", "null"],
+    ["null", "null", "null", "null"],
+  ]);
 });
 
 test("a patch over another window is a gap", () => {
@@ -50,7 +68,7 @@ const SQL: Column[] = [{ name: "origin", kind: "text" }, { name: "flights", kind
 function namesAfter(columns: Column[], before: [string[], number[]], after: [string[], number[]]): (string | undefined)[] {
   const window = (sequence: number, [texts, values]: [string[], number[]]) =>
     wholeWindow({ start: 0, rows: texts.length, keys: null, buffer: 0 }, columns, sequence, [arrow(texts, values)]);
-  const patch = { view: "v", start: 0, base: 0, rows: after[0].length, keys: null, buffer: 0, runs: null };
+  const patch = { view: "v", start: 0, base: 0, rows: after[0].length, keys: null, buffer: 0, runs: null, cells: null };
   return applyPatch(window(0, before), patch, columns, 1, [arrow(...after)]).rows.map(({ key }) => key);
 }
 

@@ -66,6 +66,19 @@ test("a missed update is noticed by the next, and the window asked for again", (
   expect(numbers(one)).toEqual(["1", "21", "31"]);
 });
 
+test("an update says only what has changed; one whose head was missed makes the view ask again", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  const { columns: _, title: __, shape: ___, ...news } = entry(one, "t1", 1);
+  batch(one.model, [news], [arrow(["b"], [20])]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+  expect(one.store.state()).toMatchObject({ title: "t()", number: 2 });
+  const asked = one.model.sent.length;
+  batch(one.model, [{ ...news, sequence: 2, head: 2 }], [arrow(["b"], [30])]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+  expect(one.model.sent[asked]?.kind).toBe("rows");
+});
+
 test("a missed last update is noticed by a sign of life", () => {
   const one = opened();
   reply(one, 0, ["a", "b", "c"], [1, 2, 3]);

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import type { Entry, TableState } from "../src/model/messages.js";
+import type { Entry, News } from "../src/model/messages.js";
 import { deliver } from "../src/model/realm.js";
 import { tellVersion } from "../src/model/version.js";
 import { scene } from "./scene.js";
@@ -18,7 +18,7 @@ function told(tells: boolean): number[] {
 }
 
 function arrive(number: number): void {
-  const entry = { address: "v1", sequence: 1, state: { number } as TableState, patches: [], buffers: 0 } satisfies Entry;
+  const entry = { address: "v1", sequence: 1, news: { number } as News, head: null, patches: [], buffers: 0 } satisfies Entry;
   deliver([entry], []);
 }
 

@@ -18,20 +18,29 @@ export interface Column {
   format?: ColumnFormat;
 }
 
-/** What a page knows of a result besides its rows; mirrors `state_content` in feed.py. */
-export interface TableState {
-  sequence: number;
+/** What of a result seldom changes; mirrors `_head_of` in feed.py. */
+export interface Head {
   title: string;
+  columns: Column[];
+  shape: Shape;
+}
+
+/** What changes with every commit, besides rows; mirrors `_news_of` in feed.py. */
+export interface News {
+  sequence: number;
+  /** Which head it goes with; -1 for stored rows. */
+  head: number;
   /** Commit number that this state is exact at. */
   number: number;
   rowCount: number;
-  columns: Column[];
   /** Message of the last run if it failed; the rows are then the last good ones. */
   error: string | null;
-  shape: Shape;
   /** Why it follows nothing any more; null while it is live. */
   ended: string | null;
 }
+
+/** What a page knows of a result besides its rows. */
+export type TableState = Head & News;
 
 /** The rows of one view's window, whole. */
 export interface WindowContent {
@@ -50,13 +59,17 @@ export interface Patch extends WindowContent {
   base: number;
   /** [from, count]: from >= 0 is a row of the old window, from < 0 is row -1-from of the new rows. */
   runs: [number, number][] | null;
+  /** The new rows when they are few, a list of values for each column; else they are in the buffer. */
+  cells: unknown[][] | null;
 }
 
 export interface Entry {
   address: string;
   sequence: number;
   /** Null in a mere sign of life. */
-  state: TableState | null;
+  news: News | null;
+  /** Null when it is the one of the update before. */
+  head: Head | null;
   patches: Patch[];
   /** Where this entry's buffers begin in the message. */
   buffers: number;
@@ -209,7 +222,8 @@ function readEntry(entry: unknown): Entry {
   return {
     address: text(fields, "address"),
     sequence: whole(fields, "sequence"),
-    state: isBeat ? null : readState(fields),
+    news: isBeat ? null : readNews(fields),
+    head: isBeat || fields["columns"] === undefined ? null : readHead(fields),
     patches: isBeat ? [] : list(fields, "views").map(readPatch),
     buffers: whole(fields, "buffers"),
   };
@@ -219,7 +233,8 @@ function readPatch(patch: unknown): Patch {
   const fields = asFields(patch);
   const runs = fields["runs"] === undefined ? null : list(fields, "runs").map(readRun);
   const window = readWindow(fields, null);
-  return { ...window, view: text(fields, "view"), base: whole(fields, "base"), runs };
+  const cells = fields["cells"] === undefined ? null : list(fields, "cells").map(asList);
+  return { ...window, view: text(fields, "view"), base: whole(fields, "base"), runs, cells };
 }
 
 function readRun(run: unknown): [number, number] {
@@ -240,16 +255,26 @@ function readWindow(fields: Fields, buffer: number | null): WindowContent {
 
 export function readState(value: unknown): TableState {
   const fields = asFields(value);
+  return { ...readHead(fields), ...readNews(fields) };
+}
+
+function readHead(fields: Fields): Head {
   const shape = fields["shape"];
   return {
-    sequence: typeof fields["sequence"] === "number" ? fields["sequence"] : -1,
     title: text(fields, "title"),
+    columns: list(fields, "columns").map(readColumn),
+    shape: shape === "record" || shape === "value" ? shape : "rows",
+  };
+}
+
+function readNews(fields: Fields): News {
+  return {
+    sequence: typeof fields["sequence"] === "number" ? fields["sequence"] : -1,
+    head: typeof fields["head"] === "number" ? fields["head"] : -1,
     number: whole(fields, "number"),
     rowCount: whole(fields, "row_count"),
-    columns: list(fields, "columns").map(readColumn),
     error: typeof fields["error"] === "string" ? fields["error"] : null,
     ended: typeof fields["ended"] === "string" ? fields["ended"] : null,
-    shape: shape === "record" || shape === "value" ? shape : "rows",
   };
 }
 
@@ -278,6 +303,8 @@ export function list(fields: Fields, name: string): unknown[] {
   const value = fields[name];
   return Array.isArray(value) ? value : fail(name);
 }
+
+const asList = (value: unknown): unknown[] => (Array.isArray(value) ? value : fail("list"));
 
 function fail(name: string): never {
   throw new TypeError(`livedb: a message of the kernel has no valid ${name}`);

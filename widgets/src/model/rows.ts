@@ -46,6 +46,21 @@ export function decodeRows(
   }));
 }
 
+/** Few rows that came as JSON (`json_rows` in cells.py); they have no figures. */
+function rowsOfCells(cells: unknown[][], columns: readonly Column[], keys: readonly string[], dress: Dress | null): Row[] {
+  return keys.map((key, row) => ({
+    key,
+    cells: columns.map((column, at) => dressed(cellOf(plainOf(cells[at]?.[row], column.kind), column.kind), column, undefined, dress)),
+  }));
+}
+
+/** The value as Arrow would have given it. */
+function plainOf(value: unknown, kind: Kind): unknown {
+  if (value === null || value === undefined) return null;
+  if (kind === "datetime") return BigInt(value as string | number);
+  return kind === "float" ? Number(value === "inf" ? Infinity : value === "-inf" ? -Infinity : value) : value;
+}
+
 /** The cell as its column's format has it. */
 function dressed(cell: Cell, { kind, format }: Column, figures: unknown, dress: Dress | null): Cell {
   const look = format?.look == null || dress === null ? null : dress(cell, kind, format.look, figures);
@@ -122,7 +137,9 @@ export function applyPatch(
     throw new GapError(`patch over ${patch.base} at ${patch.start}, window ${old.sequence} at ${old.start}`);
   }
   const arrow = patch.buffer === null ? null : (buffers[patch.buffer] ?? null);
-  const fresh = decodeRows(arrow, columns, patch.keys, patch.keys?.length ?? 0, 0, dress);
+  const fresh = patch.cells !== null && patch.keys !== null
+    ? rowsOfCells(patch.cells, columns, patch.keys, dress)
+    : decodeRows(arrow, columns, patch.keys, patch.keys?.length ?? 0, 0, dress);
   const rows = patch.runs.flatMap(([from, count]) =>
     from >= 0 ? old.rows.slice(from, from + count) : fresh.slice(-1 - from, -1 - from + count),
   );

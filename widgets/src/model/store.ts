@@ -226,11 +226,21 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const receiveEntry = (entry: Entry, buffers: readonly DataView[]): void => {
-    if (entry.state !== null && entry.sequence > (state?.sequence ?? -1)) state = entry.state;
-    if (entry.state !== null) for (const patch of entry.patches) receivePatch(entry, entry.state, patch, buffers);
+    const told = stateOf(entry);
+    if (told !== null) {
+      if (entry.sequence > (state?.sequence ?? -1)) state = told;
+      for (const patch of entry.patches) receivePatch(entry, told, patch, buffers);
+    }
     sequence = Math.max(sequence, entry.sequence);
     hear();
     repair();
+  };
+
+  /** What an update tells; null in a sign of life, and when the one with its head was missed. */
+  const stateOf = ({ news, head }: Entry): TableState | null => {
+    if (news === null) return null;
+    if (head !== null) return { ...head, ...news };
+    return state?.head === news.head ? { ...state, ...news } : null;
   };
 
   const receivePatch = (

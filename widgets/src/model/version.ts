@@ -22,9 +22,9 @@ export function tellVersion(model: ToldModel, signal: AbortSignal): void {
     model.set("version", newest);
     model.save_changes();
   };
-  listen(String(model.get("address")), ({ state }) => {
-    if (state === null || state.number <= newest) return;
-    newest = state.number;
+  listen(String(model.get("address")), ({ news }) => {
+    if (news === null || news.number <= newest) return;
+    newest = news.number;
     timer ??= setTimeout(tell, TELL_MS);
   }, signal);
   signal.addEventListener("abort", () => clearTimeout(timer));
