@@ -665,9 +665,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
         return Selection(self)
 
-    def select(self, keys: Sequence[str]) -> None:
+    def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         """Rows were selected on a page: see `livedb.notebook.rows.RowSource`."""
-        self.selection.take(keys, _deliver)
+        self.selection.take(keys, cell, _deliver)
 
     def reference(self, key: str) -> Reference:
         """The document that an id names: see `livedb.notebook.rows.RowSource`."""

@@ -68,8 +68,8 @@ class RowSource(Protocol):
     def editor(self) -> TableEditor | None:
         """Edits what it shows; None where that is no table's documents."""
 
-    def select(self, keys: Sequence[str]) -> None:
-        """A reader selected the rows with these keys; any thread."""
+    def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
+        """A reader selected rows by their keys, and is at a cell: key and column; any thread."""
 
     def reference(self, key: str) -> Reference | None:
         """The document that an id in some cell names; None where ids name nothing."""

@@ -1,4 +1,4 @@
-"""The rows that a reader has selected in a table on screen, for the code of other cells."""
+"""The rows and the cell that a reader has selected in a table on screen, for code elsewhere."""
 
 from __future__ import annotations
 
@@ -30,26 +30,50 @@ class Selection(traitlets.HasTraits, FrameMixin):
 
     Attributes:
         keys: ids of the rows, in the order in which they stood on the page.
+        cell: the active cell, as the id of its row and the name of its column; None if there is
+            none. `value` has what it holds now.
     """
 
     if TYPE_CHECKING:
 
         @property
         def keys(self) -> list[str]: ...
+        @property
+        def cell(self) -> tuple[str, str] | None: ...
 
     else:
         keys = traitlets.List(traitlets.Unicode(), read_only=True)
+        cell = traitlets.Tuple(default_value=None, allow_none=True, read_only=True)
 
     def __init__(self, handle: Handle[Any]) -> None:
         super().__init__()
         self._handle = weakref.ref(handle)
 
-    def take(self, keys: Sequence[str], deliver: Callable[[Callable[[], None]], None]) -> None:
+    def take(
+        self,
+        keys: Sequence[str],
+        cell: tuple[str, str] | None,
+        deliver: Callable[[Callable[[], None]], None],
+    ) -> None:
         """Be these rows from now on, also while a cell runs; observers are told by `deliver`."""
-        before, now = self.keys, list(keys)
-        self._trait_values["keys"] = now
-        if before != now:
-            deliver(partial(self._notify_trait, "keys", before, now))
+        changes = [("keys", self.keys, list(keys)), ("cell", self.cell, cell)]
+        for name, _, now in changes:
+            self._trait_values[name] = now
+        for name, before, now in changes:
+            if before != now:
+                deliver(partial(self._notify_trait, name, before, now))
+
+    @property
+    def value(self) -> Any:
+        """What the active cell holds now; None without one, or when its row or column is gone."""
+        if self.cell is None:
+            return None
+        key, column = self.cell
+        table = self._owner().to_arrow()
+        if "_id" not in table.column_names or column not in table.column_names:
+            return None
+        found = self._rows_of(table, [key])[column]
+        return found[0].as_py() if len(found) else None
 
     def __len__(self) -> int:
         """How many of the rows are in the result now."""
@@ -72,12 +96,16 @@ class Selection(traitlets.HasTraits, FrameMixin):
         return handle
 
     def _selected(self, table: pa.Table) -> pa.Table:
+        return self._rows_of(table, self.keys)
+
+    @staticmethod
+    def _rows_of(table: pa.Table, keys: Sequence[str]) -> pa.Table:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if "_id" not in table.column_names:
             return table.slice(0, 0)
-        return table.filter(pc.is_in(table["_id"], pa.array(self.keys, pa.string())))
+        return table.filter(pc.is_in(table["_id"], pa.array(keys, pa.string())))
 
     def __repr__(self) -> str:
         from livedb.wording import counted

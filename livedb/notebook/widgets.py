@@ -271,7 +271,10 @@ class LiveTable(PageWidget):
         else:
             keys = request.texts("keys", SELECTED_MAX)
         self._selected = tuple(keys)
-        self.source.select(keys)
+        cell = request.cell()
+        names = self.source.shown().window(0, 0).column_names
+        is_known = cell is not None and cell[1] < len(names)
+        self.source.select(keys, (cell[0], names[cell[1]]) if cell and is_known else None)
         self.send({"kind": "selected", "id": request.whole("id"), "keys": keys})
 
     def _export(self, request: _Request) -> None:
@@ -368,7 +371,7 @@ class _NoSource:
     def __init__(self, title: str) -> None:
         self.title = title
 
-    def select(self, keys: Sequence[str]) -> None:
+    def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         """Nobody reads it any more."""
 
     def reference(self, key: str) -> None:  # RowSource's signature
@@ -435,6 +438,16 @@ class _Request:
                 f"a page's message must have a list of positions in {name!r}, at most {most}"
             )
         return tuple(value)
+
+    def cell(self) -> tuple[str, int] | None:
+        """The field `cell`: the key of a row and the position of a column, or null."""
+        value: Any = self._content.get("cell")
+        if value is None:
+            return None
+        is_pair = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+        if not is_pair or type(value[1]) is not int or value[1] < 0:
+            raise ValueError("a page's message must have a row's key and a position in 'cell'")
+        return value[0], value[1]
 
     def entries(self, name: str) -> dict[str, str]:
         """The field `name`, which must be texts by the names of fields."""

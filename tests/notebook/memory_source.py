@@ -22,6 +22,7 @@ class MemorySource:
 
     editor = None
     selected: Sequence[str] = ()
+    cell: tuple[str, str] | None = None
 
     def __init__(
         self,
@@ -54,8 +55,8 @@ class MemorySource:
         source._state = _state_of(source, table, number=1, error=None)
         return source
 
-    def select(self, keys: Sequence[str]) -> None:
-        self.selected = keys
+    def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
+        self.selected, self.cell = keys, cell
 
     def reference(self, key: str) -> None:
         """Its ids name nothing."""

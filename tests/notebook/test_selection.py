@@ -29,7 +29,7 @@ def ids_of(handle):
 
 def test_a_frame_has_the_selected_rows_as_they_are_now(db, cities):
     oslo, _lima, kyoto = ids_of(cities)
-    cities.select([kyoto, oslo])
+    cities.select([kyoto, oslo], None)
     assert cities.selection.df["name"].tolist() == ["Oslo", "Kyoto"]
     db["cities"].patch(oslo, {"name": "Bergen"})
     assert cities.selection.df["name"].tolist() == ["Bergen", "Kyoto"]
@@ -53,15 +53,32 @@ def test_the_keys_are_a_trait_and_a_live_argument(db, cities):
     heard = []
     cities.selection.observe(lambda change: heard.append(change["new"]), "keys")
     chosen = ids_of(cities)[:2]
-    cities.select(chosen)
-    cities.select(chosen)
+    cities.select(chosen, None)
+    cities.select(chosen, None)
     assert heard == [chosen]
     assert followed.value == ["Oslo", "Lima"]
 
 
+def test_the_active_cell_is_a_trait_and_its_value_is_the_one_of_now(db, cities):
+    oslo = cities.to_arrow()["_id"][0].as_py()
+    heard = []
+    cities.selection.observe(lambda change: heard.append(change["new"]), "cell")
+    assert (cities.selection.cell, cities.selection.value) == (None, None)
+    cities.select([oslo], (oslo, "name"))
+    assert (cities.selection.cell, cities.selection.value) == ((oslo, "name"), "Oslo")
+    db["cities"].patch(oslo, {"name": "Bergen"})
+    assert cities.selection.value == "Bergen"
+    cities.select([oslo], (oslo, "no such column"))
+    assert cities.selection.value is None
+    db["cities"].delete(oslo)
+    cities.select([oslo], (oslo, "name"))
+    assert cities.selection.value is None
+    assert heard == [(oslo, "name"), (oslo, "no such column"), (oslo, "name")]
+
+
 def test_a_selection_is_known_at_once_on_another_thread(cities):
     [first, *_] = ids_of(cities)
-    thread = threading.Thread(target=cities.select, args=([first],))
+    thread = threading.Thread(target=cities.select, args=([first], None))
     thread.start()
     thread.join()
     assert cities.selection.keys == [first]
@@ -76,5 +93,5 @@ def test_a_selection_keeps_no_handle_alive(db):
 
 def test_a_result_without_ids_has_no_rows_to_select(db, cities):
     counted = db.sql("select count(*) as n from cities").live()
-    counted.select(["0"])
+    counted.select(["0"], None)
     assert counted.selection.to_arrow().num_rows == 0

@@ -27,6 +27,7 @@ test("with none selected it is the active row", async () => {
   click(1);
   await settled();
   expect([selected(), keysSent(model)]).toEqual([["b"], ["b"]]);
+  expect(model.last("select").cell).toEqual(["b", 1]);
 });
 
 test("Control adds and takes away, Shift selects up to the row, and both ways the kernel hears", async () => {

@@ -132,8 +132,9 @@ export type Outgoing =
   | { kind: "rows"; id: number; realm: string; view: string; start: number; stop: number; arrangement: Arrangement | null }
   | ({ kind: "edit"; id: number; realm: string } & EditStep)
   | { kind: "profiles"; realm: string; view: string; columns: readonly number[] }
-  | { kind: "select"; id: number; realm: string; view: string; keys: readonly string[] }
-  | { kind: "select"; id: number; realm: string; view: string; start: number; stop: number }
+  | ({ kind: "select"; id: number; realm: string; view: string; cell: [string, number] | null } & (
+      | { keys: readonly string[] } | { start: number; stop: number }
+    ))
   | { kind: "export"; id: number; realm: string; view: string; format: Format; columns: readonly number[]; selected: boolean }
   | { kind: "reference"; id: number; realm: string; key: string }
   | { kind: "part"; id: number; realm: string; name: "desk" }

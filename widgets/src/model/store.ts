@@ -82,7 +82,7 @@ export interface Store {
   /** Do a step of an edit; refused when the kernel is gone before it has answered. */
   edit(step: EditStep): Promise<Outcome>;
   /** Select rows by their keys, or all of a range as this view is arranged; the keys that are selected. */
-  select(view: View, rows: readonly string[] | Range): Promise<readonly string[]>;
+  select(view: View, rows: readonly string[] | Range, cell: [string, number] | null): Promise<readonly string[]>;
   /** A file of some columns of all rows as this view is arranged, or of those selected; throws why there is none. */
   file(view: View, format: Format, columns: readonly number[], selected: boolean): Promise<File>;
   /** The document that an id names; null when the kernel is gone. */
@@ -162,9 +162,9 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     return answered?.kind === "reference" ? answered.reference : null;
   };
 
-  const select: Store["select"] = async (view, rows) => {
+  const select: Store["select"] = async (view, rows, cell) => {
     const range = "start" in rows ? { start: rows.start, stop: rows.stop } : { keys: rows };
-    const answered = await call((id) => ({ kind: "select", id, realm: realmId(), view: view.id, ...range }));
+    const answered = await call((id) => ({ kind: "select", id, realm: realmId(), view: view.id, cell, ...range }));
     return answered?.kind === "selected" ? answered.keys : [];
   };
 

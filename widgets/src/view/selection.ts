@@ -56,6 +56,12 @@ export function createSelection(grid: Grid, say: (text: string) => void): Select
 
   const rowAt = (at: number): Row | undefined => view.window?.rows[at - (view.window?.start ?? 0)];
 
+  /** The row and the column that the active cell is in; null while its row is on its way. */
+  const activeCell = (): [string, number] | null => {
+    const active = grid.active();
+    return active === null ? null : [active.row.key, active.column];
+  };
+
   const change = (keys: Set<string>): void => {
     marked = keys;
     tell();
@@ -66,10 +72,12 @@ export function createSelection(grid: Grid, say: (text: string) => void): Select
   const tell = (): void => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      const keys = marked.size > 0 ? [...marked] : [grid.active()?.row.key ?? ""].filter((key) => key !== "");
-      if (keys.join() === told) return;
-      told = keys.join();
-      void store.select(view, keys);
+      const cell = activeCell();
+      const keys = marked.size > 0 ? [...marked] : cell === null ? [] : [cell[0]];
+      const said = [...keys, cell].join();
+      if (said === told) return;
+      told = said;
+      void store.select(view, keys, cell);
     }, TELLING_MS);
   };
 
@@ -78,10 +86,11 @@ export function createSelection(grid: Grid, say: (text: string) => void): Select
     const rows = Array.from({ length: Math.min(stop - start, SELECTED_MAX) }, (_, at) => rowAt(start + at));
     if (rows.every((row) => row !== undefined)) return change(new Set(rows.map((row) => row?.key ?? "")));
     clearTimeout(timer);
-    const keys = await store.select(view, { start, stop });
+    const cell = activeCell();
+    const keys = await store.select(view, { start, stop }, cell);
     if (stop - start > keys.length) say(`The first ${keys.length.toLocaleString("en-US")} of them are selected.`);
     marked = new Set(keys);
-    told = keys.join();
+    told = [...keys, cell].join();
     grid.redraw();
   };
 
