@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from livedb.client.backend import Backend, OnChange, Params, Subscription
+from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
 from livedb.client.table import whole_table_sql
 from livedb.functions.definition import FunctionDefinition
 from livedb.interchange.frames import fields_of
-from livedb.notebook.freezes import frozen
+from livedb.notebook.freezes import freeze_of, frozen
+from livedb.notebook.gathering import gathered
 from livedb.notebook.handles import Handle, open_handles
 from livedb.notebook.live_arguments import ArgumentSubscription, Follow, Given, given_params
 from livedb.notebook.rows import state_of_table
@@ -138,8 +139,21 @@ class NotebookFaces:
     @contextmanager
     def snapshot(self, backend: Backend) -> Iterator[int]:
         """Freeze every open handle of `backend`, and what this thread or task reads."""
-        with frozen(backend, lambda: _handles_of(backend)) as number:
-            yield number
+        try:
+            with frozen(backend, lambda: _handles_of(backend)) as number:
+                yield number
+        finally:
+            if freeze_of(backend) is None:
+                _thaw(backend)
+
+
+def _thaw(backend: Backend) -> None:
+    """Bring handles on, and tell of what changed while they were held at a commit."""
+    handles = _handles_of(backend)
+    before = {handle: handle.held()[0] for handle in handles}
+    for handle, (state, number) in gathered(backend, handles):
+        if state is not None and state is not before[handle]:
+            handle.tell(ChangeNotice(number, state))
 
 
 def _handle_of_traits(

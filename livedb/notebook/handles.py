@@ -352,6 +352,10 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             self._show(notice.state, notice.number, notice.turn)
             if notice.turn != self._shown_turn:
                 self._pull()
+        self.tell(notice)
+
+    def tell(self, notice: ChangeNotice) -> None:
+        """Tell everybody who follows this handle of a change that it shows."""
         if self._waiting:  # whoever comes after this look finds the new state itself
             with self._changed:
                 self._changed.notify_all()

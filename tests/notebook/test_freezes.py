@@ -50,6 +50,23 @@ def test_a_snapshot_freezes_every_handle(shop):
     assert items.version == shop.number
 
 
+def test_after_a_snapshot_followers_hear_of_what_changed_within(shop):
+    """They heard of it while the handle stood still, if it is one of this process."""
+    shop["items"].insert({"kind": "a", "price": 1})
+    total, idle = shop.total.live(), shop.of_kind.live(kind="b")
+    heard, changed, idle_heard = SimpleQueue(), SimpleQueue(), []
+    total.observe(lambda handle: heard.put(handle.value))
+    total.observe(lambda change: changed.put(change["new"]), names="value")
+    idle.observe(idle_heard.append)
+    with shop.snapshot():
+        shop["items"].insert({"kind": "a", "price": 2})
+        assert total.value == 1
+    while heard.get(timeout=5) != 3:
+        pass
+    assert changed.get(timeout=5) == 3
+    assert idle_heard == []
+
+
 def test_all_that_is_read_inside_a_snapshot_is_of_its_commit(shop):
     shop["items"].insert({"kind": "a", "price": 1})
     shop.total()  # so that the table is in memory
