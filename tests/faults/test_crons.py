@@ -24,6 +24,7 @@ def run_with_kills(zygote, path, *, kills, seed):
     for life in range(kills + 1):
         until = RUNS_AFTER if life == kills else 0
         child = zygote.start("crons", path, from_ns, life, until)
+        wait_for(child, "MADE", 1)  # on a busy machine one runs before another one is made
         wanted = "BOOKS" if until else ("ran", "began")
         wait_for(child, wanted, 1 if until else 1 + rng.randrange(40))
         time.sleep(rng.random() * 0.01)

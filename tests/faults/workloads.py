@@ -924,7 +924,7 @@ def crons(path: str, say: Say, from_ns: int, life: int, until: int) -> None:
     """Run crons until killed; the first life makes them.
 
     With `until`, say `BOOKS <json>` once each has run so often in this life. Says when it opened
-    (`OPENED <ms>`), `ran <cron>` in a mutation, which may be undone, and `began <cron> <slot>` and
+    (`OPENED <ms>`), when crons are there (`MADE`), `ran <cron>` in a mutation, which may be undone, and `began <cron> <slot>` and
     `ended <cron> <ms>` in an action.
     """
     clock = FastClock(from_ns)
@@ -935,6 +935,7 @@ def crons(path: str, say: Say, from_ns: int, life: int, until: int) -> None:
         for name, period_s in CRON_PERIODS_S.items():
             function = "effect" if name.startswith("m") else "act"
             db.crons.interval(name, seconds=period_s, fn=function, args={"name": name})
+    say("MADE")
     while until:
         books = journal.books()
         runs = journal.acted + Counter(
