@@ -7,7 +7,7 @@ what one of them changed is read from the history when somebody asks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -104,6 +104,22 @@ class CommitChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is connected.
+
+    Attributes:
+        name, role: empty until they say who they are.
+        client: what they are connected with.
+        since_s: seconds since the epoch.
+    """
+
+    name: str
+    role: str
+    client: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ActivityReport:
     """A workspace at one moment.
 
@@ -111,12 +127,14 @@ class ActivityReport:
         counts: documents of each table.
         runs: by the names of the functions.
         commits: the newest first.
+        people: who is connected, who came first first.
     """
 
     number: int
     counts: dict[str, int]
     runs: dict[str, FunctionRuns]
     commits: tuple[CommitLine, ...]
+    people: tuple[Person, ...]
 
 
 class Activity:
@@ -130,6 +148,7 @@ class Activity:
         folder: Folder,
         runs: Mapping[str, RunRecord],
         counts: Callable[[], dict[str, int]],
+        people: Callable[[], Iterable[Person]],
         clock: Clock,
     ) -> None:
         self._log = log
@@ -137,6 +156,7 @@ class Activity:
         self._folder = folder
         self._runs = runs
         self._counts = counts
+        self._people = people
         self._clock = clock
         self._lines: dict[int, CommitLine] = {}
         """Of the newest commits, so that none is looked into twice."""
@@ -152,6 +172,7 @@ class Activity:
             counts=self._counts(),
             runs={name: _runs_of(record, now_s) for name, record in list(self._runs.items())},
             commits=self._newest(),
+            people=tuple(self._people()),
         )
 
     def changes(self, number: int) -> CommitChanges:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from livedb.activity import Activity
+from livedb.activity import Activity, Person
 from livedb.backup import write_backup
 from livedb.changes.bulk_loads import BulkLoads, TableLoad
 from livedb.changes.parts import Parts
@@ -258,6 +258,7 @@ class Workspace:
             folder=self.folder,
             runs=self.calling.runs,
             counts=self.folded_sql.counts,
+            people=self._people,
             clock=self.clock,
         )
         self._build_changes(turn)
@@ -512,6 +513,12 @@ class Workspace:
         define_urls(self.registry, cloud_url, site_url)
         places = {CLOUD_URL_VARIABLE: cloud_url, SITE_URL_VARIABLE: site_url}
         self._place({name: url for name, url in places.items() if url})
+
+    def _people(self) -> list[Person]:
+        return [
+            Person(each.name, each.role, each.client, each.since_ns / 1e9)
+            for each in self.presence.visitors()
+        ]
 
     def forget_places(self, cloud_url: str) -> None:
         """It is served there no more; where it is served elsewhere since stays said."""

@@ -27,7 +27,7 @@ from livedb.schema.validators import (
 )
 
 if TYPE_CHECKING:
-    from livedb.activity import ActivityReport, CommitLine, FunctionRuns
+    from livedb.activity import ActivityReport, CommitLine, FunctionRuns, Person
     from livedb.client.database import Database
     from livedb.notebook.handles import Handle
     from livedb.schema.tables import TableDefinition
@@ -129,6 +129,7 @@ def look_at(database: Database, handles: Sequence[Handle[object]]) -> Overview:
             _tables(database, None if report is None else report.counts),
             _functions(database, {} if report is None else report.runs),
             _handles(handles),
+            _people(() if report is None else report.people),
             _commits(() if report is None else report.commits),
         ),
     )
@@ -231,6 +232,14 @@ def _handles(handles: Sequence[Handle[object]]) -> Section:
         cells = (handle.title, as_of, f"{work.runs:,}", took, "; ".join(work.reads))
         lines.append(Line(cells, ("handle", str(id(handle)))))
     return Section(("live result", "as of", "runs", "took", "reads"), lines, frozenset({2, 3}))
+
+
+def _people(people: Sequence[Person]) -> Section:
+    lines = [
+        Line((each.name or "not known yet", each.role, each.client, _time(each.since_s)))
+        for each in people
+    ]
+    return Section(("here now", "role", "with", "since (UTC)"), lines)
 
 
 def _commits(commits: Sequence[CommitLine]) -> Section:

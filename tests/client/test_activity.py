@@ -139,3 +139,14 @@ def test_a_live_result_says_what_it_reads_and_costs(db):
     assert work.run_s > 0
     assert work.reads == ("a by_n, 1 document",)
     assert db["a"].live().work().reads == ("a, all of it",)
+
+
+def test_who_is_connected_is_told(db):
+    people = db.backend.activity().people
+    if not hasattr(db, "served"):
+        assert people == ()
+        return
+    assert [(each.role, each.client) for each in people] == [
+        (each["role"], each["client"]) for each in db.who()
+    ]
+    assert len(people) == 1

@@ -56,7 +56,7 @@ def test_a_look_tells_tables_functions_live_results_and_commits(database, explor
     [live] = lines_of(explorer, 2)
     assert live["opens"] == ("handle", str(id(handle)))
     assert live["cells"][-1] == "numbers, all of it"
-    assert lines_of(explorer, 3)[0]["opens"] == ("commit", "1")
+    assert lines_of(explorer, 4)[0]["opens"] == ("commit", "1")
 
 
 def test_what_is_opened_is_closed_again(database, explorer):
