@@ -127,7 +127,10 @@ class Disk:
 
         Those of them that no commit published after this call names are orphans.
         """
-        found = [entry.name for entry in os.scandir(self.folder)]
+        try:
+            found = [entry.name for entry in os.scandir(self.folder)]
+        except FileNotFoundError:  # somebody deleted the folder of the open workspace
+            return []
         # After the folder: what came into it meanwhile is not in `found`, and what is no longer
         # under way was published before.
         with self._lock:

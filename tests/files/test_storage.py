@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def test_what_is_under_way_is_no_orphan(tmp_path):
             file = storage(db).keep(content)
         assert storage(db).collect() == 0
         assert read(db, file) == TEXT
+
+
+def test_there_are_no_orphans_in_a_folder_that_was_deleted(tmp_path):
+    with livedb.open(tmp_path / "w") as db:
+        shutil.rmtree(storage(db).disk.folder)
+        assert storage(db).collect() == 0
 
 
 def test_collecting_beside_uploads_and_deletions_takes_nothing_that_is_named():
