@@ -21,8 +21,8 @@ from livedb.clock import SystemClock
 from livedb.errors import FunctionTypeError, LimitError, LivedbError, ValidationError
 from livedb.notebook.cells import cut, visible
 from livedb.notebook.display import framed_rows
+from livedb.notebook.followers import kernel_loop
 from livedb.notebook.form_fields import draft_of, fields_of, first_line, read_drafts, tables_of
-from livedb.notebook.handles import kernel_loop
 from livedb.notebook.hosts import draws_only_widget_views
 from livedb.notebook.page_widget import PageWidget
 from livedb.notebook.picking import pick

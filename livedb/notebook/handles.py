@@ -10,14 +10,12 @@ widget's view keeps it alive while it is on screen.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sys
 import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
@@ -26,7 +24,6 @@ import traitlets
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Subscription
 from livedb.client.table import user_level
-from livedb.clock import SystemClock
 from livedb.errors import ClosedError, ForkedError, HandleError, WorkspaceError, WorkspaceGoneError
 from livedb.functions.calling import is_running
 from livedb.interchange.arrow import FieldType
@@ -34,6 +31,7 @@ from livedb.interchange.frames import FrameMixin
 from livedb.live.live_query import LiveState, Work
 from livedb.live.result import Result, TableResult, ValueResult
 from livedb.notebook.documents import RowDocuments
+from livedb.notebook.followers import Followers, deliver
 from livedb.notebook.formats import NO_FORMATS, ColumnFormat, formats_of, missing_columns
 from livedb.notebook.freezes import freeze_of
 from livedb.notebook.gathering import Held, gathered
@@ -55,8 +53,6 @@ if TYPE_CHECKING:
     from livedb.notebook.references import Reference
     from livedb.notebook.selection import Selection
     from livedb.notebook.widgets import LiveTable
-
-_CLOCK = SystemClock()
 
 _OF_WIDGETS = frozenset({"comm", "_model_id", "get_state", "set_state"})
 
@@ -146,14 +142,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Guards the shown state; nothing else is locked while it is held."""
         self._is_decoded = True
         """Whether the `value` trait holds the value of the shown state; see `_decode`."""
-        self._changed = threading.Condition()
-        self._waiting = 0
-        """How many threads wait for `_changed`."""
-        self._observers: tuple[Callable[[ChangeNotice], None], ...] = ()
-        self._wakes: tuple[Callable[[], None], ...] = ()
-        """Each wakes one `aio()`."""
-        self._ended = threading.Event()
-        """Nothing will change any more: this handle or its workspace was closed."""
+        self.followers = Followers()
+        """They end when this handle or its workspace is closed."""
         self._why_ended: str | None = None
         self._formats: Mapping[str, ColumnFormat] = {}
         """How its table on screen shows columns."""
@@ -255,7 +245,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         if self._trait_notifiers:
             for change in changes:
                 if change.before is not change.now:
-                    _deliver(partial(self._notify_trait, *change))
+                    deliver(partial(self._notify_trait, *change))
 
     def _own_state(self, state: LiveState, *, is_begun_anew: bool) -> LiveState:
         """The state without rows that were good only before this handle, or its turn, began."""
@@ -356,15 +346,9 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def tell(self, notice: ChangeNotice) -> None:
         """Tell everybody who follows this handle of a change that it shows."""
-        if self._waiting:  # whoever comes after this look finds the new state itself
-            with self._changed:
-                self._changed.notify_all()
         for widget in self._widgets:
             widget.notify()
-        for wake in self._wakes:
-            wake()
-        for observer in self._observers:
-            _deliver(partial(observer, notice))
+        self.followers.tell(notice)
 
     def observe(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:  # noqa: A002  # traitlets' signature
         """Call `handler` after every change.
@@ -385,17 +369,14 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             if handle is not None:
                 handler(handle)
 
-        tell.handler = handler  # type: ignore[attr-defined]
-        self._observers = (*self._observers, tell)
+        self.followers.add(handler, tell)
 
     def unobserve(self, handler: Any, names: Any = traitlets.All, type: Any = "change") -> None:  # noqa: A002
         """Stop calling `handler`."""
         if names is not traitlets.All:
             super().unobserve(handler, names, type)
             return
-        self._observers = tuple(
-            tell for tell in self._observers if getattr(tell, "handler", None) != handler
-        )
+        self.followers.remove(handler)
 
     def wait(self, timeout: float | None = None, *, after: int | None = None) -> bool:
         """Wait for the next change; returns whether one came within `timeout` seconds.
@@ -404,22 +385,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
             after: a version: return at once when the value changed after it.
         """
         seen = self._changed_number() if after is None else after
-        deadline = None if timeout is None else _CLOCK.monotonic_s() + timeout
-        with self._changed:
-            self._waiting += 1
-            try:
-                while self._changed_number() <= seen:
-                    left = None if deadline is None else deadline - _CLOCK.monotonic_s()
-                    if left is not None and left <= 0:
-                        return False
-                    self._require_following()
-                    self._changed.wait(left)
-            finally:
-                self._waiting -= 1
-        return True
+        return self.followers.wait_until(
+            lambda: self._changed_number() > seen, timeout, self._require_following
+        )
 
     def _require_following(self) -> None:
-        if self._ended.is_set():
+        if self.followers.is_ended:
             raise ClosedError(f"The live handle {self.title} is closed")
 
     def _changed_number(self) -> int:
@@ -432,30 +403,14 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         A reader slower than the changes sees the newest value, not every one. It ends when the
         handle or its workspace is closed, and with the run's error while there is no value at all.
         """
-        loop = asyncio.get_running_loop()
-        event = asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop has ended, and this with it
-                loop.call_soon_threadsafe(event.set)
-
-        self._wakes = (*self._wakes, wake)
         given: LiveState | None = None
-        try:
-            while True:
-                event.clear()
+        async with aclosing(self.followers.turns()) as turns:
+            async for _ in turns:
                 self._pull()
                 # Reading pulls, so it may be ahead of what wakes.
                 if given is None or self._shown is not given:
                     given = self._shown
                     yield self.value
-                if self._ended.is_set():
-                    return
-                await event.wait()
-                if self._ended.is_set():
-                    return
-        finally:
-            self._wakes = tuple(each for each in self._wakes if each is not wake)
 
     def refresh(self) -> None:
         """Run the query again although no document it read has changed."""
@@ -523,12 +478,8 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def _end(self, why: str) -> None:
         """Let everybody who waits for a change go, and tell the pages."""
         self._why_ended = self._why_ended or why
-        with self._changed:
-            self._ended.set()
-            self._changed.notify_all()
         self.tell_pages()
-        for wake in self._wakes:
-            wake()
+        self.followers.end()
 
     def _end_with(self, backend: Backend) -> None:
         """The workspace is closed; or gone, which is an error for who reads the last rows."""
@@ -671,7 +622,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
 
     def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         """Rows were selected on a page: see `livedb.notebook.rows.RowSource`."""
-        self.selection.take(keys, cell, _deliver)
+        self.selection.take(keys, cell, deliver)
 
     def reference(self, key: str) -> Reference:
         """The document that an id names: see `livedb.notebook.rows.RowSource`."""
@@ -712,7 +663,7 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         return self.widget
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        if self._ended.is_set() and not self._widgets:
+        if self.followers.is_ended and not self._widgets:
             from livedb.notebook.display import static_bundle
 
             return static_bundle(self.title, self.current())
@@ -745,31 +696,3 @@ def _why_away(backend: Backend) -> str | None:
 
 def _error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _deliver(tell: Callable[[], object]) -> None:
-    """Tell an observer: on the kernel's loop if there is one, else here.
-
-    What it raises is logged; those who come after it hear of the change all the same.
-    """
-    loop = kernel_loop()
-    if loop is None or threading.current_thread() is threading.main_thread():
-        _tell_guarded(tell)
-    else:
-        loop.call_soon_threadsafe(_tell_guarded, tell)
-
-
-def _tell_guarded(tell: Callable[[], object]) -> None:
-    try:
-        tell()
-    except Exception:  # the user's
-        logger.exception("an observer of a live handle failed")
-
-
-def kernel_loop() -> Any:
-    """The event loop of the IPython kernel this runs in, None in a script."""
-    kernel_app = sys.modules.get("ipykernel.kernelapp")
-    if kernel_app is None or not kernel_app.IPKernelApp.initialized():
-        return None
-    kernel = kernel_app.IPKernelApp.instance().kernel
-    return getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)

@@ -306,7 +306,7 @@ def test_close_lets_everybody_go(served, db, proxy, is_away):
         go_away(db, proxy)
     with ThreadPoolExecutor(2) as pool:
         waiter, caller = pool.submit(handle.wait), pool.submit(call)
-        until(lambda: db.backend._connection._waiting and handle._waiting)
+        until(lambda: db.backend._connection._waiting and handle.followers.waiting)
         db.close()
         for each in (waiter, caller):
             with pytest.raises(ClosedError):

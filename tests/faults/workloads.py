@@ -924,8 +924,8 @@ def crons(path: str, say: Say, from_ns: int, life: int, until: int) -> None:
     """Run crons until killed; the first life makes them.
 
     With `until`, say `BOOKS <json>` once each has run so often in this life. Says when it opened
-    (`OPENED <ms>`), when crons are there (`MADE`), `ran <cron>` in a mutation, which may be undone, and `began <cron> <slot>` and
-    `ended <cron> <ms>` in an action.
+    (`OPENED <ms>`), when crons are there (`MADE`), `ran <cron>` in a mutation, which may be undone,
+    and `began <cron> <slot>` and `ended <cron> <ms>` in an action.
     """
     clock = FastClock(from_ns)
     db = database_of(open_workspace(path, limits=LIMITS, clock=clock))

@@ -109,7 +109,7 @@ def test_an_async_reader_is_not_given_a_value_twice(shop):
         given = [prices_of(await anext(values))]
         first = asyncio.ensure_future(anext(values))
         await asyncio.sleep(0)
-        handle._wakes = (*handle._wakes, woken.release)  # after the reader's own
+        handle.followers.wakes = (*handle.followers.wakes, woken.release)  # after the reader's own
         shop["items"].insert({"kind": "a", "price": 1})
         assert woken.acquire(timeout=10)  # the loop stands still, and the reader with it
         shop["items"].insert({"kind": "a", "price": 2})  # the reader sees it before it is woken
