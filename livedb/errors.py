@@ -11,6 +11,8 @@
     │       └── SchemaEnforcementError
     ├── InvalidIdError              text that is no id, or the id of another table
     ├── NonexistentDocumentError    a write to a document that is not there
+    ├── PastTooOldError             a past that is no longer kept
+    ├── UndoError                   a commit that cannot be undone
     ├── UniqueError                 a second document under one unique key
     ├── NotUniqueError              `unique()` found more than one document
     ├── IndexRangeError             an index named or bounded wrongly
@@ -180,6 +182,34 @@ class NonexistentDocumentError(LivedbError):
 
     code = "NonexistentDocument"
     status = 404
+
+
+class PastTooOldError(LivedbError):
+    """The past asked for is no longer kept; `number` is the oldest commit that can be read."""
+
+    code = "PastTooOld"
+    status = 410
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class UndoError(LivedbError):
+    """A commit that cannot be undone, and nothing was changed.
+
+    Attributes:
+        code: why: "ChangedSince" (`ids` names documents that later commits wrote), "NothingToUndo",
+            "TablesChanged", "SystemDocuments", "TooManyDocuments" or "DoesNotFit" (the documents of
+            then do not fit the tables of now).
+    """
+
+    code = "UndoRefused"
+    status = 409
+
+    def __init__(self, message: str, *, code: str, ids: Sequence[str] = ()) -> None:
+        super().__init__(message, code=code)
+        self.ids = tuple(ids)
 
 
 class UniqueError(LivedbError):

@@ -154,6 +154,8 @@ _MAY_BE_ZERO = frozenset(
         "documents_written_max",
         "bytes_written_max",
         "fold_idle_s",
+        "history_bytes_max",
+        "history_keep_s",
         "log_deadline_s",
         "retry_window_s",
         "snapshot_keep_s",
@@ -228,6 +230,13 @@ class Limits:
     """Seconds one SQL statement may take, also in `ctx.db.sql` and live SQL; None is no limit."""
     retry_window_s: float = 14 * 24 * 3600.0
     """Seconds a mutation id is remembered (Convex: 14 days); in memory at most 10 minutes."""
+    history_keep_s: float = 14 * 24 * 3600.0
+    """Seconds for which every commit of the past stays readable (`db.at`, `history`, `changes`,
+    `undo`); in memory at most 10 minutes. Then reading it is a PastTooOldError. The commit log is
+    kept as long, which by default it is anyway, for `retry_window_s`. 0 keeps no past."""
+    history_bytes_max: int = 1 << 30
+    """Bytes of superseded and deleted documents that are kept for that; beyond, the oldest commits
+    become unreadable sooner. What a document is now does not count."""
     cache_entries_max: int = 1_000
     """Results of queries without a subscriber that the query cache keeps."""
 

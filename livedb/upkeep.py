@@ -1,4 +1,4 @@
-"""Upkeep of an open workspace: folds, old versions, the log's length, packed tables, orphans."""
+"""Upkeep of an open workspace: folds, old versions, the past and the log, packed tables, orphans."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from livedb.commitlog.contract import CommitLog
 from livedb.errors import LivedbError
 from livedb.files.storage import FileStorage
 from livedb.limits import Limits
+from livedb.past.retention import Retention
 from livedb.store.rows import RowStore
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
@@ -31,6 +32,7 @@ class Upkeep:
         name: the workspace's, for messages.
         oldest_active: the oldest number a run in progress reads at; None when nothing runs.
         retry_window_s: how long a mutation id is remembered.
+        retention: how far back the past is kept, and the log with it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Upkeep:
         clock: Clock,
         limits: Limits,
         retry_window_s: float,
+        retention: Retention,
         files: FileStorage,
     ) -> None:
         self._name = name
@@ -56,6 +59,7 @@ class Upkeep:
         self._clock = clock
         self._limits = limits
         self._retry_window_s = retry_window_s
+        self._retention = retention
         self._files = files
         self._kept = [(clock.monotonic_s(), committer.published)]
         """When a published number was first seen; the first has all that came before it."""
@@ -109,9 +113,10 @@ class Upkeep:
         if active is not None:
             oldest = min(oldest, active)
         # Live results pin nothing: they are kept as text, and run again at the newest commit.
-        self._committer.release(min(oldest, published))
+        folded = self._folder.folded_number
+        self._committer.release(min(oldest, published), folded=folded)
 
     def _truncate_log(self) -> None:
-        """Drop commits that the tables hold and that no retry can ask for any more."""
+        """Drop commits that no past has, and so the tables hold, and that no retry can ask for."""
         before_ts = self._clock.now_ns() - int(self._retry_window_s * 1e9)
-        self._log.truncate(until=self._folder.folded_number, before_ts=before_ts)
+        self._log.truncate(until=self._retention.forget(), before_ts=before_ts)

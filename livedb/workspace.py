@@ -50,6 +50,8 @@ from livedb.invitations import Invitations
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
+from livedb.past.pasts import Pasts
+from livedb.past.retention import Retention
 from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
 from livedb.scheduler.worker import Scheduler
@@ -81,8 +83,8 @@ logger = logging.getLogger("livedb")
 WrapLog = Callable[[CommitLog], CommitLog]
 """Gives what commits go through on their way to the log they are kept in."""
 
-_VOLATILE_RETRY_WINDOW_S = 600.0
-"""A workspace in memory remembers mutation ids no longer than this: its log is memory too."""
+_VOLATILE_KEPT_S = 600.0
+"""A workspace in memory keeps mutation ids and its past no longer than this: its log is memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,14 @@ class Workspace:
             oldest_active=self.runner.oldest_active,
             clock=self.clock,
             limits=self.limits,
-            retry_window_s=self._retry_window_s(),
+            retry_window_s=self._kept_s(self.limits.retry_window_s),
+            retention=Retention(
+                tables=self.tables,
+                log=self.log,
+                clock=self.clock,
+                keep_s=self._kept_s(self.limits.history_keep_s),
+                bytes_max=self.limits.history_bytes_max,
+            ),
             files=self.file_storage,
         )
 
@@ -182,7 +191,7 @@ class Workspace:
             log=self.log if self._wrap_log is None else self._wrap_log(self.log),
             store=self.rows,
             backlog=self.backlog,
-            catalog=recovered[-1].catalog if recovered else stored,
+            catalogs=_catalogs_of(self.tables.folded_number, stored, recovered),
             turn=turn,
             clock=self.clock,
             log_deadline_s=self.limits.log_deadline_s,
@@ -261,6 +270,16 @@ class Workspace:
             people=self._people,
             clock=self.clock,
         )
+        self.pasts = Pasts(
+            folder=self.folder,
+            committer=self.committer,
+            log=self.log,
+            limits=self.limits,
+            clock=self.clock,
+            staging=None if self.path is None else self.files.staging,
+            loads_folder=self.files.loads,
+        )
+        undo.append(self.pasts.close)
         self._build_changes(turn)
         self._delete_unnamed_loads()
 
@@ -348,7 +367,6 @@ class Workspace:
                 self.folder.expect(commit.number, commit.whole)
             if commit.settings:
                 self.tables.expect_settings(commit.number, commit.settings)
-            self.committer.remember_catalog(commit.number, commit.catalog)
         if recovered:
             self.folder.fold()
 
@@ -537,9 +555,8 @@ class Workspace:
         if is_running():
             raise LivedbError(f"A query or mutation cannot {verb}; do it outside of functions")
 
-    def _retry_window_s(self) -> float:
-        window_s = self.limits.retry_window_s
-        return window_s if self.path is not None else min(window_s, _VOLATILE_RETRY_WINDOW_S)
+    def _kept_s(self, wanted_s: float) -> float:
+        return wanted_s if self.path is not None else min(wanted_s, _VOLATILE_KEPT_S)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -622,6 +639,7 @@ class Workspace:
             # Nothing is lost: the log has it, and the next open folds it.
             logger.warning("the last fold of %s failed: %s", self.name, error)
         self.folder.close()
+        self.pasts.close()
         self.calling.close()
         self.tables.close()  # ends every statement that is running
         self.folded_sql.close()
@@ -637,6 +655,17 @@ class Workspace:
 
     def __reduce__(self) -> Any:
         raise TypeError("A workspace cannot be pickled: it is threads and files of this process")
+
+
+def _catalogs_of(
+    folded: int, stored: Catalog, recovered: Sequence[RecoveredCommit]
+) -> list[tuple[int, Catalog]]:
+    """The tables at the last fold, and from each later commit on that changed them."""
+    catalogs = [(folded, stored)]
+    for commit in recovered:
+        if commit.catalog is not catalogs[-1][1]:
+            catalogs.append((commit.number, commit.catalog))
+    return catalogs
 
 
 def _damaged(path: Path | None, part: str, what: str) -> DamagedError:

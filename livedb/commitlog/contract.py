@@ -95,6 +95,15 @@ class CommitLog(Protocol):
         0 stands for the state before all commits, which every log has.
         """
 
+    def number_at(self, ts: int) -> int | None:
+        """The last commit that was there at timestamp `ts`; None when it may have been truncated.
+
+        0 when there was none yet. Cost: O(log commits) reads.
+        """
+
+    def ts_of(self, number: int) -> int | None:
+        """The timestamp of a commit, 0 of commit 0; None when it was truncated or never written."""
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -109,6 +109,24 @@ class MemoryCommitLog:
                 return ts == 0 or (self._first_ts is not None and ts >= self._first_ts)
             at = bisect_left(self._commits, ts, key=lambda commit: commit.ts)
             return at < len(self._commits) and self._commits[at].ts == ts
+
+    def number_at(self, ts: int) -> int | None:
+        """The last commit at timestamp `ts`; see `CommitLog.number_at`."""
+        with self._lock:
+            self._check_open()
+            if ts < self._anchor.ts:
+                return None
+            later = bisect_right(self._commits, ts, key=lambda commit: commit.ts)
+            return self._anchor.number + later
+
+    def ts_of(self, number: int) -> int | None:
+        """The timestamp of a commit; see `CommitLog.ts_of`."""
+        with self._lock:
+            self._check_open()
+            at = number - self._anchor.number - 1
+            if at == -1:
+                return self._anchor.ts
+            return self._commits[at].ts if 0 <= at < len(self._commits) else None
 
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""

@@ -181,6 +181,32 @@ class SqliteCommitLog:
             except sqlite3.Error as error:
                 raise translated(error, self.path, "read") from error
 
+    def number_at(self, ts: int) -> int | None:
+        """The last commit at timestamp `ts`; see `CommitLog.number_at`."""
+        with self._lock:
+            self._check_usable()
+            if ts < self._anchor.ts:
+                return None
+            try:
+                return sqlite_file.number_at(
+                    self._connection, self._anchor, self._head, ts, self.path
+                )
+            except sqlite3.Error as error:
+                raise translated(error, self.path, "read") from error
+
+    def ts_of(self, number: int) -> int | None:
+        """The timestamp of a commit; see `CommitLog.ts_of`."""
+        with self._lock:
+            self._check_usable()
+            if number in (self._anchor.number, self._head.number):
+                return self._anchor.ts if number == self._anchor.number else self._head.ts
+            if not self._anchor.number < number < self._head.number:
+                return None
+            try:
+                return sqlite_file.read_ts(self._connection, number, self.path)
+            except sqlite3.Error as error:
+                raise translated(error, self.path, "read") from error
+
     def truncate(self, *, until: int, before_ts: int) -> int:
         """Drop commits numbered `until` or less and older than `before_ts`; returns how many."""
         with self._lock:

@@ -304,19 +304,34 @@ def newest_request(connection: sqlite3.Connection, session: str) -> int | None:
 
 def has_ts(connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, path: Path) -> bool:
     """Whether one of the commits behind `anchor` has a timestamp. Cost: O(log commits) reads."""
-    low, high = anchor.number + 1, head.number
-    while low <= high:  # timestamps grow with numbers
-        middle = (low + high) // 2
-        found = connection.execute("SELECT ts FROM commits WHERE number = ?", (middle,)).fetchone()
-        if found is None:
-            raise damaged(path, f"commit {middle} is missing")
-        if found[0] == ts:
-            return True
-        if found[0] < ts:
-            low = middle + 1
+    number = number_at(connection, anchor, head, ts, path)
+    return number > anchor.number and read_ts(connection, number, path) == ts
+
+
+def number_at(
+    connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, path: Path
+) -> int:
+    """The last commit not later than `ts`, `anchor` if none behind it is.
+
+    Cost: O(log commits) reads.
+    """
+    low, high = anchor.number, head.number
+    while low < high:  # timestamps grow with numbers
+        middle = (low + high + 1) // 2
+        if read_ts(connection, middle, path) <= ts:
+            low = middle
         else:
             high = middle - 1
-    return False
+    return low
+
+
+def read_ts(connection: sqlite3.Connection, number: int, path: Path) -> int:
+    """The timestamp of a commit that is in the log."""
+    found = connection.execute("SELECT ts FROM commits WHERE number = ?", (number,)).fetchone()
+    if found is None:
+        raise damaged(path, f"commit {number} is missing")
+    ts: int = found[0]
+    return ts
 
 
 def request_of(mutation_id: str) -> int:

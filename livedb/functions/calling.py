@@ -295,7 +295,8 @@ class Calling(Caller):
                 "writes. Read with ctx.db.query, or run the SQL in a query before."
             )
         run = self._run_of_context()
-        return self._sql.read_sql_at(snapshot, text, params, on_start=run.watch)
+        reader: SqlReader = self._sql if run.sql is None else run.sql
+        return reader.read_sql_at(snapshot, text, params, on_start=run.watch)
 
     def ask_identity(self) -> Identity | None:
         """Who the run in progress is for."""

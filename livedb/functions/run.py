@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
@@ -70,6 +70,9 @@ class Run:
         self._now: datetime | None = None
         self._random: random.Random | None = None
 
+    sql: ClassVar[Any] = None
+    """What reads SQL in it, if not what does in every run: a `PastRun` has its own."""
+
     def interrupt(self) -> None:
         """End what the run waits for outside of Python."""
         if self.interrupt_sql is not None:
@@ -97,3 +100,11 @@ class Run:
         if self._random is None:
             self._random = self._seed()
         return self._random
+
+
+class PastRun(Run):
+    """A run of a query that reads an earlier commit, documents and SQL."""
+
+    __slots__ = ("sql",)
+
+    sql: Any

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, Protocol
 
 from livedb.canonical import canonical
 from livedb.clock import Clock
-from livedb.errors import ConflictError, SnapshotTooOldError
+from livedb.errors import ConflictError, ReadOnlyError, SnapshotTooOldError
 from livedb.functions.actions import Exchange, nested_call, run_action, run_http_action
 from livedb.functions.call import Call, IdentityWantedError
 from livedb.functions.calling import (
     Calling,
+    SqlReader,
     answers_requests,
     is_running,
     name_of,
@@ -29,10 +30,11 @@ from livedb.functions.calling import (
 )
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.mutation_ids import MutationIds, hash_arguments
-from livedb.functions.run import Run
+from livedb.functions.run import PastRun, Run
 from livedb.functions.storage import Contents
 from livedb.ids import IdFactory
 from livedb.limits import Limits
+from livedb.schema.catalog import Catalog
 from livedb.store.contract import DocumentStore
 from livedb.text import encode_value
 from livedb.transactions.commit_request import CommitDetails, CommitRequest
@@ -68,6 +70,21 @@ class HeldSnapshot(Protocol):
 
     @property
     def number(self) -> int: ...
+
+
+class PastReads(Protocol):
+    """An earlier commit that can be read."""
+
+    number: int
+    catalog: Catalog
+
+    @property
+    def rows(self) -> DocumentStore:
+        """Its documents."""
+
+    @property
+    def sql(self) -> SqlReader:
+        """Its SQL."""
 
 
 class QueryRun(NamedTuple):
@@ -165,7 +182,14 @@ class Runner:
         self, function: FunctionDefinition, args: Mapping[str, Value], number: int, run: Run
     ) -> QueryRun:
         catalog = self._committer.catalog_at(number)
-        snapshot = run.snapshot = Snapshot(self._store, catalog, number, self._limits)
+        run.snapshot = Snapshot(self._store, catalog, number, self._limits)
+        return self._run_query_on(function, args, run)
+
+    def _run_query_on(
+        self, function: FunctionDefinition, args: Mapping[str, Value], run: Run
+    ) -> QueryRun:
+        snapshot = run.snapshot
+        number = snapshot.number
         run.now_ns = self._clock.now_ns()
         reads = snapshot.reads
         value, error = None, None
@@ -190,6 +214,32 @@ class Runner:
         if error is None and call is not None:
             call.journal = snapshot.journal
         return _new_tuple(QueryRun, (value, error, number, reads, run.is_observed))
+
+    def run_past(
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        past: PastReads,
+        call: Call | None = None,
+    ) -> Any:
+        """The result of a query as it is now, on the documents of an earlier commit.
+
+        Raises:
+            ReadOnlyError: it is no query.
+            whatever it raises.
+        """
+        if function.kind != "query":
+            raise ReadOnlyError(
+                f"The {function.kind} {function.name!r} cannot run at commit {past.number}: the "
+                "past can only be read, by queries and SQL"
+            )
+        run = PastRun("query", self._clock.monotonic_s(), self._clock.random, call)
+        run.sql = past.sql
+        run.snapshot = Snapshot(past.rows, past.catalog, past.number, self._limits)
+        done = self._run_query_on(function, args, run)
+        if done.error is not None:
+            raise done.error
+        return done.value
 
     @contextmanager
     def keeping(self, number: int) -> Iterator[None]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.errors import LivedbError
 from livedb.functions.calling import SqlReader
@@ -21,8 +21,6 @@ from livedb.schema.catalog import Catalog
 from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store.connection import CtrlC, quote
 from livedb.text import decode_fields
-from livedb.transactions.committer import Committer
-from livedb.transactions.folder import Folder
 from livedb.transactions.reads import ReadSet
 from livedb.transactions.transaction import Snapshot
 
@@ -56,10 +54,27 @@ class WholeTable:
     hidden: tuple[str, ...]
 
 
+class Snapshots(Protocol):
+    """Gives the tables at a commit."""
+
+    def snapshot(self) -> SqlSnapshot:
+        """The newest commit."""
+
+    def snapshot_at(self, number: int) -> SqlSnapshot:
+        """A certain one."""
+
+
+class Catalogs(Protocol):
+    """Knows which tables there were."""
+
+    def catalog_at(self, number: int) -> Catalog:
+        """The tables at a commit."""
+
+
 class FoldedSql(SqlReader):
     """Reads of one workspace's tables in DuckDB."""
 
-    def __init__(self, *, folder: Folder, committer: Committer) -> None:
+    def __init__(self, *, folder: Snapshots, committer: Catalogs) -> None:
         self._folder = folder
         self._committer = committer
         self._threads = StatementThreads()

@@ -1,17 +1,20 @@
 """Superseded versions of documents: what a document was, from one commit until another.
 
 A fold writes them, one row per version that was replaced or deleted; the version in force is in the
-table itself and never here, so a document that never changed costs nothing.
+table itself and never here, so a document that never changed costs nothing. Beside them lie the
+catalogs that held from one commit on, and the oldest commit of which all of this is kept: together
+they say what the workspace was at each commit since (`store.past`).
 """
 
 # ruff: noqa: S608 - names in SQL are quoted, numbers our own, values parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,12 +23,23 @@ from livedb.store.contract import StoredDocument
 from livedb.store.fold import Superseded
 from livedb.values import Value
 
+if TYPE_CHECKING:
+    from livedb.schema.catalog import Catalog
+
 CREATE = """
     create table meta.history (
         table_number ubigint, _id varchar, valid_from ubigint, valid_to ubigint,
         creation_time double, doc blob
     )
 """
+
+CREATE_PAST = (
+    "create table meta.catalogs (number ubigint, json varchar)",
+    "create table meta.past (oldest ubigint)",
+)
+
+_SPANS = 64
+"""Spans of commits into which a measured history is divided; it is forgotten span by span."""
 
 
 class Version(NamedTuple):
@@ -148,25 +162,79 @@ def append(
         connection.execute(f"insert into meta.history select {table}, * from livedb_superseded")
 
 
-def drop(connection: duckdb.DuckDBPyConnection, table: int) -> None:
-    """Forget the history of a dropped table."""
-    connection.execute(f"delete from meta.history where table_number = {table}")
+def begin(connection: duckdb.DuckDBPyConnection, no_tables: str) -> None:
+    """Give tables of an older livedb a past: from now on, as its catalogs were not kept."""
+    for statement in CREATE_PAST:
+        connection.execute(statement)
+    connection.execute(
+        "insert into meta.catalogs "
+        f"select folded_number, coalesce((select json from meta.catalog), {no_tables}) "
+        "from meta.state"
+    )
+    connection.execute("insert into meta.past select folded_number from meta.state")
+
+
+def keep_catalogs(
+    connection: duckdb.DuckDBPyConnection, catalogs: Iterable[tuple[int, Catalog]]
+) -> None:
+    """Keep which tables there were from each of these commits on."""
+    for number, catalog in catalogs:
+        text = msgspec.json.encode(catalog.to_json()).decode()
+        connection.execute("insert into meta.catalogs values (?, ?)", [number, text])
+
+
+def measure(connection: duckdb.DuckDBPyConnection, after: int) -> list[tuple[int, int]]:
+    """The bytes of the versions replaced since commit `after`: (last commit of a span, bytes).
+
+    Cost: reads the sizes of those versions.
+    """
+    measured = connection.sql(f"""
+        with new as (
+            select valid_to, octet_length(doc) + octet_length(encode(_id)) as size
+            from meta.history where valid_to > {after}
+        ), width as (select greatest((max(valid_to) - {after}) // {_SPANS}, 1) as w from new)
+        select max(valid_to) as until, sum(size)::ubigint as size
+        from new, width group by (valid_to - {after}) // w order by until
+    """).to_arrow_table()
+    return [(row["until"], row["size"]) for row in measured.to_pylist()]
+
+
+def forget(connection: duckdb.DuckDBPyConnection, oldest: int) -> None:
+    """Forget what was before commit `oldest`: what it was at `oldest` stays readable."""
+    connection.execute(f"delete from meta.history where valid_to <= {oldest}")
+    connection.execute(f"""
+        delete from meta.catalogs where number <
+            (select max(number) from meta.catalogs where number <= {oldest})
+    """)
+    connection.execute(f"update meta.past set oldest = {oldest}")
+
+
+def oldest_kept(connection: duckdb.DuckDBPyConnection) -> int:
+    """The oldest commit of which everything is kept."""
+    oldest: int = connection.sql("from meta.past").to_arrow_table().column(0)[0].as_py()
+    return oldest
 
 
 def read_versions(
-    query: Callable[[str, dict[str, Value]], pa.Table], table: int, name: str, document_id: str
+    query: Callable[[str, dict[str, Value]], pa.Table],
+    table: int,
+    name: str | None,
+    document_id: str,
 ) -> list[Version]:
     """Every kept version of one document, oldest first; empty if it never existed.
 
+    Args:
+        name: of the table that now has the number; None when it was dropped.
     Cost: one scan of the history's ids, one pruned look-up in the table.
+    """
+    newest = "" if name is None else f"""
+        union all
+        select _number, null, _creationTime, _doc from data.{quote(name)} where _id = $id
     """
     found = query(
         f"""
         select valid_from, valid_to, creation_time, doc from meta.history
-        where table_number = {table} and _id = $id
-        union all
-        select _number, null, _creationTime, _doc from data.{quote(name)} where _id = $id
-        order by valid_from
+        where table_number = {table} and _id = $id {newest} order by valid_from
         """,
         {"id": document_id},
     )

@@ -37,16 +37,17 @@ from livedb.store.columns import (
     plan_columns,
     project,
 )
-from livedb.store.connection import has_rows, quote, registered
+from livedb.store.connection import has_rows, quote, quote_text, registered
 from livedb.text import decode_fields
 
 if TYPE_CHECKING:
     from livedb.schema.tables import TableDefinition
 
-FORMAT_NUMBER = 2
+FORMAT_NUMBER = 3
 """Of what is said above; a file with a higher one is refused, one with a lower one brought to it.
 
     2: the macros of `store.bounds`
+    3: the catalogs of the past, and how far back it can be read (`store.history`)
 """
 
 SYSTEM_COLUMNS = ("_id", "_creationTime", "_seq", "_number", "_doc")
@@ -115,6 +116,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, *, is_new: bool) -> None:
     connection.begin()
     if number is None:
         _create_meta(connection)
+    else:
+        history.begin(connection, _no_tables())
     create_bounds(connection)
     connection.execute("update meta.format set number = ?", [FORMAT_NUMBER])
     connection.commit()
@@ -133,10 +136,17 @@ def _create_meta(connection: duckdb.DuckDBPyConnection) -> None:
             number ubigint, name varchar, columns varchar, has_hidden boolean
         )""",
         history.CREATE,
+        *history.CREATE_PAST,
+        f"insert into meta.catalogs values (0, {_no_tables()})",
+        "insert into meta.past values (0)",
         # To be told that it is not there costs each open 9 ms: DuckDB looks for a similar name.
         _SETTINGS,
     ):
         connection.execute(statement)
+
+
+def _no_tables() -> str:
+    return quote_text(msgspec.json.encode(Catalog().to_json()).decode())
 
 
 def _format_of(connection: duckdb.DuckDBPyConnection) -> int | None:
@@ -224,12 +234,12 @@ def create_table(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     _replace_view(connection, layout)
 
 
-def drop_table(connection: duckdb.DuckDBPyConnection, layout: Layout) -> None:
-    """Remove a table, its view and its history."""
+def drop_table(connection: duckdb.DuckDBPyConnection, layout: Layout, number: int) -> None:
+    """Remove a table and its view, as commit `number` did; its documents become history."""
+    history.move_out_all(connection, layout.number, layout.name, number)
     connection.execute(f"drop view main.{quote(layout.name)}")
     connection.execute(f"drop table data.{quote(layout.name)}")
     connection.execute(f"delete from meta.tables where number = {layout.number}")
-    history.drop(connection, layout.number)
 
 
 def rename_tables(

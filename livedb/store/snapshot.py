@@ -128,6 +128,19 @@ class SqlSnapshot:
         self._require_open()
         return set(sql.admit(self._gate, text, names=catalog.names()).tables)
 
+    def stream(self, text: str, use: Callable[[sql.RowStream], R]) -> R:
+        """What `use` makes of the rows of livedb's own SQL, a batch at a time. Raises: as `query`."""
+        with self._statement():
+            self._require_open()
+            if self._is_aborted:
+                self._begin_again()
+            try:
+                with sql.stream(self._cursor, text) as rows:
+                    return use(rows)
+            except BaseException:  # it may have been the statement's
+                self._is_aborted = True
+                raise
+
     def load_table(self, table_number: int, fields: Collection[str] = ()) -> LoadedTable:
         """Every document of a table; none when the table is not there.
 
@@ -166,8 +179,6 @@ class SqlSnapshot:
     def history(self, table_number: int, document_id: str) -> list[Version]:
         """Every kept version of one document, oldest first."""
         name = self._table_name(table_number)
-        if name is None:
-            return []
         return history.read_versions(self.query, table_number, name, document_id)
 
     def interrupt(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from livedb.durable import sync_file, sync_folder
 from livedb.errors import ClosedError, DamagedError, FoldError, LivedbError
 from livedb.limits import Limits
 from livedb.store import history, layout, sql
-from livedb.store.columns import Projection, project
+from livedb.store.columns import Columns, Projection, project
 from livedb.store.connection import first_line, fold_error, open_connection, quote, quote_text
 from livedb.store.contract import Write
 from livedb.store.filled import fill_fields, iter_filled
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from livedb.schema.catalog import Catalog, CatalogTable
 
 logger = logging.getLogger("livedb")
+
+Catalogs = Sequence[tuple[int, "Catalog"]]
+"""The tables there are from each commit on, in order."""
 
 
 class LoadFile(Protocol):
@@ -112,6 +115,11 @@ class TableStore:
         """The commit log's chain at `folded_number`; empty before the first fold."""
         return self._folded_chain
 
+    @property
+    def oldest_kept(self) -> int:
+        """The oldest commit of which the tables hold everything: see `store.past`."""
+        return self._oldest_kept
+
     def stored_catalog(self) -> Catalog | None:
         """The tables of the workspace at `folded_number`; None before the first fold.
 
@@ -150,6 +158,7 @@ class TableStore:
         *,
         until: int,
         chain: bytes,
+        catalogs: Catalogs = (),
     ) -> None:
         """Bring the tables to commit `until`, in one transaction.
 
@@ -158,6 +167,8 @@ class TableStore:
             entries: commits by number, in order; those folded already are passed over.
             until: the number reached, that of the last entry or higher.
             chain: the commit log's chain at `until`.
+            catalogs: those that held from commits between on, for the past; a commit that drops a
+                table is the last of a fold.
 
         Raises:
             FoldError: the machine failed; nothing is lost, and the same fold may be made again.
@@ -165,8 +176,8 @@ class TableStore:
         """
         with self._lock:
             deltas = compact(entries, after=self._folded_number, until=until)
-            with self._writing(until, chain) as connection:
-                layouts = self._synchronized(connection, catalog)
+            with self._writing(until, chain, catalogs) as connection:
+                layouts = self._synchronized(connection, catalog, until)
                 for number, delta in deltas.items():
                     if number in layouts:
                         layouts[number] = self._fold_table(connection, layouts[number], delta)
@@ -181,6 +192,7 @@ class TableStore:
         chain: bytes,
         *,
         cleared: Collection[int] = (),
+        catalogs: Catalogs = (),
     ) -> None:
         """Bring the tables to commit `number`, which added the documents of staged files.
 
@@ -203,8 +215,8 @@ class TableStore:
                         f"the file {part.file!r} of the bulk load at commit {number} is missing "
                         f"from {str(self._loads)!r}; restore it from a backup"
                     )
-            with self._writing(number, chain) as connection:
-                layouts = self._synchronized(connection, catalog)
+            with self._writing(number, chain, catalogs) as connection:
+                layouts = self._synchronized(connection, catalog, number)
                 for table in cleared:
                     if table in layouts:
                         history.move_out_all(connection, table, layouts[table].name, number)
@@ -223,6 +235,8 @@ class TableStore:
         number: int,
         fills: Sequence[tuple[int, Mapping[str, Value]]],
         chain: bytes,
+        *,
+        catalogs: Catalogs = (),
     ) -> None:
         """Bring the tables to commit `number`, which filled defaults into documents without them.
 
@@ -236,8 +250,8 @@ class TableStore:
         with self._lock:
             if number <= self._folded_number:
                 return
-            with self._writing(number, chain) as connection:
-                layouts = self._synchronized(connection, catalog)
+            with self._writing(number, chain, catalogs) as connection:
+                layouts = self._synchronized(connection, catalog, number)
                 for table, defaults in fills:
                     if table in layouts:
                         layouts[table] = self._fill(connection, layouts[table], defaults, number)
@@ -257,6 +271,57 @@ class TableStore:
             for delta in compact([(number, writes)], after=number - 1, until=number).values():
                 table = self._fold_table(connection, table, delta)
         return table
+
+    def copy(self, table: int, read: Callable[[Callable[[Iterable[pa.Table]], None]], None]) -> None:
+        """Add documents that another store has, at the commit that this one is at.
+
+        Args:
+            table: its number.
+            read: gives them to its argument, in pieces, as often as it likes: `SYSTEM_COLUMNS`, and
+                the typed columns or none, which are made here then.
+
+        Raises:
+            FoldError: as `fold`; whatever `read` raises. Nothing was added.
+        Cost: 4 us per document whose columns are made here.
+        """
+        with self._lock, self._writing(self._folded_number, self._folded_chain) as connection:
+            after = self._layouts[table]
+
+            def add(pieces: Iterable[pa.Table]) -> None:
+                nonlocal after
+                for rows in pieces:
+                    if rows.num_columns > len(layout.SYSTEM_COLUMNS):
+                        layout.insert(connection, after, rows)
+                        continue
+                    texts: list[Any] = rows.column("_doc").to_pylist()
+                    documents = list(map(decode_fields, texts))
+                    after = self._insert_projected(connection, after, documents, rows)
+
+            read(add)
+            self._staged_layouts = {**self._layouts, table: after}
+
+    def columns_of(self, table: int) -> Columns:
+        """The columns that a table has beside the system's."""
+        return self._layouts[table].columns
+
+    def measure_history(self, after: int) -> list[tuple[int, int]]:
+        """The bytes of what was replaced since commit `after`: see `history.measure`."""
+        with self._lock:
+            return history.measure(self._require_open(), after)
+
+    def forget_history(self, oldest: int) -> None:
+        """Make `oldest`, which is folded, the oldest commit that can be read.
+
+        Raises:
+            FoldError: as `fold`.
+        """
+        with self._lock:
+            assert oldest <= self._folded_number, "the past is what was folded"
+            if oldest <= self._oldest_kept:
+                return
+            with self._writing(self._folded_number, self._folded_chain) as connection:
+                history.forget(connection, oldest)
+            self._oldest_kept = oldest
 
     def snapshot(self) -> SqlSnapshot:
         """The tables at `folded_number`, for several reads; close it soon.
@@ -342,7 +407,7 @@ class TableStore:
             connection = self._require_open()
             names = [f"data.{quote(each.name)}" for each in self._layouts.values()]
             try:
-                for name in (*names, "meta.history", "meta.catalog"):
+                for name in (*names, "meta.history", "meta.catalog", "meta.catalogs"):
                     connection.sql(f"select bit_xor(hash(each)) from {name} each").to_arrow_table()
             except duckdb.Error as error:
                 raise DamagedError(
@@ -380,6 +445,7 @@ class TableStore:
         state = connection.sql("from meta.state").to_arrow_table()
         self._folded_number: int = state.column(0)[0].as_py()
         self._folded_chain: bytes = state.column(1)[0].as_py()
+        self._oldest_kept = history.oldest_kept(connection)
         self._layouts = layout.read_layouts(connection)
         self._staged_layouts = self._layouts
         self._catalog = self._staged_catalog = None
@@ -433,7 +499,9 @@ class TableStore:
     # Writing.
 
     @contextmanager
-    def _writing(self, until: int, chain: bytes) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _writing(
+        self, until: int, chain: bytes, catalogs: Catalogs = ()
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction that takes the tables to `until`, wholly or not at all."""
         assert until >= self._folded_number, "folds go forward"
         if self._connection is None and not self._is_closed:
@@ -444,6 +512,7 @@ class TableStore:
             yield connection
             due = [changed for number, changed in list(self._settings_due) if number <= until]
             layout.write_settings(connection, due)
+            history.keep_catalogs(connection, catalogs)
             connection.execute(
                 "update meta.state set folded_number = ?, folded_chain = ?", [until, chain]
             )
@@ -471,15 +540,15 @@ class TableStore:
             self._after_failure(second)
 
     def _synchronized(
-        self, connection: duckdb.DuckDBPyConnection, catalog: Catalog
+        self, connection: duckdb.DuckDBPyConnection, catalog: Catalog, until: int
     ) -> dict[int, Layout]:
-        """The layouts after the tables were made what `catalog` says."""
+        """The layouts after the tables were made what `catalog` says, as commit `until` did."""
         if catalog is self._catalog:
             return dict(self._layouts)
         wanted = {table.number: table for table in catalog}
         layouts = dict(self._layouts)
         for number in [number for number in layouts if number not in wanted]:
-            layout.drop_table(connection, layouts.pop(number))
+            layout.drop_table(connection, layouts.pop(number), until)
             self._sequence_max.pop(number, None)
         names = {number: wanted[number].definition.name for number in layouts}
         layouts = layout.rename_tables(connection, layouts, names)
@@ -500,13 +569,25 @@ class TableStore:
         after = before
         for positions in delta.slices():
             documents = [decode_fields(text) for text in delta.texts(positions)]
-            projection = project(after.columns, documents)
-            # Slice by slice: a later one may widen a column, and what is in it then must be judged.
-            after = layout.change_table(connection, after, _grown(after, projection))
-            rows = pa.table({**delta.system_arrays(positions), **projection.arrays})
-            layout.insert(connection, after, rows)
+            rows = pa.table(delta.system_arrays(positions))
+            after = self._insert_projected(connection, after, documents, rows)
         # Too high after a rollback is harmless: the next delete looks for more than it must.
         self._sequence_max[before.number] = max(sequence_max, *delta.sequences)
+        return after
+
+    @staticmethod
+    def _insert_projected(
+        connection: duckdb.DuckDBPyConnection,
+        before: Layout,
+        documents: Sequence[Mapping[str, Value]],
+        rows: pa.Table,
+    ) -> Layout:
+        """Append documents: `rows` has their system columns, the others are made here."""
+        projection = project(before.columns, documents)
+        # Slice by slice: a later one may widen a column, and what is in it then must be judged.
+        after = layout.change_table(connection, before, _grown(before, projection))
+        filled: dict[str, Any] = {name: rows.column(name) for name in rows.column_names}
+        layout.insert(connection, after, pa.table({**filled, **projection.arrays}))
         return after
 
     def _last_sequence(self, connection: duckdb.DuckDBPyConnection, table: Layout) -> int:

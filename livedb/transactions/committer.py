@@ -57,6 +57,7 @@ class Committer:
 
     Args:
         log: where commits become durable.
+        catalogs: the tables at the last fold, and those from each later commit on.
         log_deadline_s: how long an interrupted caller waits to learn what became of its commit.
         publish: called with each published batch, on the publishing thread, under `publish_lock`.
     """
@@ -67,7 +68,7 @@ class Committer:
         log: CommitLog,
         store: DocumentStore,
         backlog: Backlog,
-        catalog: Catalog,
+        catalogs: Sequence[tuple[int, Catalog]],
         turn: Turn,
         clock: Clock,
         log_deadline_s: float,
@@ -103,8 +104,8 @@ class Committer:
         self._last_ts = head.ts
         self._ts_of_published: dict[int, int] = {head.number: head.ts}
         """Of commits that were the newest published ones, oldest first."""
-        self._catalogs: list[tuple[int, Catalog]] = [(head.number, catalog)]
-        self._tip = (head.number, 0, catalog)
+        self._catalogs: list[tuple[int, Catalog]] = list(catalogs)
+        self._tip = (head.number, 0, self.catalog)
         self._unlogged: SimpleQueue[CommitRequest | None] = SimpleQueue()
         self._is_closed = False
         self._fault: BaseException | None = None
@@ -164,10 +165,19 @@ class Committer:
                 return catalog
         return self._catalogs[0][1]
 
-    def remember_catalog(self, number: int, catalog: Catalog) -> None:
-        """The tables as of a commit that recovery found in the log, given in order."""
-        if catalog is not self._catalogs[-1][1]:
-            self._catalogs.insert(-1, (number, catalog))
+    def catalogs(self, *, after: int, until: int) -> list[tuple[int, Catalog]]:
+        """The tables from each commit on that changed them, of commits that are not folded."""
+        return [(since, each) for since, each in list(self._catalogs) if after < since <= until]
+
+    def dropping(self, *, after: int, until: int) -> set[int]:
+        """The commits between that dropped tables, of commits that are not folded."""
+        pairs = itertools.pairwise(list(self._catalogs))
+        return {
+            since
+            for (_, before), (since, new) in pairs
+            if after < since <= until
+            and any(new.by_number(table.number) is None for table in before)
+        }
 
     # -- committing ----------------------------------------------------------------------------
 
@@ -492,12 +502,16 @@ class Committer:
 
     # -- upkeep --------------------------------------------------------------------------------
 
-    def release(self, number: int) -> None:
-        """Forget versions, write sets and catalogs that nobody at `number` or later needs."""
+    def release(self, number: int, *, folded: int) -> None:
+        """Forget versions, write sets and catalogs that nobody at `number` or later needs.
+
+        Args:
+            folded: the last commit that is in the tables; the fold needs the catalogs since.
+        """
         with self._lock:
             self._store.release(number)
             self.write_log.release(number)
-            while len(self._catalogs) > 1 and self._catalogs[1][0] <= number:
+            while len(self._catalogs) > 1 and self._catalogs[1][0] <= min(number, folded):
                 self._catalogs.pop(0)
             while self._identified and next(iter(self._identified.values())) <= number:
                 self._identified.popitem(last=False)

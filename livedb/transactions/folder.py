@@ -59,6 +59,11 @@ class Folder:
         return self._tables.folded_number
 
     @property
+    def oldest_kept(self) -> int:
+        """The oldest commit of which the tables hold everything."""
+        return self._tables.oldest_kept
+
+    @property
     def pending(self) -> int:
         """Published commits that are not folded yet."""
         return self._committer.published - self._tables.folded_number
@@ -116,8 +121,13 @@ class Folder:
 
     def _fold_shielded(self, number: int) -> None:
         folded = self._tables.folded_number
-        for whole_number in sorted(at for at in self._whole if folded < at <= number):
+        alone = {at for at in self._whole if folded < at <= number}
+        alone |= self._committer.dropping(after=folded, until=number)
+        for whole_number in sorted(alone):
             self._fold_documents(whole_number - 1)
+            if whole_number not in self._whole:  # it dropped tables, whose documents end there
+                self._fold_documents(whole_number)
+                continue
             self._fold_whole(whole_number)
             self._backlog.drop(whole_number)
             for file in _files_of(self._whole.pop(whole_number)):
@@ -126,15 +136,18 @@ class Folder:
 
     def _fold_whole(self, number: int) -> None:
         catalog, chain = self._committer.catalog_at(number), self._chain(number)
+        catalogs = self._committer.catalogs(after=number - 1, until=number)
         parts = self._whole[number]
         fills = [(part.table, _values_of(part)) for part in parts if isinstance(part, FillPart)]
         if fills:
             assert len(parts) == len(fills), "fills are a commit of their own"
-            self._tables.fold_fill(catalog, number, fills, chain)
+            self._tables.fold_fill(catalog, number, fills, chain, catalogs=catalogs)
             return
         loads = [part for part in parts if isinstance(part, LoadPart)]
         cleared = [part.table for part in parts if isinstance(part, ClearPart)]
-        self._tables.fold_loads(catalog, number, loads, chain, cleared=cleared)
+        self._tables.fold_loads(
+            catalog, number, loads, chain, cleared=cleared, catalogs=catalogs
+        )
 
     def _fold_documents(self, number: int) -> None:
         folded = self._tables.folded_number
@@ -142,7 +155,10 @@ class Folder:
             return
         entries = self._backlog.entries(folded, number)
         catalog = self._committer.catalog_at(number)
-        self._tables.fold(catalog, entries, until=number, chain=self._chain(number))
+        catalogs = self._committer.catalogs(after=folded, until=number)
+        self._tables.fold(
+            catalog, entries, until=number, chain=self._chain(number), catalogs=catalogs
+        )
         self._backlog.drop(number)
 
     def _chain(self, number: int) -> bytes:

@@ -288,7 +288,7 @@ def test_a_run_that_keeps_its_snapshot_too_long_is_told_so_once(limited):
         while workspace.runner.oldest_active() is not None or workspace.committer.published < 2:
             pass
         number = workspace.committer.published
-        workspace.committer.release(number)
+        workspace.committer.release(number, folded=number)
         return ctx.db.query("a").collect()
 
     with pytest.raises(SnapshotTooOldError, match=r"Limits\.snapshot_s_max"):

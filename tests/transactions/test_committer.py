@@ -65,7 +65,7 @@ class World:
             log=self.log,
             store=self.store,
             backlog=self.backlog,
-            catalog=Catalog().with_table(0, CatalogTable(TABLE, TableDefinition("t"))),
+            catalogs=[(0, Catalog().with_table(0, CatalogTable(TABLE, TableDefinition("t"))))],
             turn=Turn(clock, turn_ms_max=50),
             clock=clock,
             log_deadline_s=30,
@@ -153,7 +153,7 @@ def test_a_stale_read_is_refused_and_names_what_changed(world):
 def test_a_request_from_before_the_write_log_is_refused(world):
     world.commit(A)
     world.commit(B)
-    world.committer.release(1)
+    world.committer.release(1, folded=1)
     old = world.request(C, begin=0)
     world.committer.submit(old)
     with pytest.raises(ConflictError, match="longer than the write log"):

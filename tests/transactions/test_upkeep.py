@@ -17,8 +17,8 @@ def test_the_first_round_keeps_what_was_superseded_a_moment_ago(monkeypatch):
         done = threading.Semaphore(0)
         release = committer.release
 
-        def released(number):
-            release(number)
+        def released(number, **folded):
+            release(number, **folded)
             done.release()
 
         monkeypatch.setattr(committer, "release", released)

@@ -1,0 +1,1 @@
+"""The past of a workspace: what it was at earlier commits, what they changed, and undoing them."""
