@@ -50,8 +50,10 @@ from livedb.invitations import Invitations
 from livedb.limits import Limits
 from livedb.live.folded_sql import FoldedSql
 from livedb.live.live_queries import LiveQueries
+from livedb.past.changes import Changes
 from livedb.past.pasts import Pasts
 from livedb.past.retention import Retention
+from livedb.past.undo import Undoing
 from livedb.presence import Presence
 from livedb.recovery import RecoveredCommit, recover
 from livedb.scheduler.worker import Scheduler
@@ -280,6 +282,7 @@ class Workspace:
             loads_folder=self.files.loads,
         )
         undo.append(self.pasts.close)
+        self.changes = Changes(folder=self.folder, log=self.log, pasts=self.pasts)
         self._build_changes(turn)
         self._delete_unnamed_loads()
 
@@ -308,6 +311,7 @@ class Workspace:
         self.settings = WorkspaceSettings(
             parts, self.tables.stored_settings(), self.tables.expect_settings
         )
+        self.undoing = Undoing(parts, pasts=self.pasts, begin=self._begin)
         self.invitations = Invitations(self.settings, self.clock)
 
     def _begin(self, number: int, catalog: Catalog) -> Transaction:

@@ -78,10 +78,21 @@ def catalog_at(snapshot: SqlSnapshot, number: int) -> Catalog:
     return Catalog.from_json(msgspec.json.decode(found.column(0)[0].as_py())).at(number)
 
 
-def catalogs(snapshot: SqlSnapshot) -> Iterator[tuple[int, Catalog]]:
-    """Every catalog that is kept, newest first, and the commit from which it held."""
-    for row in snapshot.query("from meta.catalogs order by number desc").to_pylist():
-        yield row["number"], Catalog.from_json(msgspec.json.decode(row["json"]))
+def catalogs(
+    snapshot: SqlSnapshot, known: dict[int, Catalog]
+) -> Iterator[tuple[int, Catalog]]:
+    """Every catalog that is kept, oldest first, and the commit from which it held.
+
+    Args:
+        known: those that were read before; grows.
+    """
+    numbers: list[int] = snapshot.query("select number from meta.catalogs").column(0).to_pylist()
+    if lacking := [number for number in numbers if number not in known]:
+        query = f"from meta.catalogs where number in ({_listed(lacking)})"
+        for row in snapshot.query(query).to_pylist():
+            known[row["number"]] = Catalog.from_json(msgspec.json.decode(row["json"]))
+    for number in sorted(numbers):
+        yield number, known[number]
 
 
 def count_at(snapshot: SqlSnapshot, table: int, number: int) -> int:
@@ -145,12 +156,12 @@ def changes_after(
     *,
     until: int,
     limit: int,
-    tables: Collection[int] | None = None,
+    tables: Collection[int],
 ) -> Page:
     """The next changes behind `place` up to commit `until`, about `limit` of them.
 
     Args:
-        tables: the numbers of those whose changes are wanted; None for all.
+        tables: the numbers of those whose changes are wanted.
 
     Raises:
         PastTooOldError: they are no longer kept.
@@ -162,7 +173,7 @@ def changes_after(
     table = _BEHIND_ALL if is_whole else place.table
     now = _names(snapshot, tables)
     last = _last_of_page(snapshot, now, tables, after=after, until=until, limit=limit)
-    chosen = "" if tables is None else f" and table_number in ({_listed(tables)})"
+    chosen = f" and table_number in ({_listed(tables)})"
     span = f"> {after} and {{0}} <= {last}"
     written = [
         "select valid_from as number, table_number, _id, creation_time, doc from meta.history "
@@ -199,17 +210,45 @@ def changes_after(
     return Page(rows, Place(end["number"], end["table_number"], end["_id"]))
 
 
+def changed_since(snapshot: SqlSnapshot, number: int, *, limit: int) -> list[str]:
+    """The ids of documents that commit `number` changed and a later one too, at most `limit`.
+
+    Cost: set-wise; reads what was written since.
+    """
+    tables = snapshot.query("select number, name from meta.tables").to_pylist()
+    written = [
+        f"select {each['number']}::ubigint as table_number, _id, _number as number "
+        f"from data.{quote(each['name'])} where _number >= {number}"
+        for each in tables
+    ]
+    events = " union all ".join(
+        [
+            "select table_number, _id, valid_from as number from meta.history "
+            f"where valid_from >= {number}",
+            f"select table_number, _id, valid_to from meta.history where valid_to >= {number}",
+            *written,
+        ]
+    )
+    found = snapshot.query(f"""
+        select _id from ({events}) group by table_number, _id
+        having bool_or(number = {number}) and bool_or(number > {number})
+        order by _id limit {limit}
+    """)
+    ids: list[str] = found.column(0).to_pylist()
+    return ids
+
+
 def _last_of_page(
     snapshot: SqlSnapshot,
     now: dict[int, str],
-    tables: Collection[int] | None,
+    tables: Collection[int],
     *,
     after: int,
     until: int,
     limit: int,
 ) -> int:
     """The commit with which a page of about `limit` changes is full, at least one; or `until`."""
-    chosen = "" if tables is None else f" and table_number in ({_listed(tables)})"
+    chosen = f" and table_number in ({_listed(tables)})"
     sources = [
         f"select valid_from as number from meta.history where valid_from > {after}{chosen}",
         f"select valid_to from meta.history where valid_to > {after}{chosen}",
@@ -223,9 +262,9 @@ def _last_of_page(
     return until if found.num_rows == 0 else found.column(0)[0].as_py()
 
 
-def _names(snapshot: SqlSnapshot, tables: Collection[int] | None) -> dict[int, str]:
+def _names(snapshot: SqlSnapshot, tables: Collection[int]) -> dict[int, str]:
     rows = snapshot.query("select number, name from meta.tables").to_pylist()
-    return {row["number"]: row["name"] for row in rows if tables is None or row["number"] in tables}
+    return {row["number"]: row["name"] for row in rows if row["number"] in tables}
 
 
 def _listed(numbers: Collection[int]) -> str:

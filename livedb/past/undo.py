@@ -1,0 +1,177 @@
+"""Undoing a commit: another commit that makes its documents what they were before.
+
+Refused is what would undo more than that commit, or leave something of it: documents that later
+commits wrote, tables that it changed, what livedb itself keeps (a scheduled function may have run).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from livedb.changes.exclusive import judged, run_exclusively
+from livedb.errors import InvalidValueError, SchemaEnforcementError, UndoError, UniqueError
+from livedb.schema.check import check_document
+from livedb.schema.tables import SYSTEM_TABLES
+from livedb.store import past
+from livedb.store.connection import CtrlC
+from livedb.store.contract import StoredDocument
+from livedb.store.past import Place, too_old
+from livedb.text import decode_fields, encode_fields
+from livedb.transactions.commit_request import CommitDetails, CommitRequest
+from livedb.wording import counted, listed
+
+if TYPE_CHECKING:
+    from livedb.changes.parts import Parts
+    from livedb.past.pasts import Pasts
+    from livedb.schema.catalog import Catalog, CatalogTable
+    from livedb.store.snapshot import SqlSnapshot
+    from livedb.transactions.transaction import Transaction
+    from livedb.transactions.turn import TurnHolder
+
+DOCUMENTS_MAX = 100_000
+"""Documents of one commit that can be undone: the commit that does it writes each one."""
+
+_NAMED_MAX = 10
+"""Documents that a refusal names."""
+
+
+class Undoing:
+    """Undoes commits of one workspace.
+
+    Args:
+        begin: makes a transaction of livedb's own at a commit.
+    """
+
+    def __init__(
+        self, parts: Parts, *, pasts: Pasts, begin: Callable[[int, Catalog], Transaction]
+    ) -> None:
+        self._parts = parts
+        self._pasts = pasts
+        self._begin = begin
+
+    def undo(self, number: int, *, author: str | None = None) -> int:
+        """Make the documents of commit `number` what they were before; returns the new commit.
+
+        An undo is a commit like any other, so it can be undone.
+
+        Raises:
+            UndoError: it cannot be undone; nothing was changed.
+            PastTooOldError: what was before is no longer kept.
+            InvalidValueError: there is no such commit.
+        Cost: 10 us and more for each document.
+        """
+        if self._pasts.number_of(number) == 0:
+            raise InvalidValueError("Commit 0 is the time before the first one: nothing to undo")
+        if number <= self._pasts.oldest:
+            raise too_old(f"What was before commit {number}", self._pasts.oldest)
+        return run_exclusively(
+            self._parts, lambda holder: self._undo_in_turn(number, holder, author)
+        )
+
+    def _undo_in_turn(self, number: int, holder: TurnHolder, author: str | None) -> int:
+        begin, epoch, catalog = self._parts.committer.begin()
+        with CtrlC(), self._parts.folder.snapshot() as snapshot:
+            changed = self._changed(snapshot, number)
+        transaction = self._begin(begin, catalog)
+        reads = judged(*{row["table_number"] for row in changed})
+        try:
+            for row in changed:
+                _restore(transaction, row)
+        except (SchemaEnforcementError, UniqueError) as error:
+            raise UndoError(
+                f"Commit {number} cannot be undone: its documents of before do not fit what is "
+                f"there now. {error.message}",
+                code="DoesNotFit",
+            ) from error
+        reads.merge(transaction.reads)
+        return self._parts.committer.commit(
+            CommitRequest(
+                begin=begin,
+                epoch=epoch,
+                reads=reads,
+                change=transaction.write_set(),
+                catalog=None,
+                details=CommitDetails(function=f"undo:{number}", author=author),
+                holder=holder,
+            )
+        )
+
+    def _changed(self, snapshot: SqlSnapshot, number: int) -> list[dict[str, Any]]:
+        """What the commit changed, if it can be undone."""
+        before = past.catalog_at(snapshot, number - 1)
+        after = past.catalog_at(snapshot, number)
+        _refuse_changed_tables(number, before, after)
+        tables = {table.number for table in (*before, *after)}
+        rows = past.changes_after(
+            snapshot, Place(number - 1), until=number, limit=DOCUMENTS_MAX + 1, tables=tables
+        ).rows
+        if not rows.num_rows:
+            raise UndoError(
+                f"Commit {number} changed no documents, so there is nothing to undo",
+                code="NothingToUndo",
+            )
+        if rows.num_rows > DOCUMENTS_MAX:
+            raise UndoError(
+                f"Commit {number} changed more than {DOCUMENTS_MAX:,} documents, which is the most "
+                f"that can be undone. What was before is db.at({number - 1}), and its tables can "
+                "be loaded again.",
+                code="TooManyDocuments",
+            )
+        changed = rows.to_pylist()
+        own = {after.name_of(row["table_number"]) for row in changed} & SYSTEM_TABLES
+        if own:
+            raise UndoError(
+                f"Commit {number} also wrote what livedb keeps itself ({listed(sorted(map(str, own)))}"
+                "), such as scheduled functions or files, which may have had effects since",
+                code="SystemDocuments",
+            )
+        touched = past.changed_since(snapshot, number, limit=DOCUMENTS_MAX)
+        if touched:
+            shown = ", ".join(touched[:_NAMED_MAX]) + (", .." if len(touched) > _NAMED_MAX else "")
+            raise UndoError(
+                f"Later commits changed {counted(len(touched), 'document')} that commit {number} "
+                f"changed: {shown}. Undo those commits first, or patch the documents.",
+                code="ChangedSince",
+                ids=touched[:_NAMED_MAX],
+            )
+        return changed
+
+
+def _refuse_changed_tables(number: int, before: Catalog, after: Catalog) -> None:
+    changed = [
+        table.definition.name for table in before if after.by_number(table.number) != table
+    ]
+    if changed:
+        raise UndoError(
+            f"Commit {number} changed or dropped {listed([repr(each) for each in changed])}. Define "
+            f"the table as it was, or load it from db.at({number - 1}).",
+            code="TablesChanged",
+        )
+
+
+def _restore(transaction: Transaction, row: dict[str, Any]) -> None:
+    table = transaction.catalog.by_number(row["table_number"])
+    assert table is not None, "a dropped table's documents were changed since"
+    document_id = row["_id"]
+    now = None if row["after"] is None else StoredDocument(row["after_time"], row["after"])
+    if row["before"] is None:
+        assert now is not None, "a change has one of both"
+        transaction.delete(table, document_id, now)
+        return
+    fields, stored = _checked(transaction, table, StoredDocument(row["before_time"], row["before"]))
+    if now is None:
+        transaction.insert(table, document_id, fields, stored)
+    else:
+        transaction.replace(table, document_id, now, None, fields, stored)
+
+
+def _checked(
+    transaction: Transaction, table: CatalogTable, stored: StoredDocument
+) -> tuple[dict[str, Any], StoredDocument]:
+    """A document as the schema of now has it."""
+    fields = decode_fields(stored.text)
+    checked = check_document(table.definition, fields, tables=transaction.catalog)
+    if checked is fields:
+        return fields, stored
+    return checked, StoredDocument(stored.creation_time, encode_fields(checked))
