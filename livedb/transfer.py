@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.snapshot_zip import SnapshotExport, SnapshotFile
     from livedb.interchange.sources import Source
-    from livedb.live.folded_sql import WholeTable
+    from livedb.live.folded_sql import FoldedSql, WholeTable
 
 ImportMode: TypeAlias = Literal["new", "append", "replace", "replace-all"]
 """What becomes of documents that are there: "new" refuses tables that have some, "append" adds to
@@ -108,7 +108,8 @@ def export_tables(
     workspace.require_open()
     known = workspace.committer.catalog_at(workspace.committer.published).names()
     files = files_of(target, tables, known, format)
-    return [each for each, _ in _export(workspace, files, format, overwrite=overwrite)]
+    exported = _export(workspace.folded_sql, files, format, overwrite=overwrite)
+    return [each for each, _ in exported]
 
 
 def export_table(
@@ -118,23 +119,26 @@ def export_table(
     *,
     format: Format | None = None,  # noqa: A002 - the word users know
     overwrite: bool = False,
+    sql: FoldedSql | None = None,
 ) -> tuple[ExportResult, tuple[str, ...]]:
     """Write one table as a file, as SQL shows it; returns the fields that it does not show as well.
 
     Args:
         format: None: what the path's ending says.
+        sql: reads another commit than the newest.
 
     Raises:
         LoadError: the target exists, or cannot be written.
         SqlError: there is no such table.
     """
     workspace.require_open()
-    [exported] = _export(workspace, {name: path}, format, overwrite=overwrite)
+    reader = workspace.folded_sql if sql is None else sql
+    [exported] = _export(reader, {name: path}, format, overwrite=overwrite)
     return exported
 
 
 def _export(
-    workspace: Workspace,
+    sql: FoldedSql,
     files: Mapping[str, Path],
     format: Format | None,  # noqa: A002 - the word users know
     *,
@@ -160,7 +164,7 @@ def _export(
         result = export(rows, path, format=format, number=table.number, overwrite=overwrite)
         exported.append((result, table.hidden))
 
-    workspace.folded_sql.whole_tables(list(files), use)
+    sql.whole_tables(list(files), use)
     return exported
 
 

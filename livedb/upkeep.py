@@ -1,4 +1,4 @@
-"""Upkeep of an open workspace: folds, old versions, the past and the log, packed tables, orphans."""
+"""Upkeep of an open workspace: folds, old versions, the past, the log, packed tables, orphans."""
 
 from __future__ import annotations
 

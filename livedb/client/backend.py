@@ -18,6 +18,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.schema.validators import Validator
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from os import PathLike
     from pathlib import Path
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from livedb.activity import ActivityReport, CommitChanges
     from livedb.client.files import FileAccess
     from livedb.client.optimistic import OptimisticUpdate
+    from livedb.client.past_backend import PastBackend
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
+    from livedb.store.position import Position
 
 SNAPSHOT_TRIES_MAX = 8
 """Times a snapshot is taken anew because the tables were folded beyond it meanwhile."""
@@ -233,6 +236,23 @@ class Backend(Protocol):
         """Keep the newest commit readable, with the states of subscriptions that are open."""
 
     def sql(self, text: str, params: Params) -> tuple[pa.Table, int]: ...
+
+    def past(self, when: int | datetime) -> PastBackend:
+        """An earlier commit. Raises: as `Pasts.number_of`."""
+
+    def commit_number(self, when: int | datetime) -> int:
+        """The commit that a number or time means. Raises: as `Pasts.number_of`."""
+
+    def history(self, table: str, document_id: str) -> pa.Table:
+        """Every kept version of a document. Raises: as `Changes.history`."""
+
+    def change_page(
+        self, position: Position, *, until: int, table: str | None
+    ) -> tuple[pa.Table, Position]:
+        """The next changes behind `position`. Raises: as `Changes.page`."""
+
+    def undo(self, number: int) -> int:
+        """Undo a commit; returns the number of the one that does it. Raises: as `Undoing.undo`."""
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         """The fields of a table's documents, oldest first, without the limits of functions."""

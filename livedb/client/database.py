@@ -16,6 +16,7 @@ from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError, SqlError, WorkspaceError
+from livedb.functions.calling import name_of
 from livedb.functions.context import table_name
 from livedb.functions.definition import FunctionDefinition
 from livedb.schema.tables import check_table_name
@@ -24,12 +25,16 @@ from livedb.wording import counted
 if TYPE_CHECKING:
     from os import PathLike
 
+    import pyarrow as pa
+
+    from livedb.client.past import ChangeStream, PastDatabase
     from livedb.interchange.exports import ExportResult
     from livedb.notebook.forms import Form
     from livedb.notebook.handles import Handle
-    from livedb.notebook.sql_result import SqlResult
+    from livedb.notebook.sql_result import Rows, SqlResult
     from livedb.sharing.invitations import Invitation, InvitationList, NewInvitation
     from livedb.sharing.serving import Serving
+    from livedb.store.position import Position
 
 
 class Faces(Protocol):
@@ -56,6 +61,8 @@ class Faces(Protocol):
     def presence_handle(self, backend: Backend) -> Handle[Any]: ...
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult: ...
+
+    def rows(self, title: str, table: pa.Table, number: int) -> Rows: ...
 
     def snapshot(self, backend: Backend) -> AbstractContextManager[int]: ...
 
@@ -152,13 +159,17 @@ class Database(Decorators):
         """Functions that run again and again; `.daily("name", hour_utc=2, fn=f)` adds one."""
         return Crons(self)
 
-    def function(self, name: str, /) -> Query[..., Any] | Mutation[..., Any] | Action[..., Any]:
+    def function(
+        self, name: str | Callable[..., Any], /
+    ) -> Query[..., Any] | Mutation[..., Any] | Action[..., Any]:
         """The function of that name, to call, or to follow if it is a query.
+
+        Given what a decorator returned, it is that function, of this `db`: of `db.at(5)`, say.
 
         Raises:
             FunctionNotFoundError: there is none.
         """
-        definition = self.backend.definition(name)
+        definition = self.backend.definition(name_of(name))
         if definition.kind == "http_action":
             raise FunctionTypeError(
                 f"{name!r} is an HTTP action: it answers requests, and nothing calls it"
@@ -231,6 +242,80 @@ class Database(Decorators):
             later commits replace: do not stay inside for hours.
         """
         return self._faces.snapshot(self.backend)
+
+    # -- the past ------------------------------------------------------------------------------
+
+    def at(self, when: int | datetime, /) -> PastDatabase:
+        """The workspace as it was, to be read as `db` is: tables, SQL, and the queries of now.
+
+        Args:
+            when: the number of a commit, such as one of `db.number`, 0 being before the first; or a
+                datetime with a time zone: what was there then.
+
+        Raises:
+            PastTooOldError: that is no longer kept; `number` is the oldest commit that is.
+            InvalidValueError: it has not come yet, or is no commit and no moment.
+        Cost: 30 ms, and for each table when it is first read 1 to 4 us per document, with as much
+            memory as for `db`; then reads cost what they cost now.
+        """
+        from livedb.client.past import PastDatabase
+
+        return PastDatabase(self.backend.past(when), self._faces)
+
+    def history(self, table: str | type[Any], document_id: str, /) -> Rows:
+        """Every kept version of a document, oldest first, as a frame.
+
+        A row is a commit that wrote or deleted it: `number`, `time`, `function`, `author`,
+        `operation` ("insert", "update", "delete"; null for the oldest version kept, when what was
+        before is forgotten) and `document`, its fields as JSON, null when it was deleted.
+
+        Raises:
+            InvalidIdError: it is no id, or one of another table.
+            SchemaDefinitionError: there is, and was, no such table.
+        """
+        name = table_name(table)
+        title = f"history of {document_id} in {name}"
+        return self._faces.rows(title, self.backend.history(name, document_id), self.number)
+
+    def changes(
+        self, since: int | datetime, /, table: str | type[Any] | None = None
+    ) -> ChangeStream:
+        """What commits after `since` changed in the tables of users, as an Arrow stream.
+
+        A row is a document that a commit wrote or deleted: `number`, `time`, `function`, `author`,
+        `table`, `_id`, `_creationTime`, `operation` ("insert", "update", "delete"), and its fields
+        `before` and `after` as JSON text. Rows are in the order of commits, within one by table
+        and id. The stream covers what was committed before the call: process it, keep its
+        `.number`, and go on with `db.changes(number)`, without gaps and doubles.
+
+        Args:
+            since: the number of the last commit known, 0 for all; or a datetime.
+            table: whose changes; all when not given. One that was dropped counts by its name.
+
+        Raises:
+            PastTooOldError: they are no longer kept: begin anew from the tables themselves.
+        """
+        from livedb.client.past import ChangeStream
+
+        name = None if table is None else table_name(table)
+        after, until, backend = self.backend.commit_number(since), self.number, self.backend
+
+        def read(position: Position) -> tuple[pa.Table, Position]:
+            return backend.change_page(position, until=until, table=name)
+
+        return ChangeStream(read, since=after, number=max(after, until))
+
+    def undo(self, number: int, /) -> int:
+        """Make the documents that commit `number` changed what they were before it.
+
+        It is a new commit, whose number is returned and which can be undone too.
+
+        Raises:
+            UndoError: it cannot be undone, and nothing was changed: later commits changed the same
+                documents, it changed tables, or what livedb keeps itself; the message says which.
+            PastTooOldError: what was before is no longer kept.
+        """
+        return self.backend.undo(number)
 
     # -- in and out ----------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from livedb.client.backend import (
     open_states,
 )
 from livedb.client.files import LocalFiles
+from livedb.client.past_backend import LocalPast
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
@@ -34,6 +35,7 @@ from livedb.schema.tables import TableDefinition
 from livedb.workspace import Statistics, Workspace
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from os import PathLike
 
     import pyarrow as pa
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
     from livedb.interchange.sources import Source
     from livedb.live.folded_sql import FoldedSql
+    from livedb.store.position import Position
     from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
@@ -332,6 +335,35 @@ class LocalBackend:
             return self.workspace.sql(text, params)
         self.workspace.require_open()
         return calling.read_sql(run.snapshot, text, params), run.snapshot.number
+
+    def past(self, when: int | datetime) -> LocalPast:
+        self.require_open()
+        return LocalPast(self, when)
+
+    def commit_number(self, when: int | datetime) -> int:
+        self.require_open()
+        return self.workspace.pasts.number_of(when)
+
+    def history(self, table: str, document_id: str) -> pa.Table:
+        self._refuse_past()
+        return self.workspace.changes.history(table, document_id)
+
+    def change_page(
+        self, position: Position, *, until: int, table: str | None
+    ) -> tuple[pa.Table, Position]:
+        self._refuse_past()
+        return self.workspace.changes.page(position, until=until, table=table)
+
+    def undo(self, number: int) -> int:
+        self.require_open()
+        if is_running():
+            raise FunctionTypeError("A commit cannot be undone inside a query or mutation")
+        return self.workspace.undoing.undo(number)
+
+    def _refuse_past(self) -> None:
+        self.require_open()
+        if is_running():
+            raise FunctionTypeError("The past cannot be read inside a query or mutation")
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         if self.workspace.calling.nested_run() is not None:

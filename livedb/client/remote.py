@@ -40,6 +40,7 @@ from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, 
 from livedb.client.definitions import Definitions
 from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
+from livedb.client.remote_past import RemotePast
 from livedb.client.remote_subscription import (
     Asked,
     RemoteSubscription,
@@ -68,10 +69,12 @@ from livedb.protocol.codecs import PACK
 from livedb.protocol.messages import ClientMessage
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
+from livedb.store.position import Position
 from livedb.values import Value
 from livedb.workspace import Statistics
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from os import PathLike
 
     import pyarrow as pa
@@ -619,6 +622,31 @@ class RemoteBackend:
         answer = PACK.read_payload(self._verbs.act("sql", _sql(text, params)))
         number: int = msgspec.json.decode(answer.text)
         return table_of(answer.attachments[0]), number
+
+    def past(self, when: int | datetime) -> RemotePast:
+        self._refuse_in_function("The past")
+        return RemotePast(self, when, self._verbs, self._clock)
+
+    def commit_number(self, when: int | datetime) -> int:
+        return self.past(when).number
+
+    def history(self, table: str, document_id: str) -> pa.Table:
+        self._refuse_in_function("The past")
+        answer = self._verbs.act("history", {"table": table, "id": document_id})
+        return table_of(PACK.read_payload(answer).attachments[0])
+
+    def change_page(
+        self, position: Position, *, until: int, table: str | None
+    ) -> tuple[pa.Table, Position]:
+        self._refuse_in_function("The past")
+        asked = {"position": list(position), "until": until, "table": table}
+        answer = PACK.read_payload(self._verbs.act("changed", asked))
+        return table_of(answer.attachments[0]), Position(*msgspec.json.decode(answer.text))
+
+    def undo(self, number: int) -> int:
+        self._refuse_in_function("Undoing a commit")
+        undone: int = PACK.read(self._verbs.act("undo", {"number": number}, repeats=False))
+        return undone
 
     def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
         self._refuse_in_function(f"The documents of {table!r}")

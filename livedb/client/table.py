@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from livedb.interchange.arrow import FieldType
     from livedb.interchange.exports import ExportResult, Format
     from livedb.notebook.handles import Handle
+    from livedb.notebook.sql_result import Rows
 
 
 class TableQuery:
@@ -188,6 +189,10 @@ class Table(TableQuery, FrameMixin):
         """How many documents there are. Cost: does not grow with the table."""
         counted: int = self._do("count")
         return counted
+
+    def history(self, document_id: str, /) -> Rows:
+        """Every kept version of a document: see `Database.history`."""
+        return self._database.history(self.name, document_id)
 
     def live(self) -> Handle[Any]:
         """A handle that follows the whole table, of any size, as SQL sees it."""

@@ -92,5 +92,19 @@ class Verbs:
         return self._connection.is_away
 
 
+class PastVerbs(Verbs):
+    """Asks for reads of an earlier commit."""
+
+    def __init__(self, now: Verbs, number: int) -> None:
+        super().__init__(now._connection)  # noqa: SLF001  # another face of it
+        self._number = number
+
+    def ask(
+        self, verb: str, value: Any, attachments: Sequence[bytes] = (), *, repeats: bool = True
+    ) -> Waiting:
+        given = {**value, "at": self._number} if verb in _READS else value
+        return super().ask(verb, given, attachments, repeats=repeats)
+
+
 def _arguments(value: Any, attachments: Sequence[bytes]) -> Raw:
     return PACK.write_payload(encode_value(canonical(value)), list(attachments))

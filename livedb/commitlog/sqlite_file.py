@@ -308,9 +308,7 @@ def has_ts(connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, pa
     return number > anchor.number and read_ts(connection, number, path) == ts
 
 
-def number_at(
-    connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, path: Path
-) -> int:
+def number_at(connection: sqlite3.Connection, anchor: Head, head: Head, ts: int, path: Path) -> int:
     """The last commit not later than `ts`, `anchor` if none behind it is.
 
     Cost: O(log commits) reads.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
@@ -70,8 +70,10 @@ class Run:
         self._now: datetime | None = None
         self._random: random.Random | None = None
 
-    sql: ClassVar[Any] = None
-    """What reads SQL in it, if not what does in every run: a `PastRun` has its own."""
+    @property
+    def sql(self) -> Any:
+        """What reads SQL in it, if not what does in every run."""
+        return None
 
     def interrupt(self) -> None:
         """End what the run waits for outside of Python."""
@@ -105,6 +107,14 @@ class Run:
 class PastRun(Run):
     """A run of a query that reads an earlier commit, documents and SQL."""
 
-    __slots__ = ("sql",)
+    __slots__ = ("_sql",)
 
-    sql: Any
+    def __init__(
+        self, since_s: float, seed: Callable[[], random.Random], call: Call | None, sql: object
+    ) -> None:
+        super().__init__("query", since_s, seed, call)
+        self._sql = sql
+
+    @property
+    def sql(self) -> Any:
+        return self._sql

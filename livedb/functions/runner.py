@@ -233,8 +233,7 @@ class Runner:
                 f"The {function.kind} {function.name!r} cannot run at commit {past.number}: the "
                 "past can only be read, by queries and SQL"
             )
-        run = PastRun("query", self._clock.monotonic_s(), self._clock.random, call)
-        run.sql = past.sql
+        run = PastRun(self._clock.monotonic_s(), self._clock.random, call, past.sql)
         run.snapshot = Snapshot(past.rows, past.catalog, past.number, self._limits)
         done = self._run_query_on(function, args, run)
         if done.error is not None:

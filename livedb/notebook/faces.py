@@ -18,9 +18,11 @@ from livedb.notebook.gathering import gathered
 from livedb.notebook.handles import Handle, open_handles
 from livedb.notebook.live_arguments import ArgumentSubscription, Follow, Given, given_params
 from livedb.notebook.rows import state_of_table
-from livedb.notebook.sql_result import SqlResult
+from livedb.notebook.sql_result import Rows, SqlResult
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from livedb.client.database import Database
     from livedb.notebook.forms import Form
 
@@ -135,6 +137,9 @@ class NotebookFaces:
 
     def sql_result(self, database: Database, text: str, params: Params) -> SqlResult:
         return SqlResult(database, text, params)
+
+    def rows(self, title: str, table: pa.Table, number: int) -> Rows:
+        return Rows(title, table, number)
 
     @contextmanager
     def snapshot(self, backend: Backend) -> Iterator[int]:

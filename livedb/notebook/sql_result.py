@@ -1,4 +1,4 @@
-"""What `db.sql` gives: the rows of a statement at one commit."""
+"""What `db.sql` gives: the rows of a statement at one commit; and other rows that were read."""
 
 from __future__ import annotations
 
@@ -19,25 +19,18 @@ if TYPE_CHECKING:
     from livedb.notebook.handles import Handle
 
 
-class SqlResult(FrameMixin):
-    """The rows of a SQL statement at one commit.
-
-    The types are SQL's: lists and objects are JSON text, also when they come from a table whose
-    schema says more. A column taken as it is keeps its mark, so that a file of it loads again.
+class Rows(FrameMixin):
+    """Rows that were read, as a frame and to look at.
 
     Attributes:
-        number: the commit.
+        title: what they are, on one line.
+        number: the commit they are of.
     """
 
-    def __init__(self, database: Database, text: str, params: Params) -> None:
-        self._database = database
-        self._text = text
-        self._params = params if params is None or isinstance(params, Mapping) else list(params)
-        self._table, self.number = database.backend.sql(text, params_now(self._params))
-
-    def live(self) -> Handle[Any]:
-        """A handle that follows the statement: it is run again when a table it reads changes."""
-        return self._database.live_sql(self._text, self._params)
+    def __init__(self, title: str, table: pa.Table, number: int) -> None:
+        self.title = title
+        self._table = table
+        self.number = number
 
     def _to_arrow(self) -> pa.Table:
         return self._table
@@ -63,11 +56,6 @@ class SqlResult(FrameMixin):
         """What is displayed: see `livedb.notebook.rows.RowSource`."""
         return state_of_table(self._table, None, self.number, None)
 
-    @property
-    def title(self) -> str:
-        """The statement, on one line."""
-        return " ".join(self._text.split())
-
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from livedb.notebook.display import static_bundle
 
@@ -77,3 +65,25 @@ class SqlResult(FrameMixin):
         from livedb.notebook.display import text_of_table
 
         return text_of_table(self.title, self.current())
+
+
+class SqlResult(Rows):
+    """The rows of a SQL statement at one commit.
+
+    The types are SQL's: lists and objects are JSON text, also when they come from a table whose
+    schema says more. A column taken as it is keeps its mark, so that a file of it loads again.
+
+    Attributes:
+        number: the commit.
+    """
+
+    def __init__(self, database: Database, text: str, params: Params) -> None:
+        self._database = database
+        self._text = text
+        self._params = params if params is None or isinstance(params, Mapping) else list(params)
+        table, number = database.backend.sql(text, params_now(self._params))
+        super().__init__(" ".join(text.split()), table, number)
+
+    def live(self) -> Handle[Any]:
+        """A handle that follows the statement: it is run again when a table it reads changes."""
+        return self._database.live_sql(self._text, self._params)

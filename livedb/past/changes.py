@@ -17,7 +17,7 @@ from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store import past
 from livedb.store.connection import CtrlC
 from livedb.store.marks import marked
-from livedb.store.past import Place
+from livedb.store.position import Position
 
 if TYPE_CHECKING:
     from livedb.commitlog.contract import CommitLog
@@ -82,9 +82,9 @@ class Changes:
         """Those that were read, by the commit they are of: that never changes."""
 
     def page(
-        self, place: Place, *, until: int, table: str | None = None, limit: int = PAGE_CHANGES
-    ) -> tuple[pa.Table, Place]:
-        """The next changes behind `place`, up to commit `until`, and how far they go.
+        self, position: Position, *, until: int, table: str | None = None, limit: int = PAGE_CHANGES
+    ) -> tuple[pa.Table, Position]:
+        """The next changes behind `position`, up to commit `until`, and how far they go.
 
         Args:
             table: whose; None for every table of users. One that was dropped counts by its name.
@@ -97,7 +97,7 @@ class Changes:
         with CtrlC(), self._folder.snapshot() as snapshot:
             names = self._names(snapshot)
             found = past.changes_after(
-                snapshot, place, until=until, limit=limit, tables=_chosen(names, table)
+                snapshot, position, until=until, limit=limit, tables=_chosen(names, table)
             )
         return self._described(found.rows, names), found.end
 
@@ -235,7 +235,7 @@ def _commit_columns(numbers: Sequence[int], known: Mapping[int, _Commit]) -> lis
 
 
 def _json(texts: pa.ChunkedArray[Any]) -> pa.Array[Any]:
-    """Stored texts without their flag. (`pc.binary_slice` fails on a column of only nulls.)"""
+    """Stored texts without their flag: a column at a time Arrow fails on one of only nulls."""
     stored: list[Any] = texts.to_pylist()
     return pa.array(
         [None if text is None else text[1:].decode() for text in stored], pa.large_string()

@@ -16,7 +16,8 @@ from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store import past
 from livedb.store.connection import CtrlC
 from livedb.store.contract import StoredDocument
-from livedb.store.past import Place, too_old
+from livedb.store.past import too_old
+from livedb.store.position import Position
 from livedb.text import decode_fields, encode_fields
 from livedb.transactions.commit_request import CommitDetails, CommitRequest
 from livedb.wording import counted, listed
@@ -104,7 +105,7 @@ class Undoing:
         _refuse_changed_tables(number, before, after)
         tables = {table.number for table in (*before, *after)}
         rows = past.changes_after(
-            snapshot, Place(number - 1), until=number, limit=DOCUMENTS_MAX + 1, tables=tables
+            snapshot, Position(number - 1), until=number, limit=DOCUMENTS_MAX + 1, tables=tables
         ).rows
         if not rows.num_rows:
             raise UndoError(
@@ -121,9 +122,10 @@ class Undoing:
         changed = rows.to_pylist()
         own = {after.name_of(row["table_number"]) for row in changed} & SYSTEM_TABLES
         if own:
+            named = listed(sorted(map(str, own)))
             raise UndoError(
-                f"Commit {number} also wrote what livedb keeps itself ({listed(sorted(map(str, own)))}"
-                "), such as scheduled functions or files, which may have had effects since",
+                f"Commit {number} also wrote what livedb keeps itself ({named}), such as scheduled "
+                "functions or files, which may have had effects since",
                 code="SystemDocuments",
             )
         touched = past.changed_since(snapshot, number, limit=DOCUMENTS_MAX)
@@ -139,13 +141,12 @@ class Undoing:
 
 
 def _refuse_changed_tables(number: int, before: Catalog, after: Catalog) -> None:
-    changed = [
-        table.definition.name for table in before if after.by_number(table.number) != table
-    ]
+    changed = [table.definition.name for table in before if after.by_number(table.number) != table]
     if changed:
+        named = listed([repr(each) for each in changed])
         raise UndoError(
-            f"Commit {number} changed or dropped {listed([repr(each) for each in changed])}. Define "
-            f"the table as it was, or load it from db.at({number - 1}).",
+            f"Commit {number} changed or dropped {named}. Define the table as it was, or load it "
+            f"from db.at({number - 1}).",
             code="TablesChanged",
         )
 

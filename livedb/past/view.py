@@ -81,9 +81,7 @@ class Past:
         with CtrlC(), source.snapshot() as snapshot:
             past.require_kept(snapshot, number)
             self.catalog: Catalog = past.catalog_at(snapshot, number)
-        self._tables = TableStore(
-            path, limits=self._limits, clock=clock, loads_folder=loads_folder
-        )
+        self._tables = TableStore(path, limits=self._limits, clock=clock, loads_folder=loads_folder)
         try:
             self._tables.fold(self.catalog, [], until=number, chain=b"")
         except BaseException:
@@ -143,9 +141,7 @@ class Past:
                 return
             past.require_kept(snapshot, self.number)
             columns = self._tables.columns_of(table)
-            self._tables.copy(
-                table, partial(past.copy_at, snapshot, table, self.number, columns)
-            )
+            self._tables.copy(table, partial(past.copy_at, snapshot, table, self.number, columns))
             self._filled.add(table)
 
     def counts(self) -> dict[str, int]:

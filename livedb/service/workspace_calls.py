@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -34,6 +34,7 @@ from livedb.service.access import Access
 from livedb.service.downloads import PART_BYTES_MAX, Downloads
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect
+from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
 from livedb.text import encode_value
@@ -45,10 +46,17 @@ from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
     from livedb.functions.definition import FunctionDefinition
+    from livedb.live.folded_sql import FoldedSql
+    from livedb.past.view import Past
 
 RESULT_BYTES_MAX = 512 << 20
 """Bytes of the rows of one SQL statement that are sent; more are refused."""
 
+
+_READS_OF_THE_PAST = frozenset(
+    {"call", "catalog", "counts", "documents", "export", "hidden", "page", "sql", "table"}
+)
+"""Verbs that can be of an earlier commit."""
 
 _TS_DIGITS_MAX = 19
 """Digits of a timestamp in nanoseconds, until the year 2262."""
@@ -81,6 +89,7 @@ class WorkspaceCalls:
         self._uploads = Uploads(workspace.clock)
         self._downloads = Downloads(workspace.files.staging, workspace.clock)
         self._snapshots = Snapshots(workspace)
+        self._past_calls = PastCalls(workspace)
         self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._call),
@@ -118,6 +127,10 @@ class WorkspaceCalls:
             "statistics": (Permission.QUERY, self._statistics),
             "activity": (Permission.READ_TABLES, self._activity),
             "changes": (Permission.READ_TABLES, self._changes),
+            "past": (Permission.READ_TABLES, self._past),
+            "history": (Permission.READ_TABLES, self._history),
+            "changed": (Permission.READ_TABLES, self._changed),
+            "undo": (Permission.WRITE_TABLES, self._undo),
             "invite": (Permission.INVITE, self._invite),
             "invitations": (Permission.INVITE, self._invitations),
             "revoke": (Permission.INVITE, self._revoke),
@@ -144,10 +157,24 @@ class WorkspaceCalls:
         payload = PACK.read_payload(args)
         given = _Given(verb, read_object(PACK.read(args)), dialect, connection)
         name = given.optional("snapshot")
-        with nullcontext() if name is None else self._snapshots.holding(str(name)):
+        with ExitStack() as stack:
+            if name is not None:
+                stack.enter_context(self._snapshots.holding(str(name)))
+            if given.optional("at") is not None:
+                given.past = stack.enter_context(self._reading(verb, given, caller))
             answer = work(given, payload.attachments, call, caller)
         value = PACK.write_payload(encode_value(canonical(answer.value)), list(answer.attachments))
         return Success(value, tuple(call.log_lines), answer.ts)
+
+    def _reading(
+        self, verb: str, given: _Given, caller: Caller | None
+    ) -> AbstractContextManager[Past]:
+        """The commit that a read is to be of."""
+        self._access.require(caller, Permission.READ_TABLES)
+        if verb not in _READS_OF_THE_PAST:
+            raise InvalidValueError(f"{verb} is of the newest commit, and no read of the past")
+        pasts = self._workspace.pasts
+        return pasts.reading(pasts.number_of(given.whole("at")))
 
     def close(self) -> None:
         """Forget the loads that were arriving, and what was being fetched or held."""
@@ -175,19 +202,27 @@ class WorkspaceCalls:
                 f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
             )
         self._access.require_kind(caller, function.kind)
-        tables = workspace.committer.catalog_at(workspace.committer.published)
-        return self._run(
-            function, function.check_arguments(given.object("args"), tables=tables), call
+        past = given.past
+        tables = (
+            workspace.committer.catalog_at(workspace.committer.published)
+            if past is None
+            else past.catalog
         )
+        args = function.check_arguments(given.object("args"), tables=tables)
+        return self._run(function, args, call, past)
 
     def _table(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a verb of a table."""
         function = table_function(given.text("verb"), given.text("name"))
         writes = function.kind == "mutation"
         self._access.require(caller, Permission.WRITE_TABLES if writes else Permission.READ_TABLES)
-        return self._run(function, given.object("args"), call)
+        return self._run(function, given.object("args"), call, given.past)
 
-    def _run(self, function: FunctionDefinition, args: Any, call: Call) -> Answer:
+    def _run(
+        self, function: FunctionDefinition, args: Any, call: Call, past: Past | None
+    ) -> Answer:
+        if past is not None:
+            return Answer(self._workspace.runner.run_past(function, args, past, call))
         return Answer(self._workspace.runner.run_alone(function, args, call), ts=call.ts)
 
     def _define(
@@ -273,12 +308,13 @@ class WorkspaceCalls:
         catalog = workspace.committer.catalog_at(number)
         return f"{self._described.number_of(catalog)}:{functions}", number, catalog
 
-    def _catalog(self, *_: Any) -> Answer:
+    def _catalog(self, given: _Given, *_: Any) -> Answer:
         """The tables there are at the commit of a snapshot."""
         workspace = self._workspace
         held = workspace.folded_sql.held()
         number = workspace.committer.published if held is None else held.number
-        catalog = workspace.committer.catalog_at(number)
+        past = given.past
+        catalog = workspace.committer.catalog_at(number) if past is None else past.catalog
         return Answer(None, (msgspec.json.encode(catalog.to_json()),))
 
     def _pin(self, given: _Given, *_: Any) -> Answer:
@@ -293,7 +329,7 @@ class WorkspaceCalls:
     # -- data ----------------------------------------------------------------------------------
 
     def _sql(self, given: _Given, *_: Any) -> Answer:
-        table, number = self._workspace.sql(given.text("text"), given.optional("params"))
+        table, number = self._sql_of(given).read(given.text("text"), given.optional("params"))
         if table.nbytes > RESULT_BYTES_MAX:
             raise LimitError(
                 f"The rows of this statement take {table.nbytes:,} bytes, and a service sends at "
@@ -313,14 +349,20 @@ class WorkspaceCalls:
         return Answer(self._workspace.drop_table(given.text("table")))
 
     def _documents(self, given: _Given, *_: Any) -> Answer:
-        return Answer(self._workspace.documents(given.text("table"), limit=given.optional("limit")))
+        sql = self._sql_of(given)
+        return Answer(sql.documents(given.text("table"), limit=given.optional("limit")))
 
-    def _counts(self, *_: Any) -> Answer:
+    def _counts(self, given: _Given, *_: Any) -> Answer:
         # As pairs: a table may have a name that no field can have.
-        return Answer([[name, n] for name, n in self._workspace.folded_sql.counts().items()])
+        return Answer([[name, n] for name, n in self._sql_of(given).counts().items()])
+
+    def _sql_of(self, given: _Given) -> FoldedSql:
+        """What reads tables, as they are or as they were."""
+        self._workspace.require_open()
+        return self._workspace.folded_sql if given.past is None else given.past.sql
 
     def _page(self, given: _Given, *_: Any) -> Answer:
-        found = self._workspace.folded_sql.page(
+        found = self._sql_of(given).page(
             given.text("table"),
             limit=given.whole("limit"),
             is_descending=bool(given.optional("is_descending")),
@@ -328,7 +370,7 @@ class WorkspaceCalls:
         return Answer(found)
 
     def _hidden(self, given: _Given, *_: Any) -> Answer:
-        return Answer(list(self._workspace.hidden_fields(given.text("table"))))
+        return Answer(list(self._sql_of(given).hidden_fields(given.text("table"))))
 
     def _upload(self, given: _Given, pieces: list[bytes], *_: Any) -> Answer:
         """Take a part of an Arrow stream or a file; what is to become of it is said at the end."""
@@ -352,7 +394,9 @@ class WorkspaceCalls:
         table, form = given.text("table"), format_of(Path(f"x.{given.text('format')}"))
 
         def work(folder: Path) -> Value:
-            result, hidden = export_table(self._workspace, table, folder / "rows", format=form)
+            result, hidden = export_table(
+                self._workspace, table, folder / "rows", format=form, sql=self._sql_of(given)
+            )
             return [result.number, result.rows, list(hidden)]
 
         made, files = self._downloads.make(given.text("download"), work)
@@ -510,6 +554,21 @@ class WorkspaceCalls:
         changes = self._workspace.activity.changes(given.whole("number"))
         return Answer(None, (msgspec.json.encode(changes),))
 
+    # -- the past ------------------------------------------------------------------------------
+
+    def _past(self, given: _Given, *_: Any) -> Answer:
+        return Answer(self._past_calls.past(given.fields))
+
+    def _history(self, given: _Given, *_: Any) -> Answer:
+        return Answer(None, self._past_calls.history(given.fields))
+
+    def _changed(self, given: _Given, *_: Any) -> Answer:
+        return Answer(*self._past_calls.changed(given.fields))
+
+    def _undo(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
+        author = None if caller is None else caller.name
+        return Answer(self._past_calls.undo(given.fields, author))
+
     # -- sharing -------------------------------------------------------------------------------
 
     def _invite(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
@@ -581,7 +640,9 @@ class _Given:
         connection: Follower | None,
     ) -> None:
         self._verb = verb
-        self._fields = fields
+        self.fields = fields
+        self.past: Past | None = None
+        """The commit to read, if not the newest."""
         self.dialect = dialect
         """How outcomes look to the caller."""
         self.connection = connection
@@ -589,21 +650,21 @@ class _Given:
 
     def text(self, name: str) -> str:
         """The field `name`, a text."""
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if not isinstance(value, str):
             raise self._wrong(name, "a text")
         return value
 
     def whole(self, name: str) -> int:
         """The field `name`, a whole number from 0 on."""
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(name, "a whole number")
         return value
 
     def object(self, name: str) -> dict[str, Any]:
         """The field `name`, an object."""
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if not isinstance(value, dict):
             raise self._wrong(name, "an object")
         return value
@@ -611,23 +672,23 @@ class _Given:
     def versions(self, name: str) -> list[tuple[str, int]]:
         """The field `name`, functions by name with their versions."""
         try:
-            return msgspec.convert(self._fields.get(name), list[tuple[str, int]])
+            return msgspec.convert(self.fields.get(name), list[tuple[str, int]])
         except msgspec.ValidationError:
             raise self._wrong(name, "a list of names with versions") from None
 
     def followed(self, name: str) -> list[_Asked]:
         """The field `name`, what a client follows."""
         try:
-            return msgspec.convert(self._fields.get(name), list[_Asked])
+            return msgspec.convert(self.fields.get(name), list[_Asked])
         except msgspec.ValidationError:
             raise self._wrong(name, "a list of paths with arguments") from None
 
     def optional(self, name: str) -> Any:
         """The field `name`, which may be absent and is looked at by whoever uses it."""
-        return self._fields.get(name)
+        return self.fields.get(name)
 
     def _wrong(self, name: str, wanted: str) -> InvalidValueError:
-        found = type(self._fields.get(name)).__name__
+        found = type(self.fields.get(name)).__name__
         return InvalidValueError(
             f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )

@@ -227,10 +227,14 @@ def read_versions(
         name: of the table that now has the number; None when it was dropped.
     Cost: one scan of the history's ids, one pruned look-up in the table.
     """
-    newest = "" if name is None else f"""
+    newest = (
+        ""
+        if name is None
+        else f"""
         union all
         select _number, null, _creationTime, _doc from data.{quote(name)} where _id = $id
     """
+    )
     found = query(
         f"""
         select valid_from, valid_to, creation_time, doc from meta.history

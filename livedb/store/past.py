@@ -10,7 +10,7 @@ a set-wise read of both, whatever wrote them: mutations, bulk loads, fills of de
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -19,22 +19,12 @@ from livedb.errors import PastTooOldError
 from livedb.schema.catalog import Catalog
 from livedb.store.columns import Columns, columns_from_json
 from livedb.store.connection import quote, quote_text
+from livedb.store.position import NO_TABLE, Position
 
 if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
 
-NO_TABLE = 0
-"""The table number in a place behind a whole commit."""
-
 _BEHIND_ALL = 1 << 63
-
-
-class Place(NamedTuple):
-    """How far changes were read: all up to this document of this commit."""
-
-    number: int
-    table: int = NO_TABLE
-    id: str = ""
 
 
 class Page(NamedTuple):
@@ -47,7 +37,7 @@ class Page(NamedTuple):
     """
 
     rows: pa.Table
-    end: Place
+    end: Position
 
 
 def require_kept(snapshot: SqlSnapshot, number: int) -> None:
@@ -78,15 +68,13 @@ def catalog_at(snapshot: SqlSnapshot, number: int) -> Catalog:
     return Catalog.from_json(msgspec.json.decode(found.column(0)[0].as_py())).at(number)
 
 
-def catalogs(
-    snapshot: SqlSnapshot, known: dict[int, Catalog]
-) -> Iterator[tuple[int, Catalog]]:
+def catalogs(snapshot: SqlSnapshot, known: dict[int, Catalog]) -> Iterator[tuple[int, Catalog]]:
     """Every catalog that is kept, oldest first, and the commit from which it held.
 
     Args:
         known: those that were read before; grows.
     """
-    numbers: list[int] = snapshot.query("select number from meta.catalogs").column(0).to_pylist()
+    numbers: list[Any] = snapshot.query("select number from meta.catalogs").column(0).to_pylist()
     if lacking := [number for number in numbers if number not in known]:
         query = f"from meta.catalogs where number in ({_listed(lacking)})"
         for row in snapshot.query(query).to_pylist():
@@ -133,10 +121,11 @@ def copy_at(
     typed = ""
     if found and not found[0]["has_hidden"] and columns_from_json(found[0]["columns"]) == columns:
         typed = "".join(f", {quote(column.name)}" for column in columns)
-    sources = [
+    superseded = (
         "select _id, creation_time as _creationTime, 0::ubigint as _seq, valid_from as _number, "
         f"doc as _doc from meta.history where {_held(table, number)}"
-    ]
+    )
+    sources = [superseded]
     if found:
         sources.append(
             f"select _id, _creationTime, _seq, _number, _doc{typed} "
@@ -152,13 +141,13 @@ def _table_of(batch: pa.RecordBatch) -> pa.Table:
 
 def changes_after(
     snapshot: SqlSnapshot,
-    place: Place,
+    position: Position,
     *,
     until: int,
     limit: int,
     tables: Collection[int],
 ) -> Page:
-    """The next changes behind `place` up to commit `until`, about `limit` of them.
+    """The next changes behind `position` up to commit `until`, about `limit` of them.
 
     Args:
         tables: the numbers of those whose changes are wanted.
@@ -167,17 +156,20 @@ def changes_after(
         PastTooOldError: they are no longer kept.
     Cost: set-wise; reads what the commits of the page wrote, found by DuckDB's zone maps.
     """
-    is_whole = place.table == NO_TABLE
-    after = place.number if is_whole else place.number - 1
+    is_whole = position.table == NO_TABLE
+    after = position.number if is_whole else position.number - 1
     require_kept(snapshot, after)
-    table = _BEHIND_ALL if is_whole else place.table
+    table = _BEHIND_ALL if is_whole else position.table
     now = _names(snapshot, tables)
     last = _last_of_page(snapshot, now, tables, after=after, until=until, limit=limit)
     chosen = f" and table_number in ({_listed(tables)})"
     span = f"> {after} and {{0}} <= {last}"
-    written = [
+    begun = (
         "select valid_from as number, table_number, _id, creation_time, doc from meta.history "
-        f"where valid_from {span.format('valid_from')}{chosen}",
+        f"where valid_from {span.format('valid_from')}{chosen}"
+    )
+    written = [
+        begun,
         *(
             f"select _number, {number}::ubigint, _id, _creationTime, _doc from data.{quote(name)} "
             f"where _number {span.format('_number')}"
@@ -201,13 +193,13 @@ def changes_after(
         where (coalesce(written.number, ended.number),
                coalesce(written.table_number, ended.table_number),
                coalesce(written._id, ended._id))
-            > ({place.number}::ubigint, {table}::ubigint, {quote_text(place.id)})
+            > ({position.number}::ubigint, {table}::ubigint, {quote_text(position.id)})
         order by 1, 2, 3 limit {limit}
     """)
     if rows.num_rows < limit:
-        return Page(rows, Place(last))
+        return Page(rows, Position(last))
     end = rows.slice(rows.num_rows - 1).select(["number", "table_number", "_id"]).to_pylist()[0]
-    return Page(rows, Place(end["number"], end["table_number"], end["_id"]))
+    return Page(rows, Position(end["number"], end["table_number"], end["_id"]))
 
 
 def changed_since(snapshot: SqlSnapshot, number: int, *, limit: int) -> list[str]:
@@ -221,20 +213,15 @@ def changed_since(snapshot: SqlSnapshot, number: int, *, limit: int) -> list[str
         f"from data.{quote(each['name'])} where _number >= {number}"
         for each in tables
     ]
-    events = " union all ".join(
-        [
-            "select table_number, _id, valid_from as number from meta.history "
-            f"where valid_from >= {number}",
-            f"select table_number, _id, valid_to from meta.history where valid_to >= {number}",
-            *written,
-        ]
-    )
+    versions = "select table_number, _id, {0} as number from meta.history where {0} >= {1}"
+    written += [versions.format(each, number) for each in ("valid_from", "valid_to")]
+    events = " union all ".join(written)
     found = snapshot.query(f"""
         select _id from ({events}) group by table_number, _id
         having bool_or(number = {number}) and bool_or(number > {number})
         order by _id limit {limit}
     """)
-    ids: list[str] = found.column(0).to_pylist()
+    ids: list[Any] = found.column(0).to_pylist()
     return ids
 
 

@@ -129,7 +129,10 @@ class SqlSnapshot:
         return set(sql.admit(self._gate, text, names=catalog.names()).tables)
 
     def stream(self, text: str, use: Callable[[sql.RowStream], R]) -> R:
-        """What `use` makes of the rows of livedb's own SQL, a batch at a time. Raises: as `query`."""
+        """What `use` makes of the rows of livedb's own SQL, a batch at a time.
+
+        Raises: as `query`; whatever `use` does.
+        """
         with self._statement():
             self._require_open()
             if self._is_aborted:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livedb")
 
+TakePieces = Callable[[Iterable[pa.Table]], None]
+"""Takes documents, in pieces."""
+
 Catalogs = Sequence[tuple[int, "Catalog"]]
 """The tables there are from each commit on, in order."""
 
@@ -272,7 +275,7 @@ class TableStore:
                 table = self._fold_table(connection, table, delta)
         return table
 
-    def copy(self, table: int, read: Callable[[Callable[[Iterable[pa.Table]], None]], None]) -> None:
+    def copy(self, table: int, read: Callable[[TakePieces], None]) -> None:
         """Add documents that another store has, at the commit that this one is at.
 
         Args:
@@ -445,7 +448,7 @@ class TableStore:
         state = connection.sql("from meta.state").to_arrow_table()
         self._folded_number: int = state.column(0)[0].as_py()
         self._folded_chain: bytes = state.column(1)[0].as_py()
-        self._oldest_kept = history.oldest_kept(connection)
+        self._oldest_kept: int = history.oldest_kept(connection)
         self._layouts = layout.read_layouts(connection)
         self._staged_layouts = self._layouts
         self._catalog = self._staged_catalog = None

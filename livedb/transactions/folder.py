@@ -145,9 +145,7 @@ class Folder:
             return
         loads = [part for part in parts if isinstance(part, LoadPart)]
         cleared = [part.table for part in parts if isinstance(part, ClearPart)]
-        self._tables.fold_loads(
-            catalog, number, loads, chain, cleared=cleared, catalogs=catalogs
-        )
+        self._tables.fold_loads(catalog, number, loads, chain, cleared=cleared, catalogs=catalogs)
 
     def _fold_documents(self, number: int) -> None:
         folded = self._tables.folded_number
