@@ -6,7 +6,7 @@ commits wrote, tables that it changed, what livedb itself keeps (a scheduled fun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from livedb.changes.exclusive import judged, run_exclusively
@@ -77,8 +77,7 @@ class Undoing:
         transaction = self._begin(begin, catalog)
         reads = judged(*{row["table_number"] for row in changed})
         try:
-            for row in changed:
-                _restore(transaction, row)
+            _restore(transaction, changed)
         except (SchemaEnforcementError, UniqueError) as error:
             raise UndoError(
                 f"Commit {number} cannot be undone: its documents of before do not fit what is "
@@ -151,20 +150,23 @@ def _refuse_changed_tables(number: int, before: Catalog, after: Catalog) -> None
         )
 
 
-def _restore(transaction: Transaction, row: dict[str, Any]) -> None:
+def _restore(transaction: Transaction, changed: Sequence[dict[str, Any]]) -> None:
+    """Delete what the commit wrote, then put what was before: so that keys may have been swapped."""
+    for row in changed:
+        if row["after"] is not None:
+            now = StoredDocument(row["after_time"], row["after"])
+            transaction.delete(_table_of(transaction, row), row["_id"], now)
+    for row in changed:
+        if row["before"] is not None:
+            table = _table_of(transaction, row)
+            stored = StoredDocument(row["before_time"], row["before"])
+            transaction.insert(table, row["_id"], *_checked(transaction, table, stored))
+
+
+def _table_of(transaction: Transaction, row: dict[str, Any]) -> CatalogTable:
     table = transaction.catalog.by_number(row["table_number"])
-    assert table is not None, "a dropped table's documents were changed since"
-    document_id = row["_id"]
-    now = None if row["after"] is None else StoredDocument(row["after_time"], row["after"])
-    if row["before"] is None:
-        assert now is not None, "a change has one of both"
-        transaction.delete(table, document_id, now)
-        return
-    fields, stored = _checked(transaction, table, StoredDocument(row["before_time"], row["before"]))
-    if now is None:
-        transaction.insert(table, document_id, fields, stored)
-    else:
-        transaction.replace(table, document_id, now, None, fields, stored)
+    assert table is not None, "the documents of a dropped table were changed since"
+    return table
 
 
 def _checked(

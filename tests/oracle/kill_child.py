@@ -19,13 +19,21 @@ from tests.oracle.world import World
 
 def encode_model(model: Model) -> bytes:
     """A model as one line."""
-    return encode_value([model.number, _plain_tables(model.tables), _plain_history(model)])
+    shapes = [
+        [since, _plain_tables({name: Table(*shape) for name, shape in each.items()})]
+        for since, each in model.shapes
+    ]
+    tables = _plain_tables(model.tables)
+    return encode_value([model.number, tables, _plain_history(model), shapes])
 
 
 def decode_model(data: bytes) -> Model:
     """The model of `encode_model`."""
-    number, tables, history = decode_value(data)
+    number, tables, history, shapes = decode_value(data)
     model = Model(number, decode_tables(tables))
+    for since, each in shapes:
+        known = decode_tables(each).items()
+        model.shapes.append((since, {name: (table.types, table.indexes) for name, table in known}))
     for name, key, versions in history:
         model.history[name, key] = [
             Version(since, until, Stored(time, fields)) for since, until, time, fields in versions

@@ -274,11 +274,60 @@ class Version:
 
 @dataclass
 class Model:
-    """A workspace: its tables at `number`, and all versions there ever were."""
+    """A workspace: its tables at `number`, and all versions and schemas there ever were."""
 
     number: int = 0
     tables: Tables = field(default_factory=dict)
     history: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
+
+    shapes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """The types and indexes of all tables, from each commit on that changed them."""
+
+    def shapes_at(self, number: int) -> dict[str, Any]:
+        """The types and indexes of the tables at a commit."""
+        known = [shapes for since, shapes in self.shapes if since <= number]
+        return known[-1] if known else {}
+
+    def past(self, number: int) -> Model:
+        """The model as it was at a commit."""
+        tables = {name: Table(*shape) for name, shape in self.shapes_at(number).items()}
+        for (name, document_id), versions in self.history.items():
+            for each in versions:
+                if each.since <= number and (each.until is None or number < each.until):
+                    tables[name].documents[document_id] = each.stored
+        return Model(number, tables)
+
+    def changes(self, since: int) -> list[tuple[Any, ...]]:
+        """(number, table, id, fields before, fields after) of each document that commits changed."""
+        found: dict[tuple[int, str, str], list[Any]] = {}
+        for (name, document_id), versions in self.history.items():
+            for each in versions:
+                if each.until is not None and each.until > since:
+                    found.setdefault((each.until, name, document_id), [None, None])[0] = each.stored
+                if each.since > since:
+                    found.setdefault((each.since, name, document_id), [None, None])[1] = each.stored
+        return [(*key, *stored) for key, stored in sorted(found.items())]
+
+    def undo(self, number: int) -> Tables:
+        """The tables after a commit was undone. Raises: ModelError."""
+        changed = [each for each in self.changes(number - 1) if each[0] == number]
+        before, after = self.shapes_at(number - 1), self.shapes_at(number)
+        later = {each[2] for each in self.changes(number)}
+        is_touched = any(each[2] in later for each in changed)
+        if not changed or is_touched or any(after.get(name) != before[name] for name in before):
+            raise ModelError("UndoError")
+        tables = {name: table.copy() for name, table in self.tables.items()}
+        for _, name, document_id, _, new in changed:
+            if new is not None:
+                del tables[name].documents[document_id]
+        try:
+            for _, name, document_id, old, _ in changed:
+                if old is not None:
+                    kept = tables[name].check(None, old.fields)
+                    tables[name].documents[document_id] = Stored(old.time, kept)
+        except ModelError:
+            raise ModelError("UndoError") from None
+        return tables
 
     def commit(self, tables: Tables, *, is_forced: bool = False) -> None:
         """Make `tables` the newest state; a change of nothing gets no number."""
@@ -288,11 +337,10 @@ class Model:
         }
         if changes or is_renamed or is_forced:
             self.number += 1
-        for name in self.tables.keys() - tables.keys():
-            self.history = {k: v for k, v in self.history.items() if k[0] != name}
+        if is_renamed:
+            shapes = {name: (table.types, table.indexes) for name, table in tables.items()}
+            self.shapes.append((self.number, shapes))
         for name, document_id, new in changes:
-            if name not in tables:
-                continue
             versions = self.history.setdefault((name, document_id), [])
             if versions and versions[-1].until is None:
                 versions[-1].until = self.number

@@ -13,16 +13,20 @@ import pyarrow as pa
 
 import livedb
 from livedb.errors import ApplicationError, LivedbError
+from livedb.ids import table_number_of
 from livedb.limits import Limits
 from livedb.schema.namespace import v
 from livedb.schema.tables import IndexDefinition, TableDefinition
-from livedb.text import decode_fields
+from livedb.text import decode_fields, decode_value
 from livedb.values import UNSET
 from tests.oracle import generate
 from tests.oracle.generate import INDEXES, LOOSE, STRICT, STRICT_TYPES, TABLES, UNIQUE
 from tests.oracle.model import Index, Model, ModelError, Spec, Stored, Table, Tables, exact, run
 
 HANDLES_MAX = 10
+
+PAST_SHARE = 0.12
+"""Of the checks, those that look at the past as well."""
 
 
 @dataclass
@@ -110,7 +114,7 @@ class World:
         rng = Random(f"{self.seed}:{at}")
         kinds = {
             "mutation": 60, "verb": 8, "load": 5, "schema": 7, "redefine": 6, "follow": 10,
-            "drop": 1, "frozen": 3, "reopen": 4 if self.path is not None else 0,
+            "drop": 1, "frozen": 3, "undo": 5, "reopen": 4 if self.path is not None else 0,
         }  # fmt: skip
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         getattr(self, f"_step_{kind}")(rng)
@@ -280,6 +284,22 @@ class World:
                 assert each.handle.version == version == number, each.title
                 assert _state(each) == state, each.title
 
+    def _step_undo(self, rng: Random) -> None:
+        """Undo one of the newest commits, if that may be."""
+        number = rng.randint(max(1, self.model.number - 8), max(1, self.model.number))
+        if number > self.model.number:
+            assert _outcome(lambda: self.db.undo(number)) == "InvalidValueError"
+            return
+        expected = _outcome(lambda: self.model.undo(number))
+        if not isinstance(expected, str):
+            self._intend(expected)
+        got = _outcome(lambda: self.db.undo(number))
+        if isinstance(expected, str):
+            assert got == expected, (number, got)
+            return
+        _check_no_error(got)
+        self._commit(expected)
+
     def _step_reopen(self, rng: Random) -> None:
         self.close()
         self.open()
@@ -445,6 +465,8 @@ class World:
             self.tally.checks += 1
         if rng.random() < (0.5 if self.with_sql else 0.1):
             self.check_tables(rng)
+        if rng.random() < PAST_SHARE:
+            self.check_past(rng)
 
     def _check_followed(self, each: Following) -> None:
         handle = each.handle
@@ -489,7 +511,7 @@ class World:
                 assert got == want, name
                 known = [key for table_name, key in self.model.history if table_name == name]
                 for key in rng.sample(known, min(len(known), 4)):
-                    self._check_history(snapshot, number, name, key)
+                    self._check_history(snapshot, name, key)
         for name in self.model.tables:
             got_rows = _typed_of_arrow(name, self.db[name].to_arrow(), self.model)
             assert exact(got_rows) == exact(_typed_rows(name, self.model)), name
@@ -500,11 +522,60 @@ class World:
         workspace.rows._check()
         self.tally.checks += 3
 
-    def _check_history(self, snapshot: Any, number: int, name: str, key: str) -> None:
+    def check_past(self, rng: Random) -> None:
+        """A commit of the past by functions, SQL and frames; what changed since; a history."""
+        number = rng.randrange(self.model.number + 1)
+        then, past = self.model.past(number), self.db.at(number)
+        assert sorted(past.tables) == sorted(then.tables), number
+        for name, table in then.tables.items():
+            rows = past[name].collect()
+            assert exact(rows) == exact(table.in_order(None, "asc")), (number, name)
+            assert past[name].count() == len(table.documents), (number, name)
+            got_rows = _typed_of_arrow(name, past[name].to_arrow(), then)
+            assert exact(got_rows) == exact(_typed_rows(name, then)), (number, name)
+        assert past.backend.counts() == {n: len(t.documents) for n, t in then.tables.items()}
+        for text, answer in SQL:
+            got = _outcome(lambda text=text: list(past.sql(text)))
+            expected = _outcome(lambda answer=answer: answer(then))
+            assert exact(got) == exact(expected), f"{text}\n got {got}\nwant {expected}"
+        for name, spec in list(self.queries.items())[-3:]:
+            got = _outcome(lambda name=name: _without_cursors(past.function(name)()))
+            expected = _outcome(lambda spec=spec: run(spec, then.tables, self.queries))
+            assert exact(got) == exact(expected), f"{number} {spec}\n got {got}\nwant {expected}"
+        self._check_changes(number)
+        if self.model.history:
+            self._check_document(*rng.choice(list(self.model.history)))
+        self.tally.checks += 1
+
+    def _check_changes(self, since: int) -> None:
+        rows = self.db.changes(since).to_arrow().to_pylist()
+        got = [
+            (row["number"], row["table"], row["_id"], *map(_decoded, (row["before"], row["after"])))
+            for row in rows
+        ]
+        want = [
+            (*key, *(None if each is None else exact(each.fields) for each in (old, new)))
+            for *key, old, new in self.model.changes(since)
+        ]
+        assert [row["number"] for row in rows] == sorted(row["number"] for row in rows)
+        assert sorted(got, key=repr) == sorted(want, key=repr), since
+
+    def _check_document(self, name: str, key: str) -> None:
+        rows = self.db.history(name, key).to_arrow().to_pylist()
+        versions = self.model.history[name, key]
+        ends = {each.until for each in versions} - {each.since for each in versions} - {None}
+        want = sorted(
+            [(each.since, exact(each.stored.fields)) for each in versions]
+            + [(end, None) for end in ends],
+            key=lambda each: each[0],
+        )
+        assert [(row["number"], _decoded(row["document"])) for row in rows] == want, (name, key)
+
+    def _check_history(self, snapshot: Any, name: str, key: str) -> None:
         got = [
             (each.valid_from, each.valid_to, each.document.creation_time,
              exact(decode_fields(each.document.text)))
-            for each in snapshot.history(number, key)
+            for each in snapshot.history(table_number_of(key), key)
         ]  # fmt: skip
         want = [
             (each.since, each.until, each.stored.time, exact(each.stored.fields))
@@ -600,6 +671,11 @@ def _without_cursors(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() == {"inner"}:
         return {"inner": _without_cursors(value["inner"])}
     return value
+
+
+def _decoded(text: str | None) -> Any:
+    """The fields of a document given as JSON text."""
+    return None if text is None else exact(decode_value(text.encode()))
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
