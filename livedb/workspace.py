@@ -155,13 +155,7 @@ class Workspace:
             clock=self.clock,
             limits=self.limits,
             retry_window_s=self._kept_s(self.limits.retry_window_s),
-            retention=Retention(
-                tables=self.tables,
-                log=self.log,
-                clock=self.clock,
-                keep_s=self._kept_s(self.limits.history_keep_s),
-                bytes_max=self.limits.history_bytes_max,
-            ),
+            retention=self.retention,
             files=self.file_storage,
         )
 
@@ -282,6 +276,13 @@ class Workspace:
             loads_folder=self.files.loads,
         )
         undo.append(self.pasts.close)
+        self.retention = Retention(
+            tables=self.tables,
+            log=self.log,
+            clock=self.clock,
+            keep_s=self._kept_s(self.limits.history_keep_s),
+            bytes_max=self.limits.history_bytes_max,
+        )
         self.changes = Changes(folder=self.folder, log=self.log, pasts=self.pasts)
         self._build_changes(turn)
         self._delete_unnamed_loads()

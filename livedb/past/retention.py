@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Retention:
-    """Forgets the past of one workspace, called now and then by one thread.
+    """Forgets the past of one workspace, when it is asked to.
 
     Args:
         keep_s: seconds for which it is kept.
@@ -32,6 +33,8 @@ class Retention:
         self._clock = clock
         self._keep_s = keep_s
         self._bytes_max = bytes_max
+        self._lock = Lock()
+        """Guards what was measured; taken before the locks of the tables."""
         self._measured = tables.oldest_kept
         self._spans: list[tuple[int, int]] = []
         """(last commit, bytes) of the history measured so far, oldest first."""
@@ -43,12 +46,13 @@ class Retention:
             FoldError: the tables could not be written; it stays as it was.
         Cost: nothing while no commit was folded since; else reads the sizes of what was superseded.
         """
-        folded = self._tables.folded_number
-        oldest = min(max(self._by_time(), self._by_size(folded)), folded)
-        self._tables.forget_history(oldest)
-        kept = self._tables.oldest_kept
-        self._spans = [span for span in self._spans if span[0] > kept]
-        return kept
+        with self._lock:
+            folded = self._tables.folded_number
+            oldest = min(max(self._by_time(), self._by_size(folded)), folded)
+            self._tables.forget_history(oldest)
+            kept = self._tables.oldest_kept
+            self._spans = [span for span in self._spans if span[0] > kept]
+            return kept
 
     def _by_time(self) -> int:
         """The last commit of `keep_s` ago: what it was then can be read."""
