@@ -17,6 +17,7 @@ from bench import (
     loading,
     memory,
     pages,
+    past,
     platform,
     reads,
     service,
@@ -41,6 +42,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
         memory,
         storage,
         platform,
+        past,
     )
 }
 

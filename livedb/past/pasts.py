@@ -126,7 +126,7 @@ class Pasts:
 
         Raises:
             PastTooOldError: it is no longer kept.
-        Cost: about 30 ms when it was not read before, and then per table as `Past.fill`.
+        Cost: a few ms when it was not read before, and then per table: see `Past`.
         """
         with self._lock:
             if self._is_closed:
@@ -142,7 +142,7 @@ class Pasts:
         finally:
             with self._lock:
                 kept.readers -= 1
-                left = self._left_over()
+                left = self._left_over(excess=len(self._kept) - PASTS_MAX)
             for each in left:
                 each.close()
 
@@ -160,22 +160,29 @@ class Pasts:
             loads_folder=self._loads_folder,
         )
 
-    def _left_over(self) -> list[Past]:
-        """Take out those that nobody reads: the oldest ones, those never made, at the end all."""
+    def _left_over(self, *, excess: int) -> list[Past]:
+        """Take out `excess` of those that nobody reads, oldest first; all, once it is closed.
+
+        One that could not be made is taken out too.
+        """
         idle = [number for number, each in self._kept.items() if not each.readers]
-        excess = len(idle) if self._is_closed else max(0, len(self._kept) - PASTS_MAX)
-        gone = [number for at, number in enumerate(idle) if at < excess]
-        gone += [number for number in idle if self._kept[number].past is None]
+        gone = idle if self._is_closed else idle[: max(0, excess)]
+        gone = gone + [number for number in idle if self._kept[number].past is None]
         taken = [self._kept.pop(number).past for number in dict.fromkeys(gone)]
         return [each for each in taken if each is not None]
+
+    def drop_idle(self) -> None:
+        """Drop the copies that nobody reads; they are made again when somebody does."""
+        with self._lock:
+            left = self._left_over(excess=len(self._kept))
+        for each in left:
+            each.close()
 
     def close(self) -> None:
         """Drop every copy; one that is being read, when that ends."""
         with self._lock:
             self._is_closed = True
-            left = self._left_over()
-        for each in left:
-            each.close()
+        self.drop_idle()
 
 
 def datetime_of(ts: int) -> datetime:

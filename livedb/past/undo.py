@@ -73,7 +73,7 @@ class Undoing:
     def _undo_in_turn(self, number: int, holder: TurnHolder, author: str | None) -> int:
         begin, epoch, catalog = self._parts.committer.begin()
         with CtrlC(), self._parts.folder.snapshot() as snapshot:
-            changed = self._changed(snapshot, number)
+            changed = self._changed(snapshot, number, catalog)
         transaction = self._begin(begin, catalog)
         reads = judged(*{row["table_number"] for row in changed})
         try:
@@ -97,7 +97,7 @@ class Undoing:
             )
         )
 
-    def _changed(self, snapshot: SqlSnapshot, number: int) -> list[dict[str, Any]]:
+    def _changed(self, snapshot: SqlSnapshot, number: int, now: Catalog) -> list[dict[str, Any]]:
         """What the commit changed, if it can be undone."""
         before = past.catalog_at(snapshot, number - 1)
         after = past.catalog_at(snapshot, number)
@@ -127,6 +127,14 @@ class Undoing:
                 "functions or files, which may have had effects since",
                 code="SystemDocuments",
             )
+        dropped = {row["table_number"] for row in changed if not now.by_number(row["table_number"])}
+        if dropped:
+            named = listed(sorted(repr(after.name_of(each)) for each in dropped))
+            raise UndoError(
+                f"The table of documents that commit {number} changed has been dropped since: "
+                f"{named}. Load it from db.at({number - 1}).",
+                code="TablesChanged",
+            )
         touched = past.changed_since(snapshot, number, limit=DOCUMENTS_MAX)
         if touched:
             shown = ", ".join(touched[:_NAMED_MAX]) + (", .." if len(touched) > _NAMED_MAX else "")
@@ -151,7 +159,7 @@ def _refuse_changed_tables(number: int, before: Catalog, after: Catalog) -> None
 
 
 def _restore(transaction: Transaction, changed: Sequence[dict[str, Any]]) -> None:
-    """Delete what the commit wrote, then put what was before: so that keys may have been swapped."""
+    """Delete what the commit wrote, then put what was before: keys may have been swapped."""
     for row in changed:
         if row["after"] is not None:
             now = StoredDocument(row["after_time"], row["after"])
@@ -165,7 +173,7 @@ def _restore(transaction: Transaction, changed: Sequence[dict[str, Any]]) -> Non
 
 def _table_of(transaction: Transaction, row: dict[str, Any]) -> CatalogTable:
     table = transaction.catalog.by_number(row["table_number"])
-    assert table is not None, "the documents of a dropped table were changed since"
+    assert table is not None, "a commit of a dropped table is refused"
     return table
 
 

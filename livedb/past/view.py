@@ -1,9 +1,9 @@
 """A workspace as it was at one commit, for functions and SQL.
 
-It is a small read-only workspace of its own: the catalog of then, a DuckDB database, documents in
-memory. A table is copied into it, set-wise, when something first reads it, and everything above
-reads it as it reads the newest commit. So what comes later cannot change it, and no transaction of
-the workspace stays open for it.
+It is a small read-only workspace of its own: the catalog of then, documents in memory for functions
+and a DuckDB database for SQL. A table is copied into either, set-wise, when something first reads
+it there, and everything above reads it as it reads the newest commit. So what comes later cannot
+change it, and no transaction of the workspace stays open for it.
 """
 
 from __future__ import annotations
@@ -70,9 +70,12 @@ class Past:
         self.number = number
         self._source = source
         self._path = path
+        self._made: TableStore | None = None
+        """For SQL, made when there is some."""
+        self._make = partial(TableStore, path, clock=clock, loads_folder=loads_folder)
         self._filled: set[int] = set()
         self._lock = RLock()
-        """Guards `_filled`, held while a table is copied; taken before the fold lock."""
+        """Guards `_made` and `_filled`, held while a table is copied; before the fold lock."""
         self._limits = replace(
             limits,
             row_memory_bytes_max=max(limits.row_memory_bytes_max // MEMORY_SHARE, 1),
@@ -81,12 +84,6 @@ class Past:
         with CtrlC(), source.snapshot() as snapshot:
             past.require_kept(snapshot, number)
             self.catalog: Catalog = past.catalog_at(snapshot, number)
-        self._tables = TableStore(path, limits=self._limits, clock=clock, loads_folder=loads_folder)
-        try:
-            self._tables.fold(self.catalog, [], until=number, chain=b"")
-        except BaseException:
-            self._tables.close()
-            raise
         self.rows = RowStore(
             load=self._load,
             indexes_of=self._indexes_of,
@@ -112,6 +109,19 @@ class Past:
         """The tables of then."""
         del number
         return self.catalog
+
+    @property
+    def _tables(self) -> TableStore:
+        with self._lock:
+            if self._made is None:
+                made = self._make(limits=self._limits)
+                try:
+                    made.fold(self.catalog, [], until=self.number, chain=b"")
+                except BaseException:
+                    made.close()
+                    raise
+                self._made = made
+            return self._made
 
     # -- tables ----------------------------------------------------------------------------------
 
@@ -155,10 +165,9 @@ class Past:
             }
 
     def _load(self, table: int) -> LoadedTable:
-        self._fill(table)
-        with self._tables.snapshot() as snapshot:
-            fields = {name for index in self._indexes_of(table) for name in index.fields}
-            return snapshot.load_table(table, fields)
+        with CtrlC(), self._source.snapshot() as snapshot:
+            past.require_kept(snapshot, self.number)
+            return past.load_at(snapshot, table, self.number)
 
     def _indexes_of(self, table: int) -> Sequence[IndexDefinition]:
         found = self.catalog.by_number(table)
@@ -171,7 +180,8 @@ class Past:
 
     def close(self) -> None:
         """End every read, and delete the copy."""
-        self._tables.close()
+        if self._made is not None:
+            self._made.close()
         self.sql.close()
         if self._path is not None:
             for name in (self._path.name, f"{self._path.name}.wal"):

@@ -20,8 +20,10 @@ from livedb.schema.catalog import Catalog
 from livedb.store.columns import Columns, columns_from_json
 from livedb.store.connection import quote, quote_text
 from livedb.store.position import NO_TABLE, Position
+from livedb.store.snapshot import loaded_table
 
 if TYPE_CHECKING:
+    from livedb.store.loaded import LoadedTable
     from livedb.store.snapshot import SqlSnapshot
 
 _BEHIND_ALL = 1 << 63
@@ -93,6 +95,11 @@ def count_at(snapshot: SqlSnapshot, table: int, number: int) -> int:
     )
     count: int = counted.column(0)[0].as_py()
     return count
+
+
+def load_at(snapshot: SqlSnapshot, table: int, number: int) -> LoadedTable:
+    """Every document that a table had, for memory. Cost: about 0.5 us per document."""
+    return loaded_table(number, snapshot.query(_documents_at(snapshot, table, number)))
 
 
 def size_at(snapshot: SqlSnapshot, table: int, number: int) -> tuple[int, int]:
@@ -265,10 +272,14 @@ def _name_of(snapshot: SqlSnapshot, table: int) -> str | None:
 
 def _documents_at(snapshot: SqlSnapshot, table: int, number: int) -> str:
     name = _name_of(snapshot, table)
-    held = f"select doc as _doc from meta.history where {_held(table, number)}"
+    held = (
+        "select _id, creation_time as _creationTime, doc as _doc from meta.history "
+        f"where {_held(table, number)}"
+    )
     if name is None:
         return held
-    return f"{held} union all select _doc from data.{quote(name)} where _number <= {number}"
+    now = f"select _id, _creationTime, _doc from data.{quote(name)} where _number <= {number}"
+    return f"{held} union all {now}"
 
 
 def _held(table: int, number: int) -> str:

@@ -154,7 +154,7 @@ class SqlSnapshot:
         """
         name = self._table_name(table_number)
         if name is None:
-            return _loaded(self.number, _NO_DOCUMENTS)
+            return loaded_table(self.number, _NO_DOCUMENTS)
         found = self.query("select columns from meta.tables where number = ?", [table_number])
         columns = {
             column.field: column.name
@@ -163,7 +163,7 @@ class SqlSnapshot:
         }
         names = "".join(f", {quote(column)}" for column in columns.values())
         rows = self.query(f"select _id, _creationTime, _doc{names} from data.{quote(name)}")
-        return _loaded(self.number, rows, columns)
+        return loaded_table(self.number, rows, columns)
 
     def count(self, table_number: int) -> int:
         """How many documents a table has."""
@@ -325,9 +325,10 @@ _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
 ]
 
 
-def _loaded(
+def loaded_table(
     number: int, rows: pa.Table, columns: Mapping[str, str] = MappingProxyType({})
 ) -> LoadedTable:
+    """Documents as they leave for memory: `_id`, `_creationTime`, `_doc`, in any order."""
     # Offsets of 64 bits first: the texts of one table may pass Arrow's 2 GiB per array.
     for position, field in enumerate(_SCHEMA):
         rows = rows.set_column(position, field, rows.column(position).cast(field.type))

@@ -105,6 +105,7 @@ class TableStore:
         self._catalog: Catalog | None = None
         self._staged_catalog: Catalog | None = None
         self._sequence_max: dict[int, int] = {}  # the highest `_seq` of each table written so far
+        self._oldest_kept = 0
         self._settings_due: deque[tuple[int, Mapping[str, Any]]] = deque()  # oldest first
         self._open()
 
@@ -448,7 +449,7 @@ class TableStore:
         state = connection.sql("from meta.state").to_arrow_table()
         self._folded_number: int = state.column(0)[0].as_py()
         self._folded_chain: bytes = state.column(1)[0].as_py()
-        self._oldest_kept: int = history.oldest_kept(connection)
+        self._oldest_kept = history.oldest_kept(connection)
         self._layouts = layout.read_layouts(connection)
         self._staged_layouts = self._layouts
         self._catalog = self._staged_catalog = None

@@ -298,14 +298,14 @@ class Model:
         return Model(number, tables)
 
     def changes(self, since: int) -> list[tuple[Any, ...]]:
-        """(number, table, id, fields before, fields after) of each document that commits changed."""
+        """(number, table, id, document before, and after) of each that commits changed."""
         found: dict[tuple[int, str, str], list[Any]] = {}
         for (name, document_id), versions in self.history.items():
             for each in versions:
-                if each.until is not None and each.until > since:
-                    found.setdefault((each.until, name, document_id), [None, None])[0] = each.stored
-                if each.since > since:
-                    found.setdefault((each.since, name, document_id), [None, None])[1] = each.stored
+                for at, number in enumerate((each.until, each.since)):
+                    if number is not None and number > since:
+                        key = (number, name, document_id)
+                        found.setdefault(key, [None, None])[at] = each.stored
         return [(*key, *stored) for key, stored in sorted(found.items())]
 
     def undo(self, number: int) -> Tables:
@@ -314,7 +314,14 @@ class Model:
         before, after = self.shapes_at(number - 1), self.shapes_at(number)
         later = {each[2] for each in self.changes(number)}
         is_touched = any(each[2] in later for each in changed)
-        if not changed or is_touched or any(after.get(name) != before[name] for name in before):
+        names = {each[1] for each in changed}
+        is_dropped = any(since > number and names - each.keys() for since, each in self.shapes)
+        if (
+            not changed
+            or is_touched
+            or is_dropped
+            or any(after.get(name) != before[name] for name in before)
+        ):
             raise ModelError("UndoError")
         tables = {name: table.copy() for name, table in self.tables.items()}
         for _, name, document_id, _, new in changed:
