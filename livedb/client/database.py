@@ -312,7 +312,8 @@ class Database(Decorators):
 
         Raises:
             UndoError: it cannot be undone, and nothing was changed: later commits changed the same
-                documents, it changed tables, or what livedb keeps itself; the message says which.
+                documents, it defined a table anew, or wrote what livedb keeps itself, say; `code`
+                and message say why.
             PastTooOldError: what was before is no longer kept.
         """
         return self.backend.undo(number)

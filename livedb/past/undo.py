@@ -1,7 +1,8 @@
 """Undoing a commit: another commit that makes its documents what they were before.
 
-Refused is what would undo more than that commit, or leave something of it: documents that later
-commits wrote, tables that it changed, what livedb itself keeps (a scheduled function may have run).
+Tables that it dropped come back with their numbers, so that ids mean what they meant. Refused is
+what would undo more than that commit, or leave something of it: documents that later commits wrote,
+tables that it defined anew, what livedb itself keeps (a scheduled function may have run).
 """
 
 from __future__ import annotations
@@ -73,9 +74,12 @@ class Undoing:
     def _undo_in_turn(self, number: int, holder: TurnHolder, author: str | None) -> int:
         begin, epoch, catalog = self._parts.committer.begin()
         with CtrlC(), self._parts.folder.snapshot() as snapshot:
-            changed = self._changed(snapshot, number, catalog)
+            restored, changed = self._changed(snapshot, number, catalog)
         transaction = self._begin(begin, catalog)
+        for table in restored:
+            transaction.catalog = transaction.catalog.with_table(begin + 1, table)
         reads = judged(*{row["table_number"] for row in changed})
+        reads.names.update(table.definition.name for table in restored)
         try:
             _restore(transaction, changed)
         except (SchemaEnforcementError, UniqueError) as error:
@@ -91,22 +95,24 @@ class Undoing:
                 epoch=epoch,
                 reads=reads,
                 change=transaction.write_set(),
-                catalog=None,
+                catalog=transaction.catalog if restored else None,
                 details=CommitDetails(function=f"undo:{number}", author=author),
                 holder=holder,
             )
         )
 
-    def _changed(self, snapshot: SqlSnapshot, number: int, now: Catalog) -> list[dict[str, Any]]:
-        """What the commit changed, if it can be undone."""
+    def _changed(
+        self, snapshot: SqlSnapshot, number: int, now: Catalog
+    ) -> tuple[list[CatalogTable], list[dict[str, Any]]]:
+        """The tables that the commit dropped and what it did to documents, if it can be undone."""
         before = past.catalog_at(snapshot, number - 1)
         after = past.catalog_at(snapshot, number)
-        _refuse_changed_tables(number, before, after)
+        restored = _restored(number, before, after, now)
         tables = {table.number for table in (*before, *after)}
         rows = past.changes_after(
             snapshot, Position(number - 1), until=number, limit=DOCUMENTS_MAX + 1, tables=tables
         ).rows
-        if not rows.num_rows:
+        if not rows.num_rows and not restored:
             raise UndoError(
                 f"Commit {number} changed no documents, so there is nothing to undo",
                 code="NothingToUndo",
@@ -127,7 +133,8 @@ class Undoing:
                 "functions or files, which may have had effects since",
                 code="SystemDocuments",
             )
-        dropped = {row["table_number"] for row in changed if not now.by_number(row["table_number"])}
+        known = {table.number for table in (*now, *restored)}
+        dropped = {row["table_number"] for row in changed} - known
         if dropped:
             named = listed(sorted(repr(after.name_of(each)) for each in dropped))
             raise UndoError(
@@ -144,18 +151,28 @@ class Undoing:
                 code="ChangedSince",
                 ids=touched[:_NAMED_MAX],
             )
-        return changed
+        return restored, changed
 
 
-def _refuse_changed_tables(number: int, before: Catalog, after: Catalog) -> None:
-    changed = [table.definition.name for table in before if after.by_number(table.number) != table]
-    if changed:
-        named = listed([repr(each) for each in changed])
+def _restored(number: int, before: Catalog, after: Catalog, now: Catalog) -> list[CatalogTable]:
+    """The tables that commit `number` dropped, if it changed no others and they can come back."""
+    touched = [table for table in before if after.by_number(table.number) != table]
+    changed = [table for table in touched if after.by_number(table.number) is not None]
+    names = {table.definition.name.lower() for table in now}
+    taken = [
+        table
+        for table in touched
+        if table.definition.name.lower() in names or now.by_number(table.number) is not None
+    ]
+    if changed or taken:
+        named = listed([repr(table.definition.name) for table in changed or taken])
+        what = "defined anew" if changed else "dropped"
         raise UndoError(
-            f"Commit {number} changed or dropped {named}. Define the table as it was, or load it "
-            f"from db.at({number - 1}).",
+            f"Commit {number} {what} {named}, and there is a table of that name. Define it as it "
+            f"was, or load what it had from db.at({number - 1}).",
             code="TablesChanged",
         )
+    return touched
 
 
 def _restore(transaction: Transaction, changed: Sequence[dict[str, Any]]) -> None:

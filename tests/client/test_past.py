@@ -18,6 +18,7 @@ from livedb.errors import (
     SqlError,
     TravelError,
     UndoError,
+    UniqueError,
 )
 
 V = livedb.v
@@ -454,9 +455,33 @@ def test_changes_of_tables_are_not_undone(db):
         s: str = "x"
 
     _refused(db, db.number, "TablesChanged")
-    db["u"].insert({"n": 1})
-    db.drop_table("u")
-    _refused(db, db.number, "TablesChanged")
+
+
+def test_a_dropped_table_comes_back_with_its_ids_definition_and_documents(db):
+    table = livedb.define_table(V.object({"n": V.integer()})).index("by_n", ["n"], unique=True)
+    db.push(livedb.define_schema({"t": table, "e": livedb.define_table({"n": V.integer()})}))
+    ids = db["t"].insert([{"n": 2}, {"n": 1}])
+    before, schema = db["t"].collect(), db["t"].schema
+    for name in ("t", "e"):
+        db.drop_table(name)
+        assert name not in db.tables
+        db.undo(db.number)
+        assert name in db.tables
+    assert db["t"].collect() == before
+    assert db["t"].schema == schema
+    assert [row["_id"] for row in db["t"].with_index("by_n").collect()] == ids[::-1]
+    assert sorted(db.sql("from t").df["n"]) == [1, 2]
+    with pytest.raises(UniqueError):
+        db["t"].insert({"n": 2})
+    assert db["t"].count() == 2
+
+
+def test_a_dropped_table_does_not_come_back_beside_one_of_its_name(db):
+    db["t"].insert({"n": 1})
+    db.drop_table("t")
+    dropped = db.number
+    db["t"].insert({"n": 2})
+    _refused(db, dropped, "TablesChanged")
 
 
 def test_a_deletion_of_a_table_that_was_dropped_since_is_not_undone(db):

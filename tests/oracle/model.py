@@ -314,16 +314,16 @@ class Model:
         before, after = self.shapes_at(number - 1), self.shapes_at(number)
         later = {each[2] for each in self.changes(number)}
         is_touched = any(each[2] in later for each in changed)
-        names = {each[1] for each in changed}
+        back = before.keys() - after.keys()
+        names = {each[1] for each in changed} - back
         is_dropped = any(since > number and names - each.keys() for since, each in self.shapes)
-        if (
-            not changed
-            or is_touched
-            or is_dropped
-            or any(after.get(name) != before[name] for name in before)
-        ):
+        is_defined = any(after[name] != before[name] for name in before.keys() - back)
+        is_taken = bool(back & self.tables.keys())
+        is_nothing = not changed and not back
+        if is_nothing or is_touched or is_dropped or is_defined or is_taken:
             raise ModelError("UndoError")
         tables = {name: table.copy() for name, table in self.tables.items()}
+        tables |= {name: Table(*before[name]) for name in back}
         for _, name, document_id, _, new in changed:
             if new is not None:
                 del tables[name].documents[document_id]
