@@ -220,3 +220,13 @@ def _opening_error(path: Path | None, error: Exception) -> LivedbError:
 def first_line(text: str) -> str:
     """The part of DuckDB's message that says what happened."""
     return text.strip().partition("\n")[0]
+
+
+def copy_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write a copy of the database, which opens by itself, to a new file."""
+    current = connection.sql("select current_database()").to_arrow_table().column(0)[0].as_py()
+    connection.execute(f"attach {quote_text(str(path))} as livedb_backup")
+    try:
+        connection.execute(f"copy from database {quote(current)} to livedb_backup")
+    finally:
+        connection.execute("detach livedb_backup")

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import duckdb
 
@@ -24,6 +24,19 @@ from livedb.store.columns import SQL_TYPES, Column, Columns, ColumnType, Namer
 from livedb.store.connection import has_rows, quote, quote_text
 from livedb.store.layout import SYSTEM_COLUMNS, Layout
 from livedb.store.marks import HIDDEN_MARK
+
+
+class LoadFile(Protocol):
+    """What a fold needs of a bulk load's log entry (`commitlog.payload.LoadPart`)."""
+
+    @property
+    def table(self) -> int:
+        """The table's number."""
+
+    @property
+    def file(self) -> str:
+        """The Parquet file's name inside the loads folder."""
+
 
 _FILE_TYPES: Final[Mapping[str, ColumnType]] = MappingProxyType(
     {

@@ -22,7 +22,7 @@ import msgspec
 import pyarrow as pa
 
 from livedb.errors import FormatError
-from livedb.schema.catalog import Catalog
+from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.validators import ObjectValidator, UnionValidator, Validator
 from livedb.store import history
 from livedb.store.bounds import create_bounds
@@ -338,6 +338,18 @@ def is_exact_as_double(number: str) -> str:
     """Whether a DOUBLE holds the whole number `number`, in SQL; NULL for NULL."""
     # HUGEINT, because the DOUBLE next to the largest BIGINT is beyond it.
     return f"try_cast({number} as double)::hugeint = try_cast({number} as hugeint)"
+
+
+def synchronize(
+    connection: duckdb.DuckDBPyConnection, before: Layout | None, table: CatalogTable
+) -> Layout:
+    """Bring a table, which may not be there yet, to what the catalog says of it."""
+    if before is None:
+        before = Layout(number=table.number, name=table.definition.name)
+        create_table(connection, before)
+    declared = declared_columns(table.definition)
+    existing = tuple((each.field, each.type) for each in before.columns if each.is_declared)
+    return before if declared == existing else declare(connection, before, declared)
 
 
 def declare(connection: duckdb.DuckDBPyConnection, before: Layout, declared: Declared) -> Layout:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import duckdb
@@ -32,18 +32,18 @@ from livedb.errors import ClosedError, DamagedError, FoldError, LivedbError
 from livedb.limits import Limits
 from livedb.store import history, layout, sql
 from livedb.store.columns import Columns, Projection, project
-from livedb.store.connection import first_line, fold_error, open_connection, quote, quote_text
+from livedb.store.connection import copy_database, first_line, fold_error, open_connection, quote
 from livedb.store.contract import Write
 from livedb.store.filled import fill_fields, iter_filled
 from livedb.store.fold import TableDelta, compact
-from livedb.store.fold_file import insert_file
-from livedb.store.layout import Layout, declared_columns
+from livedb.store.fold_file import LoadFile, insert_file
+from livedb.store.layout import Layout
 from livedb.store.snapshot import SqlSnapshot
 from livedb.text import decode_fields
 from livedb.values import Value
 
 if TYPE_CHECKING:
-    from livedb.schema.catalog import Catalog, CatalogTable
+    from livedb.schema.catalog import Catalog
 
 logger = logging.getLogger("livedb")
 
@@ -52,18 +52,6 @@ TakePieces = Callable[[Iterable[pa.Table]], None]
 
 Catalogs = Sequence[tuple[int, "Catalog"]]
 """The tables there are from each commit on, in order."""
-
-
-class LoadFile(Protocol):
-    """What a fold needs of a bulk load's log entry (`commitlog.payload.LoadPart`)."""
-
-    @property
-    def table(self) -> int:
-        """The table's number."""
-
-    @property
-    def file(self) -> str:
-        """The Parquet file's name inside the loads folder."""
 
 
 class TableStore:
@@ -390,7 +378,7 @@ class TableStore:
         staged = self._staging / f"backup-{self._clock.random_bytes(8).hex()}.duckdb"
         try:
             with self._lock:
-                _copy_database(self._require_open(), staged)
+                copy_database(self._require_open(), staged)
             sync_file(staged)
             shutil.move(staged, path)
             sync_folder(path.absolute().parent)
@@ -557,7 +545,7 @@ class TableStore:
         names = {number: wanted[number].definition.name for number in layouts}
         layouts = layout.rename_tables(connection, layouts, names)
         for number, table in wanted.items():
-            layouts[number] = _synchronize(connection, layouts.get(number), table)
+            layouts[number] = layout.synchronize(connection, layouts.get(number), table)
         layout.write_catalog(connection, catalog)
         return layouts
 
@@ -604,17 +592,6 @@ class TableStore:
         return known
 
 
-def _synchronize(
-    connection: duckdb.DuckDBPyConnection, before: Layout | None, table: CatalogTable
-) -> Layout:
-    if before is None:
-        before = Layout(number=table.number, name=table.definition.name)
-        layout.create_table(connection, before)
-    declared = declared_columns(table.definition)
-    existing = tuple((each.field, each.type) for each in before.columns if each.is_declared)
-    return before if declared == existing else layout.declare(connection, before, declared)
-
-
 def _is_fatal(error: BaseException | None) -> bool:
     return isinstance(error, duckdb.FatalException)
 
@@ -625,12 +602,3 @@ def _grown(before: Layout, projection: Projection) -> Layout:
         columns=projection.columns,
         has_hidden=before.has_hidden or projection.has_hidden,
     )
-
-
-def _copy_database(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    current = connection.sql("select current_database()").to_arrow_table().column(0)[0].as_py()
-    connection.execute(f"attach {quote_text(str(path))} as livedb_backup")
-    try:
-        connection.execute(f"copy from database {quote(current)} to livedb_backup")
-    finally:
-        connection.execute("detach livedb_backup")
