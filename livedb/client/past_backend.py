@@ -205,6 +205,9 @@ class PastBackend(ABC):
     def follow_presence(self, on_change: OnChange) -> NoReturn:
         self._refuse_live(on_change)
 
+    def states(self, subscriptions: Iterable[Any]) -> tuple[int, Mapping[Any, Any]]:
+        return self._refuse_live(subscriptions)
+
     def snapshot(self, subscriptions: Iterable[Any]) -> AbstractContextManager[Any]:
         return self._refuse_live(subscriptions)
 

@@ -99,7 +99,10 @@ class Changes:
             found = past.changes_after(
                 snapshot, position, until=until, limit=limit, tables=_chosen(names, table)
             )
-        return self._described(found.rows, names), found.end
+        rows = self._described(found.rows, names)
+        if table is not None:  # a number may have passed from one table to another
+            rows = rows.filter(pc.equal(rows.column("table"), pa.scalar(table)))
+        return rows, found.end
 
     def history(self, table: str, document_id: str) -> pa.Table:
         """Every kept version of a document, oldest first, and its deletions.
@@ -150,7 +153,10 @@ class Changes:
         operations = pc.if_else(
             pc.is_null(before), "insert", pc.if_else(pc.is_null(after), "delete", "update")
         )
-        named = [names[table].at(number) for number, table in zip(numbers, tables, strict=True)]
+        gone: list[Any] = pc.is_null(after).to_pylist()
+        # What was deleted was in the table of before: its commit may have given the number away.
+        lasts = [number - is_gone for number, is_gone in zip(numbers, gone, strict=True)]
+        named = [names[table].at(number) for number, table in zip(lasts, tables, strict=True)]
         return pa.table(
             [
                 *_commit_columns(numbers, known),
@@ -210,7 +216,7 @@ class _Names:
             self.names.append(name)
 
     def at(self, number: int) -> str:
-        """Its name when commit `number` wrote to it; a commit that drops it names it as before."""
+        """Its name at commit `number`, or before, where it has none any more."""
         return self.names[max(bisect_right(self._since, number) - 1, 0)]
 
 

@@ -209,3 +209,19 @@ def test_a_log_in_memory_tells_that_what_came_before_it_was_never_there():
     log.truncate(until=1, before_ts=5_500)
     assert log.holds(5_000)
     assert not log.holds(4_000)
+
+
+def test_a_time_names_the_last_commit_until_then_and_a_commit_its_time(log):
+    assert log.number_at(5) == 0
+    assert log.ts_of(0) == 0
+    log.append(commits(1, 700))
+    for ts, number in ((0, 0), (999, 0), (1_000, 1), (1_999, 1), (350_000, 350), (10**9, 700)):
+        assert log.number_at(ts) == number
+    assert [log.ts_of(number) for number in (1, 350, 700)] == [1_000, 350_000, 700_000]
+    assert log.ts_of(701) is None
+    log.truncate(until=200, before_ts=10**9)
+    assert log.number_at(199_999) is None
+    assert log.number_at(200_000) == 200
+    assert log.number_at(200_999) == 200
+    assert log.number_at(201_000) == 201
+    assert [log.ts_of(number) for number in (199, 200, 201)] == [None, 200_000, 201_000]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
+from random import Random
 
 import pytest
 
@@ -14,6 +16,7 @@ from livedb.errors import ClosedError, PastTooOldError, PermissionDeniedError, S
 from livedb.past import pasts
 from livedb.past.undo import DOCUMENTS_MAX
 from livedb.store.position import Position
+from livedb.transfer import export_snapshot, import_snapshot
 from tests.conftest import connected
 
 
@@ -350,3 +353,71 @@ def test_catalogs_are_forgotten_with_the_commits_that_needed_them(tmp_path):
 def test_a_snapshot_too_old_is_no_matter_of_the_past():
     assert not issubclass(PastTooOldError, SnapshotTooOldError)
     assert not PastTooOldError.is_transient
+
+
+def test_tables_that_a_load_replaced_are_in_the_past_with_their_numbers(tmp_path):
+    """The ids that come carry another number, which another table may have had."""
+    with livedb.open(tmp_path / "a") as a, livedb.open(tmp_path / "b") as b:
+        for n in range(3):
+            a["first"].insert({"n": n})
+        a["t"].insert({"n": 10})
+        b["t"].insert([{"n": 20}, {"n": 21}])
+        b["first"].insert({"n": 30})
+        export_snapshot(b.backend.workspace, tmp_path / "b.zip")
+        then = a.number
+        import_snapshot(a.backend.workspace, tmp_path / "b.zip", mode="replace")
+        now = a.number
+        a["t"].insert({"n": 22})
+        for _ in range(2):
+            assert numbers(a.at(then)) == [10]
+            assert numbers(a.at(then), "first") == [0, 1, 2]
+            assert numbers(a.at(now)) == [20, 21]
+            assert numbers(a.at(now), "first") == [30]
+            assert sorted(a.at(now).sql("select n from t").df["n"]) == [20, 21]
+            a["t"].delete(a["t"].first()["_id"])
+        rows = a.changes(then, "t").to_arrow().to_pylist()
+        replaced = sorted(row["operation"] for row in rows if row["number"] == now)
+        assert replaced == ["delete", "insert", "insert"]
+        with pytest.raises(livedb.UndoError):
+            a.undo(now)
+
+
+def test_many_threads_read_many_pasts_while_commits_go_on(tmp_path):
+    with livedb.open(tmp_path / "w", limits=livedb.Limits(fold_backlog_max=5)) as db:
+        for n in range(8):
+            db["t"].insert({"n": n})
+        failed = []
+
+        def read(seed):
+            rng = Random(seed)
+            try:
+                for _ in range(15):
+                    number = rng.randint(1, 8)
+                    past = db.at(number)
+                    assert len(numbers(past)) == number
+                    assert past.sql("select count(*) as c from t")[0]["c"] == number
+            except BaseException as error:  # noqa: BLE001  # told to the test
+                failed.append(error)
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+        for each in threads:
+            each.start()
+        while any(each.is_alive() for each in threads):
+            db["t"].delete(db["t"].insert({"n": -1}))
+        for each in threads:
+            each.join()
+        assert not failed
+        kept = db.backend.workspace.pasts._kept
+        assert len(kept) <= pasts.PASTS_MAX
+        assert all(each.readers == 0 for each in kept.values())
+
+
+def test_a_table_too_large_for_memory_is_refused_in_the_past_to_functions_alone(tmp_path):
+    limits = livedb.Limits(row_memory_bytes_max=400_000)
+    with livedb.open(tmp_path / "w", limits=limits) as db:
+        db.load("t", [{"n": n, "s": "x" * 100} for n in range(1_000)])
+        assert db["t"].count() == 1_000
+        past = db.at(db.number)
+        with pytest.raises(livedb.MemoryBudgetError):
+            past["t"].count()
+        assert past.sql("select count(*) as c from t")[0]["c"] == 1_000
