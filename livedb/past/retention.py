@@ -62,7 +62,7 @@ class Retention:
     def _by_size(self, folded: int) -> int:
         """The oldest commit from which on what was superseded is not too much."""
         if folded > self._measured:
-            self._spans += self._tables.measure_history(self._measured)
+            self._spans += self._tables.measure_history(after=self._measured, until=folded)
             self._measured = folded
         excess = sum(size for _, size in self._spans) - self._bytes_max
         oldest = 0

@@ -183,19 +183,19 @@ def keep_catalogs(
         connection.execute("insert into meta.catalogs values (?, ?)", [number, text])
 
 
-def measure(connection: duckdb.DuckDBPyConnection, after: int) -> list[tuple[int, int]]:
-    """The bytes of the versions replaced since commit `after`: (last commit of a span, bytes).
+def measure(query: Callable[[str], pa.Table], *, after: int, until: int) -> list[tuple[int, int]]:
+    """The bytes of the versions replaced by commits between: (last commit of a span, bytes).
 
     Cost: reads the sizes of those versions.
     """
-    measured = connection.sql(f"""
+    measured = query(f"""
         with new as (
             select valid_to, octet_length(doc) + octet_length(encode(_id)) as size
-            from meta.history where valid_to > {after}
+            from meta.history where valid_to > {after} and valid_to <= {until}
         ), width as (select greatest((max(valid_to) - {after}) // {_SPANS}, 1) as w from new)
         select max(valid_to) as until, sum(size)::ubigint as size
         from new, width group by (valid_to - {after}) // w order by until
-    """).to_arrow_table()
+    """)
     return [(row["until"], row["size"]) for row in measured.to_pylist()]
 
 

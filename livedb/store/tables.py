@@ -296,10 +296,10 @@ class TableStore:
         """The columns that a table has beside the system's."""
         return self._layouts[table].columns
 
-    def measure_history(self, after: int) -> list[tuple[int, int]]:
-        """The bytes of what was replaced since commit `after`: see `history.measure`."""
-        with self._lock:
-            return history.measure(self._require_open(), after)
+    def measure_history(self, *, after: int, until: int) -> list[tuple[int, int]]:
+        """The bytes of what commits between replaced: see `history.measure`. Folds go on."""
+        with self.snapshot() as reader:
+            return history.measure(reader.query, after=after, until=until)
 
     def forget_history(self, oldest: int) -> None:
         """Make `oldest`, which is folded, the oldest commit that can be read.

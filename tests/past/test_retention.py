@@ -70,7 +70,7 @@ def test_the_past_is_kept_up_to_its_size(tmp_path):
             if n % 50 == 0:
                 forget(trial)
         oldest = forget(trial)
-        held = db.backend.workspace.tables.measure_history(0)
+        held = db.backend.workspace.tables.measure_history(after=0, until=db.number)
         assert sum(size for _, size in held) <= 50_000
         assert db.number - 50 < oldest < db.number - 30, "and not much less"
         assert db.at(oldest).number == oldest
@@ -120,7 +120,7 @@ def test_no_past_can_be_wanted(tmp_path):
         trial.db["t"].patch(document, {"n": 2})
         trial.clock.advance(1)
         assert forget(trial) == 2
-        assert trial.db.backend.workspace.tables.measure_history(0) == []
+        assert trial.db.backend.workspace.tables.measure_history(after=0, until=2) == []
         assert trial.db.at(2)["t"].first()["n"] == 2
 
 
