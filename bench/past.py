@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +15,8 @@ from livedb import open as open_workspace
 GROUP = "past"
 DOCUMENTS = 20_000
 AT_ONCE = 1_000
+LOADED = 2
+"""The commit after which the table has its documents."""
 ROUNDS = 5
 CHANGES = (0, 10)
 """Versions in the history, for each document of the table."""
@@ -60,30 +62,30 @@ def _filled(bench: Bench, documents: int, changes: int) -> Any:
 
 
 def _figures(db: Any, documents: int, changes: int) -> Iterator[Figure]:
-    loaded = 2
-    total = db.function("total")
-    total()
-    [sql_us, query_us] = medians_us(ROUNDS, lambda: db.sql(SQL), total)
     since = f"{documents:,} documents, {documents * changes:,} changes since"
-    first = [_first_us(db, loaded, sql=True) for _ in range(ROUNDS)]
-    yield _figure(f"first SQL at a past commit: {since}", statistics.median(first), sql_us)
-    past = db.at(loaded)
-    past.sql(SQL)
-    [again_us] = medians_us(ROUNDS, lambda: past.sql(SQL))
-    yield _figure(f"SQL there again: {since}", again_us, sql_us)
-    first = [_first_us(db, loaded, sql=False) for _ in range(ROUNDS)]
-    yield _figure(f"first query at a past commit: {since}", statistics.median(first), query_us)
-    past_total = db.at(loaded).function("total")
-    past_total()
-    [again_us] = medians_us(ROUNDS, past_total)
-    yield _figure(f"the query there again: {since}", again_us, query_us)
+    for name, read_of in (("SQL", _sql_of), ("query", _query_of)):
+        read_of(db)()
+        first = [_first_us(db, read_of) for _ in range(ROUNDS)]
+        past_read = read_of(db.at(LOADED))
+        past_read()
+        # In turns, so that both meet the same weather.
+        [now_us, again_us] = medians_us(5 * ROUNDS, read_of(db), past_read)
+        yield _figure(f"first {name} at a past commit: {since}", statistics.median(first), now_us)
+        yield _figure(f"{name} there again: {since}", again_us, now_us)
 
 
-def _first_us(db: Any, number: int, *, sql: bool) -> float:
+def _sql_of(db: Any) -> Callable[[], object]:
+    return lambda: db.sql(SQL)
+
+
+def _query_of(db: Any) -> Callable[[], object]:
+    total: Callable[[], object] = db.function("total")
+    return total
+
+
+def _first_us(db: Any, read_of: Callable[[Any], Callable[[], object]]) -> float:
     db.backend.workspace.pasts.drop_idle()
-    past = db.at(number)
-    read = (lambda: past.sql(SQL)) if sql else past.function("total")
-    return timed_us(read)
+    return timed_us(read_of(db.at(LOADED)))
 
 
 def _figure(what: str, value: float, now_us: float) -> Figure:

@@ -143,7 +143,9 @@ class Past:
 
         Raises: as `fill`; SqlError if the gate refuses it.
         """
-        self.fill(self._tables.tables_read(text, self.catalog))
+        readable = (self.catalog.number_of(name) for name in self.catalog.names())
+        if not self._filled.issuperset(readable):
+            self.fill(self._tables.tables_read(text, self.catalog))
 
     def _fill(self, table: int) -> None:
         with self._lock, CtrlC(), self._source.snapshot() as snapshot:
