@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Backend, ChangeNotice, OnChange, Params, Subscription
 from livedb.client.table import whole_table_sql
+from livedb.errors import WorkspaceError
 from livedb.functions.definition import FunctionDefinition
 from livedb.interchange.frames import fields_of
 from livedb.notebook.freezes import freeze_of, frozen
@@ -154,6 +155,10 @@ class NotebookFaces:
 
 def _thaw(backend: Backend) -> None:
     """Bring handles on, and tell of what changed while they were held at a commit."""
+    try:
+        backend.require_open()
+    except WorkspaceError:  # closed; or a forked child, where a lock may be held for ever
+        return
     handles = _handles_of(backend)
     before = {handle: handle.held()[0] for handle in handles}
     for handle, (state, number) in gathered(backend, handles):
