@@ -3,7 +3,8 @@
 An *edit* begins when a reader opens a cell: the editor remembers the value that stood there. It
 ends with a mutation that changes the field if that value still stands there, so that nobody writes
 over what another one wrote meanwhile; the reader is shown what is there now and decides again. What
-was done here can be undone, by the same rule.
+was done here can be undone, by the same rule: an edit if its value still stands there, the commit
+that added or deleted rows if nobody has written to them since.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from livedb.client.backend import Backend
@@ -20,11 +22,15 @@ from livedb.functions.table_functions import table_function
 from livedb.notebook.entries import cleared_entry, text_of_entry, value_of_entry
 from livedb.schema.validators import AnyValidator, Validator
 from livedb.values import UNSET, Missing, Value
+from livedb.wording import counted
 
 EDITS_MAX = 64
 """Cells open at a time, over all pages; the one opened first is forgotten."""
 
 UNDOS_MAX = 100
+
+ASKED_MAX = 100
+"""Deleted rows whose history is read to find the commit that deleted them."""
 
 ENTRY_CHARACTERS_MAX = 1 << 20
 """Of a text that is edited: what a document may hold."""
@@ -80,6 +86,14 @@ class _Done:
     after: list[Value]
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A commit that added or deleted rows; `what` says how many."""
+
+    number: int
+    what: str
+
+
 class TableEditor:
     """Edits of one table of a workspace; any thread."""
 
@@ -88,8 +102,8 @@ class TableEditor:
         self.table = table
         self._lock = threading.Lock()  # guards the three below; held for a moment
         self._edits: OrderedDict[str, _Edit] = OrderedDict()
-        self._undos: list[_Done] = []
-        self._redos: list[_Done] = []
+        self._undos: list[_Done | _Written] = []
+        self._redos: list[_Done | _Written] = []
 
     def open(self, edit: str, key: str, field: str) -> Outcome:
         """Begin an edit; `text` of the outcome is what to edit."""
@@ -140,10 +154,14 @@ class TableEditor:
         if outcome.state == "done":
             with self._lock:
                 self._edits.pop(edit, None)
-                self._undos.append(_Done(found.key, found.field, before, wanted))
-                del self._undos[:-UNDOS_MAX]
-                self._redos.clear()
+            self._remember(_Done(found.key, found.field, before, wanted))
         return outcome
+
+    def _remember(self, done: _Done | _Written) -> None:
+        with self._lock:
+            self._undos.append(done)
+            del self._undos[:-UNDOS_MAX]
+            self._redos.clear()
 
     def judge(self, field: str, text: str) -> Outcome:
         """Whether a text would do in a field of a new document. Cost: no read."""
@@ -166,6 +184,7 @@ class TableEditor:
             key = self._run("insert", "insert", document=document)
         except LivedbError as error:
             return _refused(error.message)
+        self._remember_commit([key], "1 added row")
         return Outcome(state="done", key=key)
 
     def delete(self, keys: Sequence[str]) -> Outcome:
@@ -174,7 +193,18 @@ class TableEditor:
             count = self._run("delete_all", "delete", document_ids=list(keys))
         except LivedbError as error:
             return _refused(error.message)
+        if count:
+            # Where some were gone already, the newest deletion of them all is this one.
+            asked = keys[:1] if count == len(keys) else keys[:ASKED_MAX]
+            self._remember_commit(asked, counted(count, "deleted row"))
         return Outcome(state="done", text=str(count))
+
+    def _remember_commit(self, keys: Sequence[str], what: str) -> None:
+        """The commit just made: the newest one that wrote to these rows."""
+        with suppress(LivedbError):  # no past is kept: then there is no undo
+            histories = [self._backend.history(self.table, key) for key in keys]
+            newest = max(each["number"][-1].as_py() for each in histories if len(each))
+            self._remember(_Written(newest, what))
 
     def cancel(self, edit: str) -> Outcome:
         """Forget an edit."""
@@ -183,32 +213,37 @@ class TableEditor:
         return Outcome(state="done")
 
     def undo(self) -> Outcome:
-        """Take back the newest edit made here, unless others have changed the field since."""
+        """Take back what was done here last, unless others have changed it since."""
         return self._turn(self._undos, self._redos, "Nothing was edited here.")
 
     def redo(self) -> Outcome:
         """Do again what was taken back last."""
         return self._turn(self._redos, self._undos, "Nothing was taken back.")
 
-    def _turn(self, source: list[_Done], target: list[_Done], nothing: str) -> Outcome:
+    def _turn(
+        self, source: list[_Done | _Written], target: list[_Done | _Written], nothing: str
+    ) -> Outcome:
         with self._lock:
             if not source:
                 return _refused(nothing)
             done = source.pop()
         try:
-            outcome, _ = self._amend(done.key, done.field, done.after, done.before)
+            outcome, reverse = self._reverse(done)
         except LivedbError as error:
             return _refused(error.message)
         if outcome.state == "done":
             with self._lock:
-                target.append(_Done(done.key, done.field, done.after, done.before))
-        return Outcome(
-            state=outcome.state,
-            text=outcome.text,
-            problem=outcome.problem,
-            key=done.key,
-            field=done.field,
-        )
+                target.append(reverse)
+        return outcome
+
+    def _reverse(self, done: _Done | _Written) -> tuple[Outcome, _Done | _Written]:
+        """Take back what was done; what that was, to be taken back in turn."""
+        if isinstance(done, _Written):
+            reverse = _Written(self._backend.undo(done.number), done.what)
+            return Outcome(state="done", text=done.what), reverse
+        outcome, _ = self._amend(done.key, done.field, done.after, done.before)
+        shown = replace(outcome, key=done.key, field=done.field)
+        return shown, _Done(done.key, done.field, done.after, done.before)
 
     def _value(self, edit: _Edit, text: str | None) -> list[Value]:
         validator = self._validator(edit.field)

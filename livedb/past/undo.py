@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DOCUMENTS_MAX = 100_000
 """Documents of one commit that can be undone: the commit that does it writes each one."""
 
+COMPARED_MAX = 1_000
+"""Documents written since of which it is seen whether they are again what the commit left."""
+
 _NAMED_MAX = 10
 """Documents that a refusal names."""
 
@@ -143,6 +146,9 @@ class Undoing:
                 code="TablesChanged",
             )
         touched = past.changed_since(snapshot, number, limit=DOCUMENTS_MAX)
+        if len(touched) <= COMPARED_MAX:
+            left = {row["_id"]: row for row in changed}
+            touched = [each for each in touched if not _is_as_left(snapshot, left[each])]
         if touched:
             shown = ", ".join(touched[:_NAMED_MAX]) + (", .." if len(touched) > _NAMED_MAX else "")
             raise UndoError(
@@ -152,6 +158,18 @@ class Undoing:
                 ids=touched[:_NAMED_MAX],
             )
         return restored, changed
+
+
+def _is_as_left(snapshot: SqlSnapshot, row: dict[str, Any]) -> bool:
+    """Whether a document is again what the commit left, whatever was written since."""
+    versions = snapshot.history(row["table_number"], row["_id"])
+    text = next((each.document.text for each in versions if each.valid_to is None), None)
+    return _ordered(text) == _ordered(row["after"])
+
+
+def _ordered(text: bytes | None) -> bytes | None:
+    """A document's text, its fields by name: a patch may have put them in another order."""
+    return None if text is None else encode_fields(dict(sorted(decode_fields(text).items())))
 
 
 def _restored(number: int, before: Catalog, after: Catalog, now: Catalog) -> list[CatalogTable]:

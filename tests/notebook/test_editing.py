@@ -178,6 +178,47 @@ def test_rows_are_deleted_at_once_and_those_that_are_gone_are_not_counted(editor
     assert [row["_id"] for row in tasks.collect()] == [others[2]]
 
 
+def test_rows_that_were_added_or_deleted_here_are_taken_back_with_their_ids(editor, tasks, key):
+    others = [tasks.insert({"title": "sing", "n": n}) for n in range(3)]
+    added = editor.insert({"title": "rest", "n": "9", "due": ""}).key
+    whole = tasks.order("asc").collect()
+    tasks.delete(others[0])
+    editor.delete([others[0], key, others[1]])  # the first is gone already
+    outcome = editor.undo()
+    assert (outcome.state, outcome.text) == ("done", "2 deleted rows")
+    assert tasks.order("asc").collect() == [row for row in whole if row["_id"] != others[0]]
+    assert editor.undo().text == "1 added row"
+    assert tasks.get(added) is None
+    assert editor.redo().text == "1 added row"
+    assert tasks.get(added)["title"] == "rest"
+    assert editor.redo().state == "done"
+    assert tasks.get(key) is None
+    assert editor.undo().state == "done"
+    assert tasks.get(key) is not None
+
+
+def test_a_row_that_was_added_and_edited_here_is_taken_back_step_by_step(editor, tasks, key):
+    added = editor.insert({"title": "rest", "n": "9", "due": ""}).key
+    for text in ("10", "11"):
+        editor.open("e", added, "n")
+        editor.commit("e", text)
+    for _ in range(3):
+        assert editor.undo().state == "done"
+    assert tasks.get(added) is None
+    for _ in range(3):
+        assert editor.redo().state == "done"
+    assert tasks.get(added)["n"] == 11
+
+
+def test_rows_that_others_wrote_to_since_are_not_taken_back(editor, tasks, key):
+    added = editor.insert({"title": "rest", "n": "9", "due": ""}).key
+    tasks.patch(added, {"n": 10})
+    outcome = editor.undo()
+    assert outcome.state == "refused"
+    assert outcome.problem.startswith("Later commits changed 1 document")
+    assert tasks.get(added)["n"] == 10
+
+
 def test_a_row_that_cannot_be_deleted_keeps_all_of_them(editor, tasks, key):
     outcome = editor.delete([key, "no id"])
     assert outcome.state == "refused"

@@ -312,8 +312,11 @@ class Model:
         """The tables after a commit was undone. Raises: ModelError."""
         changed = [each for each in self.changes(number - 1) if each[0] == number]
         before, after = self.shapes_at(number - 1), self.shapes_at(number)
-        later = {each[2] for each in self.changes(number)}
-        is_touched = any(each[2] in later for each in changed)
+        is_touched = any(
+            _told(self._now(name, document_id)) != _told(new)
+            for _, name, document_id, _, new in changed
+            if document_id in {each[2] for each in self.changes(number)}
+        )
         back = before.keys() - after.keys()
         names = {each[1] for each in changed} - back
         is_dropped = any(since > number and names - each.keys() for since, each in self.shapes)
@@ -335,6 +338,10 @@ class Model:
         except ModelError:
             raise ModelError("UndoError") from None
         return tables
+
+    def _now(self, name: str, document_id: str) -> Stored | None:
+        table = self.tables.get(name)
+        return None if table is None else table.documents.get(document_id)
 
     def commit(self, tables: Tables, *, is_forced: bool = False) -> None:
         """Make `tables` the newest state; a change of nothing gets no number."""
@@ -498,3 +505,8 @@ def _add(left: Any, right: Any) -> Any:
         if not is_number:
             raise ModelError("FilterError")
     return float(left) + float(right)
+
+
+def _told(stored: Stored | None) -> str:
+    """A document to the last bit, whatever the order of its fields."""
+    return "" if stored is None else repr((stored.time, sorted(stored.fields.items())))

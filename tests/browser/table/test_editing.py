@@ -163,8 +163,14 @@ def test_rows_are_added_and_deleted(open_notebook):
     cell(output, 0, "n").click()
     press("Space")
     press("Delete")
-    expect(output.get_by_text("This cannot be taken back.")).to_be_visible()
     output.get_by_role("button", name="delete 1 row").click()
     expect(output.get_by_text("no rows are like that")).to_be_visible()
     expect(output.get_by_text("Deleted 1 row.")).to_be_visible()
+    assert page.value("db['tasks'].count()") == "40"
+    output.locator("table[role=grid]").focus()
+    press("Control+z")
+    expect(output.get_by_text("Took back 1 deleted row.")).to_be_visible()
+    expect(output.locator(".livedb tbody tr")).to_have_count(1)
+    press("Control+z")
+    expect(output.get_by_text("Took back 1 added row.")).to_be_visible()
     assert page.value("db['tasks'].count()") == "40"

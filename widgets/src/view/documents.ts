@@ -86,9 +86,7 @@ export function createDocuments(
     const rows = `${keys.length.toLocaleString("en-US")} row${keys.length === 1 ? "" : "s"}`;
     const really = button(`delete ${rows}`);
     really.addEventListener("click", () => void erase(keys), { signal });
-    const text = document.createElement("span");
-    text.textContent = "This cannot be taken back.";
-    return [really, cancel(), text, problem];
+    return [really, cancel(), problem];
   };
 
   const cancel = (): HTMLElement => {

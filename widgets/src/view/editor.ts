@@ -206,7 +206,7 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
 
   const turn = async (step: "undo" | "redo", done: string): Promise<void> => {
     const outcome = await host.send({ step });
-    if (outcome.state === "done") say(`${done} ${outcome.field ?? ""}.`);
+    if (outcome.state === "done") say(`${done} ${outcome.field === null ? outcome.text : `the change of ${outcome.field}`}.`);
     else say(`${outcome.problem ?? "It could not be taken back."}`);
   };
 
@@ -243,8 +243,8 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
     begin,
     clear,
     say,
-    undo: () => void turn("undo", "Took back the change of"),
-    redo: () => void turn("redo", "Changed again:"),
+    undo: () => void turn("undo", "Took back"),
+    redo: () => void turn("redo", "Did again"),
     place: placeAll,
   };
 }
