@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from livedb.errors import PaginationError
+from livedb.values import Document
 
 PAGE_DOCUMENTS_MAX = 32_000
 """Documents of one page (Convex); more is a PageSizeTooLarge."""
@@ -118,6 +119,35 @@ def _limit(name: str, options: Mapping[str, Any]) -> int | None:
             f"{name} must be at least 0, not {value!r}", code="InvalidPaginationLimit"
         )
     return int(value)
+
+
+class PagedRun(Protocol):
+    """The run that reads a page, as it knows the page of earlier runs: `Snapshot`."""
+
+    page_end: str | None
+    journal: str | None
+
+
+def pinned_page(
+    run: PagedRun, options: PageOptions, read: Callable[[PageOptions], Document]
+) -> Document:
+    """One page; the first one of a live query ends where its earlier runs ended it.
+
+    So pages that follow each other never gap or overlap, however many documents come and go.
+    """
+    end, run.page_end = run.page_end, None
+    pinned = options
+    if end is not None and options.end_cursor is None:
+        pinned = replace(options, end_cursor=end)
+    try:
+        page = read(pinned)
+    except PaginationError:
+        if pinned is options:
+            raise
+        page = read(options)  # the end is another query's: the function changed
+    if run.journal is None:
+        run.journal = page["continueCursor"]
+    return page
 
 
 def fingerprint(description: str) -> bytes:

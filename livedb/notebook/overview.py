@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from livedb.activity import ActivityReport, CommitLine, FunctionRuns, Person
     from livedb.client.database import Database
     from livedb.notebook.handles import Handle
-    from livedb.schema.search_indexes import SearchIndexDefinition
+from livedb.schema.search_indexes import SearchIndexDefinition
 from livedb.schema.tables import AnyIndex, IndexDefinition, TableDefinition, fields_of
 
 LINES_MAX = 50

@@ -61,8 +61,8 @@ def table_from_class(
             v.object({field.name: field.validator for field in fields}),
             _index_definitions(indexes, unique),
             _defaults_of(fields),
-            named_indexes(search_indexes, SearchIndexDefinition),
-            named_indexes(vector_indexes, VectorIndexDefinition),
+            named_indexes(search_indexes, SearchIndexDefinition, "search_index"),
+            named_indexes(vector_indexes, VectorIndexDefinition, "vector_index"),
         )
     except BaseException:  # a Ctrl-C too: the class keeps what it had
         if previous is None:

@@ -47,8 +47,10 @@ def check_indexes(table: TableDefinition) -> None:
                 code="IndexNotUnique",
             )
         by_fields[index.fields] = index.name
-    for each in (*table.search_indexes, *table.vector_indexes):
-        _check_searched_fields(table, each)
+    for text_index in table.search_indexes:
+        _check_searched_fields(table, text_index)
+    for vector_index in table.vector_indexes:
+        _check_searched_fields(table, vector_index)
 
 
 def _check_counts(table: TableDefinition) -> None:

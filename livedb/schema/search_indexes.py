@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from livedb.errors import SchemaDefinitionError
 from livedb.limits import VECTOR_DIMENSIONS_MAX, VECTOR_DIMENSIONS_MIN
@@ -137,18 +137,17 @@ Definition = TypeVar("Definition", SearchIndexDefinition, VectorIndexDefinition)
 
 
 def named_indexes(
-    given: Mapping[str, Definition] | None, kind: type[Definition]
+    given: Mapping[str, Any] | None, kind: type[Definition], maker: str
 ) -> tuple[Definition, ...]:
     """The indexes of a table by their names, as a class decorator takes them.
 
     Raises:
-        SchemaDefinitionError: one is something else.
+        SchemaDefinitionError: one was not made with `maker`.
     """
-    made = "search_index" if kind is SearchIndexDefinition else "vector_index"
     for name, index in (given or {}).items():
         if not isinstance(index, kind):
             raise SchemaDefinitionError(
-                f"Index {name!r} must be made with livedb.{made}(...), and is {index!r}",
+                f"Index {name!r} must be made with livedb.{maker}(...), and is {index!r}",
                 code="InvalidIndexField",
             )
     return tuple(replace(index, name=name) for name, index in (given or {}).items())

@@ -143,6 +143,12 @@ class TableDefinition:
         return next((index for index in self.indexes if index.name == name), None)
 
     @property
+    def searched_indexes(self) -> tuple[SearchIndexDefinition | VectorIndexDefinition, ...]:
+        """The search indexes and the vector indexes."""
+        text: tuple[SearchIndexDefinition | VectorIndexDefinition, ...] = self.search_indexes
+        return text + self.vector_indexes
+
+    @property
     def every_index(self) -> tuple[AnyIndex, ...]:
         """The declared indexes of all kinds."""
         return (*self.indexes, *self.search_indexes, *self.vector_indexes)
