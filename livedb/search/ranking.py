@@ -14,6 +14,7 @@ Source: Robertson and Zaragoza 2009 for BM25, with k1 = 1.2 and b = 0.75 as Luce
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,7 +42,7 @@ def scores(counts: Floats, lengths: Floats) -> Floats:
     for row in counts:
         having = int(np.count_nonzero(row))
         if having:
-            weight = float(np.log1p(found / having))
+            weight = math.log1p(found / having)
             total += weight * (row * (K1 + 1) / (row + norm))
     return total
 
