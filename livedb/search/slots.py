@@ -8,9 +8,11 @@ had not died. Nothing is moved when documents change, so a search at an older co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from livedb.search.base_rows import BaseRows
 
 ALIVE = np.iinfo(np.int64).max
 """The number of the commit at which what is alive has died."""
@@ -22,19 +24,6 @@ _CODE_BYTES = 150
 """What a value to filter by costs beside its key, once for all documents that have it."""
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-
-class BaseRows(Protocol):
-    """The packed documents of a table, as `store.segment` has them: by row, in id order."""
-
-    def row_of(self, document_id: str) -> int | None:
-        """Where a document is."""
-
-    def id_at(self, row: int) -> str:
-        """The document at a row."""
-
-    def creation_times(self, rows: Array) -> Array:
-        """When the documents at these rows were created."""
 
 
 class Growing:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from livedb.schema.search_indexes import SearchIndexDefinition
+from livedb.search.base_rows import BaseRows
 from livedb.search.fields import Equality
 from livedb.search.postings import Postings
 from livedb.search.ranking import best, scores
-from livedb.search.slots import Array, BaseRows, Growing
+from livedb.search.slots import Array, Growing
 from livedb.search.versioned import Hit, OwnWrites, VersionedIndex
 from livedb.search.words import TextQuery, words_of
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from livedb.schema.search_indexes import VectorIndexDefinition
-from livedb.search.slots import Array, BaseRows
+from livedb.search.base_rows import BaseRows
+from livedb.search.slots import Array
 from livedb.search.vectors import Vector, VectorQuery, cosines, unit
 from livedb.search.versioned import Hit, OwnWrites, VersionedIndex
 

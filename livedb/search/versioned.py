@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+from livedb.search.base_rows import BaseRows
 from livedb.search.fields import Keys, SearchedIndex, indexed_fields
-from livedb.search.slots import BaseRows, VersionSlots
+from livedb.search.slots import VersionSlots
 from livedb.values import Value
 
 V = TypeVar("V")

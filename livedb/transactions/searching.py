@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+from livedb.search.base_rows import NoRows
 from livedb.search.fields import Equality
 from livedb.search.reads import TextRead, VectorRead
 from livedb.search.words import TextQuery
@@ -34,9 +35,10 @@ def search_text(
     run.reads.searches.add(TextRead(table.number, index, query, filters))
     own = run.own_writes(table)
     if not run.is_stored(table):
-        from livedb.search.alone import search_text_alone
+        from livedb.search.text_index import TextIndex  # the store has loaded it, with numpy
 
-        return search_text_alone(index, query, filters, limit=limit, own=own)
+        nothing = TextIndex(index, NoRows())
+        return nothing.search(query, filters, number=run.number, limit=limit, own=own)
     return run.store.search_text(
         table.number, index, query, filters, number=run.number, limit=limit, own=own
     )
@@ -51,9 +53,9 @@ def search_vectors(
     if run.is_stored(table):
         found = run.store.search_vectors(table.number, index, query, number=run.number, own=own)
     else:
-        from livedb.search.alone import search_vectors_alone
+        from livedb.search.vector_index import VectorIndex  # the store has loaded it, with numpy
 
-        found = search_vectors_alone(index, query, own=own)
+        found = VectorIndex(index, NoRows()).search(query, number=run.number, own=own)
     last = None if len(found) < query.limit else (found[-1].score, found[-1].id)
     run.reads.searches.add(VectorRead(table.number, index, query, last))
     return found

@@ -131,7 +131,8 @@ class History:
         query = VectorQuery(unit(vector).tobytes(), limit, tuple(positions))
         found = self.indexes[1].search(query, number=number, own=own)
         expected = brute.vector_search(seen, "at", vector, list(equal.items()) or None)
-        assert [round(hit.score, 6) for hit in found] == [score for _, score in expected[:limit]]
+        scores = [score for _, score in expected[:limit]]
+        assert [hit.score for hit in found] == pytest.approx(scores, abs=1e-5)
         assert {hit.id for hit in found} <= {key for key, _ in expected}
         last = found[-1].score if found else 1.0
         sure = {key for key, score in expected if score > last + 1e-5}

@@ -36,7 +36,9 @@ def test_a_word_of_more_than_32_bytes_is_left_out():
 
 
 def test_a_letter_and_its_accent_are_the_same_apart_and_composed():
-    assert words_of("cafe\N{COMBINING ACUTE ACCENT}") == words_of("caf\N{LATIN SMALL LETTER E WITH ACUTE}")
+    assert words_of("cafe\N{COMBINING ACUTE ACCENT}") == words_of(
+        "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    )
 
 
 def test_words_after_the_16th_of_a_search_are_ignored():

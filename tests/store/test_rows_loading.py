@@ -8,7 +8,7 @@ import pytest
 
 from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldError
 from livedb.limits import Limits
-from livedb.store import table_slot
+from livedb.store import rows, table_slot
 from livedb.store.rows import RowStore
 from tests.store.contract_suite.world import OTHER, TABLE, World, document_id
 
