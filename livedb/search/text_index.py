@@ -43,10 +43,9 @@ class TextIndex(VersionedIndex[str]):
         return self._lengths.size_bytes + sum(part.size_bytes for part in self._postings)
 
     def _add(self, first: int, values: Sequence[str]) -> None:
-        for slot, text in enumerate(values, first):
-            words = words_of(text)
-            self._lengths.extend([len(words)])
-            self._waiting.append((slot, words))
+        found = [words_of(text) for text in values]
+        self._lengths.extend([len(words) for words in found])
+        self._waiting.extend(enumerate(found, first))
         if len(self._waiting) >= _WAITING_MAX:
             self.settle(self._oldest)
 
