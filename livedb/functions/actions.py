@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
-from livedb.functions.context import Auth
+from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
 from livedb.functions.scheduling import CANCEL, SCHEDULE, AsyncScheduler, Scheduler
@@ -196,7 +196,7 @@ class ActionContext:
 
     def vector_search(
         self,
-        table: str,
+        table: str | type[Any],
         index: str,
         *,
         vector: Iterable[float],
@@ -209,7 +209,7 @@ class ActionContext:
         commit; read the documents in a query, where others may have changed them meanwhile.
 
         Args:
-            table: its name.
+            table: its name, or its class.
             index: the name of a vector index of it.
             vector: as many numbers as the index has dimensions.
             limit: how many documents to find, 1 to 256.
@@ -219,7 +219,7 @@ class ActionContext:
         Raises:
             SearchError: the search contradicts the rules or the index (`code` says how).
         """
-        asked = vector_arguments(table, index, vector, limit, filter)
+        asked = vector_arguments(table_name(table), index, vector, limit, filter)
         return self._caller.call_alone("query", VECTOR_SEARCH, asked)
 
 
@@ -268,7 +268,7 @@ class AsyncActionContext(ActionContext):
 
     async def vector_search(
         self,
-        table: str,
+        table: str | type[Any],
         index: str,
         *,
         vector: Iterable[float],
@@ -276,7 +276,7 @@ class AsyncActionContext(ActionContext):
         filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,  # noqa: A002  # Convex's word
     ) -> Any:
         """The documents with the nearest vectors; see `ActionContext`."""
-        asked = vector_arguments(table, index, vector, limit, filter)
+        asked = vector_arguments(table_name(table), index, vector, limit, filter)
         return await asyncio.to_thread(self._caller.call_alone, "query", VECTOR_SEARCH, asked)
 
 

@@ -3,8 +3,8 @@
 BM25 weighs a word by how rare it is, and a text by how long it is beside others. Here "others" are
 the documents found: those that have one of the words and pass the filters. So what a search gives
 depends on nothing else: a commit that writes none of them cannot change it, and what one user may
-see does not tell of what others have. A word that is in all of them weighs ln 2, one that is in few
-of them more. Convex takes the statistics of the whole index.
+see does not tell of what others have. A word that is in n of N documents found weighs
+1 + ln(1 + N/n). Convex takes the statistics of the whole index.
 
 The last word counts twice: as itself, and together with all words that begin with it. So a document
 with the word itself comes before those that only begin alike.
@@ -42,7 +42,7 @@ def scores(counts: Floats, lengths: Floats) -> Floats:
     for row in counts:
         having = int(np.count_nonzero(row))
         if having:
-            weight = math.log1p(found / having)
+            weight = 1 + math.log1p(found / having)
             total += weight * (row * (K1 + 1) / (row + norm))
     return total
 

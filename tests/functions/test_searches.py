@@ -451,3 +451,91 @@ def test_a_search_kept_beyond_its_function_is_refused(notes):
         kept[0].collect()
     with pytest.raises(livedb.FunctionTypeError):
         next(kept[1])
+
+
+# -- tables that have such indexes -----------------------------------------------------------------
+
+
+def test_a_class_takes_only_what_the_makers_make(db):
+    with pytest.raises(livedb.SchemaDefinitionError, match=r"livedb\.search_index"):
+
+        @db.table("notes", search_indexes={"by_text": ["body"]})
+        class Note:
+            body: str
+
+    with pytest.raises(livedb.SchemaDefinitionError, match=r"livedb\.vector_index"):
+
+        @db.table("notes", vector_indexes={"by_v": livedb.search_index("body")})
+        class Other:
+            body: str
+
+
+def test_an_inferred_schema_has_the_indexes_and_runs_as_a_cell(db):
+    made = livedb.define_table().search_index("by_text", "body", filters=["who"])
+    made = made.vector_index("by_v", "at", dimensions=2).search_index("by_none", "nothing")
+    db.push(livedb.define_schema({"notes": made}))
+    db["notes"].insert([{"body": "one", "who": "ada", "at": [1.0, 0.0]}])
+    inferred = db.infer_schema("notes")
+    assert "by_none on nothing is left out" in inferred.source
+    namespace = {"db": db}
+    exec(inferred.source, namespace)  # the cell that it is
+    found = db["notes"].with_search_index("by_text", "one", who="ada").collect()
+    assert bodies(found) == ["one"]
+    assert bodies(db["notes"].with_vector_index("by_v", [1, 0]).collect()) == ["one"]
+    assert [index.name for index in inferred.definition.searched_indexes] == ["by_text", "by_v"]
+
+
+def test_a_snapshot_is_exported_and_imported_over_search_indexes(db, tmp_path):
+    made = livedb.define_table().search_index("by_text", "body")
+    schema = livedb.define_schema({"notes": made.vector_index("by_v", "at", dimensions=2)})
+    db.push(schema)
+    db["notes"].insert([{"body": "one", "at": [1.0, 0.0]}, {"body": "two", "at": [0.0, 1.0]}])
+    handle = db["notes"].with_search_index("by_text", "two").live()
+    assert len(handle.value) == 1
+    db.export(tmp_path / "all.zip")
+    db["notes"].delete(handle.value[0]["_id"])
+    assert handle.value == []
+    with livedb.open() as other:
+        other.push(schema)
+        assert other["notes"].with_search_index("by_text", "one").collect() == []
+        other.load(tmp_path / "all.zip")
+        assert bodies(other["notes"].with_search_index("by_text", "two").collect()) == ["two"]
+        near_two = other["notes"].with_vector_index("by_v", [0, 1], limit=1)
+        assert bodies(near_two.collect()) == ["two"]
+
+
+def test_a_load_into_a_searched_table_is_found_and_followed(notes):
+    handle = search(notes, "loaded").live()
+    assert handle.value == []
+    notes["notes"].load([{"body": "loaded", "author": "ada", "meta": {}, "direction": [1, 0]}])
+    assert bodies(handle.value) == ["loaded"]
+    assert bodies(near(notes, 1, 0).collect()) == ["loaded"]
+
+
+@pytest.mark.local("looks what is in memory")
+def test_opening_a_workspace_builds_no_index_and_the_first_search_does(tmp_path):
+    made = livedb.define_table().search_index("by_text", "body")
+    with livedb.open(tmp_path / "w") as db:
+        db.push(livedb.define_schema({"notes": made}))
+        insert(db, "one")
+    with livedb.open(tmp_path / "w") as db:
+        rows = db.backend.workspace.rows
+        assert rows.statistics().tables == ()
+        db["notes"].collect()
+        before = rows.statistics().size_bytes
+        assert bodies(db["notes"].with_search_index("by_text", "one").collect()) == ["one"]
+        assert rows.statistics().size_bytes > before
+
+
+def test_names_of_tables_may_be_classes(db):
+    @db.table("notes", vector_indexes={"by_v": livedb.vector_index("at", dimensions=2)})
+    class Note:
+        at: list[float]
+
+    db["notes"].insert({"at": [1.0, 1.0]})
+
+    @db.action
+    def act(ctx):
+        return ctx.vector_search(Note, "by_v", vector=[1, 1])
+
+    assert len(act()) == 1

@@ -73,7 +73,7 @@ def text_search(
     weights = []
     for column in range(len(asked) + 1):
         having = sum(1 for _, counts, _ in found if counts[column])
-        weights.append(math.log1p(len(found) / having) if having else 0.0)
+        weights.append(1 + math.log1p(len(found) / having) if having else 0.0)
     ranked = []
     for document, counts, length in found:
         norm = 1.2 * (1 - 0.75 + 0.75 * length / average)
