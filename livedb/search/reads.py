@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
-from livedb.search.fields import Equality, indexed_fields
+from livedb.search.fields import Equality, Keys, indexed_fields
 from livedb.search.words import TextQuery, words_of
 
 if TYPE_CHECKING:
@@ -55,12 +55,18 @@ class VectorRead:
     def touches(self, document_id: str, text: bytes | None) -> bool:
         """Whether the search found, or would find, this version of a document."""
         indexed = indexed_fields(self.index).of_text(text)
-        if indexed is None or not self.query.takes(indexed[1]):
+        if indexed is None:
+            return False
+        return self.finds(document_id, self.query.score(indexed[0]), indexed[1])
+
+    def finds(self, document_id: str, score: float, keys: Keys) -> bool:
+        """Whether a document with this score and these filter keys is, or would be, found."""
+        if not self.query.takes(keys):
             return False
         if self.last is None:
             return True
-        score, last_id = self.last
-        return (-self.query.score(indexed[0]), document_id) <= (-score, last_id)
+        last_score, last_id = self.last
+        return (-score, document_id) <= (-last_score, last_id)
 
 
 SearchRead: TypeAlias = TextRead | VectorRead

@@ -54,6 +54,19 @@ def unit(numbers: Sequence[float]) -> Exact:
     return np.asarray(vector / length, np.float64)
 
 
+def directions(vectors: Sequence[bytes]) -> Exact:
+    """Several `VectorQuery.vector`s as the rows of a matrix."""
+    return np.frombuffer(b"".join(vectors), np.float64).reshape(len(vectors), -1)
+
+
+def scores(numbers: Sequence[float], asked: Exact) -> list[float]:
+    """How near a vector is to each of `directions`: to the last bit `VectorQuery.score`."""
+    vector = unit(numbers).astype(np.float32)
+    found = np.add.reduce(asked * vector.astype(np.float64), axis=1)
+    near: list[float] = np.clip(found, -1.0, 1.0).tolist()
+    return near
+
+
 def cosines(vectors: Vector, query: Exact) -> Exact:
     """The cosine of the angle between each vector (a row, of length 1) and `query`.
 

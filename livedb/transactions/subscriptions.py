@@ -301,14 +301,14 @@ class SubscriptionIndex(Generic[S]):
         for read in new.ranges - old.ranges:
             indexes = self._ranges.setdefault(read.table, {})
             indexes.setdefault(read.index, _RangeIndex()).add(read, subscription)
-
+        # What is the same but for its end is there all the time: its vector is kept as it is.
+        for search in new.searches - old.searches:
+            self._searches.setdefault(search.table, SearchSubscriptions()).add(search, subscription)
         for search in old.searches - new.searches:
             searches = self._searches[search.table]
             searches.remove(search, subscription)
             if not searches:
                 del self._searches[search.table]
-        for search in new.searches - old.searches:
-            self._searches.setdefault(search.table, SearchSubscriptions()).add(search, subscription)
 
     def _remove_range(self, read: _Range, subscription: S) -> None:
         indexes = self._ranges[read.table]

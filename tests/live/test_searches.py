@@ -19,14 +19,17 @@ def notes(db):
 
 
 class Runs:
-    """How often live queries run: their names, as they do."""
+    """Which live queries run: their names, as they do.
+
+    A query that is found slow, as any is on a busy machine, may run twice for one commit.
+    """
 
     def __init__(self, db):
         self.db = db
         self.names: list[str] = []
 
     def since(self) -> list[str]:
-        found, self.names[:] = sorted(self.names), []
+        found, self.names[:] = sorted(set(self.names)), []
         return found
 
 

@@ -12,7 +12,7 @@ from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefin
 from livedb.search.postings import Postings
 from livedb.search.text_index import TextIndex
 from livedb.search.vector_index import VectorIndex
-from livedb.search.vectors import VectorQuery, cosines, unit
+from livedb.search.vectors import VectorQuery, cosines, directions, scores, unit
 from livedb.search.words import text_query
 from livedb.text import encode_fields
 from livedb.values import UNSET
@@ -187,6 +187,10 @@ def test_a_score_does_not_depend_on_what_else_is_compared():
     together = cosines(vectors, query)
     alone = [float(cosines(vectors[at : at + 1], query)[0]) for at in range(300)]
     assert together.tolist() == alone
+    asked = directions([unit(each.tolist()).tobytes() for each in vectors[:50]])
+    for numbers in vectors[50:60].tolist():
+        each_alone = [VectorQuery(row.tobytes(), 1).score(numbers) for row in asked]
+        assert scores(numbers, asked) == each_alone
 
 
 def test_what_nobody_can_see_leaves_the_postings():
