@@ -47,7 +47,7 @@ from livedb.store.backlog import Backlog
 from livedb.store.contract import Block, DocumentStore, StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.resident import ResidentTable
-from livedb.store.searches import BuiltIndex, is_stale
+from livedb.store.searches import BuiltIndex
 from livedb.store.segment import Segment, SegmentOrder
 from livedb.store.table_slot import (
     Loading,
@@ -378,7 +378,7 @@ class RowStore(DocumentStore):
                     check_number(slot, state, number)
                     noted, oldest = kept.take_noted(), state.oldest
                     documents = state.count(state.applied)
-                if kept.catch_up(noted, oldest) and not is_stale(kept.built, documents):
+                if kept.catch_up(noted, oldest) and not kept.is_stale(documents):
                     yield kept.built
                     return
                 with slot.latch:

@@ -37,8 +37,8 @@ _DECODED_ROWS = 4_096
 
 _STALE_SHARE = 4
 _STALE_MIN = 10_000
-"""How many times the documents of the table, and this many more, an index holds versions before it
-is built anew without those that nobody can see."""
+"""How many times the documents of the table, and this many more, an index takes in versions before
+it is built anew without those that nobody can see."""
 
 
 class KeptIndex:
@@ -59,6 +59,7 @@ class KeptIndex:
         self.lock = threading.Lock()
         self.is_ready = False
         self._noted: list[_Event] = []
+        self._slots_built = 0
         self._is_whole = True
         """False while writes are taken in: should that be interrupted, it cannot be used."""
 
@@ -90,6 +91,16 @@ class KeptIndex:
                 self.built.apply(number, document_id, before, document)
                 before = document
         self.built.settle(oldest)
+        self._slots_built = self.built.slots_count
+
+    def is_stale(self, documents: int) -> bool:
+        """Whether so many versions were taken in that it should be built anew.
+
+        Those that it was built with do not count: while snapshots need them, they would be there
+        again.
+        """
+        taken_in = self.built.slots_count - self._slots_built
+        return taken_in > _STALE_SHARE * documents + _STALE_MIN
 
     def catch_up(self, noted: Iterable[_Event], oldest: int) -> bool:
         """Take in what was noted; False if the index cannot be used, since this was interrupted.
@@ -147,11 +158,6 @@ class TableSearches:
             kept.note((number, write))
             if kept.is_ready and kept.noted_count > EVENTS_MAX:
                 self.forget(index)
-
-
-def is_stale(built: BuiltIndex, documents: int) -> bool:
-    """Whether so many versions are superseded that it should be built anew."""
-    return built.slots_count > _STALE_SHARE * documents + _STALE_MIN
 
 
 def _spans(count: int) -> Iterator[range]:

@@ -167,6 +167,15 @@ def test_an_index_of_mostly_superseded_versions_is_built_anew(monkeypatch):
     assert world.store._slot(TABLE).state.searches.get(TEXT).built.slots_count < 90
 
 
+def test_versions_that_snapshots_still_need_do_not_make_an_index_stale(monkeypatch):
+    monkeypatch.setattr(searches, "_STALE_MIN", 5)
+    world, random = make_world(), Random(8)
+    for _ in range(60):
+        world.commit({document_id(1): some_fields(random)})
+    check(world, world.number)
+    check(world, 30)
+
+
 def test_an_index_is_used_again_only_whole_when_taking_in_was_interrupted(monkeypatch):
     world, random = make_world(), Random(6)
     commit(world, random)
