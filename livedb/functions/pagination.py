@@ -53,6 +53,11 @@ class PageOptions:
         """Whether a page may end before it is full because of what was read for it."""
         return self.documents_read_max is not None or self.bytes_read_max is not None
 
+    def used_share(self, documents: int, size_bytes: int) -> float:
+        """How much of the limits given for this page is used; 1 and more is all of it."""
+        pairs = ((documents, self.documents_read_max), (size_bytes, self.bytes_read_max))
+        return max((used / max(most, 1) for used, most in pairs if most is not None), default=0)
+
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> PageOptions:
         """From the wire's `paginationOpts`."""

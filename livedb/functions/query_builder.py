@@ -411,13 +411,7 @@ class _Pager:
         return self._used_share() >= 1
 
     def _used_share(self) -> float:
-        """How much of the limits given for this page is used; 1 and more is all of it."""
-        options = self.options
-        pairs = (
-            (self.scanned, options.documents_read_max),
-            (self.scanned_bytes, options.bytes_read_max),
-        )
-        return max((used / max(most, 1) for used, most in pairs if most is not None), default=0)
+        return self.options.used_share(self.scanned, self.scanned_bytes)
 
     def _status(self) -> str | None:
         """Whether a client that follows this page should split it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, c
 from livedb.errors import NotUniqueError, PaginationError, SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.pagination import (
+    SPLIT_SHARE,
     Cursor,
     PageOptions,
     decode_cursor,
@@ -115,12 +116,12 @@ class RankedQuery(Generic[T]):
         the cosine of the angle, from -1 to 1.
         """
         if count is None:
-            return [found for _, found in self._iter_ranked(0, None)]
+            return list(self._passing(None))
         wanted = _whole(count)
-        return [found for _, found in islice(self._iter_ranked(0, wanted), wanted)]
+        return list(islice(self._passing(wanted), wanted))
 
     def __iter__(self) -> Iterator[T]:
-        for _, found in self._iter_ranked(0, None):
+        for found in self._passing(None):
             yield found.document
 
     def paginate(
@@ -147,8 +148,12 @@ class RankedQuery(Generic[T]):
         table = self._snapshot.table(self._table)
         return [] if table is None else self._search.hits(self._snapshot, table, limit)
 
-    def _iter_ranked(self, start: int, wanted: int | None) -> Iterator[tuple[int, Scored[T]]]:
-        """Documents that pass the filters, from rank `start` on, with their ranks.
+    def _passing(self, wanted: int | None) -> Iterator[Scored[T]]:
+        """The documents that pass the filters."""
+        return (found for _, found in self._scanned(0, wanted) if found is not None)
+
+    def _scanned(self, start: int, wanted: int | None) -> Iterator[tuple[int, Scored[T] | None]]:
+        """Each rank from `start` on, with its document if that passes the filters.
 
         Args:
             start: the first rank.
@@ -175,8 +180,8 @@ class RankedQuery(Generic[T]):
             if stored is None:
                 continue  # the loop that reads this deleted it
             document = decode_document(hit.id, stored)
-            if all(passes(expression, document) for expression in self._filters):
-                yield rank, Scored(cast("T", document), hit.score)
+            is_passing = all(passes(expression, document) for expression in self._filters)
+            yield rank, Scored(cast("T", document), hit.score) if is_passing else None
 
     def _page(self, options: PageOptions) -> Document:
         mark = self._fingerprint()
@@ -191,20 +196,29 @@ class RankedQuery(Generic[T]):
             end = decode_cursor(options.end_cursor, mark)
         page: list[T] = []
         ranks: list[int] = []
-        is_full = False
-        wanted = options.page_documents if end is None else None
-        for rank, found in self._iter_ranked(start, wanted):
+        last: int | None = None
+        used_share = 0.0
+        usage = self._snapshot.usage
+        documents, size_bytes = usage.documents_read, usage.bytes_read
+        for rank, found in self._scanned(start, options.page_documents if end is None else None):
             if end is not None and end.key is not None and rank >= _rank_of(end):
                 break
-            page.append(found.document)
-            ranks.append(rank)
-            if end is None and len(page) == wanted:
-                is_full = True
+            if found is not None:
+                page.append(found.document)
+                ranks.append(rank)
+            used_share = options.used_share(
+                usage.documents_read - documents, usage.bytes_read - size_bytes
+            )
+            if end is None and (len(page) == options.page_documents or used_share >= 1):
+                last = rank
                 break
-        cursor = _after(ranks[-1]) if is_full else end or Cursor(None)
+        cursor = end or Cursor(None) if last is None else _after(last)
         result = Document(
             page=page, isDone=cursor.key is None, continueCursor=encode_cursor(cursor, mark)
         )
+        if used_share > SPLIT_SHARE:
+            is_short = used_share >= 1 and len(page) < options.page_documents
+            result["pageStatus"] = "SplitRequired" if is_short else "SplitRecommended"
         if len(page) > 2:
             middle = ranks[(len(page) - 1) // 2]
             result["splitCursor"] = encode_cursor(_after(middle), mark)

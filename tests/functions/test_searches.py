@@ -246,6 +246,17 @@ def test_a_page_of_a_search_is_a_stretch_of_ranks(notes):
     assert caught.value.code == "InvalidCursor"
 
 
+def test_a_page_of_a_search_ends_where_it_may_read_no_more(notes):
+    insert(notes, *[f"one {n}" for n in range(10)])
+    found = search(notes, "one").filter(lambda q: q.neq(q.field("body"), "one 9"))
+    page = found.paginate({"numItems": 8, "maximumRowsRead": 3})
+    assert (bodies(page.page), page.pageStatus) == (["one 8", "one 7"], "SplitRequired")
+    rest = found.paginate({"numItems": 20, "cursor": page.continueCursor})
+    assert bodies(rest.page) == [f"one {n}" for n in range(6, -1, -1)]
+    one_each = found.paginate({"numItems": 8, "maximumBytesRead": 1})
+    assert (one_each.page, one_each.isDone) == ([], False)
+
+
 def test_documents_that_a_search_reads_count_and_the_search_as_one_range(tmp_path):
     with livedb.open(limits=livedb.Limits(documents_read_max=3, index_ranges_max=2)) as db:
         db.push(livedb.define_schema({"notes": livedb.define_table().search_index("t", "body")}))
