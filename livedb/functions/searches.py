@@ -187,7 +187,7 @@ class TextSearch:
     @property
     def description(self) -> str:
         field, text, pairs = self.built()
-        return f"text|{self._name}|{field}|{text}|{_pairs_text(pairs)}"
+        return f"text|{self._name}|{field!r}|{text!r}|{_pairs_text(pairs)}"
 
     def check(self) -> None:
         self.built()

@@ -257,6 +257,21 @@ def test_a_page_of_a_search_ends_where_it_may_read_no_more(notes):
     assert (one_each.page, one_each.isDone) == ([], False)
 
 
+@pytest.mark.parametrize("text", ["\ud800one", "\x00one\x00", "one " * 50_000, "\u202eone"])
+def test_odd_texts_are_searched_for_without_harm(notes, text):
+    insert(notes, "one")
+
+    packed = text.encode(errors="surrogatepass")
+
+    def found(ctx):
+        query = ctx.db.query("notes").with_search_index(
+            "by_text", packed.decode(errors="surrogatepass")
+        )
+        return len(query.collect()), len(query.paginate(num_items=3)["page"])
+
+    assert list(in_query(notes, found)) == [1, 1]
+
+
 def test_documents_that_a_search_reads_count_and_the_search_as_one_range(tmp_path):
     with livedb.open(limits=livedb.Limits(documents_read_max=3, index_ranges_max=2)) as db:
         db.push(livedb.define_schema({"notes": livedb.define_table().search_index("t", "body")}))
