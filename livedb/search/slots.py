@@ -7,7 +7,7 @@ had not died. Nothing is moved when documents change, so a search at an older co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -205,11 +205,3 @@ class VersionSlots:
                 codes[key] = len(codes)
                 self._codes_bytes += len(key) + _CODE_BYTES
             column.extend([codes[keys[field]] for keys in filters])
-
-    def _check(self, expected: Mapping[str, bool]) -> None:
-        """Assert every invariant, or show the state. `expected`: each document, whether alive."""
-        state = f"born {self._born.values}, died {self._died.values}, {self._others}"
-        for document_id, is_there in expected.items():
-            chain = list(self.all_of([document_id]))
-            alive = [slot for slot in chain if self._died.values[slot] == ALIVE]
-            assert alive == (chain[:1] if is_there else []), f"{document_id}: {chain}, {state}"
