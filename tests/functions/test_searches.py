@@ -545,3 +545,21 @@ def test_names_of_tables_may_be_classes(db):
         return ctx.vector_search(Note, "by_v", vector=[1, 1])
 
     assert len(act()) == 1
+
+
+def test_a_search_at_a_past_commit_finds_what_was(notes):
+    [kept] = insert(notes, "one", direction=[1, 0])
+    past = notes.number
+    notes["notes"].patch(kept, {"body": "two", "direction": [0, 1]})
+    insert(notes, "one", direction=[1, 1])
+
+    @notes.query
+    def found(ctx):
+        query = ctx.db.query("notes")
+        words = query.with_search_index("by_text", "one").collect()
+        return bodies(words), bodies(query.with_vector_index("by_direction", [1, 0], limit=1))
+
+    assert found() == [["one"], ["one"]]
+    then = notes.at(past)
+    assert [each["_id"] for each in then["notes"].with_search_index("by_text", "one")] == [kept]
+    assert then["notes"].with_vector_index("by_direction", [1, 0]).scored()[0].score == 1.0
