@@ -51,6 +51,7 @@ from livedb.errors import (
     SchemaChangeError,
     SchemaDefinitionError,
     SchemaEnforcementError,
+    SearchError,
     SnapshotTooOldError,
     SqlError,
     TransientError,
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from livedb.notebook.sql_result import SqlResult
     from livedb.repairing import RepairReport
     from livedb.schema.namespace import v
+    from livedb.schema.search_indexes import search_index, vector_index
     from livedb.schema.tables import define_schema, define_table
     from livedb.service.http_messages import AsyncHttpRequest, HttpRequest, json_response
 
@@ -124,6 +126,8 @@ _LAZY = {
     "json_response": "livedb.service.http_messages",
     "mutation": "livedb.functions.definition",
     "query": "livedb.functions.definition",
+    "search_index": "livedb.schema.search_indexes",
+    "vector_index": "livedb.schema.search_indexes",
     "v": "livedb.schema.namespace",
     # What a Jupyter server asks of a package that it is told to load.
     "_jupyter_server_extension_points": "livedb.jupyter",
@@ -259,6 +263,7 @@ __all__ = [
     "SchemaChangeError",
     "SchemaDefinitionError",
     "SchemaEnforcementError",
+    "SearchError",
     "SnapshotTooOldError",
     "SqlError",
     "SqlResult",
@@ -287,5 +292,7 @@ __all__ = [
     "open",
     "query",
     "repair",
+    "search_index",
     "v",
+    "vector_index",
 ]

@@ -16,6 +16,7 @@
     ├── UniqueError                 a second document under one unique key
     ├── NotUniqueError              `unique()` found more than one document
     ├── IndexRangeError             an index named or bounded wrongly
+    ├── SearchError                 a search that an index cannot serve
     ├── FilterError                 a filter expression that cannot be evaluated
     ├── PaginationError             a page size or cursor that cannot be used
     ├── ReadOnlyError               a write where only reads are allowed
@@ -235,6 +236,19 @@ class IndexRangeError(LivedbError):
     """An index that does not exist, or bounds that it cannot serve (`code` says which)."""
 
     code = "InvalidIndexRange"
+    status = 400
+
+
+class SearchError(LivedbError):
+    """A text or vector search that its index cannot serve (`code` says why).
+
+    Codes, as Convex has them: MissingSearchFilterError, DuplicateSearchFiltersError,
+    IncorrectSearchField, IncorrectFilterFieldError, TooManyFilterConditionsInSearchQueryError,
+    SearchQueryScannedTooManyDocumentsError, VectorDimensionsMismatch, VectorLimitTooLargeError; and
+    InvalidSearchFilter, InvalidVector, InvalidVectorLimit, InvalidSearchOrder.
+    """
+
+    code = "InvalidSearch"
     status = 400
 
 

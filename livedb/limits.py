@@ -41,6 +41,34 @@ INDEX_FIELDS_MAX = 16
 INDEXES_PER_TABLE_MAX = 64
 """Indexes of one table (Convex's code; its documentation says 32)."""
 
+SEARCH_INDEXES_PER_TABLE_MAX = 4
+"""Text search indexes of one table, and as many vector indexes (Convex)."""
+
+INDEX_FILTER_FIELDS_MAX = 16
+"""Filter fields of one search or vector index (Convex)."""
+
+SEARCH_TERMS_MAX = 16
+"""Words of a text search; those that follow are ignored (Convex)."""
+
+SEARCH_TERM_BYTES_MAX = 32
+"""UTF-8 bytes of a word that can be found; a longer one is left out (Convex)."""
+
+SEARCH_FILTERS_MAX = 8
+"""Equalities of one text search (Convex); more is a SearchError."""
+
+SEARCH_RESULTS_MAX = 1024
+"""Documents that one text search hands out (Convex); a further one is a SearchError."""
+
+VECTOR_DIMENSIONS_MIN = 2
+VECTOR_DIMENSIONS_MAX = 4096
+"""Numbers of an indexed vector (Convex)."""
+
+VECTOR_RESULTS_MAX = 256
+"""Documents that one vector search finds (Convex); asking for more is a SearchError."""
+
+VECTOR_FILTERS_MAX = 64
+"""Equalities of one vector search (Convex); more is a SearchError."""
+
 TABLE_NUMBER_MAX = (1 << 31) - 1
 """Of ids that are loaded: the next new table gets a higher number, which must fit an id too."""
 

@@ -119,6 +119,7 @@ class SchemaChanges:
             if fills:
                 self._parts.folder.expect(number, fills)
             for old, new in changed:
+                self._parts.rows.keep_searches(new.number, new.definition.searched_indexes)
                 if old.definition.document not in (None, new.definition.document):
                     self._registry.follow_table(
                         old.definition.whole_document(), new.definition.whole_document()

@@ -36,6 +36,7 @@ from livedb.functions.definition import (
 from livedb.functions.http_routes import HttpRouter
 from livedb.functions.purity import warn_of_impurity
 from livedb.schema.annotations import table_from_class
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
 from livedb.schema.tables import SchemaDefinition
 from livedb.schema.validators import Validator
 
@@ -82,6 +83,8 @@ class Decorators:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         unique: Mapping[str, Sequence[str]] | None = None,
+        search_indexes: Mapping[str, SearchIndexDefinition] | None = None,
+        vector_indexes: Mapping[str, VectorIndexDefinition] | None = None,
     ) -> Callable[[type[T]], type[T]]:
         """Define a table by an annotated class.
 
@@ -92,6 +95,8 @@ class Decorators:
             name: the table's name; without one, the class's name in lower case with an "s".
             indexes: index name -> fields, `"a.b"` for nested ones.
             unique: the same, and no two documents may have the same values.
+            search_indexes: index name -> `livedb.search_index(...)`, for `.with_search_index`.
+            vector_indexes: index name -> `livedb.vector_index(...)`, for `.with_vector_index`.
 
         Raises:
             SchemaDefinitionError: the class or an index contradicts the rules.
@@ -106,7 +111,13 @@ class Decorators:
             chosen = name or f"{cls.__name__.lower()}s"
             try:
                 definition = table_from_class(
-                    cls, name=chosen, indexes=indexes, unique=unique, namespace=namespace
+                    cls,
+                    name=chosen,
+                    indexes=indexes,
+                    unique=unique,
+                    search_indexes=search_indexes,
+                    vector_indexes=vector_indexes,
+                    namespace=namespace,
                 )
                 self.backend.apply_tables([definition])
             except (SchemaDefinitionError, SchemaChangeError) as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livedb.errors import SchemaDefinitionError
+from livedb.schema.index_rules import can_have
 from livedb.schema.infer import as_source, document_validator, infer_shape
-from livedb.schema.tables import IndexDefinition, TableDefinition, can_have
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+from livedb.schema.tables import AnyIndex, IndexDefinition, TableDefinition, fields_of
 
 if TYPE_CHECKING:
     from livedb.client.backend import Backend
@@ -51,15 +53,22 @@ def infer_table(backend: Backend, name: str, *, sample: int | None = None) -> In
     validator = document_validator(shape)
     # Of a nested field that all documents lack, as where its parent is None in each, nothing is
     # known that an index could stand on.
-    kept: list[IndexDefinition] = []
-    left: list[IndexDefinition] = []
-    for index in known.definition.indexes:
-        fits = all(can_have(validator, path.split(".")) for path in index.fields)
+    kept: list[AnyIndex] = []
+    left: list[AnyIndex] = []
+    for index in known.definition.every_index:
+        fits = all(can_have(validator, path.split(".")) for path in fields_of(index))
         (kept if fits else left).append(index)
     source = as_source(shape, table=name, indexes=kept)
     notes = "".join(
-        f"# The index {index.name} on {', '.join(index.fields)} is left out: no document has "
+        f"# The index {index.name} on {', '.join(fields_of(index))} is left out: no document has "
         "such a field.\n"
         for index in left
     )
-    return InferredSchema(notes + source, TableDefinition(name, validator, tuple(kept)))
+    definition = TableDefinition(
+        name,
+        validator,
+        tuple(index for index in kept if isinstance(index, IndexDefinition)),
+        search_indexes=tuple(index for index in kept if isinstance(index, SearchIndexDefinition)),
+        vector_indexes=tuple(index for index in kept if isinstance(index, VectorIndexDefinition)),
+    )
+    return InferredSchema(notes + source, definition)

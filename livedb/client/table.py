@@ -14,12 +14,21 @@ from livedb.functions.definition import FunctionDefinition
 from livedb.functions.filters import expression_from
 from livedb.functions.index_range import IndexRangeBuilder
 from livedb.functions.pagination import page_options
+from livedb.functions.ranked_query import Scored
+from livedb.functions.searches import (
+    VECTOR_RESULTS,
+    SearchFilterBuilder,
+    VectorFilter,
+    VectorFilterBuilder,
+)
 from livedb.functions.table_functions import (
     Step,
     check_steps,
     filter_step,
     index_step,
+    search_step,
     table_function,
+    vector_step,
 )
 from livedb.interchange.frames import FrameMixin, fields_of
 from livedb.schema.tables import TableDefinition
@@ -61,6 +70,36 @@ class TableQuery:
         bounds = "".join(f", {verb} {field!r} {value!r}" for verb, field, value in built)
         given = "".join(f", {key}={value!r}" for key, value in equalities.items())
         return self._then(step, f".with_index({name!r}{given}{bounds})")
+
+    def with_search_index(
+        self,
+        name: str,
+        search: str | Callable[[SearchFilterBuilder], SearchFilterBuilder],
+        /,
+        **equalities: Any,
+    ) -> TableQuery:
+        """Search by words: see `DocumentQuery.with_search_index`."""
+        step = search_step(name, search, equalities)
+        given = "".join(f", {field}={packed[0]!r}" for field, packed in step["filters"] if packed)
+        return self._then(step, f".with_search_index({name!r}, {step['text']!r}{given})")
+
+    def with_vector_index(
+        self,
+        name: str,
+        vector: Iterable[float],
+        /,
+        *,
+        limit: int = VECTOR_RESULTS,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,  # noqa: A002  # Convex's word
+    ) -> TableQuery:
+        """Search for the nearest vectors: see `DocumentQuery.with_vector_index`."""
+        step = vector_step(name, vector, limit, filter)
+        return self._then(step, f".with_vector_index({name!r}, ..., limit={limit})")
+
+    def scored(self, count: int | None = None) -> list[Scored[Document]]:
+        """What a search finds, with scores: see `RankedQuery.scored`."""
+        options = [] if count is None else [count]
+        return [Scored(document, score) for document, score in self._read("scored", *options)]
 
     def order(self, order: Literal["asc", "desc"]) -> TableQuery:
         """Read in index order or backwards."""

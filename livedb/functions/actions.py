@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import math
 import random as random_module
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -21,10 +21,17 @@ from typing import Any, NamedTuple, Protocol
 from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
-from livedb.functions.context import Auth
+from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.run import EPOCH
 from livedb.functions.scheduling import CANCEL, SCHEDULE, AsyncScheduler, Scheduler
+from livedb.functions.searches import (
+    VECTOR_RESULTS,
+    VECTOR_SEARCH,
+    VectorFilter,
+    VectorFilterBuilder,
+    vector_arguments,
+)
 from livedb.functions.storage import ActionStorage, AsyncActionStorage, Contents
 from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
@@ -187,6 +194,34 @@ class ActionContext:
         """
         return self._caller.call_alone("action", function, run_arguments(arguments, args))
 
+    def vector_search(
+        self,
+        table: str | type[Any],
+        index: str,
+        *,
+        vector: Iterable[float],
+        limit: int = VECTOR_RESULTS,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,  # noqa: A002  # Convex's word
+    ) -> Any:
+        """The documents with the vectors nearest to `vector`: `[{"_id", "_score"}, ...]`.
+
+        Nearest first, by the cosine of the angle; ties by id. What is found is of the newest
+        commit; read the documents in a query, where others may have changed them meanwhile.
+
+        Args:
+            table: its name, or its class.
+            index: the name of a vector index of it.
+            vector: as many numbers as the index has dimensions.
+            limit: how many documents to find, 1 to 256.
+            filter: narrows the search by filter fields of the index, as in
+                `lambda q: q.or_(q.eq("author", me), q.eq("is_public", True))`.
+
+        Raises:
+            SearchError: the search contradicts the rules or the index (`code` says how).
+        """
+        asked = vector_arguments(table_name(table), index, vector, limit, filter)
+        return self._caller.call_alone("query", VECTOR_SEARCH, asked)
+
 
 class AsyncActionContext(ActionContext):
     """`ctx` of an `async def` action: what runs other functions is awaited."""
@@ -230,6 +265,19 @@ class AsyncActionContext(ActionContext):
     ) -> Any:
         """Run another action; see `ActionContext`."""
         return await asyncio.to_thread(super().run_action, function, arguments, **args)
+
+    async def vector_search(
+        self,
+        table: str | type[Any],
+        index: str,
+        *,
+        vector: Iterable[float],
+        limit: int = VECTOR_RESULTS,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,  # noqa: A002  # Convex's word
+    ) -> Any:
+        """The documents with the nearest vectors; see `ActionContext`."""
+        asked = vector_arguments(table_name(table), index, vector, limit, filter)
+        return await asyncio.to_thread(self._caller.call_alone, "query", VECTOR_SEARCH, asked)
 
 
 class Acting:

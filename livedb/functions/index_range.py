@@ -42,7 +42,7 @@ class IndexRangeBuilder:
         """Documents whose `field` equals `value`; UNSET matches absent, None matches null."""
         if field in self.equalities:
             raise _already("equality", f"eq({field!r})")
-        self.equalities[field] = _key_value(value)
+        self.equalities[field] = key_value(value)
         return self
 
     def gt(self, field: str, value: Any) -> IndexRangeBuilder:
@@ -64,14 +64,14 @@ class IndexRangeBuilder:
     def _below(self, field: str, value: Any, *, is_inclusive: bool) -> IndexRangeBuilder:
         if self.lower is not None:
             raise _already("lower", f"a lower bound on {field!r}")
-        self.lower = (field, _key_value(value), is_inclusive)
+        self.lower = (field, key_value(value), is_inclusive)
         self._check_one_field()
         return self
 
     def _above(self, field: str, value: Any, *, is_inclusive: bool) -> IndexRangeBuilder:
         if self.upper is not None:
             raise _already("upper", f"an upper bound on {field!r}")
-        self.upper = (field, _key_value(value), is_inclusive)
+        self.upper = (field, key_value(value), is_inclusive)
         self._check_one_field()
         return self
 
@@ -84,7 +84,8 @@ class IndexRangeBuilder:
             )
 
 
-def _key_value(value: Any) -> Value | Missing:
+def key_value(value: Any) -> Value | Missing:
+    """The value that a field is compared with; UNSET stands for an absent field."""
     return UNSET if isinstance(value, Missing) else canonical(value)
 
 
@@ -106,6 +107,12 @@ def index_fields(definition: TableDefinition, index: str) -> tuple[str, ...]:
     for declared in definition.indexes:
         if declared.name == index:
             return (*declared.fields, "_creationTime", "_id")
+    if any(index == searched.name for searched in definition.searched_indexes):
+        raise IndexRangeError(
+            f"Index {definition.name}.{index} is for searches: use .with_search_index() or "
+            ".with_vector_index()",
+            code="IndexNotFoundError",
+        )
     names = [*(declared.name for declared in definition.indexes), *BUILT_IN]
     raise IndexRangeError(
         f"Index {definition.name}.{index} not found. "

@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from livedb.errors import PaginationError
+from livedb.values import Document
 
 PAGE_DOCUMENTS_MAX = 32_000
 """Documents of one page (Convex); more is a PageSizeTooLarge."""
@@ -51,6 +52,11 @@ class PageOptions:
     def has_read_limits(self) -> bool:
         """Whether a page may end before it is full because of what was read for it."""
         return self.documents_read_max is not None or self.bytes_read_max is not None
+
+    def used_share(self, documents: int, size_bytes: int) -> float:
+        """How much of the limits given for this page is used; 1 and more is all of it."""
+        pairs = ((documents, self.documents_read_max), (size_bytes, self.bytes_read_max))
+        return max((used / max(most, 1) for used, most in pairs if most is not None), default=0)
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> PageOptions:
@@ -118,6 +124,35 @@ def _limit(name: str, options: Mapping[str, Any]) -> int | None:
             f"{name} must be at least 0, not {value!r}", code="InvalidPaginationLimit"
         )
     return int(value)
+
+
+class PagedRun(Protocol):
+    """The run that reads a page, as it knows the page of earlier runs: `Snapshot`."""
+
+    page_end: str | None
+    journal: str | None
+
+
+def pinned_page(
+    run: PagedRun, options: PageOptions, read: Callable[[PageOptions], Document]
+) -> Document:
+    """One page; the first one of a live query ends where its earlier runs ended it.
+
+    So pages that follow each other never gap or overlap, however many documents come and go.
+    """
+    end, run.page_end = run.page_end, None
+    pinned = options
+    if end is not None and options.end_cursor is None:
+        pinned = replace(options, end_cursor=end)
+    try:
+        page = read(pinned)
+    except PaginationError:
+        if pinned is options:
+            raise
+        page = read(options)  # the end is another query's: the function changed
+    if run.journal is None:
+        run.journal = page["continueCursor"]
+    return page
 
 
 def fingerprint(description: str) -> bytes:

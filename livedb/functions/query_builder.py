@@ -6,11 +6,10 @@ until a verb is called: `collect take first unique paginate`, or iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from livedb.errors import IndexRangeError, NotUniqueError, PaginationError
+from livedb.errors import IndexRangeError, NotUniqueError, PaginationError, SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.index_range import (
     BUILT_IN,
@@ -28,12 +27,25 @@ from livedb.functions.pagination import (
     encode_cursor,
     fingerprint,
     page_options,
+    pinned_page,
+)
+from livedb.functions.ranked_query import RankedQuery
+from livedb.functions.searches import (
+    VECTOR_RESULTS,
+    Search,
+    SearchFilterBuilder,
+    TextSearch,
+    VectorFilter,
+    VectorFilterBuilder,
+    VectorSearch,
+    vector_filter,
 )
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.contract import Block, Entry
 from livedb.text import decode_document
-from livedb.transactions.transaction import BY_CREATION_TIME, Snapshot
+from livedb.transactions.table_indexes import BY_CREATION_TIME
+from livedb.transactions.transaction import Snapshot
 from livedb.values import Document
 
 T_co = TypeVar("T_co", covariant=True)
@@ -82,6 +94,61 @@ class DocumentQuery(Generic[T_co]):
         copy = self._copy()
         copy._index, copy._build, copy._equalities = name, range, equalities
         return copy
+
+    def with_search_index(
+        self,
+        name: str,
+        search: str | Callable[[SearchFilterBuilder], SearchFilterBuilder],
+        /,
+        **equalities: Any,
+    ) -> RankedQuery[T_co]:
+        """Search by the words of a text, through the search index `name`; best documents first.
+
+        A document is found that has one of the words, the last of which may be the beginning of
+        one. Upper and lower case are the same; words after the 16th are ignored.
+
+        Args:
+            name: of a search index.
+            search: the text; or a function that builds the search, as in
+                `lambda q: q.search("body", text).eq("author", me)`.
+            equalities: the same as `.eq(field, value)` for each; filter fields of the index.
+
+        Raises:
+            SearchError: the search contradicts the rules or the index (`code` says how).
+        """
+        return self._searched(TextSearch(name, search, equalities))
+
+    def with_vector_index(
+        self,
+        name: str,
+        vector: Iterable[float],
+        /,
+        *,
+        limit: int = VECTOR_RESULTS,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,  # noqa: A002  # Convex's word
+    ) -> RankedQuery[T_co]:
+        """Search for the vectors nearest to `vector`, through the vector index `name`.
+
+        Args:
+            name: of a vector index.
+            vector: as many numbers as the index has dimensions: a list, a tuple, an array.
+            limit: how many documents to find, 1 to 256.
+            filter: narrows the search by filter fields of the index, as in
+                `lambda q: q.or_(q.eq("author", me), q.eq("is_public", True))`.
+
+        Raises:
+            SearchError: the search contradicts the rules or the index (`code` says how).
+        """
+        return self._searched(VectorSearch(name, vector, limit, vector_filter(filter)))
+
+    def _searched(self, search: Search) -> RankedQuery[T_co]:
+        if self._index is not None or self._order is not None:
+            raise SearchError(
+                "A search has an index and an order of its own: neither .with_index() nor "
+                ".order() go before it",
+                code="InvalidSearchOrder",
+            )
+        return RankedQuery(self._snapshot, self._table, search, self._filters)
 
     def order(self, order: Order) -> DocumentQuery[T_co]:
         """Read in the index's order ("asc", the default) or backwards ("desc")."""
@@ -187,27 +254,9 @@ class DocumentQuery(Generic[T_co]):
             PaginationError: a page size or cursor that cannot be used.
         """
         merged = page_options(options, num_items=num_items, cursor=cursor, end_cursor=end_cursor)
-        return self._page(PageOptions.parse(merged))
-
-    def _page(self, options: PageOptions) -> Document:
-        """One page; the first one of a live query ends where its earlier runs ended it.
-
-        So pages that follow each other never gap or overlap, however many documents come and go.
-        """
-        run = self._snapshot
-        end, run.page_end = run.page_end, None
-        pinned = options
-        if end is not None and options.end_cursor is None:
-            pinned = replace(options, end_cursor=end)
-        try:
-            page = _Pager(self, pinned).read()
-        except PaginationError:
-            if pinned is options:
-                raise
-            page = _Pager(self, options).read()  # the end is another query's: the function changed
-        if run.journal is None:
-            run.journal = page["continueCursor"]
-        return page
+        return pinned_page(
+            self._snapshot, PageOptions.parse(merged), lambda pinned: _Pager(self, pinned).read()
+        )
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -362,13 +411,7 @@ class _Pager:
         return self._used_share() >= 1
 
     def _used_share(self) -> float:
-        """How much of the limits given for this page is used; 1 and more is all of it."""
-        options = self.options
-        pairs = (
-            (self.scanned, options.documents_read_max),
-            (self.scanned_bytes, options.bytes_read_max),
-        )
-        return max((used / max(most, 1) for used, most in pairs if most is not None), default=0)
+        return self.options.used_share(self.scanned, self.scanned_bytes)
 
     def _status(self) -> str | None:
         """Whether a client that follows this page should split it."""

@@ -16,6 +16,7 @@ from livedb.functions.cron_functions import CRON_FUNCTIONS
 from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
 from livedb.functions.http_routes import Route
 from livedb.functions.scheduling import CANCEL, SCHEDULE
+from livedb.functions.searches import VECTOR_SEARCH, any_of_pairs
 from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.storage_functions import STORAGE_FUNCTIONS
 from livedb.schema.tables import ENVIRONMENT_TABLE
@@ -123,6 +124,21 @@ def cancel(ctx: MutationContext, id: str) -> None:  # noqa: A002  # the wire's n
     ctx.scheduler.cancel(id)
 
 
+def vector_search(
+    ctx: QueryContext,
+    table: str,
+    index: str,
+    vector: list[float],
+    limit: int,
+    any_of: list[Any] | None,
+) -> list[dict[str, Any]]:
+    """What a vector search of an action finds: ids and scores."""
+    query = ctx.db.query(table).with_vector_index(
+        index, vector, limit=limit, filter=any_of_pairs(any_of)
+    )
+    return [{"_id": hit.id, "_score": hit.score} for hit in query.hits(limit)]
+
+
 def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
     name, value = change.get("name"), change.get("value")
     if not isinstance(name, str) or not name.isidentifier() or len(name) > NAME_CHARACTERS_MAX:
@@ -176,6 +192,7 @@ _NAMED: tuple[tuple[FunctionKind, str, Callable[..., Any]], ...] = (
     ("query", "_system/cli/queryEnvironmentVariables:default", environment_variables),
     ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
     ("query", READ_ENVIRONMENT, environment),
+    ("query", VECTOR_SEARCH, vector_search),
     ("mutation", UPDATE_ENVIRONMENT, update_environment),
     ("mutation", SCHEDULE, schedule),
     ("mutation", CANCEL, cancel),

@@ -11,12 +11,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from livedb.canonical import canonical
-from livedb.errors import FunctionNotFoundError, InvalidValueError
+from livedb.errors import FunctionNotFoundError, InvalidValueError, SearchError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.filters import build_filter, expression_from
 from livedb.functions.index_range import IndexRangeBuilder
 from livedb.functions.query_builder import DocumentQuery
+from livedb.functions.ranked_query import RankedQuery
+from livedb.functions.searches import (
+    SearchFilterBuilder,
+    TextSearch,
+    VectorFilter,
+    VectorFilterBuilder,
+    any_of_pairs,
+    numbers_of,
+    packed_pairs,
+    vector_filter,
+)
 from livedb.schema.annotations import signature_validators
 from livedb.values import UNSET, Document, Missing, Value, same_value
 
@@ -24,7 +35,10 @@ if TYPE_CHECKING:
     from livedb.transactions.transaction import Snapshot
 
 Step = Mapping[str, Any]
-"""One narrowing of a read: `{"index", "range"}`, `{"order"}` or `{"filter"}`."""
+"""One narrowing of a read: `{"index", "range"}`, `{"order"}`, `{"filter"}`, a search
+`{"words", "field", "text", "filters"}` or `{"vectors", "vector", "limit", "anyOf"}`."""
+
+AnyQuery = DocumentQuery[Document] | RankedQuery[Document]
 
 
 # -- reads -----------------------------------------------------------------------------------------
@@ -38,25 +52,47 @@ def read(
     options: Sequence[Any] = (),
 ) -> Any:
     """The documents of a table, narrowed step by step, as `verb` takes them."""
-    query: DocumentQuery[Document] = ctx.db.query(table)
+    query: AnyQuery = ctx.db.query(table)
     for step in steps:
         query = _narrowed(query, step)
     if verb not in READ_VERBS:
         raise FunctionNotFoundError(f"A table is not read by {verb!r}")
-    return getattr(query, verb)(*options)
+    found = getattr(query, verb)(*options)
+    return [list(each) for each in found] if verb == "scored" else found
 
 
-READ_VERBS = frozenset({"collect", "take", "first", "unique", "paginate"})
+READ_VERBS = frozenset({"collect", "take", "first", "unique", "paginate", "scored"})
 
 
-def _narrowed(query: DocumentQuery[Document], step: Step) -> DocumentQuery[Document]:
+def _narrowed(query: AnyQuery, step: Step) -> AnyQuery:
+    if "filter" in step:
+        expression = expression_from(step["filter"])
+        return query.filter(lambda _: expression)
+    if isinstance(query, RankedQuery):
+        if "order" in step:
+            query.order(step["order"])
+        raise SearchError(
+            "A search has an index of its own, and no other beside it", code="InvalidSearchOrder"
+        )
+    if "words" in step:
+        return query.with_search_index(step["words"], lambda q: _asked(q, step))
+    if "vectors" in step:
+        condition = any_of_pairs(step["anyOf"])
+        return query.with_vector_index(
+            step["vectors"], step["vector"], limit=step["limit"], filter=condition
+        )
     if "index" in step:
         bounds = step["range"]
         return query.with_index(step["index"], lambda q: _apply_bounds(q, bounds))
-    if "order" in step:
-        return query.order(step["order"])
-    expression = expression_from(step["filter"])
-    return query.filter(lambda _: expression)
+    return query.order(step["order"])
+
+
+def _asked(builder: SearchFilterBuilder, step: Step) -> SearchFilterBuilder:
+    """The search of a step; without a field it is of the index's."""
+    builder.search(step["field"], step["text"])
+    for field, packed in step["filters"]:
+        builder.eq(field, _unpacked(packed))
+    return builder
 
 
 def check_steps(table: str, steps: Sequence[Step]) -> None:
@@ -65,7 +101,7 @@ def check_steps(table: str, steps: Sequence[Step]) -> None:
     Raises:
         IndexRangeError: an order that is none, or two of what there is one of.
     """
-    query: DocumentQuery[Document] = DocumentQuery(cast("Snapshot", None), table)  # reads nothing
+    query: AnyQuery = DocumentQuery(cast("Snapshot", None), table)  # reads nothing
     for step in steps:
         query = _narrowed(query, step)
 
@@ -96,17 +132,43 @@ def index_step(
     return {"index": name, "range": bounds}
 
 
+def search_step(
+    name: str,
+    search: str | Callable[[SearchFilterBuilder], SearchFilterBuilder],
+    equalities: Mapping[str, Any],
+) -> Step:
+    """The step of `.with_search_index(name, search, **equalities)`."""
+    field, text, pairs = TextSearch(name, search, equalities).built()
+    filters = [[at, _packed(value)] for at, value in pairs]
+    return {"words": name, "field": field, "text": text, "filters": filters}
+
+
+def vector_step(
+    name: str,
+    vector: Any,
+    limit: int,
+    build: Callable[[VectorFilterBuilder], VectorFilter] | None,
+) -> Step:
+    """The step of `.with_vector_index(name, vector, limit=limit, filter=build)`."""
+    any_of = packed_pairs(vector_filter(build))
+    return {"vectors": name, "vector": numbers_of(vector), "limit": limit, "anyOf": any_of}
+
+
 def _apply_bounds(builder: IndexRangeBuilder, bounds: Sequence[Sequence[Any]]) -> IndexRangeBuilder:
     for verb, field, packed in bounds:
         if verb not in ("eq", "gt", "gte", "lt", "lte"):
             raise InvalidValueError(f"{verb!r} is no bound of an index range")
-        getattr(builder, verb)(field, packed[0] if packed else UNSET)
+        getattr(builder, verb)(field, _unpacked(packed))
     return builder
 
 
 def _packed(value: Any) -> list[Any]:
     """A value in a list, and absence as an empty one: absence is no value and does not travel."""
     return [] if isinstance(value, Missing) else [value]
+
+
+def _unpacked(packed: Sequence[Any]) -> Any:
+    return packed[0] if packed else UNSET
 
 
 def filter_step(build: Callable[[Any], Any]) -> Step:

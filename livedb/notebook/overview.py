@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from livedb.activity import ActivityReport, CommitLine, FunctionRuns, Person
     from livedb.client.database import Database
     from livedb.notebook.handles import Handle
-    from livedb.schema.tables import TableDefinition
+from livedb.schema.search_indexes import SearchIndexDefinition
+from livedb.schema.tables import AnyIndex, IndexDefinition, TableDefinition, fields_of
 
 LINES_MAX = 50
 """Tables, functions or live results that are listed of each."""
@@ -189,9 +190,15 @@ def _columns(database: Database, name: str) -> str:
 
 def _indexes(schema: TableDefinition) -> str:
     return ", ".join(
-        f"{'unique ' if index.is_unique else ''}{index.name}({', '.join(index.fields)})"
-        for index in schema.indexes
+        f"{_index_kind(index)}{index.name}({', '.join(fields_of(index))})"
+        for index in schema.every_index
     )
+
+
+def _index_kind(index: AnyIndex) -> str:
+    if isinstance(index, IndexDefinition):
+        return "unique " if index.is_unique else ""
+    return "text " if isinstance(index, SearchIndexDefinition) else "vector "
 
 
 def _functions(database: Database, runs: Mapping[str, FunctionRuns]) -> Section:

@@ -17,6 +17,7 @@ from livedb.errors import (
 )
 from livedb.schema.hints import HintReader, Namespace, class_fields
 from livedb.schema.namespace import v
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition, named_indexes
 from livedb.schema.tables import TableDefinition, index_definition
 from livedb.schema.validators import REFUSED, Json, ObjectValidator, TableNumbers, Validator
 from livedb.values import UNSET, Missing, Value, path_step
@@ -28,6 +29,8 @@ def table_from_class(
     name: str,
     indexes: Mapping[str, Sequence[str]] | None = None,
     unique: Mapping[str, Sequence[str]] | None = None,
+    search_indexes: Mapping[str, SearchIndexDefinition] | None = None,
+    vector_indexes: Mapping[str, VectorIndexDefinition] | None = None,
     namespace: Namespace | None = None,
 ) -> TableDefinition:
     """The table whose documents have the annotated fields of `cls`.
@@ -40,6 +43,8 @@ def table_from_class(
         name: the table's.
         indexes: fields by index name.
         unique: the same for unique indexes.
+        search_indexes: what `livedb.search_index` made, by index name.
+        vector_indexes: what `livedb.vector_index` made, by index name.
         namespace: further names its annotations may use, such as the locals of the caller.
 
     Raises:
@@ -56,6 +61,8 @@ def table_from_class(
             v.object({field.name: field.validator for field in fields}),
             _index_definitions(indexes, unique),
             _defaults_of(fields),
+            named_indexes(search_indexes, SearchIndexDefinition, "search_index"),
+            named_indexes(vector_indexes, VectorIndexDefinition, "vector_index"),
         )
     except BaseException:  # a Ctrl-C too: the class keeps what it had
         if previous is None:

@@ -14,9 +14,10 @@ from datetime import datetime
 from livedb.errors import InvalidIdError
 from livedb.ids import table_number_of
 from livedb.limits import IDENTIFIER_LENGTH_MAX, OBJECT_FIELDS_MAX
+from livedb.schema.index_rules import is_identifier
 from livedb.schema.namespace import v
 from livedb.schema.render import render_class
-from livedb.schema.tables import SYSTEM_FIELDS, IndexDefinition, is_identifier
+from livedb.schema.tables import SYSTEM_FIELDS, AnyIndex
 from livedb.schema.validators import ObjectValidator, TableNumbers, UnionValidator, Validator
 from livedb.values import Int64, Value
 
@@ -205,7 +206,7 @@ def as_source(
     *,
     table: str,
     class_name: str | None = None,
-    indexes: Sequence[IndexDefinition] = (),
+    indexes: Sequence[AnyIndex] = (),
 ) -> str:
     """A cell that declares the table as an annotated class, to be read, corrected and run.
 

@@ -12,7 +12,8 @@ import keyword
 import re
 from collections.abc import Mapping, Sequence
 
-from livedb.schema.tables import IndexDefinition
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+from livedb.schema.tables import AnyIndex, IndexDefinition
 from livedb.schema.validators import (
     ArrayValidator,
     IdValidator,
@@ -47,6 +48,8 @@ _IMPORTS = {
     "Id": "from livedb import Id",
     "Missing": "from livedb import Missing",
     "UNSET": "from livedb import UNSET",
+    "search_index": "from livedb import search_index",
+    "vector_index": "from livedb import vector_index",
 }
 """Where each name comes from."""
 
@@ -57,7 +60,7 @@ def render_class(
     table: str,
     class_name: str,
     notes: Mapping[str, str] | None = None,
-    indexes: Sequence[IndexDefinition] = (),
+    indexes: Sequence[AnyIndex] = (),
 ) -> str:
     """The source of a table whose documents fit `validator`.
 
@@ -69,10 +72,17 @@ def render_class(
             imported so that the comment can be followed.
         indexes: those the table has; running the cell keeps them.
     """
-    source = _Source(validator, used={"Literal"} if notes else set())
+    used = {"Literal"} if notes else set()
+    arguments = _index_arguments([i for i in indexes if isinstance(i, IndexDefinition)])
+    for keyword_name, kind, maker in _SEARCHED:
+        chosen = [each for each in indexes if isinstance(each, kind)]
+        if chosen:
+            used.add(maker)
+            arguments.append(f"{keyword_name}={{{', '.join(map(_searched, chosen))}}}")
+    source = _Source(validator, used=used)
     name = source.free_name(class_name)
     body = source.class_text(name, validator, notes or {})
-    call = f"db.table({', '.join([json.dumps(table), *_index_arguments(indexes)])})"
+    call = f"db.table({', '.join([json.dumps(table), *arguments])})"
     decorated = f"@{call}\n{body}"
     if not body.startswith("class"):  # a TypedDict of any keys is made by a call
         decorated = f"{body}\n{call}({name})"
@@ -88,6 +98,23 @@ def _index_arguments(indexes: Sequence[IndexDefinition]) -> list[str]:
         if chosen:
             arguments.append(f"{keyword_name}={json.dumps(chosen)}")
     return arguments
+
+
+_SEARCHED = (
+    ("search_indexes", SearchIndexDefinition, "search_index"),
+    ("vector_indexes", VectorIndexDefinition, "vector_index"),
+)
+
+
+def _searched(index: SearchIndexDefinition | VectorIndexDefinition) -> str:
+    """One entry of `search_indexes=` or `vector_indexes=`."""
+    arguments = [json.dumps(index.field)]
+    if isinstance(index, VectorIndexDefinition):
+        arguments.append(f"dimensions={index.dimensions}")
+    if index.filters:
+        arguments.append(f"filters={json.dumps(index.filters)}")
+    maker = "vector_index" if isinstance(index, VectorIndexDefinition) else "search_index"
+    return f"{json.dumps(index.name)}: {maker}({', '.join(arguments)})"
 
 
 class _Source:

@@ -7,22 +7,27 @@ errors are Convex's where Convex has the rule (features.md 5); unique indexes ar
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from livedb.errors import SchemaDefinitionError
-from livedb.limits import IDENTIFIER_LENGTH_MAX, INDEX_FIELDS_MAX, INDEXES_PER_TABLE_MAX, TABLES_MAX
+from livedb.limits import IDENTIFIER_LENGTH_MAX, TABLES_MAX
+from livedb.schema.index_rules import check_indexes, is_identifier
 from livedb.schema.namespace import v
+from livedb.schema.search_indexes import (
+    SearchIndexDefinition,
+    VectorIndexDefinition,
+    search_index,
+    vector_index,
+)
 from livedb.schema.validators import (
     AnyValidator,
     IdValidator,
     Json,
     ObjectValidator,
-    RecordValidator,
     UnionValidator,
     Validator,
     iter_nested,
@@ -31,9 +36,6 @@ from livedb.text import decode_value, encode_value
 from livedb.values import Value
 
 SYSTEM_FIELDS = ("_id", "_creationTime")
-BUILT_IN_INDEXES = ("by_id", "by_creation_time")
-
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class IndexDefinition:
         return cls(data["indexDescriptor"], tuple(data["fields"]), data.get("unique", False))
 
 
+AnyIndex: TypeAlias = IndexDefinition | SearchIndexDefinition | VectorIndexDefinition
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TableDefinition:
     """One table: what its documents are, and its indexes.
@@ -73,6 +78,8 @@ class TableDefinition:
     Attributes:
         document: the type of a document without `_id` and `_creationTime`; None is schemaless.
         indexes: the declared ones; `by_id` and `by_creation_time` are always there besides.
+        search_indexes: those for the words of a text.
+        vector_indexes: those for the direction of a vector.
         defaults: what `insert` fills in, by path: "status", "address.country", "lines[].unit".
     """
 
@@ -80,6 +87,8 @@ class TableDefinition:
     document: Validator | None = None
     indexes: tuple[IndexDefinition, ...] = ()
     defaults: Mapping[str, Value] = field(default_factory=dict)
+    search_indexes: tuple[SearchIndexDefinition, ...] = ()
+    vector_indexes: tuple[VectorIndexDefinition, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in SYSTEM_TABLES:
@@ -88,13 +97,14 @@ class TableDefinition:
             stored = _stored_document(self.document, self.name)
             object.__setattr__(self, "document", stored)
         object.__setattr__(self, "defaults", MappingProxyType(dict(self.defaults)))
-        _check_indexes(self)
+        check_indexes(self)
 
     @cached_property
     def _identity(self) -> tuple[object, ...]:
         """What equality and hash go by; made once, since a definition is a key in hot dicts."""
         defaults = tuple((path, encode_value(value)) for path, value in self.defaults.items())
-        return (self.name, self.document, self.indexes, frozenset(defaults))
+        searched = (self.search_indexes, self.vector_indexes)
+        return (self.name, self.document, self.indexes, searched, frozenset(defaults))
 
     @cached_property
     def _hash(self) -> int:
@@ -115,7 +125,7 @@ class TableDefinition:
 
     def __repr__(self) -> str:
         """The table as it is written in Python; what it cannot say there are its defaults."""
-        lines = [f"define_table({self._document_notation()})", *map(str, self.indexes)]
+        lines = [f"define_table({self._document_notation()})", *map(str, self.every_index)]
         defaults = ", ".join(f"{path} = {value!r}" for path, value in self.defaults.items())
         return "".join(lines) + (f"  # defaults: {defaults}" if defaults else "")
 
@@ -131,6 +141,17 @@ class TableDefinition:
     def index(self, name: str) -> IndexDefinition | None:
         """The declared index of that name."""
         return next((index for index in self.indexes if index.name == name), None)
+
+    @property
+    def searched_indexes(self) -> tuple[SearchIndexDefinition | VectorIndexDefinition, ...]:
+        """The search indexes and the vector indexes."""
+        text: tuple[SearchIndexDefinition | VectorIndexDefinition, ...] = self.search_indexes
+        return text + self.vector_indexes
+
+    @property
+    def every_index(self) -> tuple[AnyIndex, ...]:
+        """The declared indexes of all kinds."""
+        return (*self.indexes, *self.search_indexes, *self.vector_indexes)
 
     @property
     def fields(self) -> Mapping[str, Validator]:
@@ -154,6 +175,10 @@ class TableDefinition:
             "indexes": [index.to_json() for index in self.indexes],
             "documentType": None if self.document is None else self.document.to_json(),
         }
+        if self.search_indexes:
+            data["searchIndexes"] = [index.to_json() for index in self.search_indexes]
+        if self.vector_indexes:
+            data["vectorIndexes"] = [index.to_json() for index in self.vector_indexes]
         if self.defaults:
             data["defaults"] = {
                 path: json.loads(encode_value(value)) for path, value in self.defaults.items()
@@ -172,7 +197,18 @@ class TableDefinition:
             defaults={
                 path: decode_value(json.dumps(value).encode()) for path, value in defaults.items()
             },
+            search_indexes=tuple(
+                map(SearchIndexDefinition.from_json, data.get("searchIndexes", ()))
+            ),
+            vector_indexes=tuple(
+                map(VectorIndexDefinition.from_json, data.get("vectorIndexes", ()))
+            ),
         )
+
+
+def fields_of(index: AnyIndex) -> tuple[str, ...]:
+    """The fields of an index of any kind, those to filter by among them."""
+    return index.fields if isinstance(index, IndexDefinition) else (index.field, *index.filters)
 
 
 class TableBuilder:
@@ -181,10 +217,25 @@ class TableBuilder:
     def __init__(self, document: Validator | None) -> None:
         self._document = document
         self._indexes: list[IndexDefinition] = []
+        self._search_indexes: list[SearchIndexDefinition] = []
+        self._vector_indexes: list[VectorIndexDefinition] = []
 
     def index(self, name: str, fields: Sequence[str], *, unique: bool = False) -> Self:
         """Add an index over `fields`, which may be dotted paths; returns the table, to chain."""
         self._indexes.append(index_definition(name, fields, unique=unique))
+        return self
+
+    def search_index(self, name: str, field: str, *, filters: Sequence[str] = ()) -> Self:
+        """Add an index for searches by the words of a text field; see `livedb.search_index`."""
+        self._search_indexes.append(replace(search_index(field, filters=filters), name=name))
+        return self
+
+    def vector_index(
+        self, name: str, field: str, *, dimensions: int, filters: Sequence[str] = ()
+    ) -> Self:
+        """Add an index for searches by the direction of a vector; see `livedb.vector_index`."""
+        made = vector_index(field, dimensions=dimensions, filters=filters)
+        self._vector_indexes.append(replace(made, name=name))
         return self
 
     def build(self, name: str) -> TableDefinition:
@@ -193,7 +244,13 @@ class TableBuilder:
         Raises:
             SchemaDefinitionError: the table contradicts itself (`code` says how).
         """
-        return TableDefinition(name, self._document, tuple(self._indexes))
+        return TableDefinition(
+            name,
+            self._document,
+            tuple(self._indexes),
+            search_indexes=tuple(self._search_indexes),
+            vector_indexes=tuple(self._vector_indexes),
+        )
 
 
 def index_definition(name: str, fields: Sequence[str], *, unique: bool = False) -> IndexDefinition:
@@ -252,7 +309,7 @@ class SchemaDefinition:
         """The tables as a workspace is given them: what is not checked cannot be relied on."""
         if self.is_validated:
             return iter(self.tables)
-        return (TableDefinition(table.name, indexes=table.indexes) for table in self.tables)
+        return (replace(table, document=None, defaults={}) for table in self.tables)
 
     def table(self, name: str) -> TableDefinition:
         """The table of that name.
@@ -319,15 +376,6 @@ def define_schema(
 
 
 # -- the rules -------------------------------------------------------------------------------------
-
-
-def is_identifier(name: object) -> bool:
-    """Whether `name` starts with a letter and has only letters, digits and underscores, <= 64."""
-    return (
-        isinstance(name, str)
-        and len(name) <= IDENTIFIER_LENGTH_MAX
-        and _IDENTIFIER.fullmatch(name) is not None
-    )
 
 
 ENVIRONMENT_TABLE = "_environment_variables"
@@ -420,118 +468,6 @@ def _without_system_fields(document: ObjectValidator, table: str) -> ObjectValid
             )
     present = [name for name in SYSTEM_FIELDS if name in document.fields]
     return document.omit(*present) if present else document
-
-
-def _check_indexes(table: TableDefinition) -> None:
-    names: set[str] = set()
-    by_fields: dict[tuple[str, ...], str] = {}
-    if len(table.indexes) > INDEXES_PER_TABLE_MAX:
-        raise SchemaDefinitionError(
-            f'Table "{table.name}" has {len(table.indexes)} indexes; at most '
-            f"{INDEXES_PER_TABLE_MAX} are allowed.",
-            code="TooManyIndexes",
-        )
-    for index in table.indexes:
-        _check_index_name(table.name, index.name)
-        if index.name in names:
-            raise SchemaDefinitionError(
-                f'Table "{table.name}" has two or more definitions of index "{index.name}".',
-                code="IndexNamesNotUnique",
-            )
-        names.add(index.name)
-        _check_index_fields(table, index)
-        if index.fields in by_fields:
-            raise SchemaDefinitionError(
-                f'In table "{table.name}" index "{index.name}" and index '
-                f'"{by_fields[index.fields]}" have the same fields. Indexes must be unique within '
-                f"a table.",
-                code="IndexNotUnique",
-            )
-        by_fields[index.fields] = index.name
-
-
-def _check_index_name(table: str, name: str) -> None:
-    if name.startswith("_") or name in BUILT_IN_INDEXES:
-        raise SchemaDefinitionError(
-            f'In table "{table}" cannot name an index "{name}" because the name is reserved. '
-            f'Indexes may not start with an underscore or be named "by_id" or "by_creation_time".',
-            code="IndexNameReserved",
-        )
-    if not is_identifier(name):
-        raise SchemaDefinitionError(
-            f'Invalid index name: "{name!s:.80}". Identifiers must be 64 characters or less, '
-            f"start with a letter, and only contain letters, digits, underscores.",
-            code="InvalidIndexName",
-        )
-
-
-def _check_index_fields(table: TableDefinition, index: IndexDefinition) -> None:
-    if not index.fields:
-        raise SchemaDefinitionError(
-            f'In table "{table.name}" index "{index.name}" must have at least one field.',
-            code="EmptyIndex",
-        )
-    place = f'In table "{table.name}": In index "{index.name}": '
-    if len(index.fields) > INDEX_FIELDS_MAX:
-        raise SchemaDefinitionError(
-            f"{place}Indexes may have up to {INDEX_FIELDS_MAX} fields.", code="IndexTooManyFields"
-        )
-    seen: set[str] = set()
-    for path in index.fields:
-        _check_index_field(path, place)
-        if path in seen:
-            raise SchemaDefinitionError(
-                f"{place}Duplicate field {path}. Index fields must be unique within an index.",
-                code="FieldsNotUniqueWithinIndex",
-            )
-        seen.add(path)
-        if table.document is not None and not can_have(table.document, path.split(".")):
-            raise SchemaDefinitionError(
-                f'{place}Invalid index field: "{path}". The documents have no such field; they '
-                f"have {', '.join(table.fields) or 'none at all'}.",
-                code="InvalidIndexField",
-            )
-
-
-def _check_index_field(path: str, place: str) -> None:
-    if path == "_id":
-        raise SchemaDefinitionError(
-            f"{place}`_id` is not a valid index field. To load documents by ID, use "
-            f"`ctx.db.get(id)`.",
-            code="IndexFieldsContainId",
-        )
-    if path == "_creationTime":
-        raise SchemaDefinitionError(
-            f"{place}`_creationTime` is automatically added to the end of each index. It should "
-            f"not be added explicitly in the index definition.",
-            code="IndexFieldsContainCreationTime",
-        )
-    names = path.split(".")
-    if any(name.startswith("_") for name in names):
-        raise SchemaDefinitionError(
-            f"{place}Reserved fields (starting with `_`) are not allowed in indexes.",
-            code="IndexFieldNameReserved",
-        )
-    # Convex asks for identifiers; a field is whatever a document may have, dots apart.
-    if not all(name and name.isascii() and name.isprintable() for name in names):
-        raise SchemaDefinitionError(
-            f'{place}Invalid index field: "{path}"', code="InvalidIndexField"
-        )
-
-
-def can_have(validator: Validator, path: Sequence[str]) -> bool:
-    """Whether some value of the type has something at `path`."""
-    if not path or validator.kind == "any":
-        return True
-    match validator:
-        case ObjectValidator():
-            inner = validator.fields.get(path[0])
-            return inner is not None and can_have(inner, path[1:])
-        case RecordValidator():
-            return can_have(validator.values, path[1:])
-        case UnionValidator():
-            return any(can_have(member, path) for member in validator.members)
-    return False
 
 
 def _fields_of(document: Validator) -> dict[str, Validator]:

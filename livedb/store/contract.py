@@ -7,10 +7,17 @@ side store on disk later. SQL never goes through it; `store.tables` serves that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from livedb.text import decode_block, split_texts
 from livedb.values import Document, Value
+
+if TYPE_CHECKING:
+    from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+    from livedb.search.fields import Equality
+    from livedb.search.vectors import VectorQuery
+    from livedb.search.versioned import Hit, OwnWrites
+    from livedb.search.words import TextQuery
 
 
 class StoredDocument(NamedTuple):
@@ -261,6 +268,48 @@ class DocumentStore(Protocol):
 
     def count(self, table: int, *, number: int) -> int:
         """How many documents the table has at commit `number`. Cost: O(changes since `number`)."""
+
+    def search_text(
+        self,
+        table: int,
+        index: SearchIndexDefinition,
+        query: TextQuery,
+        filters: Sequence[Equality],
+        *,
+        number: int,
+        limit: int,
+        own: OwnWrites,
+    ) -> list[Hit]:
+        """The documents that have the words at commit `number`, best first, ties newest first.
+
+        Args:
+            table: its number.
+            index: of the table; it is built if need be.
+            query: the words.
+            filters: of which each must hold.
+            number: the commit.
+            limit: how many at most.
+            own: what a transaction has written itself.
+
+        Raises: as `get`.
+        Cost: O(postings of the words); the first time about 10 us for each document.
+        """
+
+    def search_vectors(
+        self,
+        table: int,
+        index: VectorIndexDefinition,
+        query: VectorQuery,
+        *,
+        number: int,
+        own: OwnWrites,
+    ) -> list[Hit]:
+        """The nearest documents at commit `number`, nearest first, ties by id.
+
+        Args: as `search_text`.
+        Raises: as `get`.
+        Cost: O(documents x dimensions).
+        """
 
     def apply(self, number: int, writes: Sequence[Write]) -> None:
         """Make commit `number` (the last one + 1) the newest state."""

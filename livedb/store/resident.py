@@ -28,6 +28,7 @@ from livedb.schema.tables import IndexDefinition
 from livedb.store.contract import Block, StoredDocument, Write
 from livedb.store.indexes import ChangedOrder, IndexKeys, Keys, id_key
 from livedb.store.merged import Merge, Row
+from livedb.store.searches import Chain, TableSearches
 from livedb.store.segment import Segment, Span
 
 _VERSION_BYTES = 700
@@ -83,6 +84,7 @@ class ResidentTable:
         last_change: no commit above this number changed the table; never goes back, not even when
             commits are undone, so that `get_newest` can trust a comparison made afterwards.
         applied: the newest commit applied here.
+        searches: the search indexes that somebody has used.
     """
 
     def __init__(self, base: Segment, indexes: Sequence[IndexDefinition], *, oldest: int) -> None:
@@ -98,12 +100,14 @@ class ResidentTable:
         self._log: deque[Version] = deque()
         self._count = base.count
         self._versions_bytes = 0
+        self.searches = TableSearches()
 
     @property
     def size_bytes(self) -> int:
         """Bytes held; exact for the base, estimated for changed documents."""
         orders = sum([order.size_bytes for order in self._orders])
-        return self.base.size_bytes + self._versions_bytes + orders
+        packed = self.base.size_bytes + self.searches.size_bytes
+        return packed + self._versions_bytes + orders
 
     @property
     def changed_count(self) -> int:
@@ -259,6 +263,7 @@ class ResidentTable:
         if new_keys is not older.keys:
             self._enter(version, new_keys, beside=older.keys)
         self._count += new is not None
+        self.searches.note(number, write)
         size_bytes = _cost(version)
         self._versions_bytes += size_bytes
         return size_bytes
@@ -269,6 +274,7 @@ class ResidentTable:
         while self._log and self._log[-1].number > number:
             self._take_back(self._log.pop())
         self.applied = min(self.applied, number)
+        self.searches.note(number, None)
 
     def release(self, number: int) -> None:
         """Forget versions that only snapshots below `number` need."""
@@ -281,6 +287,18 @@ class ResidentTable:
             if older.keys is not version.keys:
                 self._leave(older, older.keys, beside=version.keys)
             self._versions_bytes -= _cost(older)
+
+    def changes(self) -> dict[str, Chain]:
+        """The kept versions of every changed document, by id. Cost: O(versions)."""
+        chains: dict[str, Chain] = {}
+        for document_id, newest in self._changed.items():
+            chain: Chain = []
+            version: Version | None = newest
+            while version is not None:
+                chain.append((version.number, version.document))
+                version = version.older
+            chains[document_id] = chain[::-1]
+        return chains
 
     def rebased(self, base: Segment) -> ResidentTable:
         """The same table on a newer base; what the base has and no snapshot needs is let go.

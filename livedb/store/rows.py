@@ -17,28 +17,45 @@ one block at a time, or not at all (`get` of a table unchanged since). Nothing t
 thread does alone is needed by others: loads run in threads of their own, so that an interrupt
 (Ctrl-C in a cell) cannot leave one half done.
 
-Order of locks: a loader's turn, a table's latch, the innermost ones of backlog and block cache.
+Order of locks: a loader's turn, a search index's, a table's latch, the innermost ones of backlog
+and block cache.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
-from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldError
+from livedb.errors import IndexRangeError
 from livedb.limits import READ_BLOCK_KEYS, Limits
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
 from livedb.schema.tables import IndexDefinition
+from livedb.search.fields import Equality, SearchedIndex
+from livedb.search.text_index import TextIndex
+from livedb.search.vector_index import VectorIndex
+from livedb.search.vectors import VectorQuery
+from livedb.search.versioned import Hit, OwnWrites
+from livedb.search.words import TextQuery
 from livedb.store.allocators import return_unused_memory
 from livedb.store.backlog import Backlog
 from livedb.store.contract import Block, DocumentStore, StoredDocument, Write
 from livedb.store.loaded import LoadedTable
 from livedb.store.resident import ResidentTable
+from livedb.store.searches import BuiltIndex
 from livedb.store.segment import Segment, SegmentOrder
-from livedb.wording import size_text
+from livedb.store.table_slot import (
+    Loading,
+    TableSlot,
+    budget_error,
+    check_number,
+    search_budget_error,
+)
 
 _FIRST_BLOCK_KEYS = 16
 """Keys of a scan's first block; the next ones double up to READ_BLOCK_KEYS."""
@@ -60,51 +77,6 @@ _RETURN_BYTES = 16 << 20
 
 
 _Bounds = tuple[bytes, bytes | None]
-
-
-@dataclass(slots=True)
-class _Loading:
-    """A load under way. Guarded by the slot's latch.
-
-    Attributes:
-        covered: commits up to this one were taken from the backlog.
-        queue: writes of commits above it, applied since.
-        undone_to: the lowest number an undo went back to since the loader last looked.
-    """
-
-    covered: int
-    queue: list[tuple[int, Write]] = field(default_factory=list)
-    undone_to: int | None = None
-
-    def enqueue(self, number: int, write: Write) -> None:
-        if number > self.covered:
-            self.queue.append((number, write))
-
-    def undo(self, number: int) -> None:
-        self.queue = [queued for queued in self.queue if queued[0] <= number]
-        self.covered = min(self.covered, number)
-        self.undone_to = number if self.undone_to is None else min(self.undone_to, number)
-
-
-class _Slot:
-    """One table, loaded or not."""
-
-    def __init__(self, table: int, name_of: Callable[[int], str]) -> None:
-        self.table = table
-        self._name_of = name_of
-        # Guards every field below and the state's contents.
-        self.latch = threading.Lock()
-        self.state: ResidentTable | None = None
-        self.loading: _Loading | None = None
-        self.floor = 0  # reads below are refused
-        self.load_from = 0  # a load must contain this commit
-        self.covered = 0  # `apply` skips commits up to this one: the load took them already
-        self.estimate_factor = 1.0  # by how much the last estimate of its size fell short
-
-    @property
-    def name(self) -> str:
-        """The table's, for messages."""
-        return self._name_of(self.table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +132,7 @@ class RowStore(DocumentStore):
         self._name_of = name_of
         # Guards the dict of slots, not the slots.
         self._slots_latch = threading.Lock()
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, TableSlot] = {}
         # One load at a time: two would only share the interpreter, and the memory budget is
         # weighed before each.
         self._load_turn = threading.Lock()
@@ -181,7 +153,7 @@ class RowStore(DocumentStore):
             state = self._state(slot)
             with slot.latch:
                 if slot.state is state:
-                    _check_number(slot, state, number)
+                    check_number(slot, state, number)
                     return state.get(document_id, number)
 
     def scan(
@@ -213,7 +185,7 @@ class RowStore(DocumentStore):
             with slot.latch:
                 if slot.state is not state:
                     continue
-                _check_number(slot, state, number)
+                check_number(slot, state, number)
                 block, stop = state.merge(index, base, span, *known, size, number, reverse=reverse)
             rest = _beyond(rest, span.bound if stop is None else stop, reverse=reverse)
             if block:
@@ -231,8 +203,38 @@ class RowStore(DocumentStore):
             state = self._state(slot)
             with slot.latch:
                 if slot.state is state:
-                    _check_number(slot, state, number)
+                    check_number(slot, state, number)
                     return state.count(number)
+
+    def search_text(
+        self,
+        table: int,
+        index: SearchIndexDefinition,
+        query: TextQuery,
+        filters: Sequence[Equality],
+        *,
+        number: int,
+        limit: int,
+        own: OwnWrites,
+    ) -> list[Hit]:
+        """See `DocumentStore.search_text`."""
+        with self._searched(table, index, number) as built:
+            assert isinstance(built, TextIndex), index
+            return built.search(query, filters, number=number, limit=limit, own=own)
+
+    def search_vectors(
+        self,
+        table: int,
+        index: VectorIndexDefinition,
+        query: VectorQuery,
+        *,
+        number: int,
+        own: OwnWrites,
+    ) -> list[Hit]:
+        """See `DocumentStore.search_vectors`."""
+        with self._searched(table, index, number) as built:
+            assert isinstance(built, VectorIndex), index
+            return built.search(query, number=number, own=own)
 
     # Changing: the committer's thread
 
@@ -287,6 +289,13 @@ class RowStore(DocumentStore):
             slot.state = slot.loading = None
             slot.floor = max(slot.floor, number)
             slot.load_from = max(slot.load_from, number if load_from is None else load_from)
+
+    def keep_searches(self, table: int, indexes: Iterable[SearchedIndex]) -> None:
+        """Let go of every search index of a table that is not among these."""
+        slot = self._slot(table)
+        with slot.latch:
+            if slot.state is not None:
+                slot.state.searches.keep_only(indexes)
 
     def create(self, table: int, number: int) -> None:
         """A new table, empty and loaded, as of commit `number`."""
@@ -352,48 +361,97 @@ class RowStore(DocumentStore):
 
     # Inside
 
-    def _slot(self, table: int) -> _Slot:
+    @contextmanager
+    def _searched(self, table: int, index: SearchedIndex, number: int) -> Iterator[BuiltIndex]:
+        """A search index that has all commits up to `number`, for one search at a time."""
+        slot = self._slot(table)
+        while True:
+            state = self._state(slot)
+            kept = state.searches.get(index)
+            if kept is None:
+                self._in_thread(slot, partial(self._build, slot, state, index))
+                continue
+            with kept.lock:
+                with slot.latch:
+                    if slot.state is not state:
+                        continue
+                    check_number(slot, state, number)
+                    noted, oldest = kept.take_noted(), state.oldest
+                    documents = state.count(state.applied)
+                if kept.catch_up(noted, oldest) and not kept.is_stale(documents):
+                    yield kept.built
+                    return
+                with slot.latch:
+                    state.searches.forget(index)
+
+    def _build(self, slot: TableSlot, state: ResidentTable, index: SearchedIndex) -> None:
+        """Build a search index, in a loader's thread, while commits go on."""
+        with self._load_turn:
+            with slot.latch:
+                if slot.state is not state or state.searches.get(index) is not None:
+                    return
+                kept = state.searches.begin(index, state.base)
+                changes, oldest = state.changes(), state.oldest
+            try:
+                kept.build(state.base, changes, oldest)
+                held_bytes = self._held_bytes()
+                if held_bytes > self._limits.row_memory_bytes_max:
+                    raise search_budget_error(slot.name, index.name, held_bytes, self._limits)
+                with slot.latch:
+                    kept.is_ready = True
+            finally:
+                if not kept.is_ready:
+                    with slot.latch:
+                        state.searches.forget(index)
+
+    def _slot(self, table: int) -> TableSlot:
         with self._slots_latch:
             slot = self._slots.get(table)
             if slot is None:
-                slot = self._slots[table] = _Slot(table, self._name_of)
+                slot = self._slots[table] = TableSlot(table, self._name_of)
             return slot
 
-    def _all_slots(self) -> list[_Slot]:
+    def _all_slots(self) -> list[TableSlot]:
         with self._slots_latch:
             return list(self._slots.values())
 
-    def _state(self, slot: _Slot) -> ResidentTable:
+    def _state(self, slot: TableSlot) -> ResidentTable:
         """The table's state, loaded first if need be."""
         while (state := slot.state) is None:
-            loaded: Future[None] = Future()
-            # Everything from here on happens in the loader's thread, so that an interrupt of this
-            # one leaves nothing half done.
-            name = f"livedb-load-{slot.table}"
-            threading.Thread(
-                target=self._load_slot, args=(slot, loaded), name=name, daemon=True
-            ).start()
-            loaded.result()
+            self._in_thread(slot, lambda: self._load_slot(slot))
         return state
 
-    def _load_slot(self, slot: _Slot, loaded: Future[None]) -> None:
-        """Load a table unless it is loaded; `loaded` learns when it is done or why it failed."""
-        try:
-            with self._load_turn:
-                if slot.state is None:
-                    self._load_unloaded(slot)
-        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
-            loaded.set_exception(error)
-        else:
-            loaded.set_result(None)
-            _return_memory(slot.state)
+    def _in_thread(self, slot: TableSlot, work: Callable[[], None]) -> None:
+        """Wait for work that happens in a thread of its own, and raise what it raises.
 
-    def _load_unloaded(self, slot: _Slot) -> None:
+        So an interrupt of this one, or the end of a function's time, leaves nothing half done.
+        """
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+                _return_memory(slot.state)
+
+        threading.Thread(target=run, name=f"livedb-load-{slot.table}", daemon=True).start()
+        done.result()
+
+    def _load_slot(self, slot: TableSlot) -> None:
+        """Load a table unless it is loaded."""
+        with self._load_turn:
+            if slot.state is None:
+                self._load_unloaded(slot)
+
+    def _load_unloaded(self, slot: TableSlot) -> None:
         with slot.latch:
             # Register first, then copy the backlog, both before the load looks at the tables:
             # every commit it may lack is in the copy or will come into the queue.
             backlog = self._backlog.of_table(slot.table)
-            loading = slot.loading = _Loading(covered=backlog.last)
+            loading = slot.loading = Loading(covered=backlog.last)
             floor, load_from = slot.floor, slot.load_from
         try:
             estimate_bytes = self._require_room(slot)
@@ -418,7 +476,7 @@ class RowStore(DocumentStore):
                 if slot.loading is loading:
                     slot.loading = None
 
-    def _install(self, slot: _Slot, loading: _Loading, state: ResidentTable) -> None:
+    def _install(self, slot: TableSlot, loading: Loading, state: ResidentTable) -> None:
         """Catch up with the commits applied during the load, and let readers in."""
         while True:
             with slot.latch:
@@ -437,7 +495,7 @@ class RowStore(DocumentStore):
             for number, write in queue:
                 state.apply(number, write)
 
-    def _apply_to(self, slot: _Slot, number: int, write: Write) -> None:
+    def _apply_to(self, slot: TableSlot, number: int, write: Write) -> None:
         with slot.latch:
             if slot.loading is not None:
                 slot.loading.enqueue(number, write)
@@ -449,7 +507,7 @@ class RowStore(DocumentStore):
             self._unweighed_bytes = 0
             self._weigh(slot)
 
-    def _weigh(self, slot: _Slot) -> None:
+    def _weigh(self, slot: TableSlot) -> None:
         """Take a table out of memory if, by what was written to it, the budget is exceeded.
 
         The next reader weighs loading it: packed anew it may fit, else it gets the error. A commit
@@ -463,18 +521,18 @@ class RowStore(DocumentStore):
         states = [slot.state for slot in self._all_slots()]
         return sum(state.size_bytes for state in states if state is not None)
 
-    def _require_room(self, slot: _Slot) -> int:
+    def _require_room(self, slot: TableSlot) -> int:
         """The estimated size of a table, if there is room for it."""
         estimate_bytes = int(self._estimate_bytes(slot.table) * slot.estimate_factor)
         if self._held_bytes() + estimate_bytes > self._limits.row_memory_bytes_max:
-            raise _budget_error(slot.name, estimate_bytes, self._held_bytes(), self._limits)
+            raise budget_error(slot.name, estimate_bytes, self._held_bytes(), self._limits)
         return estimate_bytes
 
-    def _check_room(self, slot: _Slot, state: ResidentTable, estimate_bytes: int) -> None:
+    def _check_room(self, slot: TableSlot, state: ResidentTable, estimate_bytes: int) -> None:
         """Refuse a table that turned out larger than estimated, and estimate better next time."""
         if self._held_bytes() + state.size_bytes > self._limits.row_memory_bytes_max:
             slot.estimate_factor *= max(1.0, state.size_bytes / max(estimate_bytes, 1))
-            raise _budget_error(slot.name, state.size_bytes, self._held_bytes(), self._limits)
+            raise budget_error(slot.name, state.size_bytes, self._held_bytes(), self._limits)
 
     def _check(self) -> None:
         """Assert every invariant, or show the state."""
@@ -500,14 +558,6 @@ def _order_of(state: ResidentTable, index: str) -> SegmentOrder:
     return order
 
 
-def _check_number(slot: _Slot, state: ResidentTable, number: int) -> None:
-    if number < state.oldest:
-        raise SnapshotTooOldError(
-            f"table {slot.name!r} was asked for as of commit {number}, but versions before "
-            f"{state.oldest} are no longer kept in memory; run it again at the newest commit"
-        )
-
-
 def _narrowed(bounds: _Bounds, bound: bytes | None, *, reverse: bool) -> _Bounds:
     """The part of an interval up to `bound` (None: all of it), in reading direction."""
     if bound is None:
@@ -528,14 +578,4 @@ def _nothing(number: int) -> LoadedTable:
         ids=pa.nulls(0, pa.string()),
         creation_times=pa.nulls(0, pa.float64()),
         texts=pa.nulls(0, pa.large_binary()),
-    )
-
-
-def _budget_error(table: str, needed: int, held: int, limits: Limits) -> MemoryBudgetError:
-    taken = f", of which other tables have {size_text(held)}" if held else ""
-    return MemoryBudgetError(
-        f"Functions need table {table!r} in memory, about {size_text(needed)}, and for all tables "
-        f"there are {size_text(limits.row_memory_bytes_max)}{taken}. Raise "
-        "Limits.row_memory_bytes_max, delete documents, or use SQL, which does not need this "
-        "memory."
     )

@@ -1,4 +1,4 @@
-"""Read sets: what a run depended on, as points and index-key intervals.
+"""Read sets: what a run depended on, as points, index-key intervals and searches.
 
 One overlap test, `ReadSet.first_conflict`, answers three questions: must this mutation run again,
 does this cached result still hold, which subscriptions does this commit touch (there through the
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from livedb.keys.encoding import encode_key
+from livedb.search.reads import SearchRead
 from livedb.store.contract import Write
 
 
@@ -95,12 +96,14 @@ class RangeRead:
 class ReadSet:
     """What one run read."""
 
-    __slots__ = ("names", "points", "ranges", "whole_tables")
+    __slots__ = ("names", "points", "ranges", "searches", "whole_tables")
 
     def __init__(self) -> None:
         self.points: set[tuple[int, str]] = set()
         """(table, id) of documents asked for, found or not."""
         self.ranges: list[RangeRead] = []
+        self.searches: set[SearchRead] = set()
+        """Searches by words or vectors; each knows which documents bear on it."""
         self.names: set[str] = set()
         """Table names looked up: creating or redefining one conflicts.
 
@@ -112,7 +115,7 @@ class ReadSet:
     def first_conflict(self, change: WriteSet) -> Conflict | None:
         """The first read that `change` overlaps, or None.
 
-        Cost: O(keys written x ranges read of the tables written).
+        Cost: O(keys written x ranges and searches read of the tables written).
         """
         if change.names and not self.names.isdisjoint(change.names):
             return Conflict(0, "")
@@ -127,6 +130,11 @@ class ReadSet:
                 for read in self.ranges:
                     if read.table == write.table and _touches(read, write):
                         return Conflict(read.table, read.index)
+        if self.searches:
+            for write in change.writes:
+                for search in self.searches:
+                    if search.table == write.table and is_touched(search, write):
+                        return Conflict(search.table, search.index.name)
         if change.whole_tables:
             for table in self.tables():
                 if table in change.whole_tables:
@@ -137,6 +145,7 @@ class ReadSet:
         """Every table read in any way."""
         found = {table for table, _ in self.points}
         found.update(read.table for read in self.ranges)
+        found.update(search.table for search in self.searches)
         found.update(self.whole_tables)
         return found
 
@@ -144,6 +153,7 @@ class ReadSet:
         """Take in what a nested run has read."""
         self.points |= other.points
         self.ranges += other.ranges
+        self.searches |= other.searches
         self.names |= other.names
         self.whole_tables |= other.whole_tables
 
@@ -155,6 +165,17 @@ def function_key(name: str) -> str:
 
 def _touches(read: RangeRead, write: Write) -> bool:
     return any(read.contains(key) for key in keys_of(write, read.index))
+
+
+def is_touched(search: SearchRead, write: Write) -> bool:
+    """Whether `write` changes a document that `search` found, or would find.
+
+    Cost: decodes the document before and after.
+    """
+    old, new = write.old, write.new
+    return (new is not None and search.touches(write.id, new.text)) or (
+        old is not None and search.touches(write.id, old.text)
+    )
 
 
 def keys_of(write: Write, index: str) -> Iterable[bytes]:

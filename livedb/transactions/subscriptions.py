@@ -6,6 +6,7 @@ does not grow with subscriptions that are not touched:
     points          dict (table, id) -> subscriptions
     ranges          dict (table, index) -> RangeIndex, and inside it
                       dict equality prefix -> {whole prefix} + blocks of ranges ordered by lower end
+    searches        `search_subscriptions`: dict word -> searches, a vector search each
     names, tables   dict -> subscriptions
 
 An index key is prefix-free by component, so "does this key lie under that equality prefix" is one
@@ -23,7 +24,9 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from livedb.keys.encoding import prefix_end
+from livedb.search.reads import SearchRead
 from livedb.transactions.reads import ReadSet, WriteSet, keys_of
+from livedb.transactions.search_subscriptions import SearchSubscriptions
 
 S = TypeVar("S", bound=Hashable)
 
@@ -45,6 +48,7 @@ class _Range:
 class _Registered(NamedTuple):
     points: frozenset[tuple[int, str]]
     ranges: frozenset[_Range]
+    searches: frozenset[SearchRead]
     names: frozenset[str]
     whole_tables: frozenset[int]
     tables: frozenset[int]
@@ -54,6 +58,7 @@ class _Registered(NamedTuple):
         return (
             not reads.ranges
             and not self.ranges
+            and self.searches == reads.searches
             and self.points == reads.points
             and self.names == reads.names
             and self.whole_tables == reads.whole_tables
@@ -67,7 +72,8 @@ class Reading:
     Attributes:
         is_whole: all of it, as SQL does.
         documents: how many are asked for by their ids.
-        indexes: those with ranges that are read; "by_id" and "by_creation_time" among them.
+        indexes: those with ranges or searches that are read; "by_id" and "by_creation_time" among
+            them.
     """
 
     table: int
@@ -76,7 +82,7 @@ class Reading:
     indexes: tuple[str, ...]
 
 
-_NOTHING = _Registered(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
+_NOTHING = _Registered(frozenset(), frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
 class _Multimap(Generic[S]):
@@ -216,6 +222,7 @@ class SubscriptionIndex(Generic[S]):
         self._tables: _Multimap[S] = _Multimap()
         """Every table read in any way: what a bulk load touches."""
         self._ranges: dict[int, dict[str, _RangeIndex[S]]] = {}
+        self._searches: dict[int, SearchSubscriptions[S]] = {}
 
     def __len__(self) -> int:
         return len(self._registered)
@@ -233,6 +240,7 @@ class SubscriptionIndex(Generic[S]):
         new = _Registered(
             frozenset(reads.points),
             frozenset(_ranges_of(reads)),
+            frozenset(reads.searches),
             frozenset(reads.names),
             frozenset(reads.whole_tables),
             frozenset(reads.tables()),
@@ -254,7 +262,7 @@ class SubscriptionIndex(Generic[S]):
                 table,
                 is_whole=table in known.whole_tables,
                 documents=sum(1 for at, _ in known.points if at == table),
-                indexes=tuple(sorted({each.index for each in known.ranges if each.table == table})),
+                indexes=tuple(sorted(_indexes_of(known, table))),
             )
             for table in sorted(known.tables)
         ]
@@ -275,6 +283,8 @@ class SubscriptionIndex(Generic[S]):
                 for index, ranges in indexes.items():
                     for key in keys_of(write, index):
                         ranges.collect(key, found)
+            if (searches := self._searches.get(write.table)) is not None:
+                searches.collect(write, found)
         for name in change.names:
             found |= self._names.by_key.get(name, set())
         for table in change.whole_tables:
@@ -291,6 +301,14 @@ class SubscriptionIndex(Generic[S]):
         for read in new.ranges - old.ranges:
             indexes = self._ranges.setdefault(read.table, {})
             indexes.setdefault(read.index, _RangeIndex()).add(read, subscription)
+        # What is the same but for its end is there all the time: its vector is kept as it is.
+        for search in new.searches - old.searches:
+            self._searches.setdefault(search.table, SearchSubscriptions()).add(search, subscription)
+        for search in old.searches - new.searches:
+            searches = self._searches[search.table]
+            searches.remove(search, subscription)
+            if not searches:
+                del self._searches[search.table]
 
     def _remove_range(self, read: _Range, subscription: S) -> None:
         indexes = self._ranges[read.table]
@@ -300,6 +318,11 @@ class SubscriptionIndex(Generic[S]):
             del indexes[read.index]
             if not indexes:
                 del self._ranges[read.table]
+
+
+def _indexes_of(known: _Registered, table: int) -> set[str]:
+    ranges = {read.index for read in known.ranges if read.table == table}
+    return ranges | {search.index.name for search in known.searches if search.table == table}
 
 
 def _apply_difference(

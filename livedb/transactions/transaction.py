@@ -13,24 +13,32 @@ import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
-from typing import NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from sortedcontainers import SortedList
 
 from livedb.errors import FunctionTypeError, InvalidIdError, UniqueError
 from livedb.ids import IdFactory, table_number_of
 from livedb.keys.encoding import encode_key, prefix_end
-from livedb.keys.index_key import Path, index_key, key_suffix, split_path, value_at
+from livedb.keys.index_key import key_suffix, value_at
 from livedb.limits import Limits
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.tables import SYSTEM_DEFINITIONS, TableDefinition
 from livedb.store.contract import Block, DocumentStore, Entry, StoredDocument, Write
 from livedb.text import decode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
+from livedb.transactions.table_indexes import (
+    BY_CREATION_TIME,
+    IndexPaths,
+    TableIndexes,
+    table_indexes,
+)
 from livedb.transactions.usage import Usage
 from livedb.values import UNSET, Value
 
-BY_CREATION_TIME = "by_creation_time"
+if TYPE_CHECKING:
+    from livedb.search.versioned import OwnWrites
+
 BY_ID = "by_id"
 
 _NO_TABLES: frozenset[int] = frozenset()
@@ -40,60 +48,8 @@ _new_tuple = tuple.__new__
 """Makes a named tuple three times as fast as its class does."""
 
 
-class IndexPaths(NamedTuple):
-    """One declared index of a table."""
-
-    name: str
-    paths: tuple[Path, ...]
-    is_unique: bool
-
-
-class TableIndexes:
-    """The ordered indexes of a table, `by_creation_time` first, as a transaction uses them.
-
-    Attributes:
-        names: of all of them, in the order of every tuple of keys here.
-        declared: all but `by_creation_time`.
-        has_unique: whether some index is unique.
-    """
-
-    __slots__ = ("_fields", "declared", "has_unique", "names")
-
-    def __init__(self, definition: TableDefinition) -> None:
-        self.declared = tuple(
-            IndexPaths(index.name, tuple(map(split_path, index.fields)), index.is_unique)
-            for index in definition.indexes
-        )
-        self.names = (BY_CREATION_TIME, *[index.name for index in self.declared])
-        self.has_unique = any(index.is_unique for index in self.declared)
-        self._fields = frozenset(path[0] for index in self.declared for path in index.paths)
-
-    def keys(
-        self, fields: dict[str, Value], creation_time: float, document_id: str
-    ) -> tuple[bytes, ...]:
-        """The keys of a document with these fields."""
-        suffix = key_suffix(creation_time, document_id)
-        return (suffix, *[index_key(fields, index.paths, suffix) for index in self.declared])
-
-    def are_moved_by(self, changed: Iterable[str]) -> bool:
-        """Whether a change of these top-level fields may change a key."""
-        return not self._fields.isdisjoint(changed)
-
-
 _table_number_of = lru_cache(1 << 16)(table_number_of)
 """A strict id decode is 1-4 us; a mutation usually asks about the same id two or three times."""
-
-_TABLE_INDEXES: dict[TableDefinition, TableIndexes] = {}
-
-
-def table_indexes(definition: TableDefinition) -> TableIndexes:
-    """The indexes of a table. Cost: one dict hit."""
-    found = _TABLE_INDEXES.get(definition)
-    if found is None:
-        if len(_TABLE_INDEXES) > 4096:  # redefinitions in a long session; cheap to make again
-            _TABLE_INDEXES.clear()
-        found = _TABLE_INDEXES[definition] = TableIndexes(definition)
-    return found
 
 
 class Pending:
@@ -239,6 +195,23 @@ class Snapshot:
         read.is_exhausted = True
         return self.store.count(table.number, number=self.number)
 
+    def own_writes(self, table: CatalogTable) -> OwnWrites:  # noqa: ARG002  # a Transaction's
+        """What this run has written to a table, by id; None for a document it deleted."""
+        return {}
+
+    def is_stored(self, table: CatalogTable) -> bool:  # noqa: ARG002  # a Transaction's
+        """Whether the store has the table, as it has unless this run has made it."""
+        return True
+
+    def current(self, table: CatalogTable, document_id: str) -> StoredDocument | None:
+        """A document that a search of this run has found; the search is what depends on it."""
+        if self.reads is _ENDED:
+            _refuse_ended()
+        stored = self._current(table.number, document_id)
+        if stored is not None:
+            self.usage.count_read(1, len(stored.text), table.definition.name)
+        return stored
+
     def _current(self, table: int, document_id: str) -> StoredDocument | None:
         return self.store.get(table, document_id, number=self.number)
 
@@ -284,6 +257,13 @@ class Transaction(Snapshot):
         for pending in self._overlay.get(table.number, {}).values():
             base += (pending.new is not None) - (pending.old is not None)
         return base
+
+    def own_writes(self, table: CatalogTable) -> OwnWrites:
+        overlay = self._overlay.get(table.number, {})
+        return {document_id: pending.new for document_id, pending in overlay.items()}
+
+    def is_stored(self, table: CatalogTable) -> bool:
+        return self._base_catalog.by_number(table.number) is not None
 
     def _current(self, table: int, document_id: str) -> StoredDocument | None:
         overlay = self._overlay.get(table)

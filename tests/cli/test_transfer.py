@@ -175,3 +175,21 @@ def test_a_failed_import_says_why_and_changes_nothing(run, shop, tmp_path):
     failed = run("import", shop, file, "--replace", "--yes", code=1)
     assert "tasks/documents.jsonl, line 2" in failed.stderr
     assert counts(run, shop) == {"tasks": 5, "users": 1}
+
+
+def test_a_zip_goes_into_a_table_with_search_indexes(run, tmp_path):
+    made = livedb.define_table().search_index("by_text", "body")
+    schema = livedb.define_schema({"notes": made.vector_index("by_v", "at", dimensions=2)})
+    one, two = {"body": "one", "at": [1.0, 0.0]}, {"body": "two", "at": [0.0, 1.0]}
+    with livedb.open(tmp_path / "from") as db:
+        db.push(schema)
+        db["notes"].insert([one, two])
+    done = json.loads(run("export", tmp_path / "from", "--path", tmp_path, "--json").stdout)
+    with livedb.open(tmp_path / "to") as db:
+        db.push(schema)
+        db["notes"].insert(one)
+        assert len(db["notes"].with_search_index("by_text", "one").collect()) == 1
+    run("import", tmp_path / "to", next(iter(done["files"])), "--replace")
+    with livedb.open(tmp_path / "to") as db:
+        assert len(db["notes"].with_search_index("by_text", "one two").collect()) == 2
+        assert db["notes"].with_vector_index("by_v", [0, 1], limit=1).first()["body"] == "two"

@@ -46,6 +46,25 @@ def add(ctx, n: int) -> str:
 def count(ctx) -> int:
     return len(ctx.db.query("items").collect())
 
+notes = livedb.define_table().search_index("by_text", "text")
+notes = notes.vector_index("by_at", "at", dimensions=2)
+db.push(livedb.define_schema({"notes": notes}))
+
+@db.query
+def searching(ctx):
+    query = ctx.db.query("notes")
+    found = query.with_search_index("by_text", "a"), query.with_vector_index("by_at", [1, 1])
+    return [[each["text"] for each in one] for one in found]
+
+@db.mutation
+def search_anew(ctx):
+    ctx.db.insert("anew", {"text": "a"})
+    return ctx.run_query(searching)
+
+@db.action
+def act(ctx):
+    return ctx.vector_search("notes", "by_at", vector=[1, 0])
+
 sys.addaudithook(lambda event, args: event == "import" and imported.append(args[0]))
 add(n=1)
 handle = count.live()
@@ -58,6 +77,12 @@ for wrong in ({"n": "x"}, {"m": 1}, {}):
         pass
 db["items"].patch(db["items"].first()["_id"], {"n": 1.5})
 db.sql("select count(*) from items").to_arrow()
+db["notes"].with_search_index("by_text", "a").collect()
+search = searching.live()
+search_anew()
+db["notes"].insert({"text": "a b", "at": [1, 2]})
+assert search.value == searching() == [["a b"], ["a b"]], search.value
+assert len(act()) == 1
 print(sorted(each for each in imported if each.startswith("livedb")))
 """
 

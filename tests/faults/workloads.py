@@ -292,9 +292,20 @@ def interrupted_everything(path: str, say: Say, seed: int, strikes: int) -> None
         assert handle.value is not None
         handle.close()
 
+    notes = livedb.define_table().search_index("by_text", "text")
+    notes = notes.vector_index("by_at", "at", dimensions=2)
+    db.push(livedb.define_schema({"notes": notes}))
+
+    def note() -> None:
+        word = f"w{next(serial) % 9}"
+        db["notes"].insert({"text": f"{word} all", "at": [1, next(serial)]})
+        db["notes"].with_search_index("by_text", word).take(3)
+        db["notes"].with_vector_index("by_at", [0, 1]).collect()
+
     actions = [
         lambda: write(0, next(serial)),
         count,
+        note,
         lambda: db.sql('select count(*) from "left"').to_arrow(),
         reshape,
         lambda: db.load("bulk", [{"row": row} for row in range(5)]),
@@ -312,6 +323,14 @@ def interrupted_everything(path: str, say: Say, seed: int, strikes: int) -> None
     assert not other.is_alive(), "the other thread hangs"
     for action in actions:  # all of it still works
         action()
+    with_word = db.query(name="found")(
+        lambda ctx: [
+            len(ctx.db.query("notes").with_search_index("by_text", "all").take(1000)),
+            min(len(ctx.db.query("notes").collect()), 1000),
+        ]
+    )
+    found, there = with_word()
+    assert found == there, f"a search finds {found} of {there}"
     _look_closely(db)
     _kept_triples(db)
     db.close()

@@ -8,7 +8,7 @@ import pytest
 
 from livedb.errors import IndexRangeError, MemoryBudgetError, SnapshotTooOldError
 from livedb.limits import Limits
-from livedb.store import rows
+from livedb.store import rows, table_slot
 from livedb.store.rows import RowStore
 from tests.store.contract_suite.world import OTHER, TABLE, World, document_id
 
@@ -192,7 +192,7 @@ def test_a_table_larger_than_estimated_is_refused_and_then_not_loaded_again():
     [(0, "there are 9.8 KiB."), (900, "there are 9.8 KiB, of which other tables have 900")],
 )
 def test_a_refusal_names_the_table_and_what_others_take_if_they_take_anything(held, said):
-    error = rows._budget_error("tasks", 12_000, held, Limits(row_memory_bytes_max=10_000))
+    error = table_slot.budget_error("tasks", 12_000, held, Limits(row_memory_bytes_max=10_000))
     assert f"table 'tasks' in memory, about 11.7 KiB, and for all tables {said}" in str(error)
 
 

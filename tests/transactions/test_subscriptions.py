@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedb.keys.encoding import encode_key, encode_parts, prefix_end
+from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+from livedb.search.reads import TextRead, VectorRead
+from livedb.search.vectors import VectorQuery, unit
+from livedb.search.words import text_query
 from livedb.store.contract import StoredDocument, Write
+from livedb.text import encode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.subscriptions import SubscriptionIndex
 
@@ -42,9 +47,39 @@ def range_reads(draw):
     return read
 
 
+TEXT = SearchIndexDefinition("body", ("who",), "by_text")
+VECTOR = VectorIndexDefinition("at", 2, ("who",), "by_at")
+WORDS = st.sampled_from(["a", "ab", "abc", "b", "c"])
+EQUALITIES = st.lists(st.integers(0, 1).map(lambda n: (0, encode_key(n))), max_size=1).map(tuple)
+TEXT_READS = st.builds(
+    TextRead,
+    TABLES,
+    st.just(TEXT),
+    st.lists(WORDS, min_size=1, max_size=2).map(lambda words: text_query(" ".join(words))),
+    EQUALITIES,
+)
+VECTORS = st.sampled_from([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
+VECTOR_READS = st.builds(
+    VectorRead,
+    TABLES,
+    st.just(VECTOR),
+    st.builds(lambda at, any_of: VectorQuery(unit(at).tobytes(), 3, any_of), VECTORS, EQUALITIES),
+    st.none() | st.tuples(st.sampled_from([1.0, 0.5, 0.0, -1.0]), IDS),
+)
+DOCUMENTS = st.builds(
+    lambda words, who, at: StoredDocument(
+        1.0, encode_fields({"body": " ".join(words), "who": who, "at": at})
+    ),
+    st.lists(WORDS, max_size=2),
+    st.integers(0, 1),
+    VECTORS | st.just([1.0]),
+)
+
+
 @st.composite
 def read_sets(draw):
     reads = ReadSet()
+    reads.searches = draw(st.sets(TEXT_READS | VECTOR_READS, max_size=3))
     reads.points = draw(st.sets(st.tuples(TABLES, IDS), max_size=2))
     reads.ranges = draw(st.lists(range_reads(), max_size=4))
     reads.names = draw(st.sets(NAMES, max_size=1))
@@ -54,8 +89,8 @@ def read_sets(draw):
 
 @st.composite
 def writes(draw):
-    stored = StoredDocument(1.0, b"\x00{}")
-    old, new = draw(st.sampled_from([(None, stored), (stored, None), (stored, stored)]))
+    first, second = draw(DOCUMENTS), draw(DOCUMENTS)
+    old, new = draw(st.sampled_from([(None, first), (first, None), (first, second)]))
     old_keys = None if old is None else (draw(keys()),)
     new_keys = None if new is None else (draw(keys()),)
     return Write(draw(TABLES), draw(IDS), old, new, ("i",), old_keys, new_keys)

@@ -1,0 +1,62 @@
+"""The words of a text and of a search: features.md 5, "Full text"."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livedb.search.words import text_query, words_of
+from tests.search import brute
+
+
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("The quick-brown fox_jumped!", ["the", "quick", "brown", "fox", "jumped"]),
+        ("it's 3.14, e-mail@example.com", ["it", "s", "3", "14", "e", "mail", "example", "com"]),
+        ("ÄPFEL und Straße", ["äpfel", "und", "straße"]),
+        ("", []),
+        (" \n\t.,;", []),
+        ("\x00a\x00b\ud800c", ["a", "b", "c"]),
+    ],
+)
+def test_words_are_runs_of_letters_and_digits_in_lower_case(text, words):
+    assert [word.decode() for word in words_of(text)] == words
+
+
+def test_there_is_no_stemming_and_no_stop_word():
+    assert words_of("the runner runs and ran") == [b"the", b"runner", b"runs", b"and", b"ran"]
+
+
+def test_a_word_of_more_than_32_bytes_is_left_out():
+    assert words_of("a" * 32 + " " + "b" * 33 + " c") == [b"a" * 32, b"c"]
+    assert words_of("é" * 16 + " " + "é" * 17) == ["é".encode() * 16]
+    assert text_query("b" * 33) is None
+
+
+def test_a_letter_and_its_accent_are_the_same_apart_and_composed():
+    assert words_of("cafe\N{COMBINING ACUTE ACCENT}") == words_of(
+        "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    )
+
+
+def test_words_after_the_16th_of_a_search_are_ignored():
+    query = text_query(" ".join(f"w{n}" for n in range(20)))
+    assert query.words == tuple(b"w%d" % n for n in range(16))
+    assert query.prefix == b"w15"
+
+
+def test_the_last_word_is_a_beginning_and_a_word_asked_for_twice_counts_once():
+    assert text_query("cat dog cat") == ((b"cat", b"dog"), b"cat")
+
+
+def test_an_empty_search_asks_for_nothing():
+    assert text_query("") is None
+    assert text_query(" ., ") is None
+
+
+@given(st.text())
+def test_words_are_what_looking_at_each_character_finds(text):
+    expected = [word.encode(errors="surrogatepass") for word in brute.words(text)]
+    assert words_of(text) == expected
