@@ -27,7 +27,11 @@ SPLIT_DOCUMENTS_MIN = 6144
 SPLIT_SHARE = 0.75
 """Share of its read limits beyond which a page should be split (Convex)."""
 
+SPLITTABLE_DOCUMENTS_MIN = 2
+"""Scanned documents of a page beyond which it has a middle to be split at (Convex)."""
+
 _AFTER, _END = b"a", b"e"
+_BETWEEN_CURSORS = ","
 _FINGERPRINT_BYTES = 8
 
 
@@ -149,6 +153,16 @@ def decode_cursor(text: str, query: bytes) -> Cursor:
     if kind != _AFTER:
         raise _invalid("is not a cursor")
     return Cursor(body[_FINGERPRINT_BYTES + 1 :])
+
+
+def journal_of(ends: list[str] | None) -> str | None:
+    """What a client keeps of a run: the cursors at which its pages ended; None without pages."""
+    return _BETWEEN_CURSORS.join(ends) if ends else None
+
+
+def ends_of(journal: str | None) -> list[str] | None:
+    """The cursors of a journal, whatever a client made of it: each is checked where it is used."""
+    return journal.split(_BETWEEN_CURSORS) if journal else None
 
 
 def _invalid(what: str) -> PaginationError:

@@ -22,6 +22,7 @@ from livedb.functions.index_range import (
 from livedb.functions.pagination import (
     SPLIT_DOCUMENTS_MIN,
     SPLIT_SHARE,
+    SPLITTABLE_DOCUMENTS_MIN,
     Cursor,
     PageOptions,
     decode_cursor,
@@ -190,23 +191,23 @@ class DocumentQuery(Generic[T_co]):
         return self._page(PageOptions.parse(merged))
 
     def _page(self, options: PageOptions) -> Document:
-        """One page; the first one of a live query ends where its earlier runs ended it.
+        """One page; one of a live query ends where the query's earlier runs ended it.
 
         So pages that follow each other never gap or overlap, however many documents come and go.
         """
         run = self._snapshot
-        end, run.page_end = run.page_end, None
+        ends = run.page_ends = run.page_ends or []
+        earlier = run.earlier_ends or ()
         pinned = options
-        if end is not None and options.end_cursor is None:
-            pinned = replace(options, end_cursor=end)
+        if options.end_cursor is None and len(ends) < len(earlier):
+            pinned = replace(options, end_cursor=earlier[len(ends)])
         try:
             page = _Pager(self, pinned).read()
         except PaginationError:
             if pinned is options:
                 raise
             page = _Pager(self, options).read()  # the end is another query's: the function changed
-        if run.journal is None:
-            run.journal = page["continueCursor"]
+        ends.append(page["continueCursor"])
         return page
 
     # -- reading -------------------------------------------------------------------------------
@@ -290,7 +291,7 @@ class _Pager:
         self.page: list[Document] = []
         self.scanned_keys: list[bytes] = []
         self.key_of: Callable[[int], bytes] = self.scanned_keys.__getitem__
-        """The key of a document of the page, by its place."""
+        """The key of a document that was scanned, by its place."""
         self.scanned = 0
         self.scanned_bytes = 0
 
@@ -320,6 +321,7 @@ class _Pager:
         blocks = self.query._blocks(table, keys, self.options.page_documents)
         self.page = _documents(blocks)
         self.key_of = lambda place: _key_at(blocks, place)
+        self.scanned = len(self.page)
         if blocks:
             self.last_key = blocks[-1].last_key
         return len(self.page) == self.options.page_documents
@@ -354,9 +356,9 @@ class _Pager:
         self.scanned_bytes += len(entry[2][1])
         self.last_key = entry[0]
         document = decode_document(entry[1], entry[2])
+        self.scanned_keys.append(entry[0])
         if all(passes(expression, document) for expression in self.query._filters):
             self.page.append(document)
-            self.scanned_keys.append(entry[0])
 
     def _is_over_limit(self) -> bool:
         return self._used_share() >= 1
@@ -372,17 +374,24 @@ class _Pager:
 
     def _status(self) -> str | None:
         """Whether a client that follows this page should split it."""
-        if len(self.page) < self.options.page_documents and self._is_over_limit():
+        is_short = len(self.page) < self.options.page_documents and self._is_over_limit()
+        if is_short and self._can_be_split:
             return "SplitRequired"
         is_large = len(self.page) > SPLIT_DOCUMENTS_MIN or self._used_share() > SPLIT_SHARE
         return "SplitRecommended" if is_large else None
+
+    @property
+    def _can_be_split(self) -> bool:
+        """A client shows nothing of a page that must be split before it is: it must be possible."""
+        return self.scanned > SPLITTABLE_DOCUMENTS_MIN
 
     def _result(self, mark: bytes, cursor: Cursor, *, is_done: bool) -> Document:
         result = Document(
             page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
         )
-        if len(self.page) > 2:
-            middle = self.key_of((len(self.page) - 1) // 2)
+        if self._can_be_split:
+            # By what was scanned, not by what passed the filters: each half reads half as much.
+            middle = self.key_of((self.scanned - 1) // 2)
             result["splitCursor"] = encode_cursor(Cursor(middle), mark)
         status = self._status()
         if status is not None:
