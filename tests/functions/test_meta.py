@@ -84,11 +84,11 @@ def test_a_scheduled_function_knows_the_document_that_it_is_a_run_of(memory):
         return ctx.scheduler.run_after(0, noted)
 
     notes = memory["notes"].live()
-    seen = notes.number
+    seen = notes.version
     job = begin()
     while not notes.value:
         assert notes.wait(20, after=seen)
-        seen = notes.number
+        seen = notes.version
     assert notes.value[0]["scheduledFunctionId"] == job
     noted()
     assert memory["notes"].order("desc").first()["scheduledFunctionId"] is None
