@@ -41,7 +41,8 @@ TABLES = {
 schema = define_schema(TABLES)
 
 SHARDS = 16
-"""Documents of a counter: eight threads that do nothing else conflict in every fourth run."""
+"""Documents of a counter: of 320 mutations of eight threads that begin together, 40 run again with
+one, 5 with 16, and 2 with 64."""
 
 
 class Counter(NamedTuple):

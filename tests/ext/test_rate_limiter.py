@@ -127,7 +127,7 @@ def test_keys_are_apart_what_is_refused_consumes_nothing_and_a_query_looks(db):
     limit = token_bucket("send", rate=1, period=3600, capacity=2)
 
     @db.mutation
-    def send(ctx, key: str, fails: bool = False):
+    def send(ctx, key: str, *, fails: bool = False):
         allowed = limit.limit(ctx, key)
         if fails:
             raise livedb.ApplicationError("no")
