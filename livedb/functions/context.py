@@ -409,7 +409,8 @@ def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
     if type(document) is not dict and not isinstance(document, Mapping):
         raise InvalidValueError(
             f"Invalid argument `value` for `db.{verb}`: Value must be an Object, "
-            f"not {type(document).__name__}"
+            f"not {type(document).__name__}",
+            code="InvalidArgument",
         )
     return document
 
