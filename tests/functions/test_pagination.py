@@ -138,6 +138,13 @@ def test_a_page_near_its_limit_recommends_a_split(table):
     assert small.get("pageStatus") is None
 
 
+@pytest.mark.parametrize("count, status", [(6144, None), (6145, "SplitRecommended")])
+def test_a_page_of_more_than_6144_documents_recommends_a_split(memory, count, status):
+    memory["many"].insert([{"n": n} for n in range(count)])
+    page = memory["many"].order("asc").paginate(num_items=10_000)
+    assert (len(page.page), page.get("pageStatus")) == (count, status)
+
+
 def pages_with(query, options):
     found = [query.paginate(options)]
     while not found[-1].isDone:
