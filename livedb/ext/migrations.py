@@ -26,7 +26,7 @@ Source: the behaviour of Convex's component `migrations`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from livedb.errors import FunctionTypeError, InvalidValueError, LivedbError
 from livedb.functions.context import MutationContext, table_name
@@ -69,7 +69,23 @@ CHANGES_SHOWN_MAX = 20
 
 _ENDED = ("success", "failed", "canceled")
 
-Migrate = Callable[[MutationContext, Document], Mapping[str, Any] | None]
+Migrate = Callable[[MutationContext, Any], Mapping[str, Any] | None]
+"""Given a document, gives a patch of it."""
+
+
+class Migration(Protocol):
+    """What `migration` makes of it, to be decorated as a mutation."""
+
+    def __call__(
+        self,
+        ctx: MutationContext,
+        /,
+        *,
+        dry_run: bool = False,
+        cancel: bool = False,
+        restart: bool = False,
+    ) -> Any:
+        """Begin the migration, or go on with it; at most one of the options."""
 
 
 class _DryRunError(LivedbError):
@@ -82,7 +98,7 @@ class _DryRunError(LivedbError):
 
 def migration(
     table: str | type[Any], *, batch_documents: int = BATCH_DOCUMENTS
-) -> Callable[[Migrate], Callable[..., Any]]:
+) -> Callable[[Migrate], Migration]:
     """Make a function of one document a mutation that migrates them all; put it below `@mutation`.
 
     The function gets `ctx` and a document, and returns a patch, or None after having done what is
@@ -96,7 +112,7 @@ def migration(
         raise InvalidValueError(f"batch_documents must be at least 1, not {batch_documents!r}")
     name = table_name(table)
 
-    def decorate(migrate: Migrate) -> Callable[..., Any]:
+    def decorate(migrate: Migrate) -> Migration:
         def run(
             ctx: MutationContext,
             dry_run: bool = False,  # noqa: FBT001, FBT002  # arguments on the wire have names

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import livedb
 from livedb.ext import migrations
 from livedb.ext.migrations import migration
+from livedb.functions.loader import FunctionFolder
 
 HERE = Path(__file__).parent
 
@@ -204,3 +206,45 @@ def test_a_killed_migration_goes_on_and_changes_each_document_once(tmp_path):
         (row,) = db["migrations"].order("asc").collect()
         assert (row["state"], row["processed"], row["changed"]) == ("done", 200, 200)
         assert {times for _, times in runs_of(db)} == {1}
+
+
+MODULE = """
+from livedb import internal_mutation, query
+from livedb.ext.migrations import migration
+
+
+@internal_mutation
+@migration("tasks", batch_documents=4)
+def raise_runs(ctx, task):
+    return {"runs": task["runs"] + 1}
+
+
+@query
+def rows(ctx) -> list[dict]:
+    return ctx.db.query("migrations").collect()
+"""
+
+SCHEMA = """
+from livedb import define_schema, define_table, v
+from livedb.ext import migrations
+
+schema = define_schema(
+    {**migrations.TABLES, "tasks": define_table({"n": v.integer(), "runs": v.integer()})}
+)
+"""
+
+
+@pytest.mark.local("loads a folder of functions")
+def test_a_migration_of_a_folder_of_functions_is_called_by_its_name(memory, tmp_path):
+    (tmp_path / "changes.py").write_text(MODULE)
+    (tmp_path / "schema.py").write_text(SCHEMA)
+    with closing(FunctionFolder(tmp_path)) as folder:
+        loaded = folder.load()
+        memory.backend.apply_tables(list(loaded.schema))
+        for definition in loaded.functions:
+            memory.backend.define(definition)
+        memory["tasks"].insert([{"n": n, "runs": 0} for n in range(10)])
+        rows = memory.function("changes:rows").live()
+        memory.function("changes:raise_runs")()
+        (row,) = wait_until(rows, ended)
+    assert (row["name"], row["state"], row["changed"]) == ("changes:raise_runs", "done", 10)

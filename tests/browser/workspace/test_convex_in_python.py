@@ -100,11 +100,15 @@ def test_use_query_of_the_official_package_and_the_notebook_show_the_same_tasks(
 
 
 def test_an_uploaded_picture_is_shown_in_a_live_table(introduction):
+    for tag in ("users", "after-create", "page"):
+        introduction.run_to(tag)
+        introduction.screenshots(f"convex-in-python-{tag}")
     files = introduction.run_to("files")
     expect(rows_of(files)).to_have_count(1)
     picture = files.locator("td img")
     picture.scroll_into_view_if_needed()
     expect(picture).to_have_js_property("naturalWidth", 72)
     introduction.screenshots("convex-in-python-files")
-    introduction.run_to("sql")
-    introduction.screenshots("convex-in-python-sql")
+    for tag in ("crons", "sql"):
+        introduction.run_to(tag)
+        introduction.screenshots(f"convex-in-python-{tag}")
