@@ -83,15 +83,18 @@ def test_a_scheduled_function_knows_the_document_that_it_is_a_run_of(memory):
     def begin(ctx):
         return ctx.scheduler.run_after(0, noted)
 
-    notes = memory["notes"].live()
+    @memory.query
+    def noted_jobs(ctx):
+        return [note["scheduledFunctionId"] for note in ctx.db.query("notes").collect()]
+
+    notes = noted_jobs.live()
     seen = notes.version
     job = begin()
     while not notes.value:
         assert notes.wait(20, after=seen)
         seen = notes.version
-    assert notes.value[0]["scheduledFunctionId"] == job
     noted()
-    assert memory["notes"].order("desc").first()["scheduledFunctionId"] is None
+    assert notes.value == [job, None]
 
 
 def test_a_query_does_not_ask_who_requested_it(db):
