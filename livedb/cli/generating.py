@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livedb.codegen.api import Api
     from livedb.functions.definition import FunctionDefinition
     from livedb.schema.tables import TableDefinition
+    from livedb.workspace import Workspace
 
 Target = Literal["typescript", "python", "spec"]
 
@@ -75,19 +76,37 @@ def register(app: typer.Typer) -> None:
         """
         api = _api(place, functions, url, admin_key)
         folder = FOLDERS[target] if out is None else out
-        changed = [
-            (folder / name, text)
-            for name, text in _files(api, target).items()
-            if _read(folder / name) != text
-        ]
+        changed = write_files(folder, _files(api, target), may_write=not check)
         if check and changed:
-            fail("These would change: " + ", ".join(str(path) for path, _ in changed))
-        for path, text in changed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            fail(f"These would change: {', '.join(map(str, changed))}")
+        for path in changed:
             say(str(path))
         if not changed:
             note("Nothing has changed.")
+
+
+def write_files(folder: Path, files: dict[str, str], *, may_write: bool = True) -> list[Path]:
+    """Write what is not so already; the paths of those files.
+
+    Others stay untouched, so that whoever watches the folder builds nothing anew for them.
+    """
+    changed = {folder / name: text for name, text in files.items() if _read(folder / name) != text}
+    for path, text in changed.items() if may_write else ():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return list(changed)
+
+
+def write_types(folder: Path, workspace: Workspace) -> list[Path]:
+    """Write the TypeScript of a workspace, functions and tables; the files that changed."""
+    from livedb.codegen.api import Api
+    from livedb.codegen.typescript import typescript_files
+
+    registry = workspace.registry
+    catalog = workspace.committer.catalog_at(workspace.committer.published)
+    functions = (registry.get(name) for name in registry.names())
+    api = Api.of(functions, (each.definition for each in catalog))
+    return write_files(folder, typescript_files(api))
 
 
 def _api(place: str | None, folder: Path, url: str | None, key: str | None) -> Api:
