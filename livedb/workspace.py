@@ -31,10 +31,10 @@ from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, L
 from livedb.files.disk import Disk
 from livedb.files.storage import FileStorage
 from livedb.functions.calling import Calling, is_running
-from livedb.functions.context import PLACES_KEY
 from livedb.functions.cron_functions import LIST_CRONS
 from livedb.functions.cron_jobs import CronSpec, put_folder_crons
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.functions.environment import PLACES_KEY
 from livedb.functions.runner import Runner
 from livedb.functions.scheduling import UNBOUNDED
 from livedb.functions.sessions import Sessions

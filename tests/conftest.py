@@ -48,7 +48,7 @@ sys.modules["rfc3987_syntax"] = None
 settings.register_profile("livedb", deadline=None)
 settings.load_profile("livedb")
 
-CONTRACT = ("client", "functions", "live", "notebook")
+CONTRACT = ("client", "ext", "functions", "live", "notebook")
 """Folders whose tests run on a connected `db` too."""
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from livedb.cli import health, rows, running, serving, tokens, transfer, watching
+from livedb.cli import generating, health, rows, running, serving, tokens, transfer, watching
 
-GROUPS = (serving, health, rows, transfer, running, watching, tokens)
+GROUPS = (serving, health, rows, transfer, running, generating, watching, tokens)
 """Modules that bring commands, in the order of the help; each has `register`."""
 
 app = typer.Typer(

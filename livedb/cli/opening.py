@@ -39,7 +39,7 @@ def _folder_only(path: Path) -> Path:
     if _IS_URL.match(str(path)):
         raise typer.BadParameter(
             f"{str(path)!r} is a URL, and this command reads the workspace's folder; run it where "
-            "the folder is. data, sql, run, import, export, logs and env take --url."
+            "the folder is. data, sql, run, import, export, logs, env and codegen take --url."
         )
     return path
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livedb.cli.commands import command
+from livedb.cli.generating import write_types
 from livedb.cli.opening import WorkspacePath, is_workspace, opened
 from livedb.cli.terminal import complain, note, say
 from livedb.errors import InvalidValueError, LivedbError, WorkspaceError
@@ -42,6 +43,10 @@ def register(app: typer.Typer) -> None:
             typer.Option("--functions", metavar="DIR", help="Python modules with functions."),
         ] = None,
         watch: Annotated[bool, typer.Option("--watch", help="Load them again when saved.")] = False,
+        codegen: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", help="Keep their TypeScript there: see livedb codegen."),
+        ] = None,
         host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="0 for any that is free.")] = 3210,
         site_port: Annotated[
@@ -109,6 +114,8 @@ def register(app: typer.Typer) -> None:
 
         if watch and functions is None:
             raise typer.BadParameter("--watch needs --functions, the folder to watch")
+        if codegen is not None and functions is None:
+            raise typer.BadParameter("--codegen needs --functions, of which the types are")
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_given_back())
             folder = _folder(functions, stack)
@@ -131,9 +138,10 @@ def register(app: typer.Typer) -> None:
             vigil = Vigil(workspace.presence)
             database_of(workspace)  # what functions of notebooks call `db`
             if folder is not None and loaded is not None:
-                _push(workspace, loaded)
+                _push(workspace, loaded, types=codegen)
                 if watch:
-                    stack.enter_context(_watcher(workspace, folder, loaded, functions))
+                    watcher = _watcher(workspace, folder, loaded, functions, codegen)
+                    stack.enter_context(watcher)
             serving = LocalSharing(workspace).serve_as(options)
             say(f"{path} is served at {serving.url}")
             say(f"its HTTP actions are at {serving.site_url}")
@@ -179,21 +187,38 @@ def _refuse_closed_house(workspace: Workspace | None, options: ServeOptions) -> 
 
 
 def _push(
-    workspace: Workspace, loaded: LoadedFunctions, before: LoadedFunctions | None = None
+    workspace: Workspace,
+    loaded: LoadedFunctions,
+    before: LoadedFunctions | None = None,
+    *,
+    types: Path | None,
 ) -> None:
     for each in loaded.notes:
         note(each)
     workspace.push_functions(loaded, before=() if before is None else before.names())
+    if types is None:
+        return
+    try:
+        changed = write_types(types, workspace)
+    except OSError as error:  # the functions are served all the same
+        complain(f"The types could not be written: {error}")
+        return
+    if changed:
+        note(f"wrote {', '.join(map(str, changed))}")
 
 
 def _watcher(
-    workspace: Workspace, folder: FunctionFolder, loaded: LoadedFunctions, named: Path | None
+    workspace: Workspace,
+    folder: FunctionFolder,
+    loaded: LoadedFunctions,
+    named: Path | None,
+    types: Path | None,
 ) -> FunctionWatcher:
     """Push the functions of a folder again when they are saved."""
     from livedb.cli.function_watcher import FunctionWatcher
 
     def push(loaded: LoadedFunctions, before: LoadedFunctions) -> None:
-        _push(workspace, loaded, before)
+        _push(workspace, loaded, before, types=types)
         note(f"{_summary(loaded, named)}, loaded again")
 
     def told(error: LivedbError) -> None:

@@ -23,6 +23,7 @@ from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
 from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
+from livedb.functions.meta import ActionMeta
 from livedb.functions.run import EPOCH
 from livedb.functions.scheduling import CANCEL, SCHEDULE, AsyncScheduler, Scheduler
 from livedb.functions.searches import (
@@ -114,8 +115,11 @@ class ActionScheduling:
 class ActionContext:
     """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own."""
 
-    def __init__(self, caller: ActionCaller, clock: Clock, call: Call) -> None:
+    def __init__(
+        self, caller: ActionCaller, function: FunctionDefinition, clock: Clock, call: Call
+    ) -> None:
         self._caller = caller
+        self._function = function
         self._clock = clock
         self._call = call
         self._random: random_module.Random | None = None
@@ -124,6 +128,11 @@ class ActionContext:
     def auth(self) -> Auth:
         """Who calls."""
         return Auth(self._call)
+
+    @property
+    def meta(self) -> ActionMeta:
+        """What this run is, and who asked."""
+        return ActionMeta(self._function, self._call)
 
     @property
     def now(self) -> datetime:
@@ -289,11 +298,16 @@ class Acting:
     """
 
     def __init__(
-        self, caller: ActionCaller, name: str, call: Call, clock: Clock, limits: Limits
+        self,
+        caller: ActionCaller,
+        function: FunctionDefinition,
+        call: Call,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
-        self.context = ActionContext(caller, clock, call)
-        self.async_context = AsyncActionContext(caller, clock, call)
-        self._name = name
+        self.context = ActionContext(caller, function, clock, call)
+        self.async_context = AsyncActionContext(caller, function, clock, call)
+        self._name = function.name
         self._clock = clock
         limit_s = limits.action_s_max
         self._deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
@@ -341,7 +355,12 @@ class Acting:
 
 @contextmanager
 def acting(
-    caller: ActionCaller, name: str, *, call: Call, clock: Clock, limits: Limits
+    caller: ActionCaller,
+    function: FunctionDefinition,
+    *,
+    call: Call,
+    clock: Clock,
+    limits: Limits,
 ) -> Iterator[Acting]:
     """Within it an action is in progress: what is run, printed and asked there is its.
 
@@ -355,7 +374,7 @@ def acting(
             f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
             code="MaximumCallDepthExceeded",
         )
-    action = Acting(caller, name, call, clock, limits)
+    action = Acting(caller, function, call, clock, limits)
     try:
         _running.set(_Running(call, depth, action.require_time))
         yield action
@@ -379,7 +398,7 @@ def run_action(
         FunctionTimeoutError: it took longer than `Limits.action_s_max`.
         whatever the action raises.
     """
-    with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
+    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
         if inspect.iscoroutinefunction(function.innermost):
             return action.run(lambda: function.call_async(action.async_context, args))
         result = function.call(action.context, args)
@@ -419,7 +438,7 @@ def run_http_action(
     Raises: as `run_action`, and what `Exchange.respond` raises.
     """
     handler = function.handler
-    with acting(caller, function.name, call=call, clock=clock, limits=limits) as action:
+    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
         if getattr(handler, HTTP_MARK, False):
 
             async def answer() -> None:

@@ -163,9 +163,9 @@ class Calling(Caller):
         context: QueryContext | MutationContext
         if function.kind == "mutation":
             assert isinstance(run.snapshot, Transaction)
-            context = MutationContext(DatabaseWriter(run.snapshot, self), self, run)
+            context = MutationContext(DatabaseWriter(run.snapshot, self), self, run, function)
         else:
-            context = QueryContext(DatabaseReader(run.snapshot, self), self, run)
+            context = QueryContext(DatabaseReader(run.snapshot, self), self, run, function)
         began_s = self._clock.monotonic_s()
         try:
             return function.call(context, args)

@@ -5,7 +5,7 @@ It hands out what the run has (`functions.run`) and keeps nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -19,7 +19,9 @@ from livedb.errors import (
     ReadOnlyError,
 )
 from livedb.functions.call import NO_ARGUMENTS, run_arguments
-from livedb.functions.definition import FunctionKind
+from livedb.functions.definition import FunctionDefinition, FunctionKind
+from livedb.functions.environment import PLACES_KEY, Environment
+from livedb.functions.meta import MutationMeta, QueryMeta
 from livedb.functions.query_builder import DocumentQuery
 from livedb.functions.run import Run
 from livedb.functions.scheduling import Scheduler, cancel_job, insert_job
@@ -29,13 +31,7 @@ from livedb.ids import Id, table_number_of
 from livedb.limits import DOCUMENT_BYTES_MAX, OBJECT_FIELDS_MAX
 from livedb.schema.catalog import Catalog, CatalogTable
 from livedb.schema.check import check_document, check_patch
-from livedb.schema.tables import (
-    CRON_LOGS_TABLE,
-    CRONS_TABLE,
-    ENVIRONMENT_TABLE,
-    SCHEDULED_TABLE,
-    check_table_name,
-)
+from livedb.schema.tables import CRON_LOGS_TABLE, CRONS_TABLE, SCHEDULED_TABLE, check_table_name
 from livedb.sizes import measure, system_fields_size
 from livedb.store.contract import StoredDocument
 from livedb.text import PLAIN, decode_document, decode_fields, encode_fields
@@ -57,9 +53,6 @@ _new_tuple = tuple.__new__
 
 SYSTEM_TABLES = ("_storage", SCHEDULED_TABLE, CRONS_TABLE, CRON_LOGS_TABLE)
 """Tables that functions read with `db.system`."""
-
-PLACES_KEY = "places of the service"
-"""Among the names that a run has read: it asked for environment variables. No table has spaces."""
 
 
 def table_name(table: str | type[Any]) -> str:
@@ -411,41 +404,13 @@ class SystemWriter(DatabaseWriter):
         return cls(db._snapshot, db._caller)  # noqa: SLF001  # two faces of one transaction
 
 
-class Environment(Mapping[str, str]):
-    """`ctx.env`: the environment variables, as `npx convex env` or an administrator set them."""
-
-    def __init__(self, snapshot: Snapshot, places: Mapping[str, str]) -> None:
-        self._snapshot = snapshot
-        self._places = places
-        self._values: dict[str, str] | None = None
-
-    def stored(self) -> dict[str, str]:
-        """Those that somebody set, without those that say where the workspace is served."""
-        rows: DocumentQuery[Document] = DocumentQuery(self._snapshot, ENVIRONMENT_TABLE)
-        return {row["name"]: row["value"] for row in rows.collect()}
-
-    def _read(self) -> dict[str, str]:
-        if self._values is None:
-            self._snapshot.reads.names.add(PLACES_KEY)
-            self._values = {**self.stored(), **self._places}
-        return self._values
-
-    def __getitem__(self, name: str) -> str:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-
 def _mapping(document: Any, verb: str) -> Mapping[str, Any]:
     # An exact dict is asked first: `isinstance` of an abstract class is slow.
     if type(document) is not dict and not isinstance(document, Mapping):
         raise InvalidValueError(
             f"Invalid argument `value` for `db.{verb}`: Value must be an Object, "
-            f"not {type(document).__name__}"
+            f"not {type(document).__name__}",
+            code="InvalidArgument",
         )
     return document
 
@@ -502,10 +467,13 @@ def _check_size(size: int, document_id: str) -> None:
 class _Context:
     """What queries and mutations share."""
 
-    def __init__(self, db: DatabaseReader, caller: Caller, run: Run) -> None:
+    def __init__(
+        self, db: DatabaseReader, caller: Caller, run: Run, function: FunctionDefinition
+    ) -> None:
         self.db = db
         self._caller = caller
         self._run = run
+        self._function = function
 
     @property
     def auth(self) -> Auth:
@@ -546,6 +514,11 @@ class QueryContext(_Context):
     """
 
     db: DatabaseReader
+
+    @property
+    def meta(self) -> QueryMeta:
+        """What this run is, and what it has used of its limits."""
+        return QueryMeta(self._function, self._run)
 
     @property
     def env(self) -> Environment:
@@ -603,6 +576,11 @@ class MutationContext(_Context):
     """
 
     db: DatabaseWriter
+
+    @property
+    def meta(self) -> MutationMeta:
+        """What this run is, what it has used of its limits, and who asked."""
+        return MutationMeta(self._function, self._run)
 
     @property
     def scheduler(self) -> Scheduler:

@@ -139,7 +139,9 @@ class FunctionDefinition:
     def no_value(self, error: InvalidValueError) -> InvalidValueError:
         """The refusal of a result, which names whose it is."""
         message = f"{self.name}: its result is no livedb value: {error.message}"
-        return InvalidValueError(message, path=error.path, code=error.code)
+        # What says more than that it is no value, such as "ArrayTooLong", keeps its name.
+        code = "InvalidReturnValue" if error.code == InvalidValueError.code else error.code
+        return InvalidValueError(message, path=error.path, code=code)
 
 
 def settled(result: Any) -> Value:

@@ -28,7 +28,11 @@ SPLIT_DOCUMENTS_MIN = 6144
 SPLIT_SHARE = 0.75
 """Share of its read limits beyond which a page should be split (Convex)."""
 
+SPLITTABLE_DOCUMENTS_MIN = 2
+"""Scanned documents of a page beyond which it has a middle to be split at (Convex)."""
+
 _AFTER, _END = b"a", b"e"
+_BETWEEN_CURSORS = ","
 _FINGERPRINT_BYTES = 8
 
 
@@ -129,29 +133,29 @@ def _limit(name: str, options: Mapping[str, Any]) -> int | None:
 class PagedRun(Protocol):
     """The run that reads a page, as it knows the page of earlier runs: `Snapshot`."""
 
-    page_end: str | None
-    journal: str | None
+    page_ends: list[str] | None
+    earlier_ends: list[str] | None
 
 
 def pinned_page(
     run: PagedRun, options: PageOptions, read: Callable[[PageOptions], Document]
 ) -> Document:
-    """One page; the first one of a live query ends where its earlier runs ended it.
+    """One page; one of a live query ends where the query's earlier runs ended it.
 
     So pages that follow each other never gap or overlap, however many documents come and go.
     """
-    end, run.page_end = run.page_end, None
+    ends = run.page_ends = run.page_ends or []
+    earlier = run.earlier_ends or ()
     pinned = options
-    if end is not None and options.end_cursor is None:
-        pinned = replace(options, end_cursor=end)
+    if options.end_cursor is None and len(ends) < len(earlier):
+        pinned = replace(options, end_cursor=earlier[len(ends)])
     try:
         page = read(pinned)
     except PaginationError:
         if pinned is options:
             raise
         page = read(options)  # the end is another query's: the function changed
-    if run.journal is None:
-        run.journal = page["continueCursor"]
+    ends.append(page["continueCursor"])
     return page
 
 
@@ -184,6 +188,16 @@ def decode_cursor(text: str, query: bytes) -> Cursor:
     if kind != _AFTER:
         raise _invalid("is not a cursor")
     return Cursor(body[_FINGERPRINT_BYTES + 1 :])
+
+
+def journal_of(ends: list[str] | None) -> str | None:
+    """What a client keeps of a run: the cursors at which its pages ended; None without pages."""
+    return _BETWEEN_CURSORS.join(ends) if ends else None
+
+
+def ends_of(journal: str | None) -> list[str] | None:
+    """The cursors of a journal, whatever a client made of it: each is checked where it is used."""
+    return journal.split(_BETWEEN_CURSORS) if journal else None
 
 
 def _invalid(what: str) -> PaginationError:

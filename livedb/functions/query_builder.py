@@ -21,6 +21,7 @@ from livedb.functions.index_range import (
 from livedb.functions.pagination import (
     SPLIT_DOCUMENTS_MIN,
     SPLIT_SHARE,
+    SPLITTABLE_DOCUMENTS_MIN,
     Cursor,
     PageOptions,
     decode_cursor,
@@ -339,7 +340,7 @@ class _Pager:
         self.page: list[Document] = []
         self.scanned_keys: list[bytes] = []
         self.key_of: Callable[[int], bytes] = self.scanned_keys.__getitem__
-        """The key of a document of the page, by its place."""
+        """The key of a document that was scanned, by its place."""
         self.scanned = 0
         self.scanned_bytes = 0
 
@@ -369,6 +370,7 @@ class _Pager:
         blocks = self.query._blocks(table, keys, self.options.page_documents)
         self.page = _documents(blocks)
         self.key_of = lambda place: _key_at(blocks, place)
+        self.scanned = len(self.page)
         if blocks:
             self.last_key = blocks[-1].last_key
         return len(self.page) == self.options.page_documents
@@ -403,9 +405,9 @@ class _Pager:
         self.scanned_bytes += len(entry[2][1])
         self.last_key = entry[0]
         document = decode_document(entry[1], entry[2])
+        self.scanned_keys.append(entry[0])
         if all(passes(expression, document) for expression in self.query._filters):
             self.page.append(document)
-            self.scanned_keys.append(entry[0])
 
     def _is_over_limit(self) -> bool:
         return self._used_share() >= 1
@@ -415,17 +417,24 @@ class _Pager:
 
     def _status(self) -> str | None:
         """Whether a client that follows this page should split it."""
-        if len(self.page) < self.options.page_documents and self._is_over_limit():
+        is_short = len(self.page) < self.options.page_documents and self._is_over_limit()
+        if is_short and self._can_be_split:
             return "SplitRequired"
         is_large = len(self.page) > SPLIT_DOCUMENTS_MIN or self._used_share() > SPLIT_SHARE
         return "SplitRecommended" if is_large else None
+
+    @property
+    def _can_be_split(self) -> bool:
+        """A client shows nothing of a page that must be split before it is: it must be possible."""
+        return self.scanned > SPLITTABLE_DOCUMENTS_MIN
 
     def _result(self, mark: bytes, cursor: Cursor, *, is_done: bool) -> Document:
         result = Document(
             page=self.page, isDone=is_done, continueCursor=encode_cursor(cursor, mark)
         )
-        if len(self.page) > 2:
-            middle = self.key_of((len(self.page) - 1) // 2)
+        if self._can_be_split:
+            # By what was scanned, not by what passed the filters: each half reads half as much.
+            middle = self.key_of((self.scanned - 1) // 2)
             result["splitCursor"] = encode_cursor(Cursor(middle), mark)
         status = self._status()
         if status is not None:

@@ -30,6 +30,7 @@ from livedb.functions.calling import (
 )
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.mutation_ids import MutationIds, hash_arguments
+from livedb.functions.pagination import ends_of, journal_of
 from livedb.functions.run import PastRun, Run
 from livedb.functions.storage import Contents
 from livedb.ids import IdFactory
@@ -196,7 +197,7 @@ class Runner:
         call = run.call
         if call is not None:
             call.begin_run()
-            snapshot.page_end = call.journal
+            snapshot.earlier_ends = ends_of(call.journal)
         try:
             value = self.calling.call(function, run, args)
         except SnapshotTooOldError:
@@ -212,7 +213,7 @@ class Runner:
         if error is None and snapshot.usage.is_near_a_limit():
             self._warn(function, snapshot)
         if error is None and call is not None:
-            call.journal = snapshot.journal
+            call.journal = journal_of(snapshot.page_ends)
         return _new_tuple(QueryRun, (value, error, number, reads, run.is_observed))
 
     def run_past(

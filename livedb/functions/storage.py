@@ -174,11 +174,15 @@ class StorageReader:
 
     def _check(self, storage_id: str) -> None:
         """Refuse the id of a document that is no file's."""
-        table = self._db._snapshot.table_of(storage_id)  # noqa: SLF001  # another face of it
+        try:
+            table = self._db._snapshot.table_of(storage_id)  # noqa: SLF001  # another face of it
+        except InvalidIdError as error:
+            raise InvalidIdError(error.message, code="InvalidStorageId") from None
         name = None if table is None else table.definition.name
         if name not in {None, STORAGE_TABLE}:
             raise InvalidIdError(
-                f'expected to be an Id<"{STORAGE_TABLE}">, got Id<"{name}"> instead: {storage_id}'
+                f'expected to be an Id<"{STORAGE_TABLE}">, got Id<"{name}"> instead: {storage_id}',
+                code="InvalidStorageId",
             )
 
 

@@ -7,19 +7,26 @@ Source: spec sync-protocol.md 14.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext, SystemWriter
 from livedb.functions.cron_functions import CRON_FUNCTIONS
-from livedb.functions.definition import FunctionKind, Registry, define, wire_kind
+from livedb.functions.definition import (
+    FunctionDefinition,
+    FunctionKind,
+    Registry,
+    define,
+    wire_kind,
+)
 from livedb.functions.http_routes import Route
 from livedb.functions.scheduling import CANCEL, SCHEDULE
 from livedb.functions.searches import VECTOR_SEARCH, any_of_pairs
 from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.storage_functions import STORAGE_FUNCTIONS
 from livedb.schema.tables import ENVIRONMENT_TABLE
+from livedb.schema.wire_types import wire_json
 
 UPDATE_ENVIRONMENT = "_system/cli/updateEnvironmentVariables:default"
 READ_ENVIRONMENT = "_system/cli/queryEnvironmentVariables:values"
@@ -46,7 +53,7 @@ def define_system_functions(registry: Registry) -> None:
         registry.define(definition)
 
     def api_spec(ctx: QueryContext) -> list[dict[str, Any]]:  # noqa: ARG001
-        return _spec(registry)
+        return function_spec([registry.get(name) for name in registry.names()])
 
     registry.define(define(api_spec, kind="query", visibility="internal", name=API_SPEC))
 
@@ -162,11 +169,11 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
     return name, value
 
 
-def _spec(registry: Registry) -> list[dict[str, Any]]:
-    """What the command line tool shows of each function."""
+def function_spec(functions: Iterable[FunctionDefinition]) -> list[dict[str, Any]]:
+    """Each function as `npx convex function-spec` shows it: what generators of clients read."""
     spec: list[dict[str, Any]] = []
-    for name in registry.names():
-        function = registry.get(name)
+    for function in functions:
+        name = function.name
         if function.kind == "http_action":
             route = Route.of_name(name)
             shown = f"{route.path}{'*' if route.is_prefix else ''}"
@@ -179,8 +186,8 @@ def _spec(registry: Registry) -> list[dict[str, Any]]:
                 "identifier": f"{module if colon else 'cells'}.js:{export}",
                 "functionType": wire_kind(function.kind),
                 "visibility": {"kind": function.visibility},
-                "args": function.signature.args_json(),
-                "returns": function.signature.returns_json() or {"type": "any"},
+                "args": wire_json(function.signature.args_json()),
+                "returns": wire_json(function.signature.returns_json() or {"type": "any"}),
             }
         )
     return spec

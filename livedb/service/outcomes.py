@@ -9,6 +9,7 @@ shown; an application's own error travels as data.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -100,8 +101,10 @@ class ConvexDialect:
         request = self._clock.random_bytes(8).hex()
         head = f"[Request ID: {request}] Server Error"
         if isinstance(error, ApplicationError):
-            data = encode_json(self._to_json(canonical(error.data)))
-            return Failure(f"{head}\nUncaught ConvexError: {error}", data, log_lines)
+            plain = self._to_json(canonical(error.data))
+            text = plain if isinstance(plain, str) else json.dumps(plain, indent=2)
+            message = f"{head}\nUncaught ConvexError: {text}"
+            return Failure(message, encode_json(plain), log_lines)
         if isinstance(error, PaginationError) and error.code == "InvalidCursor":
             return Failure(f"{head}\nInvalidCursor: {error.message}", _INVALID_CURSOR, log_lines)
         if not isinstance(error, LivedbError):

@@ -194,9 +194,7 @@ class WorkspaceCalls:
         A mutation comes as a message of its own, which has an id, and so happens once.
         """
         workspace = self._workspace
-        function = workspace.registry.get(given.text("name"))
-        if function.visibility != "public":
-            self._access.require(caller, Permission.CALL_INTERNAL)
+        function = self._visible(given.text("name"), caller)
         if function.kind != given.text("kind") or function.kind == "mutation":
             raise FunctionTypeError(
                 f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
@@ -210,6 +208,16 @@ class WorkspaceCalls:
         )
         args = function.check_arguments(given.object("args"), tables=tables)
         return self._run(function, args, call, past)
+
+    def _visible(self, name: str, caller: Caller | None) -> FunctionDefinition:
+        """The function of that name; which internal ones there are only administrators learn."""
+        registry = self._workspace.registry
+        if self._access.is_admin(caller):
+            return registry.get(name)
+        found = registry.find(name)
+        if found is None or found.visibility != "public":
+            raise FunctionNotFoundError(f"Could not find public function for '{name}'.")
+        return found
 
     def _table(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a verb of a table."""
@@ -271,8 +279,11 @@ class WorkspaceCalls:
         bound = function.bind(args, kwargs, tables=run.snapshot.catalog)
         return workspace.calling.join(run, function, bound)
 
-    def _describe(self, given: _Given, *_: Any) -> Answer:
-        """The tables and functions there are, unless the client knows these, and their version."""
+    def _describe(self, given: _Given, _: list[bytes], __: Call, caller: Caller | None) -> Answer:
+        """The tables and functions there are, unless the client knows these, and their version.
+
+        Of internal functions administrators alone learn.
+        """
         version, number, catalog = self._version()
         stands = {**self._stands(version, number), "livedb": VERSION}
         if given.optional("known") == version:
@@ -289,6 +300,7 @@ class WorkspaceCalls:
             }
             for name in registry.names()
             if (each := registry.find(name)) is not None
+            and (each.visibility == "public" or self._access.is_admin(caller))
         ]
         described = {"catalog": catalog.to_json(), "functions": functions}
         # As attachment: the names in a schema may be such as no field of a value can have.

@@ -98,10 +98,10 @@ class Snapshot:
         self.number = number
         self.reads = ReadSet()
         self.usage = Usage(limits)
-        self.page_end: str | None = None
-        """The cursor at which an earlier run of the same live query ended its page."""
-        self.journal: str | None = None
-        """The cursor at which this run has ended its (first) page."""
+        self.earlier_ends: list[str] | None = None
+        """The cursors at which an earlier run of the same live query ended its pages, in order."""
+        self.page_ends: list[str] | None = None
+        """The cursors at which this run has ended its pages, in order."""
 
     def end(self) -> None:
         """The run is over: whoever kept its `ctx` can neither read nor write by it.

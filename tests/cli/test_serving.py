@@ -278,6 +278,27 @@ def test_watch_without_functions_is_a_usage_error(run, shop):
     run("serve", shop, "--watch", code=2)
 
 
+def test_types_are_kept_beside_a_page_and_follow_each_save(shop, folder, tmp_path):
+    types = tmp_path / "web/_generated"
+    args = (shop, "--functions", folder, "--watch", "--codegen", types)
+    with service(*args) as (process, _):
+        assert "count: FunctionReference" in (types / "api.d.ts").read_text()
+        assert '"tasks" | "users"' in (types / "dataModel.d.ts").read_text()
+        module = folder / "tasks.py"
+        module.write_text(module.read_text().replace("def count(", "def how_many("))
+        said = []
+        while not any("loaded again" in line for line in said):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        assert "how_many: FunctionReference" in (types / "api.d.ts").read_text()
+        # What has not changed is not written, for whoever watches it.
+        assert any(line.rstrip().endswith("api.d.ts") for line in said), said
+
+
+def test_codegen_without_functions_is_a_usage_error(run, shop, tmp_path):
+    run("serve", shop, "--codegen", tmp_path, code=2)
+
+
 def test_one_that_is_open_elsewhere_is_named(program, shop):
     with livedb.open(shop):
         done = program("serve", shop)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import livedb
+from livedb.auth.access import Role
 from livedb.client import connection
 from livedb.errors import ArgumentValidationError
 from tests.client.cutting import Proxy
@@ -237,3 +238,30 @@ def test_refused_arguments_of_a_function_that_somebody_else_redefined_say_so():
                     "(number: int) -> int now, and this one took (n: int) -> int."
                 ) in str(refused.value)
                 assert refused.value.message == str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "role, sees", [(Role.VIEWER, False), (Role.MEMBER, False), (Role.EDITOR, True)]
+)
+def test_of_internal_functions_only_those_learn_who_may_call_them(tmp_path, role, sees):
+    with livedb.open(tmp_path / "work") as served:
+
+        @served.query(internal=True)
+        def secret(ctx):
+            return "secret"
+
+        @served.query
+        def secrets(ctx):
+            return "open"
+
+        with connected(served, role) as db:
+            assert db.functions == (["secret", "secrets"] if sees else ["secrets"])
+            assert db.function("secrets")() == "open"
+            if sees:
+                assert db.function("secret")() == "secret"
+                return
+            with pytest.raises(livedb.FunctionNotFoundError):
+                db.function("secret")
+            asked = {"name": "secret", "kind": "query", "args": {}}
+            with pytest.raises(livedb.FunctionNotFoundError, match="Could not find public"):
+                db.backend._verbs.act("call", asked)

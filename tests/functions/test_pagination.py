@@ -126,7 +126,9 @@ def test_rows_read_bound_a_page(table):
 def test_every_page_makes_progress_whatever_the_byte_limit(table):
     found = pages_with(table.order("asc"), {"numItems": 100, "maximumBytesRead": 1})
     assert [numbers(page) for page in found] == [[n] for n in range(10)] + [[]]
-    assert [page.get("pageStatus") for page in found] == ["SplitRequired"] * 10 + [None]
+    # A page of one document cannot be split, and a client shows none that must be split first.
+    assert [page.get("pageStatus") for page in found] == ["SplitRecommended"] * 10 + [None]
+    assert [page.get("splitCursor") for page in found] == [None] * 11
 
 
 def test_a_page_near_its_limit_recommends_a_split(table):
@@ -134,6 +136,13 @@ def test_a_page_near_its_limit_recommends_a_split(table):
     assert page.pageStatus == "SplitRecommended"
     small = table.order("asc").paginate({"numItems": 7, "maximumRowsRead": 10})
     assert small.get("pageStatus") is None
+
+
+@pytest.mark.parametrize("count, status", [(6144, None), (6145, "SplitRecommended")])
+def test_a_page_of_more_than_6144_documents_recommends_a_split(memory, count, status):
+    memory["many"].insert([{"n": n} for n in range(count)])
+    page = memory["many"].order("asc").paginate(num_items=10_000)
+    assert (len(page.page), page.get("pageStatus")) == (count, status)
 
 
 def pages_with(query, options):
@@ -152,6 +161,18 @@ def test_the_split_cursor_is_in_the_middle(table):
     assert len(left.page) > 1
     assert len(right.page) > 1
     assert query.paginate(num_items=2).get("splitCursor") is None
+
+
+def test_a_page_whose_filter_found_nothing_is_split_by_what_it_scanned(table):
+    query = table.filter(lambda q: q.eq(q.field("n"), 9))
+    options = {"numItems": 5, "maximumRowsRead": 4}
+    page = query.paginate(options)
+    assert (page.page, page.pageStatus) == ([], "SplitRequired")
+    left = query.paginate({**options, "endCursor": page.splitCursor})
+    right = query.paginate(
+        {**options, "cursor": page.splitCursor, "endCursor": page.continueCursor}
+    )
+    assert [left.get("pageStatus"), right.get("pageStatus")] == [None, None]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

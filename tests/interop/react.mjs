@@ -98,6 +98,30 @@ const scenarios = {
     await until(() => hands.pages.results.length === 6);
     return { first, all: hands.pages.results.map((row) => row.title), statuses };
   },
+
+  // usePaginatedQuery while mutations commit: everything that it ever showed, up to
+  // the list that is expected at the end.
+  async churn(url, steps, expected) {
+    const hands = {};
+    const shown = [];
+    const client = show(url, () => {
+      hands.pages = usePaginatedQuery(api.churned.page, {}, { initialNumItems: 3 });
+      shown.push(hands.pages.results.map((row) => row.title));
+      return null;
+    });
+    // Whoever scrolls asks for more as soon as there is more.
+    const scroll = () => hands.pages?.status === "CanLoadMore" && hands.pages.loadMore(2);
+    await until(() => hands.pages?.results.length > 0);
+    for (let step = 0; step < Number(steps); step += 1) {
+      scroll();
+      await client.mutation(api.churned.step, { step });
+    }
+    await until(() => {
+      scroll();
+      return hands.pages.status === "Exhausted" && JSON.stringify(shown.at(-1)) === expected;
+    });
+    return shown;
+  },
 };
 
 const [name, ...args] = process.argv.slice(2);

@@ -113,7 +113,7 @@ def test_a_result_that_is_no_value_is_an_error_of_the_handle(memory):
     def odd(ctx):
         return {1, 2}
 
-    assert odd.live().error.code == "InvalidValue"
+    assert odd.live().error.code == "InvalidReturnValue"
 
 
 def test_a_failing_observer_does_not_keep_others_from_hearing(memory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 QUICKSTART = REPOSITORY / "notebooks/01_quickstart.ipynb"
 DATA_MODELS = REPOSITORY / "notebooks/02_data_models.ipynb"
 COLLABORATE = REPOSITORY / "notebooks/03_collaborate.ipynb"
+CONVEX = REPOSITORY / "notebooks/05_convex_in_python.ipynb"
 WARNINGS_ARE_ERRORS = """\
 import warnings
 warnings.simplefilter("error")
@@ -165,3 +167,51 @@ def test_presence_names_who_was_invited(run):
     (here,) = run(COLLABORATE).shown("\npeople")
     assert "Ben" in here
     assert "editor" in here
+
+
+def tagged(run, tag, kind="text/html"):
+    """What the cell with this tag displays."""
+    return [
+        output.data[kind]
+        for cell in run.code_cells()
+        if tag in cell.metadata.get("tags", [])
+        for output in cell.outputs
+        if kind in output.get("data", {})
+    ]
+
+
+def test_upsert_user_gives_one_id_to_whoever_comes_again_and_refuses_nobody(run):
+    (told, *_) = run(CONVEX).streams("stdout")
+    assert told.splitlines() == [
+        "Ada, who came twice, has one id: True",
+        "Ben has another: True",
+        "Who brings no token is told: Log in first",
+    ]
+    (users,) = tagged(run(CONVEX), "users")
+    assert "Ada Lovelace" in users
+    assert "Ben Okri" in users
+    assert users.count("<tr>") == 3  # with the head
+
+
+def test_tasks_list_gives_the_tasks_of_one_user_newest_first(run):
+    (before,) = tagged(run(CONVEX), "tasks")
+    (after,) = tagged(run(CONVEX), "after-create")
+    assert "Read the introduction" not in before
+    assert after.index("Write the report") < after.index("Read the introduction")
+    assert "Water the plants" not in after
+
+
+def test_the_saved_file_is_shown_by_its_url(run):
+    (files,) = tagged(run(CONVEX), "files")
+    assert "sunset.png" in files
+    assert "/api/storage/" in files
+
+
+def test_the_daily_job_is_due_at_two_and_removes_what_is_completed(run):
+    (told,) = [text for text in run(CONVEX).streams("stdout") if text.startswith("remove")]
+    assert re.fullmatch(
+        r"remove completed tasks: daily, next at \d{4}-\d\d-\d\d 02:00:\d\d UTC\n", told
+    )
+    (after,) = tagged(run(CONVEX), "after-cron")
+    assert "Write the report" not in after
+    assert "Look at the page" in after

@@ -420,3 +420,17 @@ def test_what_crons_py_gets_wrong_is_said_before_anything_changes(trial, pushes,
         pushes.push(crons=crons)
     assert "crons.py" in caught.value.message
     assert trial.db.number == before
+
+
+def test_an_error_and_the_lines_of_a_run_are_cut_at_a_thousand_characters(trial):
+    @trial.db.mutation
+    def talk(ctx):
+        for _ in range(5):
+            current_call().print("x" * 300 + "\n")
+        raise livedb.ApplicationError("y" * 5000)
+
+    trial.db.crons.interval("talk", seconds=60, fn="talk")
+    run(trial, 0)
+    (log,) = trial.db.function("logs")()
+    assert len(log["status"]["error"]) == 1000
+    assert sum(map(len, log["logLines"])) == 1000

@@ -93,6 +93,8 @@ def test_an_error_of_the_function_is_a_result_and_its_data_travels(http):
     answer = call(http, "/api/mutation", "tasks:fail").json()
     assert answer["status"] == "error"
     assert answer["errorData"] == {"why": "because"}
+    # The message is the data: a text as it is, all else as JSON (semantics.md 14).
+    assert answer["errorMessage"].endswith('Uncaught ConvexError: {\n  "why": "because"\n}')
     answer = call(http, "/api/query", "tasks:crash").json()
     assert "RuntimeError: a bug of the application" in answer["errorMessage"]
     assert "errorData" not in answer

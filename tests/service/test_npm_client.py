@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+
+import pytest
 
 from tests.service import shop
 from tests.service.serving import ADMIN_KEY, serving, token
@@ -156,6 +159,55 @@ def test_a_paginated_hook_loads_more_to_the_end_and_beyond(served):
     assert report["statuses"] == [
         "LoadingFirstPage", "CanLoadMore", "LoadingMore", "CanLoadMore", "LoadingMore", "Exhausted",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"maximumRowsRead": 4}, {"maximumBytesRead": 120}])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_paginated_hook_shows_no_gap_and_nothing_twice_while_pages_grow_shrink_and_split(
+    served, order, options
+):
+    """Some documents are never touched: whatever is shown has all of them up to its end."""
+    db = served.db
+    is_reverse = order == "desc"
+    steps = 60
+    kept = sorted((f"{n:03} kept" for n in range(0, 100, 5)), reverse=is_reverse)
+    late = [f"{n:03} late" for n in range(0, 100, 7)]
+
+    @db.table("churned", indexes={"by_title": ["title"]})
+    class Churned:
+        title: str
+
+    @db.query(name="churned:page")
+    def page(ctx, paginationOpts):  # noqa: N803  # the wire's name
+        rows = ctx.db.query("churned").with_index("by_title").order(order)
+        return rows.paginate({**paginationOpts, **options})
+
+    @db.mutation(name="churned:step")
+    def step(ctx, step: int):
+        """Some documents come and a range of others goes; what is left after the last is known."""
+        draws = ctx.random
+        rows = ctx.db.query("churned").with_index("by_title").collect()
+        others = [row["_id"] for row in rows if not row.title.endswith("kept")]
+        is_last = step == steps - 1
+        first = 0 if is_last else draws.randrange(len(others) + 1)
+        for gone in others[first : first + (len(others) if is_last else 8)]:
+            ctx.db.delete(gone)
+        start = draws.randrange(100)
+        new = [f"{start:03} {step} {n}" for n in range(draws.randint(1, 9))]
+        for title in late if is_last else new:
+            ctx.db.insert("churned", {"title": title})
+
+    db["churned"].insert([{"title": title} for title in kept])
+    expected = json.dumps(sorted(kept + late, reverse=is_reverse), separators=(",", ":"))
+    moments = served.react("churn", steps, expected)
+    assert len(moments) > steps
+    for shown in moments:
+        assert shown == sorted(set(shown), reverse=is_reverse)
+        untouched = [title for title in shown if title.endswith("kept")]
+        assert untouched == kept[: len(untouched)]
+        if shown and len(untouched) < len(kept):
+            following = kept[len(untouched)]
+            assert (following < shown[-1]) is is_reverse
 
 
 def test_an_action_whose_connection_is_lost_fails_and_is_not_sent_again(served):

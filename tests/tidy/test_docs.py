@@ -15,6 +15,7 @@ REFERENCE = (REPOSITORY / "docs/reference.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 HOSTILE_INPUTS = (REPOSITORY / "tests/faults/README.md").read_text()
+PLATFORM = (REPOSITORY / "tests/functions/README.md").read_text()
 ARCHITECTURE = (REPOSITORY / "livedb/ARCHITECTURE.md").read_text()
 
 
@@ -110,6 +111,14 @@ def test_each_hostile_input_of_a_shared_workspace_has_tests_that_exist():
         tests = [test for _, test in named_in(row)]
         assert tests, row
         assert all(tests), row
+        assert missing_of(named_in(row)) == []
+
+
+def test_each_statement_of_the_platform_has_tests_that_exist():
+    rows = re.findall(r"^\| [fs] \d+ \|(.*)\|$", PLATFORM, flags=re.MULTILINE)
+    assert len(rows) == PLATFORM.count("\n| ") - 1
+    for row in rows:
+        assert named_in(row), row
         assert missing_of(named_in(row)) == []
 
 

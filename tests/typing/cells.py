@@ -26,7 +26,13 @@ from livedb import (
     v,
 )
 
+from livedb.ext.counters import Counter
+from livedb.ext.migrations import migration
+from livedb.ext.rate_limiter import Allowance, token_bucket
+
 db = livedb.open()
+sending = token_bucket("sending", rate=10, period=60)
+likes = Counter("likes", shards=4)
 
 
 @db.table("users")
@@ -163,6 +169,26 @@ def go(me: Id[User], task: Id[Task]) -> None:
     assert_type(greet("Ada", times=2), str)
     assert_type(greet_later(name="Ada"), str)
     assert_type(sweep(days=2), int)
+
+
+@db.mutation
+def like(ctx: MutationContext, user: Id[User]) -> int:
+    assert_type(sending.limit(ctx, user, reserve=True), Allowance)
+    likes.add(ctx, key=user)
+    return likes.count(ctx, key=user)
+
+
+@db.mutation(internal=True)
+@migration("tasks", batch_documents=10)
+def tidy_titles(ctx: MutationContext, task: Task) -> dict[str, str] | None:
+    assert_type(ctx.meta.get_snapshot_number(), int)
+    return {"title": task.title.strip()}
+
+
+def migrate() -> None:
+    assert_type(like(user=Id("x")), int)
+    tidy_titles(dry_run=True)
+    tidy_titles()
 
 
 def takes_query(query: Query[[Id[User], int], list[Task]]) -> None:

@@ -1,0 +1,1 @@
+"""A workspace's functions and tables as source code for its clients."""
