@@ -89,7 +89,7 @@ class TableFeed:
         self._sent_head_number = 0
         """The head that the last update had; views since then have it from their answer."""
         self._told: RowState | None = None
-        """The state of the last update."""
+        """The state of the last update, before the first one that of the first answer."""
         self.arranger = Arranger()
         self._lock = threading.Lock()
         """Guards all; taken before any lock of the source."""
@@ -135,6 +135,8 @@ class TableFeed:
                 del self._views[next(iter(self._views))]
             content = {"sequence": self._sequence} | _news_of(whole)
             content |= self._numbered_head(whole, columns)
+            if self._told is None:
+                self._told, self._sent_head_number = whole, self._head_number
             content |= {"start": start, "rows": rows.num_rows, "keys": keys}
             if arrangement != PLAIN:
                 content["count"] = state.row_count

@@ -359,12 +359,11 @@ def test_tables_of_one_page_are_of_one_commit_in_every_batch(comm, db):
         newest = handles[0].version
         with comm.arrived:
             assert comm.arrived.wait_for(
-                lambda: comm.of("batch")[-1].entries[0]["number"] == newest, 20
+                lambda: comm.of("batch")[-1].entries[0].get("number") == newest, 20
             )
         for batch in comm.of("batch"):
-            assert len(batch.entries) == len(handles)
-            assert len({entry["number"] for entry in batch.entries}) == 1, [
-                (e["number"], e["views"]) for b in comm.of("batch")[-4:] for e in b.entries
-            ]
+            updates = [each for each in batch.entries if "beat" not in each]
+            assert len(updates) in (0, len(handles))
+            assert len({each["number"] for each in updates}) <= 1
         for handle in handles:
             handle.close()
