@@ -90,9 +90,9 @@ notified, sent = [], []
 table = followed.widget
 notify, send_batch = table.notify, table.send_batch
 
-def note_notified(change):
+def note_notified():
     notified.append(time.time_ns() / 1e6)
-    notify(change)
+    notify()
 
 def note_sent(content, buffers):
     send_batch(content, buffers)

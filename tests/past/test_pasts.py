@@ -391,7 +391,7 @@ def test_many_threads_read_many_pasts_while_commits_go_on(tmp_path):
         def read(seed):
             rng = Random(seed)
             try:
-                for _ in range(15):
+                for _ in range(6):
                     number = rng.randint(1, 8)
                     past = db.at(number)
                     assert len(numbers(past)) == number
