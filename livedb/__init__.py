@@ -152,6 +152,7 @@ def open(  # noqa: A001  # livedb.open is the name users expect
     *,
     limits: Limits | None = None,
     shared: bool = False,
+    files: str | None = None,
 ) -> Database:
     """Open a workspace: a folder, made if absent, or memory without a path (or ":memory:").
 
@@ -163,19 +164,23 @@ def open(  # noqa: A001  # livedb.open is the name users expect
         shared: leave it to a background process of its own, which is started if there is none,
             serves all who open it so, and ends some minutes after the last one left. Give it in
             every notebook that uses the workspace.
+        files: the object store that the contents of files lie in, such as `s3://bucket/prefix`
+            (`gs://`, `az://`, `file:///folder`), instead of the workspace's folder; for a workspace
+            that has no files yet, which remembers it. Credentials come from the environment.
 
     Raises:
         WorkspaceLockedError: another process has it open and does not serve it; the error names it.
         DamagedError: its files do not agree; `livedb.repair(path)` says what is left.
         FormatError: the path is something else, or a newer livedb made it.
         WorkspaceError: this process has it open with other limits than those given, or the process
-            that serves it runs another version of livedb.
+            that serves it runs another version of livedb, or its files lie elsewhere.
+        FileError: the object store cannot be used.
     """
     from livedb.sharing.opening import open_database, open_shared
 
     if shared:
-        return open_shared(path, limits=limits)
-    return open_database(path, limits=limits)
+        return open_shared(path, limits=limits, files=files)
+    return open_database(path, limits=limits, files=files)
 
 
 def connect(url: str, *, token: str | None = None, jupyter_token: str | None = None) -> Database:

@@ -1,8 +1,9 @@
 """A backup: a copy of a whole workspace, made while it is in use.
 
 The tables are folded and copied first, then the log, which may have gone on; a bulk load beyond the
-tables is a file that the log names, so those files come last, as do the contents of files, which
-lie on the disk before a commit names them; none of them is removed meanwhile.
+tables is a file that the log names, so those files come after it, and the contents of files last:
+they are in their place before a commit names them, and none is removed meanwhile. A backup has them
+itself, also when they lie in an object store: it is a workspace with files on the disk.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ def write_backup(
     copy = WorkspaceFiles(target)
     copy.loads.mkdir(exist_ok=True)
     copy.files.mkdir(exist_ok=True)
-    with files.paused(), folder.paused():
-        folded = folder.fold()
-        tables.backup(copy.tables)
-        log.backup(str(copy.log))
-        mark = read_mark(copy.log_head)
-        number = folded if mark is None else mark.number
-        _copy_loads(log, loads, copy.loads, after=folded, until=number)
-        files.disk.copy(copy.files)
+    with files.paused():
+        with folder.paused():
+            folded = folder.fold()
+            tables.backup(copy.tables)
+            log.backup(str(copy.log))
+            mark = read_mark(copy.log_head)
+            number = folded if mark is None else mark.number
+            _copy_loads(log, loads, copy.loads, after=folded, until=number)
+        files.contents.place.copy(copy.files)  # which may take long, and needs no fold to wait
     (target / MARK_NAME).write_text(MARK_TEXT)
     return number
 

@@ -27,7 +27,8 @@ from livedb.commitlog.repair import LogReport, repair_log
 from livedb.commitlog.sqlite import SqliteCommitLog, create_log
 from livedb.commitlog.sqlite_file import check_kind, head_path, wal_path
 from livedb.durable import sync_folder
-from livedb.errors import DamagedError, FoldError, FormatError, LivedbError
+from livedb.errors import DamagedError, FileError, FoldError, FormatError, LivedbError
+from livedb.files.choice import NAMES_NAME
 from livedb.functions.storage import contents_lost
 from livedb.limits import Limits
 from livedb.store.connection import NOT_A_DATABASE
@@ -124,11 +125,17 @@ def repair_workspace(path: str | os.PathLike[str]) -> RepairReport:
     # Opening is the proof, and plays what the log holds beyond the tables into them.
     with Workspace(folder) as workspace:
         kept = workspace.committer.published
-        lost_files = tuple(
-            f"{file}: {wrong}"
-            for file, wrong in workspace.file_storage.damage()
-            if wrong is not None
-        )
+        try:
+            lost_files = tuple(
+                f"{file}: {wrong}"
+                for file, wrong in workspace.file_storage.damage()
+                if wrong is not None
+            )
+        except FileError as error:  # what was repaired is said all the same
+            lost_files = ()
+            repair.problems.append(
+                f"the contents of files were not looked at; `livedb check` does it: {error.message}"
+            )
     return RepairReport(
         path=folder,
         kept=kept,
@@ -223,6 +230,14 @@ class _Repair:
                     (target / content.name).hardlink_to(content)
                 except OSError:  # a file system without links
                     shutil.copyfile(content, target / content.name)
+        # Of contents in an object store it is their names: without one nothing is removed there.
+        names = self._files.objects / NAMES_NAME
+        if names.is_dir() and any(names.iterdir()):
+            names.rename(self._backup_folder() / NAMES_NAME)
+            self.changes.append(
+                "what the object store has of its files stays there, also what is deleted from now "
+                f"on; {NAMES_NAME!r} in the backup folder names it"
+            )
 
     # -- the log -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from livedb.changes.bulk_loads import TableLoad
 from livedb.errors import InvalidValueError, LoadError
-from livedb.files.disk import PIECE_BYTES
+from livedb.files.contents import PIECE_BYTES
 from livedb.functions.definition import did_you_mean
 from livedb.ids import table_number_of
 from livedb.limits import JSON_ARRAY_BYTES_MAX
@@ -66,6 +66,7 @@ def export_snapshot(
     Raises:
         LoadError: there is no such table; or the target exists, or cannot be written.
         DamagedError: the content of a file is lost; nothing is written.
+        FileError: contents cannot be reached just now; nothing is written.
     """
     from livedb.interchange.snapshot_zip import write_snapshot
 
@@ -83,7 +84,7 @@ def export_snapshot(
             snapshot,
             chosen,
             path,
-            contents=files.disk.damage if is_whole else None,
+            contents=files.contents.damage if is_whole else None,
             overwrite=overwrite,
             progress=progress,
         )

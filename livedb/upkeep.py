@@ -91,8 +91,9 @@ class Upkeep:
                     truncated = now
                     self._truncate_log()
                 if now - collected >= _COLLECT_S and collected_at != seen:
-                    collected, collected_at = now, seen
+                    collected = now
                     self._files.collect()
+                    collected_at = seen  # one that failed is tried again without a commit
                 for table in self._rows.repack_wanted():
                     self._rows.repack(table)
             except LivedbError as error:

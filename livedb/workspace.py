@@ -28,7 +28,8 @@ from livedb.commitlog.memory import MemoryCommitLog
 from livedb.commitlog.sqlite import SqliteCommitLog
 from livedb.commitlog.sqlite_file import NOT_A_LOG
 from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
-from livedb.files.disk import Disk
+from livedb.files.choice import content_place
+from livedb.files.contents import Contents
 from livedb.files.storage import FileStorage
 from livedb.functions.calling import Calling, is_running
 from livedb.functions.cron_functions import LIST_CRONS
@@ -108,6 +109,7 @@ class Workspace:
     Args:
         path: its folder, made if absent; None keeps everything in memory.
         wrap_log: gives what commits go through on their way to the log, for tests and extenders.
+        files_url: of the object store that files lie in; None for where they lie already.
 
     Raises:
         WorkspaceLockedError: another process has it open.
@@ -122,11 +124,13 @@ class Workspace:
         limits: Limits | None = None,
         clock: Clock | None = None,
         wrap_log: WrapLog | None = None,
+        files_url: str | None = None,
     ) -> None:
         self.path = path
         self.limits = limits or Limits()
         self.clock = clock or SystemClock()
         self._wrap_log = wrap_log
+        self._files_url = files_url
         self._pid = os.getpid()
         self.database: Any = None
         """The `db` of this process, so that opening twice gives one object."""
@@ -211,11 +215,16 @@ class Workspace:
         self.folded_sql = FoldedSql(folder=self.folder, committer=self.committer)
         undo.append(self.folded_sql.close)
         self.file_storage = FileStorage(
-            Disk(
-                self.files.files,
+            Contents(
+                content_place(
+                    self.files.files,
+                    self.files.objects,
+                    self._files_url,
+                    self.clock,
+                    is_temporary=self.path is None,
+                ),
                 self.clock,
                 bytes_max=self.limits.file_bytes_max,
-                is_durable=self.path is not None,
             ),
             self._run_own,
         )

@@ -9,9 +9,10 @@
     tables.duckdb   the tables as of the last fold
     loads/          files of bulk loads, part of the log until they are folded
     files/          the contents of files, each under a random name
+    objects/        where they lie in an object store: its URL, and the name of each content there
     staging/        scratch space of exports and backups
 
-A workspace in memory keeps no files beyond its life; it has a temporary folder for the last three.
+A workspace in memory keeps no files beyond its life; it has a temporary folder for the last four.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ class WorkspaceFiles:
     @property
     def files(self) -> Path:
         return self.folder / "files"
+
+    @property
+    def objects(self) -> Path:
+        return self.folder / "objects"
 
     @property
     def staging(self) -> Path:

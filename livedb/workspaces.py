@@ -10,6 +10,7 @@ from pathlib import Path
 
 from livedb.clock import Clock
 from livedb.errors import FormatError, WorkspaceError
+from livedb.files.choice import require_same
 from livedb.limits import Limits
 from livedb.process_lock import ProcessLock
 from livedb.workspace import Workspace, WrapLog
@@ -27,18 +28,20 @@ def open_workspace(
     limits: Limits | None,
     clock: Clock | None = None,
     wrap_log: WrapLog | None = None,
+    files_url: str | None = None,
 ) -> Workspace:
     """The workspace at `path`: the one this process has open already, or newly opened."""
     if path is None or path == ":memory:":  # as users of DuckDB and SQLite write it
-        return _new_workspace(None, limits, clock, wrap_log)
+        return _new_workspace(None, limits, clock, wrap_log, files_url)
     real = real_path(path)
     with _open_lock:
         found = _open.get(real)
         if found is not None and not found.is_closed:
             found.require_open()
             _refuse_other_limits(found, limits)
+            require_same(found.files.objects, files_url)
             return found
-        opened = _new_workspace(Path(real), limits, clock, wrap_log)
+        opened = _new_workspace(Path(real), limits, clock, wrap_log, files_url)
         _open[real] = opened
         return opened
 
@@ -72,9 +75,13 @@ def has_open(path: str) -> bool:
 
 
 def _new_workspace(
-    path: Path | None, limits: Limits | None, clock: Clock | None, wrap_log: WrapLog | None
+    path: Path | None,
+    limits: Limits | None,
+    clock: Clock | None,
+    wrap_log: WrapLog | None,
+    files_url: str | None,
 ) -> Workspace:
-    workspace = Workspace(path, limits=limits, clock=clock, wrap_log=wrap_log)
+    workspace = Workspace(path, limits=limits, clock=clock, wrap_log=wrap_log, files_url=files_url)
     _alive.add(workspace)
     return workspace
 

@@ -124,11 +124,14 @@ def require_workspace(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
+def opened(
+    path: Path, *, may_make: bool = False, files_url: str | None = None
+) -> Iterator[Workspace]:
     """The workspace at `path`, open.
 
     Args:
         may_make: make one where nothing is.
+        files_url: of the object store that its files lie in.
 
     Raises:
         FormatError: there is none.
@@ -139,7 +142,7 @@ def opened(path: Path, *, may_make: bool = False) -> Iterator[Workspace]:
     if not may_make:
         require_workspace(path)
     try:
-        workspace = open_workspace(path, limits=None)
+        workspace = open_workspace(path, limits=None, files_url=files_url)
     except WorkspaceLockedError as error:
         raise _advised(error) from None
     with workspace:

@@ -95,6 +95,14 @@ def register(app: typer.Typer) -> None:
                 metavar="URL", help="Where clients find it, if not there: for URLs of files."
             ),
         ] = None,
+        files: Annotated[
+            str | None,
+            typer.Option(
+                "--files",
+                metavar="URL",
+                help="The object store that files lie in, as s3://bucket/prefix; it is remembered.",
+            ),
+        ] = None,
         show_errors: Annotated[
             bool | None,
             typer.Option(
@@ -133,7 +141,7 @@ def register(app: typer.Typer) -> None:
             )
             if not is_workspace(path):
                 _refuse_before_it_is_made(options)
-            workspace = stack.enter_context(opened(path, may_make=True))
+            workspace = stack.enter_context(opened(path, may_make=True, files_url=files))
             _refuse_closed_house(workspace, options)
             vigil = Vigil(workspace.presence)
             database_of(workspace)  # what functions of notebooks call `db`

@@ -1,6 +1,6 @@
-"""The files of a workspace: contents on the disk joined with the documents that stand for them.
+"""The files of a workspace: contents joined with the documents that stand for them.
 
-A content is on the disk before its document is committed, and a document is deleted before its
+A content is in its place before its document is committed, and a document is deleted before its
 content: so no document is ever seen without one. The other way around there may be contents
 without a document, which `collect` removes.
 """
@@ -14,13 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from livedb.errors import (
-    AuthenticationError,
-    DamagedError,
-    InvalidValueError,
-    NonexistentDocumentError,
-)
-from livedb.files.disk import PIECE_BYTES, Disk, Incoming
+from livedb.errors import AuthenticationError, InvalidValueError, NonexistentDocumentError
+from livedb.files.contents import PIECE_BYTES, Contents, Incoming
 from livedb.functions.definition import FunctionKind
 from livedb.functions.storage import (
     CHECK_UPLOAD,
@@ -52,8 +47,8 @@ Run = Callable[[FunctionKind, str, Mapping[str, Any]], Any]
 class FileStorage:
     """The files of one workspace; safe to use from every thread."""
 
-    def __init__(self, disk: Disk, run: Run) -> None:
-        self.disk = disk
+    def __init__(self, contents: Contents, run: Run) -> None:
+        self.contents = contents
         self._run = run
         self._uploading: set[str] = set()
         """The tokens of upload URLs that are being used."""
@@ -75,7 +70,7 @@ class FileStorage:
             LimitError: it is larger than `Limits.file_bytes_max`.
             InvalidValueError: its SHA-256 is another.
         """
-        with self.disk.incoming() as incoming, opened(source) as file:
+        with self.contents.incoming() as incoming, opened(source) as file:
             while piece := file.read(PIECE_BYTES):
                 incoming.write(_bytes_of(piece))
             return keep(incoming.finish(sha256))
@@ -85,19 +80,13 @@ class FileStorage:
 
         Raises:
             DamagedError: it is not there.
+            FileError: its place cannot be reached.
         """
-        try:
-            return self.disk.open(name)
-        except FileNotFoundError:
-            raise DamagedError(
-                f"The content of a file is gone: {str(self.disk.path(name))!r}. Look with "
-                "livedb.check, and restore it from a backup.",
-                code="ContentGone",
-            ) from None
+        return self.contents.open(name)
 
     def address(self, name: str) -> str:
-        """Where a content is on this machine, as a `file:` URL."""
-        return self.disk.path(name).absolute().as_uri()
+        """Where a content is: a `file:` URL of this machine, or one of an object store."""
+        return self.contents.place.address(name)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -185,21 +174,25 @@ class FileStorage:
                 self._uploading.discard(token)
 
     def incoming(self, bytes_max: int | None = None) -> AbstractContextManager[Incoming]:
-        """A content that arrives in pieces; see `Disk.incoming`."""
-        return self.disk.incoming(bytes_max=bytes_max)
+        """A content that arrives in pieces; see `Contents.incoming`."""
+        return self.contents.incoming(bytes_max=bytes_max)
 
     # -- damage --------------------------------------------------------------------------------
 
     def damage(self) -> Iterator[tuple[str, str | None]]:
         """Each file's id, with what is wrong with its content; None when nothing is.
 
+        Raises:
+            FileError: their place cannot be reached, so nobody knows.
         Cost: reads every content.
         """
         cursor: str | None = None
         while True:
             files, cursor = self._page(LIST_CONTENTS, cursor)
             for file in files:
-                wrong = self.disk.damage(Content(file["name"], file["sha256"], int(file["size"])))
+                wrong = self.contents.damage(
+                    Content(file["name"], file["sha256"], int(file["size"]))
+                )
                 yield file["_id"], wrong
             if cursor is None:
                 return
@@ -209,24 +202,26 @@ class FileStorage:
     def collect(self) -> int:
         """Remove contents that no document stands for; returns how many.
 
-        Cost: a list of the folder; a look-up for each content, when something changed.
+        Raises:
+            FileError: their place cannot be reached; what is left is removed another time.
+        Cost: a list of a folder; a look-up for each content, when something changed.
         """
         with self._collecting:
-            names = self.disk.candidates()
+            names = self.contents.candidates()
             # Among the same contents a file can only go, and then there are fewer files.
             found = (frozenset(names), self.count())
             if found == self._collected:
                 return 0
-            self._collected = found
-            orphans = 0
+            removed = 0
             for start in range(0, len(names), _LOOKED_UP_MAX):
                 asked = names[start : start + _LOOKED_UP_MAX]
                 known = set(self._run("query", KNOWN_FILES, {"names": asked}))
-                for name in asked:
-                    if name not in known:
-                        self.disk.remove(name)
-                        orphans += 1
-            return orphans
+                orphans = [name for name in asked if name not in known]
+                if orphans:
+                    self.contents.place.remove(orphans)
+                    removed += len(orphans)
+            self._collected = found
+            return removed
 
     def paused(self) -> AbstractContextManager[Any]:
         """Within it no content is removed, whatever is deleted."""

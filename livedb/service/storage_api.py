@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from livedb.errors import InvalidValueError, LimitError
-from livedb.files.disk import Incoming, too_large
+from livedb.files.contents import Incoming, too_large
 from livedb.functions.storage import DOWNLOAD_PATH, UPLOAD_PATH, checked_content_type
 from livedb.service.http_api import RequestError, as_json, route
 from livedb.service.hub import Hub

@@ -20,13 +20,14 @@ from livedb.client.local import LocalBackend
 from livedb.clock import SystemClock
 from livedb.commitlog.lock import FOLDER_MODE, WorkspaceLock, refuse_network_file_system
 from livedb.errors import DisconnectedError, LivedbError, WorkspaceError, WorkspaceLockedError
+from livedb.files.choice import require_same
 from livedb.limits import Limits
 from livedb.notebook.faces import NotebookFaces
 from livedb.sharing.background import reach_or_start
 from livedb.sharing.holders import PAUSE_S, answers, require_same_version, with_advice
 from livedb.sharing.local import LocalSharing
 from livedb.workspace import Workspace
-from livedb.workspace_files import check_is_workspace
+from livedb.workspace_files import WorkspaceFiles, check_is_workspace
 from livedb.workspaces import has_open, open_workspace, real_path
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ _attached: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDiction
 """By real path: what this process has that another one has open."""
 
 
-def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
+def open_database(
+    path: str | os.PathLike[str] | None, *, limits: Limits | None, files: str | None = None
+) -> Database:
     """What `livedb.open` gives; see there."""
     real = None if path is None else real_path(path)
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + ATTACH_S_MAX
     while True:
         try:
-            workspace = open_workspace(path, limits=limits)
+            workspace = open_workspace(path, limits=limits, files_url=files)
         except WorkspaceLockedError as error:
             if real is None or error.address is None or error.pid == os.getpid():
                 raise with_advice(error) from None
@@ -57,6 +60,7 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
                     "without limits",
                     code="OtherLimits",
                 ) from None
+            require_same(WorkspaceFiles(Path(real)).objects, files)
             attached = attach(real, error)
             if attached is not None:
                 return attached
@@ -70,11 +74,14 @@ def open_database(path: str | os.PathLike[str] | None, *, limits: Limits | None)
             return database_of(workspace)
 
 
-def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -> Database:
+def open_shared(
+    path: str | os.PathLike[str] | None, *, limits: Limits | None, files: str | None = None
+) -> Database:
     """What `livedb.open(path, shared=True)` gives; see there.
 
     Raises:
-        WorkspaceError: the service could not be started; the message has what it said.
+        WorkspaceError: the service could not be started; the message has what it said. Or the
+            files of the workspace lie elsewhere.
     """
     if path is None or limits is not None:
         raise WorkspaceError(
@@ -90,6 +97,7 @@ def open_shared(path: str | os.PathLike[str] | None, *, limits: Limits | None) -
     folder = Path(real)
     check_is_workspace(folder)
     refuse_network_file_system(folder, Path("/proc/self/mounts"))
+    require_same(WorkspaceFiles(folder).objects, files)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     return reach_or_start(folder, lambda holder: attach(real, holder))
 

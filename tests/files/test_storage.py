@@ -39,7 +39,7 @@ def content_of(db, file):
     page, _ = storage(db)._page(LIST_CONTENTS, None)
     [found] = [each for each in page if each["_id"] == file]
     assert found["_id"] == file
-    return storage(db).disk.path(found["name"])
+    return storage(db).contents.place.path(found["name"])
 
 
 def test_orphans_are_collected_and_contents_of_files_are_not(tmp_path):
@@ -80,7 +80,7 @@ def test_what_is_under_way_is_no_orphan(tmp_path):
 
 def test_there_are_no_orphans_in_a_folder_that_was_deleted(tmp_path):
     with livedb.open(tmp_path / "w") as db:
-        shutil.rmtree(storage(db).disk.folder)
+        shutil.rmtree(storage(db).contents.place.folder)
         assert storage(db).collect() == 0
 
 
@@ -138,16 +138,16 @@ def test_a_refused_document_leaves_no_content():
 KILLED = """
     import os, sys
     import livedb
-    from livedb.files import disk
+    from livedb.files import contents
 
     db = livedb.open(sys.argv[1])
     print("open", flush=True)
     step = sys.argv[2]
-    write, finish = disk.Incoming.write, disk.Incoming.finish
+    write, finish = contents.Incoming.write, contents.Incoming.finish
 
     def killed_writing(self, piece):
         write(self, piece)
-        self._file.flush()
+        self._sink._file.flush()
         os.kill(os.getpid(), 9)
 
     def killed_finished(self, *args):
@@ -155,9 +155,9 @@ KILLED = """
         os.kill(os.getpid(), 9)
 
     if step == "write":
-        disk.Incoming.write = killed_writing
+        contents.Incoming.write = killed_writing
     if step == "finish":
-        disk.Incoming.finish = killed_finished
+        contents.Incoming.finish = killed_finished
     db.files.put(b"what a file holds")
     if step == "put":
         os.kill(os.getpid(), 9)

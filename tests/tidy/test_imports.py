@@ -12,6 +12,7 @@ HEAVY = (
     "anywidget",
     "duckdb",
     "httpx",
+    "obstore",
     "ipywidgets",
     "joserfc",
     "numpy",
