@@ -40,7 +40,7 @@
     │   ├── ConflictError           the documents read changed on every try
     │   ├── SnapshotTooOldError     the snapshot is no longer kept
     │   ├── IdentityProviderError   an issuer's keys could not be fetched just now
-    │   ├── FileError               the content of a file could not be written
+    │   ├── FileError               the content of a file could not be written, or its store failed
     │   ├── LogError                the commit log could not be written
     │   └── FoldError               DuckDB could not take what the commit log holds
     └── WorkspaceError              the workspace itself
@@ -459,7 +459,8 @@ class IdentityProviderError(TransientError):
 class FileError(TransientError):
     """The content of a file could not be written (`code` "DiskFull" when the disk is full).
 
-    Nothing of it was kept.
+    Nothing of it was kept. With `code` "StoreFailed" the object store that files lie in failed, at
+    a write or a read; what was stored before is not lost by that.
     """
 
     code = "FileFailed"

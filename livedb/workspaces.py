@@ -11,6 +11,7 @@ from pathlib import Path
 from livedb.clock import Clock
 from livedb.errors import FormatError, WorkspaceError
 from livedb.files.choice import require_same
+from livedb.files.objects import checked_url
 from livedb.limits import Limits
 from livedb.process_lock import ProcessLock
 from livedb.workspace import Workspace, WrapLog
@@ -31,6 +32,8 @@ def open_workspace(
     files_url: str | None = None,
 ) -> Workspace:
     """The workspace at `path`: the one this process has open already, or newly opened."""
+    if files_url is not None:
+        checked_url(files_url)  # before a folder is made
     if path is None or path == ":memory:":  # as users of DuckDB and SQLite write it
         return _new_workspace(None, limits, clock, wrap_log, files_url)
     real = real_path(path)

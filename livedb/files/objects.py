@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az", "file", "memory")
 """Of URLs that name an object store."""
 
-_PART_BYTES = 8 << 20
-"""Bytes of a part of an upload. A content that fits into one is sent in one request."""
+_PART_BYTES = 5 << 20
+"""Bytes of a part of an upload, the least that S3 takes; a smaller content is one request."""
 
 _PARTS_MAX = 9_000
 """Parts of an upload; S3 takes 10,000."""
 
-_PARTS_AT_ONCE = 4
-"""Parts of an upload that are sent at once: what it has in memory is one more."""
+_PARTS_AT_ONCE = 2
+"""Parts of an upload that are sent at once; it has one more in memory, and many are under way."""
 
 _FIRST_READ_BYTES = 256 << 10
-_READ_BYTES_MAX = 8 << 20
+_READ_BYTES_MAX = 4 << 20
 """Bytes that one request reads: few at first, twice as many each time while it goes on in order."""
 
 _RETRIES = 6
@@ -217,8 +217,8 @@ class Objects:
             if may_be_absent:
                 raise
             raise _store_failed(self.url, "there is no such bucket or container") from None
-        except (*_errors_of_obstore(), OSError) as error:
-            # Not `from error`: a store's answer may name credentials.
+        except _errors_of_obstore() as error:
+            # `from None`: a store's answer may name credentials.
             raise _store_failed(self.url, _reason(error)) from None
 
 
@@ -237,7 +237,7 @@ class _ObjectSink:
             self._writer.close()
 
     def abandon(self) -> None:
-        with suppress(*_errors_of_obstore(), OSError):  # failed or closed before
+        with suppress(FileError), self._place._naming_store():  # noqa: SLF001  # failed before
             self._writer.__exit__(InterruptedError, None, None)  # which drops its parts
         with suppress(FileError):  # it is an orphan, then
             self._place.remove([self._name])
@@ -284,6 +284,7 @@ class _Reader(RawIOBase):
             is_next = self._at == end and end > 0
             self._ahead = min(self._ahead * 2, _READ_BYTES_MAX) if is_next else _FIRST_READ_BYTES
             length = min(self._ahead, self._size - self._at)
+            self._held = memoryview(b"")  # before there is another
             try:
                 self._held = self._place.read(self._name, self._at, length)
             except FileNotFoundError:
@@ -318,8 +319,8 @@ def _errors_of_obstore() -> tuple[type[Exception], ...]:
     try:
         from obstore.exceptions import BaseError
     except ImportError:
-        return ()
-    return (BaseError,)
+        return (OSError,)
+    return (BaseError, OSError)  # of a request, and of a part of an upload
 
 
 def _reason(error: Exception) -> str:

@@ -245,6 +245,7 @@ def test_an_admin_key_opens_everything(shop, tmp_path):
         (["--auth-config", "/nowhere.json"], "/nowhere.json"),
         (["--admin-key-file", "/nowhere"], "/nowhere"),
         (["--admin-key", "a b"], "visible ASCII"),
+        (["--files", "s3://who:secret@bucket"], "credentials come from the environment"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_code_1(run, shop, args, words):
@@ -253,6 +254,16 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_1(run, shop, args, word
         assert words in said
         assert said.count("\n") == 1
     assert not path.exists()  # nothing is left of a workspace that was never served
+
+
+def test_files_lie_in_the_store_that_it_is_told_and_it_is_remembered(tmp_path):
+    path, store = tmp_path / "shop", tmp_path / "store"
+    with service(path, "--files", store.as_uri()) as (process, _), livedb.open(path) as db:
+        file = db.files.put(b"what a file holds")
+        assert [each.read_bytes() for each in store.iterdir()] == [b"what a file holds"]
+        assert ended(process, signal.SIGTERM)[0] == 0
+    with livedb.open(path) as db, db.files.open(file) as opened:
+        assert opened.read() == b"what a file holds"
 
 
 def test_a_port_that_is_taken_leaves_no_new_workspace(run, tmp_path):

@@ -269,7 +269,7 @@ def test_an_upload_goes_in_parts_and_a_small_one_in_one_request(in_s3, s3):
     s3.asked.clear()
     put(in_s3, LARGE)
     methods = [method for method, _, _ in s3.asked]
-    assert (methods[0], sorted(methods[1:-1]), methods[-1]) == ("POST", ["PUT"] * 3, "POST")
+    assert (methods[0], sorted(methods[1:-1]), methods[-1]) == ("POST", ["PUT"] * 4, "POST")
 
 
 def test_parts_of_an_upload_that_is_broken_off_are_dropped(in_s3, s3):
