@@ -7,7 +7,7 @@ from pathlib import Path
 from livedb.clock import Clock
 from livedb.durable import sync_folder
 from livedb.errors import FileError, InvalidValueError, WorkspaceError
-from livedb.files.contents import ContentPlace, Contents
+from livedb.files.contents import STORE_FAILED, ContentPlace, Contents
 from livedb.files.disk import Disk
 from livedb.files.objects import Objects, checked_url
 
@@ -98,7 +98,7 @@ def _try(place: Objects, clock: Clock) -> None:
         raise FileError(
             f"The object store {place.url!r} does not keep what is put there: of a first content "
             f"it was found that {wrong}",
-            code="StoreFailed",
+            code=STORE_FAILED,
         )
 
 

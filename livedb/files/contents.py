@@ -22,6 +22,9 @@ from livedb.functions.storage import Content
 PIECE_BYTES = 1 << 20
 """Bytes of a content that are read from a place, and given on, at once."""
 
+STORE_FAILED = "StoreFailed"
+"""The code of a `FileError` of an object store."""
+
 
 class Sink(Protocol):
     """Takes the bytes of one new content."""

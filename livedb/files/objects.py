@@ -24,7 +24,7 @@ from urllib.request import url2pathname
 
 from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FileError, InvalidValueError, WorkspaceError
-from livedb.files.contents import PIECE_BYTES, content_gone
+from livedb.files.contents import PIECE_BYTES, STORE_FAILED, content_gone
 from livedb.files.disk import naming_disk
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ class Objects:
             with self._naming_store(may_be_absent=True):
                 size = obstore.head(self.store, name)["size"]
         except FileNotFoundError:
-            with self._naming_store():  # nothing is damaged where the bucket is another
-                next(iter(obstore.list(self.store, chunk_size=1)), None)
+            self._require_bucket()
             raise
         return cast("BinaryIO", BufferedReader(_Reader(self, name, size), 64 << 10))
 
@@ -183,6 +182,7 @@ class Objects:
             try:
                 obstore.delete(self._removing, list(names))  # S3 takes many in one request
             except FileNotFoundError:
+                self._require_bucket()
                 for name in names:
                     with suppress(FileNotFoundError):
                         obstore.delete(self._removing, name)
@@ -200,6 +200,17 @@ class Objects:
         with self.open(name) as file, naming_disk(), target.open("xb") as copy:
             while piece := file.read(PIECE_BYTES):
                 copy.write(piece)
+
+    def _require_bucket(self) -> None:
+        """Tell an object that is not there from a bucket that is not: then nothing is gone.
+
+        Raises:
+            FileError: there is no such bucket.
+        """
+        import obstore
+
+        with self._naming_store():
+            next(iter(obstore.list(self._removing, chunk_size=1)), None)
 
     def address(self, name: str) -> str:
         return f"{self.url}{'' if self.url.endswith('/') else '/'}{name}"
@@ -342,5 +353,5 @@ def _store_failed(url: str, reason: str) -> FileError:
         f"The object store of this workspace's files, {url!r}, failed: {reason}. Nothing that was "
         "stored is lost. Look whether it can be reached and what the environment says of it "
         "(AWS_.., GOOGLE_.., AZURE_..), and try again.",
-        code="StoreFailed",
+        code=STORE_FAILED,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -21,11 +22,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from livedb.errors import InvalidValueError, LimitError
-from livedb.files.contents import Incoming, too_large
+from livedb.errors import FileError, InvalidValueError, LimitError, LivedbError
+from livedb.files.contents import STORE_FAILED, Incoming, too_large
 from livedb.functions.storage import DOWNLOAD_PATH, UPLOAD_PATH, checked_content_type
 from livedb.service.http_api import RequestError, as_json, route
 from livedb.service.hub import Hub
+
+logger = logging.getLogger("livedb.service")
 
 T = TypeVar("T")
 
@@ -57,6 +60,19 @@ def storage_routes(hub: Callable[[], Hub]) -> list[Route]:
     ]
 
 
+def _refusal_of(error: FileError) -> LivedbError:
+    """What a page is told: where the files of its site lie is nobody's business."""
+    if error.code != STORE_FAILED:
+        return error
+    logger.warning("%s", error.message)
+    return RequestError(
+        "The files cannot be reached just now; try again in a moment",
+        code=error.code,
+        status=503,
+        headers={"retry-after": "5"},
+    )
+
+
 # -- uploads ---------------------------------------------------------------------------------------
 
 
@@ -80,6 +96,8 @@ class Uploading:
             return as_json({"storageId": await _upload(request, hub)})
         except LimitError as error:
             raise RequestError(error.message, code=error.code, status=413) from None
+        except FileError as error:
+            raise _refusal_of(error) from None
         except ClientDisconnect:
             raise RequestError("The file did not arrive whole", code="Incomplete") from None
         finally:
@@ -199,7 +217,10 @@ async def _download(request: Request, hub: Hub) -> Response:
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    file = await hub.in_thread(files.open, name)
+    try:
+        file = await hub.in_thread(files.open, name)
+    except FileError as error:
+        raise _refusal_of(error) from None
     return StreamingResponse(_pieces(hub, file, start, end), status, headers)
 
 

@@ -387,6 +387,10 @@ def test_a_bucket_that_is_not_there_is_no_damage(s3, tmp_path):
         put(contents, TEXT)
     with pytest.raises(FileError, match=r"[Bb]ucket"):
         contents.damage(Content("a", "", 1))
+    [name] = contents.place.names()
+    with pytest.raises(FileError, match=r"[Bb]ucket"):
+        contents.place.remove([name])
+    assert contents.place.names() == [name]
 
 
 # -- URLs ------------------------------------------------------------------------------------------

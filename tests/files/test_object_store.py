@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import urllib.error
 import urllib.request
 
 import pytest
@@ -270,6 +271,18 @@ def test_uploads_and_downloads_over_http_go_through_the_store(tmp_path, s3):
             assert s3.asked[-1][2] == f"bytes={end - 300}-{end - 1}"
             with urllib.request.urlopen(db.files.url(file)) as answer:
                 assert answer.read() == large
+            s3.is_refusing_all = True
+            for asked in (
+                urllib.request.Request(db.files.url(file)),
+                urllib.request.Request(upload_url(), data=TEXT, method="POST"),
+            ):
+                with pytest.raises(urllib.error.HTTPError) as raised:
+                    urllib.request.urlopen(asked)
+                with raised.value as refused:
+                    assert refused.status == 503
+                    said = json.load(refused)
+                    assert said["code"] == "StoreFailed"
+                    assert URL not in said["message"]
 
 
 # -- a store that fails ----------------------------------------------------------------------------
