@@ -47,6 +47,9 @@ may be slow, so they have threads of their own."""
 UPDATES_MAX = 8
 """Other work of connections that blocks, at once; more waits."""
 
+FILES_MAX = 16
+"""Steps of uploads and downloads at once; more wait. Each may wait long for an object store."""
+
 
 class _Told(NamedTuple):
     """What the refresher's thread has told: up to a moment, which connections follow what changed.
@@ -87,6 +90,7 @@ class Hub:
         self.transfers = Transfers(workspace)
         self._following = ThreadPoolExecutor(FOLLOWING_MAX, thread_name_prefix="livedb-follow")
         self._updates = ThreadPoolExecutor(UPDATES_MAX, thread_name_prefix="livedb-update")
+        self._files = ThreadPoolExecutor(FILES_MAX, thread_name_prefix="livedb-file")
         self._followers: dict[LiveQuery, dict[SyncConnection, None]] = {}
         self._followers_lock = threading.Lock()
         live = workspace.live
@@ -109,6 +113,13 @@ class Hub:
         """Run what blocks on a thread of the service's."""
         assert not kwargs, "positional arguments only"
         return await self._loop.run_in_executor(self._updates, function, *args)
+
+    async def in_file_thread(
+        self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a step of an upload or a download on a thread for these alone."""
+        assert not kwargs, "positional arguments only"
+        return await self._loop.run_in_executor(self._files, function, *args)
 
     def on_loop(self, call: Callable[[], None]) -> None:
         """Have `call` made on the event loop, behind what was told before."""
@@ -354,3 +365,4 @@ class Hub:
         self.access.close()
         self._following.shutdown(wait=False, cancel_futures=True)
         self._updates.shutdown(wait=False, cancel_futures=True)
+        self._files.shutdown(wait=False, cancel_futures=True)

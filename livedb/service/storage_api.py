@@ -116,8 +116,8 @@ async def _upload(request: Request, hub: Hub) -> str:
         if declared.isdigit() and int(declared) > incoming.bytes_max:
             raise too_large(incoming.bytes_max)  # before any of it is sent
         await _receive(request, hub, incoming)
-        content = await hub.in_thread(incoming.finish, sha256)
-        return await hub.in_thread(files.keep, content, kind, token)
+        content = await hub.in_file_thread(incoming.finish, sha256)
+        return await hub.in_file_thread(files.keep, content, kind, token)
 
 
 async def _receive(request: Request, hub: Hub, incoming: Incoming) -> None:
@@ -135,7 +135,7 @@ async def _receive(request: Request, hub: Hub, incoming: Incoming) -> None:
         if piece is not None:
             held += piece
         if held and (piece is None or len(held) >= PIECE_BYTES):
-            await hub.in_thread(incoming.write, bytes(held))
+            await hub.in_file_thread(incoming.write, bytes(held))
             held.clear()
         if piece is None:
             return
@@ -153,7 +153,7 @@ class _Entered:
 
     async def __aexit__(self, *raised: object) -> None:
         # Shielded: what was begun is undone although the client has gone.
-        await asyncio.shield(self._hub.in_thread(self._leave, raised))
+        await asyncio.shield(self._hub.in_file_thread(self._leave, raised))
 
     def _leave(self, raised: tuple[object, ...]) -> None:
         self._stack.__exit__(*raised)  # type: ignore[arg-type]  # as it was given
@@ -165,7 +165,7 @@ class _Enter:
         self._stack = stack
 
     async def __call__(self, context: AbstractContextManager[T]) -> T:
-        entered: T = await self._hub.in_thread(self._stack.enter_context, context)
+        entered: T = await self._hub.in_file_thread(self._stack.enter_context, context)
         return entered
 
 
@@ -198,7 +198,7 @@ def _announced_digest(header: str | None) -> str | None:
 async def _download(request: Request, hub: Hub) -> Response:
     files = hub.workspace.file_storage
     name: str = request.path_params["name"]
-    found = await hub.in_thread(files.find, name)
+    found = await hub.in_file_thread(files.find, name)
     if found is None:
         raise RequestError("There is no such file", code="FileNotFound", status=404)
     etag = f'"{found["sha256"]}"'
@@ -218,7 +218,7 @@ async def _download(request: Request, hub: Hub) -> Response:
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     try:
-        file = await hub.in_thread(files.open, name)
+        file = await hub.in_file_thread(files.open, name)
     except FileError as error:
         raise _refusal_of(error) from None
     return StreamingResponse(_pieces(hub, file, start, end), status, headers)
@@ -277,10 +277,10 @@ def _span(header: str, size: int) -> tuple[int, int] | None:
 async def _pieces(hub: Hub, file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
     """Bytes of a file, which is closed afterwards."""
     try:
-        await hub.in_thread(file.seek, start)
+        await hub.in_file_thread(file.seek, start)
         left = end - start
         while left > 0:
-            piece = await hub.in_thread(file.read, min(PIECE_BYTES, left))
+            piece = await hub.in_file_thread(file.read, min(PIECE_BYTES, left))
             if not piece:
                 raise InvalidValueError("The content of a file is shorter than its document says")
             left -= len(piece)
