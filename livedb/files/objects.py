@@ -47,12 +47,16 @@ _FIRST_READ_BYTES = 256 << 10
 _READ_BYTES_MAX = 4 << 20
 """Bytes that one request reads: few at first, twice as many each time while it goes on in order."""
 
+_TIMEOUT_S = 60
 _RETRIES = 6
 _RETRY_S = 60
-"""How often, and for how long, what a store refused for the moment is asked again."""
+"""How long one request for a content may take, and how often and until when what a store refused
+for the moment is asked again."""
 
-_RETRY_REMOVING_S = 5
-"""The same of removals: upkeep waits for them, and they are tried again another time."""
+_BRIEF_TIMEOUT_S = 10
+_BRIEF_RETRIES = 3
+_BRIEF_RETRY_S = 10
+"""The same of requests without a content: upkeep waits for removals, which have another time."""
 
 _REASONS = (
     (
@@ -125,11 +129,13 @@ class Objects:
         self._names = names
         names.mkdir(parents=True, exist_ok=True)
         with self._naming_store():
-            self.store = _store_of(url, retry_s=_RETRY_S, retries=_RETRIES)
-            self._removing = (
+            self.store = _store_of(url, _TIMEOUT_S, retries=_RETRIES, retry_s=_RETRY_S)
+            self._brief = (
                 self.store
                 if url.startswith("memory:")  # another one would be empty
-                else _store_of(url, retry_s=_RETRY_REMOVING_S, retries=1)
+                else _store_of(
+                    url, _BRIEF_TIMEOUT_S, retries=_BRIEF_RETRIES, retry_s=_BRIEF_RETRY_S
+                )
             )
 
     def begin(self, name: str, *, bytes_max: int) -> _ObjectSink:
@@ -150,7 +156,7 @@ class Objects:
 
         try:
             with self._naming_store(may_be_absent=True):
-                size = obstore.head(self.store, name)["size"]
+                size = obstore.head(self._brief, name)["size"]
         except FileNotFoundError:
             self._require_bucket()
             raise
@@ -180,12 +186,12 @@ class Objects:
 
         with self._naming_store(may_be_absent=True):
             try:
-                obstore.delete(self._removing, list(names))  # S3 takes many in one request
+                obstore.delete(self._brief, list(names))  # S3 takes many in one request
             except FileNotFoundError:
                 self._require_bucket()
                 for name in names:
                     with suppress(FileNotFoundError):
-                        obstore.delete(self._removing, name)
+                        obstore.delete(self._brief, name)
         for name in names:
             (self._names / name).unlink(missing_ok=True)
 
@@ -210,7 +216,7 @@ class Objects:
         import obstore
 
         with self._naming_store():
-            next(iter(obstore.list(self._removing, chunk_size=1)), None)
+            next(iter(obstore.list(self._brief, chunk_size=1)), None)
 
     def address(self, name: str) -> str:
         return f"{self.url}{'' if self.url.endswith('/') else '/'}{name}"
@@ -304,7 +310,7 @@ class _Reader(RawIOBase):
         return self._held[self._at - self._held_from :]
 
 
-def _store_of(url: str, *, retry_s: int, retries: int) -> ObjectStore:
+def _store_of(url: str, timeout_s: int, *, retries: int, retry_s: int) -> ObjectStore:
     try:
         from obstore.store import LocalStore, MemoryStore, from_url
     except ImportError:
@@ -318,7 +324,7 @@ def _store_of(url: str, *, retry_s: int, retries: int) -> ObjectStore:
         return LocalStore(url2pathname(unquote(urlsplit(url).path)), mkdir=True)
     client: ClientConfig = {
         "connect_timeout": "5s",
-        "timeout": "60s",
+        "timeout": timedelta(seconds=timeout_s),
         # What is given here hides what obstore would read itself.
         "allow_http": any(os.environ.get(name, "").lower() == "true" for name in _ALLOW_HTTP),
     }

@@ -365,6 +365,7 @@ def unreachable(environment, tmp_path, monkeypatch):
         values = server.environment
     environment(values)
     monkeypatch.setattr(objects, "_RETRIES", 1)
+    monkeypatch.setattr(objects, "_BRIEF_RETRIES", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", server.server_address[1]))
         yield Contents(Objects(f"s3://{BUCKET}/p", tmp_path / "n"), SystemClock(), bytes_max=99)

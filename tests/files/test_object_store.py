@@ -49,7 +49,7 @@ def s3(monkeypatch):
 def hasty(monkeypatch):
     """A store that fails is not asked for long."""
     monkeypatch.setattr(objects, "_RETRIES", 0)
-    monkeypatch.setattr(objects, "_RETRY_S", 1)
+    monkeypatch.setattr(objects, "_BRIEF_RETRIES", 0)
 
 
 # -- chosen and remembered -------------------------------------------------------------------------
