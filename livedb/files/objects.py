@@ -19,7 +19,7 @@ from datetime import timedelta
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from livedb.durable import sync_folder
@@ -99,7 +99,7 @@ def checked_url(url: str) -> str:
             code="StoreUrl",
         )
     if parts.scheme == "file":
-        folder = url2pathname(unquote(parts.path))
+        folder = url2pathname(parts.path)
         if parts.netloc or not Path(folder).is_absolute() or len(Path(folder).parts) < 2:
             raise InvalidValueError("A folder is named as file:///absolute/folder", code="StoreUrl")
         return Path(folder).as_uri()
@@ -321,7 +321,7 @@ def _store_of(url: str, timeout_s: int, *, retries: int, retry_s: int) -> Object
     if url.startswith("memory:"):
         return MemoryStore()
     if url.startswith("file:"):
-        return LocalStore(url2pathname(unquote(urlsplit(url).path)), mkdir=True)
+        return LocalStore(url2pathname(urlsplit(url).path), mkdir=True)
     client: ClientConfig = {
         "connect_timeout": "5s",
         "timeout": timedelta(seconds=timeout_s),

@@ -32,6 +32,10 @@ class SmallS3(ThreadingHTTPServer):
         self.is_refusing_all = False
         """Whether every request is refused, with 403 and a body that holds a secret."""
         self.lock = threading.Lock()
+        self.may_answer = threading.Event()
+        """Cleared, requests wait; `waiting` counts those that came."""
+        self.may_answer.set()
+        self.waiting = threading.Semaphore(0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,6 +56,7 @@ def small_s3():
     try:
         yield server
     finally:
+        server.may_answer.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -70,6 +75,9 @@ class Asked(BaseHTTPRequestHandler):
         self.query = parse_qs(split.query, keep_blank_values=True)
         self.body = self.rfile.read(int(self.headers.get("content-length", 0)))
         store = self.server
+        if not store.may_answer.is_set():
+            store.waiting.release()
+            store.may_answer.wait()
         with store.lock:
             store.asked.append((self.command, self.key, self.headers.get("range")))
             if store.is_refusing_all:

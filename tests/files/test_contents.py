@@ -405,6 +405,7 @@ def test_a_bucket_that_is_not_there_is_no_damage(s3, tmp_path):
         ("gs://bucket/p", "gs://bucket/p"),
         ("az://container/p", "az://container/p"),
         ("file:///srv/files/", "file:///srv/files"),
+        ("file:///srv/a%20b%2520c", "file:///srv/a%20b%2520c"),
         ("memory:///", "memory:///"),
     ],
 )

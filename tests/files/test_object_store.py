@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import urllib.error
 import urllib.request
 
@@ -17,9 +18,10 @@ import livedb
 from livedb.errors import DamagedError, FileError, InvalidValueError, WorkspaceError
 from livedb.files import objects
 from livedb.repairing import check_workspace
+from livedb.service.hub import UPDATES_MAX
 from livedb.transfer import export_snapshot, import_snapshot
 from tests.files.small_s3 import BUCKET, small_s3
-from tests.service.serving import serving
+from tests.service.serving import ADMIN_KEY, serving
 
 TEXT = b"what a file holds"
 URL = f"s3://{BUCKET}/shop"
@@ -283,6 +285,39 @@ def test_uploads_and_downloads_over_http_go_through_the_store(tmp_path, s3):
                     said = json.load(refused)
                     assert said["code"] == "StoreFailed"
                     assert URL not in said["message"]
+
+
+def test_downloads_that_wait_for_the_store_hold_up_nothing_else(tmp_path, s3):
+    def fetch(url, fetched):
+        with urllib.request.urlopen(url) as answer:
+            fetched.append(answer.read())
+
+    with livedb.open(tmp_path / "w", files=URL) as db, serving(db) as served:
+        url, fetched = db.files.url(db.files.put(TEXT)), []
+
+        @db.query
+        def hello(ctx):
+            return "hello"
+
+        s3.may_answer.clear()
+        threads = [
+            threading.Thread(target=fetch, args=(url, fetched)) for _ in range(UPDATES_MAX + 1)
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            s3.waiting.acquire()
+        asked = urllib.request.Request(
+            f"{served.url}/api/query",
+            json.dumps({"path": "hello", "args": {}, "format": "json"}).encode(),
+            {"content-type": "application/json", "authorization": f"Convex {ADMIN_KEY}"},
+        )
+        with urllib.request.urlopen(asked) as answer:
+            assert json.load(answer)["value"] == "hello"
+        s3.may_answer.set()
+        for thread in threads:
+            thread.join()
+        assert fetched == [TEXT] * len(threads)
 
 
 # -- a store that fails ----------------------------------------------------------------------------
