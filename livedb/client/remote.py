@@ -48,6 +48,7 @@ from livedb.client.remote_subscription import (
     state_from,
     table_of,
 )
+from livedb.client.remote_tables import RemoteTables, sql_arguments
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
 from livedb.clock import Clock, SystemClock
@@ -100,7 +101,7 @@ class RemoteSnapshotReads:
         return self.verbs.holding(self.name)
 
 
-class RemoteBackend:
+class RemoteBackend(RemoteTables):
     """A `Backend` on a service. `close()` it.
 
     Args:
@@ -423,8 +424,7 @@ class RemoteBackend:
         waiting = self._begin(function, args, update)
         return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
 
-    @staticmethod
-    def _refuse_in_function(what: str) -> None:
+    def _refuse_in_function(self, what: str) -> None:
         if is_running():
             raise FunctionTypeError(
                 f"{what} of a workspace on a service cannot be called inside a query or mutation: "
@@ -447,7 +447,7 @@ class RemoteBackend:
         return self._follow(asked, f"{function.name}({shown})", function, on_change)
 
     def follow_sql(self, text: str, params: Params, on_change: OnChange) -> RemoteSubscription:
-        given: Any = canonical(_sql(text, params))
+        given: Any = canonical(sql_arguments(text, params))
         return self._follow(Asked("sql", LIVEDB, given), " ".join(text.split()), None, on_change)
 
     def follow_presence(self, on_change: OnChange) -> RemoteSubscription:
@@ -617,12 +617,6 @@ class RemoteBackend:
 
     # -- data ----------------------------------------------------------------------------------
 
-    def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
-        self._refuse_in_function("db.sql")
-        answer = PACK.read_payload(self._verbs.act("sql", _sql(text, params)))
-        number: int = msgspec.json.decode(answer.text)
-        return table_of(answer.attachments[0]), number
-
     def past(self, when: int | datetime) -> RemotePast:
         self._refuse_in_function("The past")
         return RemotePast(self, when, self._verbs, self._clock)
@@ -647,22 +641,6 @@ class RemoteBackend:
         self._refuse_in_function("Undoing a commit")
         undone: int = PACK.read(self._verbs.act("undo", {"number": number}, repeats=False))
         return undone
-
-    def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
-        self._refuse_in_function(f"The documents of {table!r}")
-        found: Any = PACK.read(self._verbs.act("documents", {"table": table, "limit": limit}))
-        return list(found)
-
-    def counts(self) -> dict[str, int]:
-        return dict(PACK.read(self._verbs.act("counts", {})))
-
-    def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
-        asked = {"table": table, "limit": limit, "is_descending": is_descending}
-        found: list[dict[str, Any]] | None = PACK.read(self._verbs.act("page", asked))
-        return found
-
-    def hidden_fields(self, table: str) -> tuple[str, ...]:
-        return tuple(PACK.read(self._verbs.act("hidden", {"table": table})))
 
     def load(
         self,
@@ -727,10 +705,3 @@ class RemoteBackend:
 
 def _notice(subscription: RemoteSubscription, number: int, new: LiveState) -> Callable[[], None]:
     return lambda: subscription.on_change(ChangeNotice(number, new))
-
-
-def _sql(text: str, params: Params) -> dict[str, Any]:
-    given: Any = params
-    if params is not None and not isinstance(params, Mapping):
-        given = list(params)
-    return {"text": text, "params": given}

@@ -10,7 +10,7 @@ import msgspec
 
 from livedb.canonical import canonical
 from livedb.client.past_backend import PastBackend
-from livedb.client.remote_subscription import table_of
+from livedb.client.remote_tables import RemoteTables
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import PastVerbs, Verbs
 from livedb.functions.definition import FunctionDefinition, as_received
@@ -21,14 +21,12 @@ from livedb.schema.catalog import Catalog
 if TYPE_CHECKING:
     from os import PathLike
 
-    import pyarrow as pa
-
-    from livedb.client.backend import Backend, Params
+    from livedb.client.backend import Backend
     from livedb.clock import Clock
     from livedb.interchange.exports import ExportResult, Format
 
 
-class RemotePast(PastBackend):
+class RemotePast(RemoteTables, PastBackend):
     """An earlier commit of a workspace on a service.
 
     Args:
@@ -61,29 +59,9 @@ class RemotePast(PastBackend):
         sent = {"name": function.name, "kind": "query", "args": canonical(dict(args))}
         return as_received(PACK.read(self._verbs.act("call", sent)), function)
 
-    def sql(self, text: str, params: Params) -> tuple[pa.Table, int]:
+    def _refuse_in_function(self, what: str) -> None:
+        del what  # whatever is read
         self.refuse_in_function()
-        given: Any = params
-        if params is not None and not isinstance(params, Mapping):
-            given = list(params)
-        answer = PACK.read_payload(self._verbs.act("sql", {"text": text, "params": given}))
-        number: int = msgspec.json.decode(answer.text)
-        return table_of(answer.attachments[0]), number
-
-    def documents(self, table: str, *, limit: int | None) -> list[dict[str, Any]]:
-        found: Any = PACK.read(self._verbs.act("documents", {"table": table, "limit": limit}))
-        return list(found)
-
-    def counts(self) -> dict[str, int]:
-        return dict(PACK.read(self._verbs.act("counts", {})))
-
-    def page(self, table: str, *, limit: int, is_descending: bool) -> list[dict[str, Any]] | None:
-        asked = {"table": table, "limit": limit, "is_descending": is_descending}
-        found: list[dict[str, Any]] | None = PACK.read(self._verbs.act("page", asked))
-        return found
-
-    def hidden_fields(self, table: str) -> tuple[str, ...]:
-        return tuple(PACK.read(self._verbs.act("hidden", {"table": table})))
 
     def export(
         self,

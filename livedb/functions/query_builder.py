@@ -7,9 +7,9 @@ until a verb is called: `collect take first unique paginate`, or iteration.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
-from livedb.errors import IndexRangeError, NotUniqueError, PaginationError, SearchError
+from livedb.errors import IndexRangeError, PaginationError, SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.index_range import (
     BUILT_IN,
@@ -41,6 +41,7 @@ from livedb.functions.searches import (
     VectorSearch,
     vector_filter,
 )
+from livedb.functions.takes import Takes
 from livedb.schema.catalog import CatalogTable
 from livedb.schema.tables import TableDefinition
 from livedb.store.contract import Block, Entry
@@ -54,7 +55,7 @@ T_co = TypeVar("T_co", covariant=True)
 Order = Literal["asc", "desc"]
 
 
-class DocumentQuery(Generic[T_co]):
+class DocumentQuery(Takes[T_co]):
     """Documents of one table, by an index, in an order, through filters.
 
     Without `with_index`, documents come by creation time.
@@ -203,25 +204,6 @@ class DocumentQuery(Generic[T_co]):
                 if len(taken) == count:
                     break
         return taken
-
-    def first(self) -> T_co | None:
-        """The first document, or None."""
-        found = self.take(1)
-        return found[0] if found else None
-
-    def unique(self) -> T_co | None:
-        """The only document, or None.
-
-        Raises:
-            NotUniqueError: there is more than one.
-        """
-        found = self.take(2)
-        if len(found) > 1:
-            ids = [cast("Document", document)["_id"] for document in found]
-            raise NotUniqueError(
-                f"unique() query returned more than one result from table {self._table}: {ids}"
-            )
-        return found[0] if found else None
 
     def __iter__(self) -> Iterator[T_co]:
         located = self._locate()

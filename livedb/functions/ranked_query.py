@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
-from livedb.errors import NotUniqueError, PaginationError, SearchError
+from livedb.errors import PaginationError, SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.pagination import (
     SPLIT_SHARE,
@@ -22,6 +22,7 @@ from livedb.functions.pagination import (
     pinned_page,
 )
 from livedb.functions.searches import Search
+from livedb.functions.takes import Takes
 from livedb.limits import SEARCH_RESULTS_MAX
 from livedb.text import decode_document
 from livedb.transactions.transaction import Snapshot
@@ -42,7 +43,7 @@ class Scored(NamedTuple, Generic[T]):
     score: float
 
 
-class RankedQuery(Generic[T]):
+class RankedQuery(Takes[T]):
     """Documents of one table that a search finds, best first.
 
     Words: a document that has one of them is found. Vectors: the nearest are found, by the cosine
@@ -89,25 +90,6 @@ class RankedQuery(Generic[T]):
     def take(self, count: int) -> list[T]:
         """The best `count` documents."""
         return [found.document for found in self.scored(_whole(count))]
-
-    def first(self) -> T | None:
-        """The best document, or None."""
-        found = self.take(1)
-        return found[0] if found else None
-
-    def unique(self) -> T | None:
-        """The only document, or None.
-
-        Raises:
-            NotUniqueError: there is more than one.
-        """
-        found = self.take(2)
-        if len(found) > 1:
-            ids = [cast("Document", document)["_id"] for document in found]
-            raise NotUniqueError(
-                f"unique() query returned more than one result from table {self._table}: {ids}"
-            )
-        return found[0] if found else None
 
     def scored(self, count: int | None = None) -> list[Scored[T]]:
         """The best `count` documents (None: all) with their scores, as `(document, score)`.
