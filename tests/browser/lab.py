@@ -245,8 +245,12 @@ class NotebookPage:
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         self.page.wait_for_function(KERNEL_IS_IDLE)
 
+    def wait_until_idle(self, timeout_s: float) -> None:
+        """Returns once the kernel has run what it was given."""
+        self.page.wait_for_function(KERNEL_IS_IDLE, timeout=timeout_s * 1000)
+
     def run_all(self) -> None:
-        """Run every cell; returns when the kernel has run the last one."""
+        """Run every cell; returns when the kernel has run the last one, if that is soon."""
         self.command("notebook:run-all-cells")
 
     def execute(self, code: str) -> None:

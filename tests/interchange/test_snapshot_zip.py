@@ -20,7 +20,7 @@ from livedb.clock import SystemClock
 from livedb.errors import DamagedError, LivedbError, LoadError, SchemaEnforcementError
 from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 from livedb.ids import IdFactory
-from livedb.interchange import snapshot_zip
+from livedb.interchange import snapshot_members, snapshot_zip
 from livedb.interchange.snapshot_zip import SnapshotZip
 from livedb.testing import strategies
 
@@ -562,7 +562,7 @@ def test_a_size_that_lies_does_not_unpack_more(db, archive):
 
 def test_more_members_than_any_snapshot_has_are_refused_unread(db, archive, monkeypatch):
     path = archive({f"t{n}/documents.jsonl": "" for n in range(5)})
-    monkeypatch.setattr(snapshot_zip, "MEMBERS_MAX", 3)
+    monkeypatch.setattr(snapshot_members, "MEMBERS_MAX", 3)
     with pytest.raises(LoadError, match=r"it has 5 members .* at most 3"):
         load(db, path)
 
@@ -573,7 +573,7 @@ def test_a_directory_that_says_less_than_it_holds_is_refused(db, archive, monkey
     at = data.rfind(b"PK\x05\x06")
     data[at + 8 : at + 12] = struct.pack("<2H", 1, 1)
     path.write_bytes(data)
-    monkeypatch.setattr(snapshot_zip, "MEMBERS_MAX", 3)
+    monkeypatch.setattr(snapshot_members, "MEMBERS_MAX", 3)
     with pytest.raises(LoadError, match="more than 3 members"):
         load(db, path)
 

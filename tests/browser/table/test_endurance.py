@@ -220,6 +220,7 @@ def test_ten_thousand_commits_of_a_cell_that_prints_lose_neither_rows_nor_prints
     busy = "for n in range(10_000):\n    write(task=ids[n % 15], n=n)\n    print(n)"
     page = open_notebook("prints", SETUP, "held", busy)
     page.run_all()
+    page.wait_until_idle(600)  # on a busy machine it takes minutes
     for at in range(15):
         last = max(n for n in range(9_985, 10_000) if n % 15 == at)
         expect(rows_of(page.output(1)).nth(at).locator("td").nth(2)).to_have_text(str(last))
