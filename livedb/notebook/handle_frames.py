@@ -20,7 +20,7 @@ from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult
 from livedb.notebook.raised import raised_to_one
 from livedb.schema.catalog import Catalog
-from livedb.schema.validators import REFUSED
+from livedb.schema.validators import REFUSED, Validator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,8 @@ class HandleFrames:
         self._table = table
         self._made: tuple[LiveState | None, pa.Table] | None = None
         self._known_fields: tuple[LiveState | None, Mapping[str, FieldType] | None] | None = None
+        self._returned: tuple[Validator, Mapping[str, FieldType] | None] | None = None
+        """A return type, and the fields it gives: worked out once, not for each commit."""
 
     def arrow_of(self, state: LiveState | None) -> pa.Table:
         """The rows of a state; made once for each, because every view asks for its own window.
@@ -65,7 +67,10 @@ class HandleFrames:
             return None if entry is None else fields_of(entry.definition)
         returns = definition.signature.returns
         if returns is not None:
-            return fields_of(returns)
+            known = self._returned
+            if known is None or known[0] is not returns:
+                known = self._returned = (returns, fields_of(returns))
+            return known[1]
         return self._fields_of_table(state, definition.table)
 
     def document_fields_of(self, state: LiveState | None) -> Mapping[str, FieldType] | None:

@@ -47,6 +47,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   let added = new Set<string>();
   let isUpdate = false;
   let frame = 0;
+  let extentFrame = 0;
   let drawnMs = Number.NEGATIVE_INFINITY;
   let fonts: Fonts | null = null;
   let desk: Desk | null = null;
@@ -173,23 +174,32 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
   const identityOf = (at: number): string => rowAt(at)?.key ?? `#${at}`;
 
   const schedule = (): void => {
-    frame ||= requestAnimationFrame(draw);
+    frame ||= requestAnimationFrame(drawFrame);
   };
 
   /** The first change after a pause is drawn at once, not a frame later; in a burst, once a frame. */
   const drawSoon = (): void => {
-    if (frame === 0 && !document.hidden && performance.now() - drawnMs > PAUSE_MS) draw();
-    else schedule();
+    if (frame === 0 && !document.hidden && performance.now() - drawnMs > PAUSE_MS) {
+      draw();
+      extentFrame ||= requestAnimationFrame(drawExtent);
+    } else schedule();
   };
 
-  const draw = (): void => {
+  const drawFrame = (): void => {
     frame = 0;
+    draw();
+    drawExtent();
+  };
+
+  /** Whether there is a page to draw on; the observer calls again once there is. */
+  const isOnPage = (): boolean => !signal.aborted && root.isConnected;
+
+  const draw = (): void => {
     drawnMs = performance.now();
-    if (signal.aborted || !root.isConnected) return; // the observer calls again once it is on the page
+    if (!isOnPage()) return;
     const state = store.state();
     drawSurroundings(state);
     if (state !== null) drawRows(state);
-    drawExtent(state);
     desk?.placed();
     added = new Set();
     isUpdate = false;
@@ -212,8 +222,14 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     root.dataset["number"] = String(state?.number ?? "");
   };
 
-  /** What the reader has not in sight: rows by their numbers, columns by a shade at the edge. */
-  const drawExtent = (state: TableState | null): void => {
+  /**
+   * What the reader has not in sight: rows by their numbers, columns by a shade at the edge. It measures,
+   * for which the browser lays out the page, as it does for each frame: in a frame it costs nothing more.
+   */
+  const drawExtent = (): void => {
+    extentFrame = 0;
+    if (!isOnPage()) return;
+    const state = store.state();
     const { scrollLeft, scrollWidth, clientWidth, offsetWidth } = dom.scroller;
     const isWide = scrollWidth > clientWidth + 1;
     root.classList.toggle("livedb-more-left", isWide && scrollLeft > 1);
@@ -439,7 +455,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     observer.observe(dom.scroller);
     signal.addEventListener("abort", () => observer.disconnect());
   }
-  signal.addEventListener("abort", () => cancelAnimationFrame(frame));
+  signal.addEventListener("abort", () => [frame, extentFrame].forEach(cancelAnimationFrame));
   store.ask(view, { start: 0, stop: ROWS_ON_SCREEN_MAX + MARGIN_ROWS });
   store.desk<{ createDesk: CreateDesk }>().then(({ createDesk }) => attach(createDesk), () => {}); // no kernel, no desk
   schedule();
