@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -149,8 +149,6 @@ class Scheduler:
         self._ledgers: Sequence[Ledger] = (self._jobs, CronRuns())
         self._tables = frozenset[int]()
         """The numbers of the ledgers' tables that exist."""
-        self._ready: deque[Task] = deque()
-        """Found due and not begun; the thread's own."""
         self._woken = threading.Event()
         self._stop = threading.Event()
         self._state = threading.Condition()
@@ -158,7 +156,9 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._job_threads: list[threading.Thread] = []
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
+        """Found due, in that order. Nothing is looked for until the last of it has begun."""
         self._running: set[str] = set()
+        """What is in the queue, or runs."""
         self._held: dict[str, tuple[float, int]] = {}
         """What is tried again: when, on the monotonic clock, and how often it was tried."""
         self._begun_ms: float | None = None
@@ -189,7 +189,7 @@ class Scheduler:
             if request.catalog is not None:
                 self._note_tables()
         tables = self._tables
-        if not tables:
+        if not tables or not self._queue.empty():  # whoever empties it wakes
             return
         for request in batch:
             for write in request.change.writes:
@@ -297,7 +297,7 @@ class Scheduler:
 
     def _rest(self, asked: int) -> None:
         with self._state:
-            if not (self._running or self._ready or self._woken.is_set()):
+            if not (self._running or self._woken.is_set()):
                 self._settled = asked
                 self._state.notify_all()
 
@@ -310,9 +310,8 @@ class Scheduler:
     def _look(self) -> float:
         """Begin what is due; returns the seconds until the next look, 0 for at once."""
         self._find_functions()
-        self._begin_ready()
-        if self._ready:
-            return LOOK_S_MAX  # a run that ends wakes
+        if not self._queue.empty():
+            return LOOK_S_MAX
         now_ms, now_s = self._now_ms(), self._clock.monotonic_s()
         with self._state:
             held_s = {each: at for each, (at, _) in self._held.items() if at > now_s}
@@ -320,8 +319,8 @@ class Scheduler:
         found = self._read(lambda snapshot: self._due(snapshot, now_ms, passed))
         if found.missing:
             self._miss(found.missing)
-        self._ready.extend(found.ready)
-        self._begin_ready()
+        for task in found.ready:
+            self._begin(task)
         if found.ready or found.missing:
             return 0
         oldest_ms = self._read(oldest_ended_ms)
@@ -392,17 +391,11 @@ class Scheduler:
 
     # -- running -------------------------------------------------------------------------------
 
-    def _begin_ready(self) -> None:
-        while self._ready:
-            with self._state:
-                if len(self._running) >= self._limits.scheduled_parallel_max:
-                    return
-            self._begin(self._ready.popleft())
-
     def _begin(self, task: Task) -> None:
         with self._state:
             self._running.add(task.id)
-            if len(self._running) > len(self._job_threads):
+            threads_max = min(len(self._running), self._limits.scheduled_parallel_max)
+            if len(self._job_threads) < threads_max:
                 thread = threading.Thread(target=self._serve, name="livedb-job", daemon=True)
                 self._job_threads.append(thread)
                 thread.start()
@@ -410,13 +403,18 @@ class Scheduler:
 
     def _serve(self) -> None:
         while (task := self._queue.get()) is not None:
+            self._wake_when_empty()
             try:
                 if not self._stop.is_set():
                     self._run(task)
             finally:
                 with self._state:
                     self._running.discard(task.id)
-                self._woken.set()
+                self._wake_when_empty()
+
+    def _wake_when_empty(self) -> None:
+        if self._queue.empty():
+            self._woken.set()
 
     def _run(self, task: Task) -> None:
         try:
