@@ -221,7 +221,8 @@ class Limits:
     scheduled_bytes_max: int = 16 << 20
     """Convex size of the arguments of all functions that one mutation schedules (Convex)."""
     scheduled_parallel_max: int = 8
-    """Scheduled functions and crons that run at once (Convex); more wait for their turn."""
+    """Scheduled actions, and those of crons, that run at once (Convex); more wait for their turn.
+    Mutations are run one after the other."""
     args_bytes_max: int = 16 << 20
     """Convex size of a call's arguments."""
     result_bytes_max: int = 16 << 20

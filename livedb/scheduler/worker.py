@@ -1,15 +1,17 @@
 """The scheduler of an open workspace: runs what is due, and says what became of it.
 
 One thread (`livedb-scheduler`) looks what is due and sleeps until the next thing is; commits that
-touch the ledgers, functions that are defined, and runs that end wake it. Runs are made on a few
-threads of their own (`livedb-job`).
+touch the ledgers, functions that are defined, and runs that end wake it. Runs are made on threads
+of their own (`livedb-job`): one for mutations, a few for actions.
 
     mutation   its entry "success" is part of its own commit: exactly once, through any kill
     action     "inProgress" is committed before it begins: at most once; what an earlier process
                left so has failed
 
 A mutation that fails is undone, and the failure entered by a commit of its own. What cannot be
-committed just now, because of a conflict or a log that fails, is run again after a while.
+committed just now, because of a conflict or a log that fails, is run again after a while. Nobody
+waits for a mutation's commit to be durable: its thread goes on to the next, so that those due
+together reach the disk together, and the answer comes to the thread that looks.
 
 A function that is not defined is waited for: the cell of a notebook was perhaps not run yet. Only
 where a folder of functions was pushed without it, a name of a module fails. Before the first
@@ -23,11 +25,10 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, cast
 
 from livedb.clock import Clock
 from livedb.errors import (
@@ -35,16 +36,17 @@ from livedb.errors import (
     ConflictError,
     FunctionNotFoundError,
     LivedbError,
-    SnapshotTooOldError,
     TransientError,
 )
 from livedb.functions.call import Call
-from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry, define
-from livedb.functions.runner import SNAPSHOT_EXPIRED, SNAPSHOT_RETRIES_MAX, Runner
-from livedb.functions.scheduling import UNBOUNDED, require_schedulable, unbounded
+from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.functions.runner import SNAPSHOT_EXPIRED, Runner
+from livedb.functions.scheduling import require_schedulable, unbounded
 from livedb.limits import SCHEDULED_KEPT_S, Limits
 from livedb.scheduler.cron_runs import CronRuns
 from livedb.scheduler.jobs import Jobs, forget_ended, oldest_ended_ms
+from livedb.scheduler.lane import Lane
+from livedb.scheduler.steps import Steps
 from livedb.scheduler.tasks import (
     BATCH,
     Ledger,
@@ -64,8 +66,6 @@ from livedb.values import Value
 from livedb.wording import counted
 
 logger = logging.getLogger("livedb")
-
-R = TypeVar("R")
 
 LOOK_S_MAX = 60.0
 """Seconds after which it looks all the same, since somebody may have set the machine's clock."""
@@ -98,26 +98,22 @@ class _Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that has ended.
-
-    Attributes:
-        name: the function's.
-    """
+    """A run of the function `name` that has ended."""
 
     name: str
     kind: FunctionKind
     outcome: Outcome
 
 
+class _UnderWay(NamedTuple):
+    """A mutation whose commit was handed over, and what is told when it is durable."""
+
+    task: Task
+    ended: EndedRun
+
+
 class _NoLongerDueError(Exception):
     """Ends the run of a mutation that was cancelled, or has run, since it was found due."""
-
-
-def _step(ctx: Any) -> None:
-    """Stands for what the scheduler does in a transaction."""
-
-
-_STEP = define(_step, kind="mutation", visibility="internal", name="_system/scheduler:step")
 
 
 class Scheduler:
@@ -142,7 +138,7 @@ class Scheduler:
         self._runner = runner
         self._registry = registry
         self._committer = committer
-        self._store = store
+        self._steps = Steps(runner, committer, store)
         self._clock = clock
         self._limits = limits
         self._jobs = Jobs()
@@ -154,11 +150,14 @@ class Scheduler:
         self._state = threading.Condition()
         """Guards all below. Taken inside `publish_lock` too, and nothing inside it."""
         self._thread: threading.Thread | None = None
-        self._job_threads: list[threading.Thread] = []
-        self._queue: SimpleQueue[Task | None] = SimpleQueue()
-        """Found due, in that order. Nothing is looked for until the last of it has begun."""
+        self._mutations = Lane(self._serve, self._woken.set, threads_max=1)
+        """One thread, which alone runs more than two that take turns with the interpreter."""
+        actions_max = limits.scheduled_parallel_max
+        self._actions = Lane(self._serve, self._woken.set, threads_max=actions_max)
         self._running: set[str] = set()
-        """What is in the queue, or runs."""
+        """What waits in a lane, or runs, or is on its way to the log."""
+        self._answers: SimpleQueue[CommitRequest] = SimpleQueue()
+        """Commits of mutations of which it is known now what became of them."""
         self._held: dict[str, tuple[float, int]] = {}
         """What is tried again: when, on the monotonic clock, and how often it was tried."""
         self._begun_ms: float | None = None
@@ -172,7 +171,7 @@ class Scheduler:
         self._note_tables()
 
     def listen(self, hear: Callable[[EndedRun], None]) -> Callable[[], None]:
-        """Have `hear` told of each run that has ended, on its thread; returns what ends that."""
+        """Have `hear` told of each run that has ended, on a thread here; returns what ends that."""
         self._listeners = (*self._listeners, hear)
 
         def stop() -> None:
@@ -189,7 +188,7 @@ class Scheduler:
             if request.catalog is not None:
                 self._note_tables()
         tables = self._tables
-        if not tables or not self._queue.empty():  # whoever empties it wakes
+        if not tables or not self._mutations.is_empty:  # the thread that empties it wakes
             return
         for request in batch:
             for write in request.change.writes:
@@ -221,7 +220,7 @@ class Scheduler:
         with self._state:
             if self._running:
                 return True
-        return self._read(self._will_run)
+        return self._steps.read(self._will_run)
 
     def _will_run(self, snapshot: Snapshot) -> bool:
         return any(
@@ -245,9 +244,8 @@ class Scheduler:
         self._stop.set()
         with self._state:
             threads = [] if self._thread is None else [self._thread]
-            threads += self._job_threads
-            for _ in self._job_threads:
-                self._queue.put(None)
+        for lane in (self._mutations, self._actions):
+            threads += lane.close()
         self._woken.set()
         deadline_s = self._clock.monotonic_s() + CLOSE_S_MAX
         for thread in threads:
@@ -279,6 +277,7 @@ class Scheduler:
             with self._state:
                 asked = self._asked
             try:
+                self._take_answers()
                 if not is_begun:
                     self._abandon()
                     is_begun = True
@@ -305,27 +304,27 @@ class Scheduler:
         """What an earlier process had begun has failed; what crons missed is skipped."""
         assert self._begun_ms is not None, "the thread starts after that"
         for ledger in self._ledgers:
-            self._repeat(partial(ledger.abandon, now_ms=self._begun_ms))
+            self._steps.repeat(partial(ledger.abandon, now_ms=self._begun_ms))
 
     def _look(self) -> float:
         """Begin what is due; returns the seconds until the next look, 0 for at once."""
         self._find_functions()
-        if not self._queue.empty():
-            return LOOK_S_MAX
+        if not self._mutations.is_empty or len(self._running) > BATCH // 2:
+            return LOOK_S_MAX  # a run that ends wakes
         now_ms, now_s = self._now_ms(), self._clock.monotonic_s()
         with self._state:
             held_s = {each: at for each, (at, _) in self._held.items() if at > now_s}
             passed = self._running | held_s.keys()
-        found = self._read(lambda snapshot: self._due(snapshot, now_ms, passed))
+        found = self._steps.read(lambda snapshot: self._due(snapshot, now_ms, passed))
         if found.missing:
             self._miss(found.missing)
         for task in found.ready:
             self._begin(task)
         if found.ready or found.missing:
             return 0
-        oldest_ms = self._read(oldest_ended_ms)
+        oldest_ms = self._steps.read(oldest_ended_ms)
         if oldest_ms is not None and oldest_ms <= now_ms - SCHEDULED_KEPT_S * 1000:
-            self._commit(lambda work: forget_ended(work, now_ms))
+            self._steps.commit(lambda work: forget_ended(work, now_ms))
             return 0
         waits = [LOOK_S_MAX, *(at - now_s for at in held_s.values())]
         if found.next_ms is not None:
@@ -360,14 +359,14 @@ class Scheduler:
         if not is_new:
             return
         for ledger in self._ledgers:
-            for name in self._read(partial(names_waited_for, ledger)):
+            for name in self._steps.read(partial(names_waited_for, ledger)):
                 if self._registry.find(name) is not None:
-                    self._repeat(partial(let_go_on, ledger, name, self._now_ms()))
+                    self._steps.repeat(partial(let_go_on, ledger, name, self._now_ms()))
                 elif has_folder and ":" in name:
                     self._fail_waiting(ledger, name)
 
     def _fail_waiting(self, ledger: Ledger, name: str) -> None:
-        while found := self._commit(
+        while found := self._steps.commit(
             lambda work: [ledger.task_of(each) for each in waiting_for(ledger, work, name)]
         ):
             for task in found:
@@ -381,7 +380,7 @@ class Scheduler:
                 self._end(task, self._failed(_no_function(task.name), self._now_ms()))
             else:
                 waiting.append(task)
-        self._commit(lambda work: let_wait(waiting, work))
+        self._steps.commit(lambda work: let_wait(waiting, work))
         for name, count in Counter(task.name for task in waiting).items():
             logger.warning(
                 "%r is due %s and not defined. It runs once the cell that defines it has.",
@@ -394,46 +393,73 @@ class Scheduler:
     def _begin(self, task: Task) -> None:
         with self._state:
             self._running.add(task.id)
-            threads_max = min(len(self._running), self._limits.scheduled_parallel_max)
-            if len(self._job_threads) < threads_max:
-                thread = threading.Thread(target=self._serve, name="livedb-job", daemon=True)
-                self._job_threads.append(thread)
-                thread.start()
-        self._queue.put(task)
+        function = self._registry.find(task.name)
+        is_action = function is not None and function.kind == "action"
+        (self._actions if is_action else self._mutations).put(task)
 
-    def _serve(self) -> None:
-        while (task := self._queue.get()) is not None:
-            self._wake_when_empty()
-            try:
-                if not self._stop.is_set():
-                    self._run(task)
-            finally:
-                with self._state:
-                    self._running.discard(task.id)
-                self._wake_when_empty()
+    def _serve(self, task: Task) -> None:
+        is_under_way = False
+        try:
+            if not self._stop.is_set():
+                is_under_way = self._run(task)
+        finally:
+            if not is_under_way:
+                self._leave(task)
+            if self._mutations.is_empty:
+                self._woken.set()
 
-    def _wake_when_empty(self) -> None:
-        if self._queue.empty():
-            self._woken.set()
+    def _leave(self, task: Task) -> None:
+        with self._state:
+            self._running.discard(task.id)
 
-    def _run(self, task: Task) -> None:
+    def _run(self, task: Task) -> bool:
+        """Run it to its end; whether its commit is on its way instead."""
         try:
             ended = self._attempt(task)
-            with self._state:
-                self._held.pop(task.id, None)
-            if ended is not None:
-                for hear in self._listeners:
-                    hear(ended)
-        except ClosedError:
-            if not self._stop.is_set():
-                logger.exception("%s could not be run", task.title)
-                self._hold(task)
-        except TransientError as error:
+        except Exception as error:  # noqa: BLE001  # the job worker: log it and go on
+            self._try_again(task, error)
+            return False
+        if isinstance(ended, _UnderWay):
+            return True
+        self._ended(task, ended)
+        return False
+
+    def _answered(self, requests: Sequence[CommitRequest]) -> None:
+        """On whichever thread made a batch durable, or could not."""
+        for request in requests:
+            self._answers.put(request)
+        self._woken.set()
+
+    def _take_answers(self) -> None:
+        """End the mutations whose commits are durable, and have the others run again."""
+        while not self._answers.empty():
+            request = self._answers.get()
+            under_way = cast("_UnderWay", request.about)
+            if request.error is None:
+                self._ended(under_way.task, under_way.ended)
+            else:
+                self._try_again(under_way.task, request.error)
+            self._leave(under_way.task)
+
+    def _ended(self, task: Task, ended: EndedRun | None) -> None:
+        with self._state:
+            self._held.pop(task.id, None)
+        if ended is None:
+            return
+        for hear in self._listeners:
+            try:
+                hear(ended)
+            except Exception:  # its own affair: the run is over all the same
+                logger.exception("somebody who hears of ended runs failed")
+
+    def _try_again(self, task: Task, error: Exception) -> None:
+        if isinstance(error, ClosedError) and self._stop.is_set():
+            return
+        if isinstance(error, TransientError):
             logger.info("%s is tried again: %s", task.title, error)
-            self._hold(task)
-        except Exception:  # the job worker: log it and go on
-            logger.exception("%s could not be run", task.title)
-            self._hold(task)
+        else:
+            logger.error("%s could not be run", task.title, exc_info=error)
+        self._hold(task)
 
     def _hold(self, task: Task) -> None:
         with self._state:
@@ -441,7 +467,7 @@ class Scheduler:
             pause_s = min(RETRY_S_MIN * 2**tries, RETRY_S_MAX)
             self._held[task.id] = (self._clock.monotonic_s() + pause_s, tries + 1)
 
-    def _attempt(self, task: Task) -> EndedRun | None:
+    def _attempt(self, task: Task) -> EndedRun | _UnderWay | None:
         began_ms = self._now_ms()
         try:
             function = self._registry.get(task.name)
@@ -452,10 +478,7 @@ class Scheduler:
             self._end(task, self._failed(error, began_ms))
             return None
         run = self._run_mutation if function.kind == "mutation" else self._run_action
-        outcome = run(task, function, args, Call(job=task.job), began_ms)
-        if outcome is None:
-            return None
-        return EndedRun(name=function.name, kind=function.kind, outcome=outcome)
+        return run(task, function, args, Call(job=task.job), began_ms)
 
     def _run_mutation(
         self,
@@ -464,10 +487,11 @@ class Scheduler:
         args: Mapping[str, Value],
         call: Call,
         began_ms: float,
-    ) -> Outcome | None:
+    ) -> EndedRun | _UnderWay | None:
         """Run a mutation, its entry with it; None when it was not to run any more."""
         ledger = task.ledger
         outcome: Outcome | None = None
+        under_way: _UnderWay | None = None
 
         def handler(ctx: Any, **given: Any) -> Any:
             nonlocal outcome
@@ -481,17 +505,28 @@ class Scheduler:
                 ledger.end(transaction, task, outcome)
             return result
 
+        def hand_over(request: CommitRequest, _result: Any) -> None:
+            nonlocal under_way
+            assert outcome is not None, "the handler has made it"
+            sent = _UnderWay(task, _ended_run(function, outcome))
+            is_last = self._mutations.is_empty
+            self._committer.hand_over(request, self._answered, sent, is_last=is_last)
+            under_way = sent
+
         entered = replace(function, handler=handler)
+        run = self._runner.run_mutation
         try:
-            self._run_through_conflicts(lambda: self._runner.run_mutation(entered, args, call))
+            self._run_through_conflicts(lambda: run(entered, args, call, hand_over=hand_over))
         except _NoLongerDueError:
             return None
         except Exception as error:
             if self._is_passing(error):
                 raise
-            outcome = self._failed(error, began_ms, call.log_lines)
-            self._end(task, outcome)
-        return outcome
+            failed = self._failed(error, began_ms, call.log_lines)
+            self._end(task, failed)
+            return _ended_run(function, failed)
+        assert under_way is not None, "its entry alone needs a commit"
+        return under_way
 
     def _is_passing(self, error: Exception) -> bool:
         """Whether the same run may succeed later; what else is closed is the function's affair."""
@@ -518,9 +553,9 @@ class Scheduler:
         args: Mapping[str, Value],
         call: Call,
         began_ms: float,
-    ) -> Outcome | None:
+    ) -> EndedRun | None:
         """Enter that an action runs, run it, enter how it ended; None when it did not run."""
-        if not self._commit(lambda work: task.ledger.begin(work, task)):
+        if not self._steps.commit(lambda work: task.ledger.begin(work, task)):
             return None
         try:
             self._runner.run_action(function, args, call)
@@ -530,7 +565,7 @@ class Scheduler:
                 return None  # closed under it: the next who opens the workspace says so
             outcome = self._failed(error, began_ms, call.log_lines)
         self._end(task, outcome)
-        return outcome
+        return _ended_run(function, outcome)
 
     def _end(self, task: Task, outcome: Outcome) -> None:
         """Enter how something ended, however often it has to be tried."""
@@ -539,7 +574,7 @@ class Scheduler:
         pause_s = RETRY_S_MIN
         while True:
             try:
-                self._commit(lambda work: task.ledger.end(work, task, outcome))
+                self._steps.commit(lambda work: task.ledger.end(work, task, outcome))
             except TransientError:
                 if self._stop.wait(pause_s):
                     raise
@@ -552,37 +587,12 @@ class Scheduler:
         text = f"{type(error).__name__}: {said}" if said else type(error).__name__
         return Outcome(error=text, began_ms=began_ms, ended_ms=self._now_ms(), lines=lines)
 
-    # -- transactions of its own ---------------------------------------------------------------
-
-    def _read(self, look: Callable[[Snapshot], R]) -> R:
-        """What `look` finds at the newest published commit."""
-        for _ in range(SNAPSHOT_RETRIES_MAX):
-            # Another one where a table was read for the first time, as of a later commit.
-            with self._runner.keeping(0), suppress(SnapshotTooOldError):
-                number = self._committer.published
-                catalog = self._committer.catalog_at(number)
-                return look(Snapshot(self._store, catalog, number, UNBOUNDED))
-        raise SnapshotTooOldError("The scheduler found no commit that stays readable")
-
-    def _commit(self, work: Callable[[Transaction], R]) -> R:
-        """What `work` gives, in a transaction that is committed when this returns."""
-        given: list[R] = []
-
-        def handler(ctx: Any) -> None:
-            transaction: Transaction = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
-            with unbounded(transaction):
-                given[:] = [work(transaction)]
-
-        self._runner.run_mutation(replace(_STEP, handler=handler), {})
-        return given[0]
-
-    def _repeat(self, work: Callable[[Transaction], bool]) -> None:
-        """Commit `work` until it says that there is no more to do."""
-        while self._commit(work):
-            pass
-
     def _now_ms(self) -> float:
         return self._clock.now_ns() / 1e6
+
+
+def _ended_run(function: FunctionDefinition, outcome: Outcome) -> EndedRun:
+    return EndedRun(name=function.name, kind=function.kind, outcome=outcome)
 
 
 def _no_function(name: str) -> FunctionNotFoundError:

@@ -63,19 +63,39 @@ def numbers(trial):
     return [row["n"] for row in trial.db["a"].collect()] if "a" in trial.db else []
 
 
-def test_nothing_runs_before_its_time_and_all_in_the_order_of_their_times():
-    with opened(limits=Limits(scheduled_parallel_max=1)) as trial:
-        for n, seconds in enumerate([30, 10, 20, 10]):
-            later(trial, "add", seconds, n=n)
-        trial.clock.advance(9)
+def test_nothing_runs_before_its_time_and_all_in_the_order_of_their_times(trial):
+    for n, seconds in enumerate([30, 10, 20, 10]):
+        later(trial, "add", seconds, n=n)
+    trial.clock.advance(9)
+    trial.run_scheduled()
+    assert numbers(trial) == []
+    trial.clock.advance(1)
+    trial.run_scheduled()
+    assert numbers(trial) == [1, 3]
+    trial.clock.advance(DAY_S)
+    trial.run_scheduled()
+    assert numbers(trial) == [1, 3, 2, 0]
+
+
+def test_actions_that_take_all_their_threads_hold_up_no_mutation():
+    with opened(limits=Limits(scheduled_parallel_max=2)) as trial:
+        go_on, begun = threading.Event(), threading.Barrier(3)
+
+        @trial.db.action
+        def act(ctx):
+            begun.wait(30)
+            go_on.wait(30)
+
+        for _ in range(2):
+            later(trial, "act")
+        begun.wait(30)
+        ended = threading.Event()
+        trial.db.backend.workspace.scheduler.listen(lambda run: ended.set())
+        later(trial, "add", n=1)
+        assert ended.wait(30)
+        assert numbers(trial) == [1]
+        go_on.set()
         trial.run_scheduled()
-        assert numbers(trial) == []
-        trial.clock.advance(1)
-        trial.run_scheduled()
-        assert numbers(trial) == [1, 3]
-        trial.clock.advance(DAY_S)
-        trial.run_scheduled()
-        assert numbers(trial) == [1, 3, 2, 0]
 
 
 def test_the_state_changes_in_the_very_commit_of_the_mutation(trial):
