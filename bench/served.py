@@ -82,7 +82,7 @@ class ServedFiles:
 
     def contents(self) -> list[Path]:
         """Where its files lie."""
-        return [*(self._path / "files").iterdir()]
+        return files_of(self._path)
 
     def _call(self, kind: str, path: str, **args: str) -> Any:
         asked = msgspec.json.encode({"path": path, "args": args, "format": "json"})
@@ -90,6 +90,11 @@ class ServedFiles:
 
     def close(self) -> None:
         self._process.close()
+
+
+def files_of(workspace: Path) -> list[Path]:
+    """Where the contents of a workspace's files lie."""
+    return [*(workspace / "files").iterdir()]
 
 
 class PlainFiles:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from livedb.changes.bulk_loads import TableLoad
 from livedb.errors import InvalidValueError, LoadError
-from livedb.files.contents import PIECE_BYTES
+from livedb.files.pieces import pieces_of
 from livedb.functions.definition import did_you_mean
 from livedb.ids import table_number_of
 from livedb.limits import JSON_ARRAY_BYTES_MAX
@@ -238,7 +238,7 @@ def _file_loads(
     for file in files:
         incoming = stack.enter_context(workspace.file_storage.incoming())
         with file.open() as content:
-            while piece := content.read(PIECE_BYTES):
+            for piece in pieces_of(content):
                 incoming.write(piece)
         if incoming.size != file.fields["size"]:
             raise LoadError(

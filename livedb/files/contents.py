@@ -17,10 +17,9 @@ from typing import BinaryIO, Protocol
 
 from livedb.clock import Clock
 from livedb.errors import DamagedError, FileError, InvalidValueError, LimitError, LivedbError
+from livedb.files.digest import Digest
+from livedb.files.pieces import PIECE_BYTES, Piece
 from livedb.functions.storage import Content
-
-PIECE_BYTES = 1 << 20
-"""Bytes of a content that are read from a place, and given on, at once."""
 
 STORE_FAILED = "StoreFailed"
 """The code of a `FileError` of an object store."""
@@ -29,8 +28,8 @@ STORE_FAILED = "StoreFailed"
 class Sink(Protocol):
     """Takes the bytes of one new content."""
 
-    def write(self, piece: bytes) -> None:
-        """Add a piece.
+    def write(self, piece: Piece) -> None:
+        """Add a piece, and keep none of its memory.
 
         Raises:
             FileError: the place did not take it.
@@ -202,22 +201,30 @@ class Incoming:
         self.name = name
         self.bytes_max = bytes_max
         self._sink = sink
-        self._hash = hashlib.sha256()
+        self._digest = Digest()
+        self._lock = threading.Lock()
+        """A step at a time: who gave up on an upload closes it while a piece is written."""
+        self._is_closed = False
         self.size = 0
         self.is_finished = False
 
-    def write(self, piece: bytes) -> None:
-        """Add a piece.
+    def write(self, piece: Piece) -> None:
+        """Add a piece, which must stay as it is until the next call of any method.
+
+        Of what is closed nothing is kept.
 
         Raises:
             LimitError: the content is larger than it may be.
             FileError: it could not be written.
         """
-        self.size += len(piece)
-        if self.size > self.bytes_max:
-            raise too_large(self.bytes_max)
-        self._hash.update(piece)
-        self._sink.write(piece)
+        with self._lock:
+            if self._is_closed:
+                return
+            self.size += len(piece)
+            if self.size > self.bytes_max:
+                raise too_large(self.bytes_max)
+            self._digest.update(piece)
+            self._sink.write(piece)
 
     def finish(self, sha256: str | None = None) -> Content:
         """Put the content under its name, durably.
@@ -229,7 +236,8 @@ class Incoming:
             InvalidValueError: it has another.
             FileError: it could not be written.
         """
-        found = self._hash.hexdigest()
+        found = self._digest.hexdigest()
+        self._digest.close()
         if sha256 is not None and sha256.lower() != found:
             raise InvalidValueError(
                 f"The content has the SHA-256 {found}, and {sha256[:80]} was announced; nothing "
@@ -242,8 +250,11 @@ class Incoming:
 
     def close(self) -> None:
         """Remove it, if it is not finished."""
-        if not self.is_finished:
-            self._sink.abandon()
+        with self._lock:
+            self._is_closed = True
+            self._digest.close()
+            if not self.is_finished:
+                self._sink.abandon()
 
 
 def content_gone(address: str) -> DamagedError:

@@ -24,8 +24,9 @@ from urllib.request import url2pathname
 
 from livedb.durable import sync_folder
 from livedb.errors import DamagedError, FileError, InvalidValueError, WorkspaceError
-from livedb.files.contents import PIECE_BYTES, STORE_FAILED, content_gone
+from livedb.files.contents import STORE_FAILED, content_gone
 from livedb.files.disk import naming_disk
+from livedb.files.pieces import PIECE_BYTES, Piece
 
 if TYPE_CHECKING:
     from obstore import WritableFile
@@ -245,7 +246,7 @@ class _ObjectSink:
         self._name = name
         self._writer = writer
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: Piece) -> None:
         with self._place._naming_store():  # noqa: SLF001  # a place and its sink are two halves
             self._writer.write(piece)
 

@@ -15,7 +15,8 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from livedb.errors import AuthenticationError, InvalidValueError, NonexistentDocumentError
-from livedb.files.contents import PIECE_BYTES, Contents, Incoming
+from livedb.files.contents import Contents, Incoming
+from livedb.files.pieces import pieces_of
 from livedb.functions.definition import FunctionKind
 from livedb.functions.storage import (
     CHECK_UPLOAD,
@@ -71,8 +72,8 @@ class FileStorage:
             InvalidValueError: its SHA-256 is another.
         """
         with self.contents.incoming() as incoming, opened(source) as file:
-            while piece := file.read(PIECE_BYTES):
-                incoming.write(_bytes_of(piece))
+            for piece in pieces_of(file):
+                incoming.write(piece)
             return keep(incoming.finish(sha256))
 
     def open(self, name: str) -> BinaryIO:
@@ -243,11 +244,3 @@ def opened(source: FileSource) -> Iterator[BinaryIO]:
             "A file is stored from bytes, from the path of a file, or from a file opened for "
             f"reading bytes, and this is {type(source).__name__}"
         )
-
-
-def _bytes_of(piece: Any) -> bytes:
-    if not isinstance(piece, bytes):
-        raise InvalidValueError(
-            f"The file gives {type(piece).__name__} instead of bytes; open it with 'rb'"
-        )
-    return piece

@@ -19,7 +19,7 @@ from livedb.auth.access import Role
 from livedb.jupyter.kernel_sockets import prompt_connection
 from livedb.jupyter.users import UserRules, own_name_of
 
-_NEEDED = ("h11", "joserfc", "starlette", "uvicorn", "websockets")
+_NEEDED = ("h11", "httptools", "joserfc", "starlette", "uvicorn", "websockets")
 """Packages that passing on, and the service that is started, cannot do without."""
 
 _CONNECTION_CLASS = "kernel_websocket_connection_class"

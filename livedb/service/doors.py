@@ -40,6 +40,8 @@ class Doors:
 
     def host_refusal(self, headers: Headers) -> str | None:
         """Why a request is not let in by the name that it calls; None when it is."""
+        if len(headers.getlist("host")) != 1:  # what is in front may have looked at another one
+            return "HostNotAllowed: a request names one host, in one Host header"
         host = _host_name(headers.get("host", ""))
         if "*" not in self.allowed_hosts and host not in self.allowed_hosts:
             return f"HostNotAllowed: this service does not answer to the name {host!r}"

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from livedb.errors import FileError, InvalidValueError, LimitError, LivedbError
 from livedb.files.contents import STORE_FAILED, Incoming, too_large
+from livedb.files.pieces import PIECE_BYTES, Gatherer
 from livedb.functions.storage import DOWNLOAD_PATH, UPLOAD_PATH, checked_content_type
 from livedb.service.http_api import RequestError, as_json, route
 from livedb.service.hub import Hub
@@ -31,9 +32,6 @@ from livedb.service.hub import Hub
 logger = logging.getLogger("livedb.service")
 
 T = TypeVar("T")
-
-PIECE_BYTES = 256 << 10
-"""Bytes of a file that are read or written at once."""
 
 SILENT_S_MAX = 60.0
 """Seconds that an upload may send nothing; then it is refused."""
@@ -121,24 +119,36 @@ async def _upload(request: Request, hub: Hub) -> str:
 
 
 async def _receive(request: Request, hub: Hub, incoming: Incoming) -> None:
-    """Write the body, in larger pieces than it comes in."""
+    """Write the body, a piece of it while the next one comes."""
+    writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    writing.set_result(None)
+    gatherer = Gatherer()
+    try:
+        async for part in _parts(request):
+            for piece in gatherer.add(part):
+                await writing
+                writing = asyncio.ensure_future(hub.in_file_thread(incoming.write, piece))
+        await writing
+        await hub.in_file_thread(incoming.write, gatherer.rest())
+    finally:
+        # What it raises was raised here, or matters no more. Who leaves before closes `incoming`.
+        writing.cancel()
+
+
+async def _parts(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes."""
     stream = aiter(request.stream())
-    held = bytearray()
     while True:
         try:
             async with asyncio.timeout(SILENT_S_MAX):
-                piece = await anext(stream, None)
+                part = await anext(stream, None)
         except TimeoutError:
             raise RequestError(
                 f"Nothing of the file came for {SILENT_S_MAX:.0f} s", code="Timeout", status=408
             ) from None
-        if piece is not None:
-            held += piece
-        if held and (piece is None or len(held) >= PIECE_BYTES):
-            await hub.in_file_thread(incoming.write, bytes(held))
-            held.clear()
-        if piece is None:
+        if part is None:
             return
+        yield part
 
 
 class _Entered:

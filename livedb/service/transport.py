@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
@@ -39,23 +39,41 @@ SEND_NOW = "livedb.send_now"
 HEAD_S_MAX = 10.0
 """Seconds a connection may take to say what it wants; then it is ended."""
 
+HEAD_BYTES_MAX = 64 << 10
+"""Bytes of a request's first line and headers, about."""
 
-class PromptHttpProtocol(H11Protocol):
-    """One HTTP connection, whose first request comes within HEAD_S_MAX."""
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n"
+
+
+class PromptHttpProtocol(HttpToolsProtocol):
+    """One HTTP connection, whose first request comes within HEAD_S_MAX; no head is over-long."""
+
+    _head_bytes: int | None = 0
+    """What has come of the head of a request; None behind it."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_S_MAX, transport.abort)
 
-    def handle_events(self) -> None:
-        super().handle_events()
+    def data_received(self, data: bytes) -> None:
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # The parser keeps all of a name or a value until it ends: it has no limit of its own.
+        if self._head_bytes is not None and self._head_bytes > HEAD_BYTES_MAX:
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        self._head_timer.cancel()
+        super().on_headers_complete()
         if self.cycle is not None:
-            self._head_timer.cancel()
             self.cycle.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
 
-    def handle_websocket_upgrade(self, event: Any) -> None:
-        self._head_timer.cancel()
-        super().handle_websocket_upgrade(event)
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head_bytes = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.cancel()

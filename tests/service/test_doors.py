@@ -141,3 +141,19 @@ def test_a_head_that_is_ambiguous_or_too_long_is_refused(served, head):
             while part := one.recv(1000):
                 answer += part
     assert b" 200 " not in answer.partition(b"\r\n")[0]
+
+
+def test_a_long_head_is_refused_of_a_later_request_too_and_a_long_body_is_none(served):
+    body = b'{"path": "tasks", "args": {"note": "' + b"x" * 200_000 + b'"}}'
+    first = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port)) as one:
+        one.settimeout(20)
+        for _ in range(2):
+            one.sendall(first % len(body) + body)
+            assert b" 431 " not in one.recv(100_000).partition(b"\r\n")[0]
+        answer = b""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            one.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 400_000)
+            while part := one.recv(1000):
+                answer += part
+    assert not answer or b" 431 " in answer.partition(b"\r\n")[0]
