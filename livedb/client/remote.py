@@ -15,19 +15,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
 
 from livedb.activity import ActivityReport, CommitChanges
 from livedb.canonical import canonical
 from livedb.client.backend import (
-    SNAPSHOT_TRIES_MAX,
     ChangeNotice,
     OnChange,
     Origin,
@@ -41,13 +38,8 @@ from livedb.client.definitions import Definitions
 from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
 from livedb.client.remote_past import RemotePast
-from livedb.client.remote_subscription import (
-    Asked,
-    RemoteSubscription,
-    is_same,
-    state_from,
-    table_of,
-)
+from livedb.client.remote_snapshots import RemoteSnapshotReads, RemoteSnapshots, known_states
+from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
 from livedb.client.remote_tables import RemoteTables, sql_arguments
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
@@ -58,7 +50,6 @@ from livedb.errors import (
     FunctionNotFoundError,
     FunctionTypeError,
     LivedbError,
-    SnapshotTooOldError,
     WorkspaceGoneError,
 )
 from livedb.functions.calling import is_running
@@ -85,20 +76,6 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
-
-
-@dataclass(slots=True, kw_only=True)
-class RemoteSnapshotReads:
-    """A commit of a service that stays readable, and the states of handles there."""
-
-    number: int
-    states: Mapping[Subscription, LiveState]
-    verbs: Verbs
-    name: str
-    """By which the service knows it."""
-
-    def here(self) -> AbstractContextManager[None]:
-        return self.verbs.holding(self.name)
 
 
 class RemoteBackend(RemoteTables):
@@ -155,6 +132,7 @@ class RemoteBackend(RemoteTables):
         self._verbs = Verbs(self._connection)
         self._definitions = Definitions(self._verbs, self._heard)
         self._transfers = Transfers(self._verbs, self._clock)
+        self._snapshots = RemoteSnapshots(self._verbs, self._clock, self._known_states)
         self._teller.start()
         self._connection.start()
         try:
@@ -559,55 +537,21 @@ class RemoteBackend(RemoteTables):
             LimitError: this connection, or the service, has too many.
         """
         self._refuse_in_function("a snapshot")
-        followed = list(subscriptions)
-        name = self._clock.random_bytes(16).hex()
-        try:
-            yield self._pinned(name, followed)
-        finally:
-            with suppress(LivedbError):  # it ends by itself, a little later
-                self._verbs.ask("unpin", {"name": name})
-
-    def _pinned(self, name: str, followed: Sequence[Subscription]) -> RemoteSnapshotReads:
         mine = [
             each
-            for each in followed
+            for each in subscriptions
             if isinstance(each, RemoteSubscription) and each.query_id is not None
         ]
-        for _ in range(SNAPSHOT_TRIES_MAX):
-            self._pull(repeats=True)
-            with self._lock:
-                number = self._known_number
-                states: dict[Subscription, LiveState] = {
-                    each: each.known for each in mine if each.known is not None
-                }
-            with suppress(SnapshotTooOldError):  # somebody's SQL has read a later commit meanwhile
-                self._verbs.act("pin", {"name": name, "number": number})
-                return self._reads(name, number, states)
-        return self._pinned_first(name, mine)
+        with self._snapshots.taken(mine) as reads:
+            yield reads
 
-    def _pinned_first(
-        self, name: str, followed: Sequence[RemoteSubscription]
-    ) -> RemoteSnapshotReads:
-        """The newest commit, whichever it is, and what is followed, run again at it."""
-        number: int = PACK.read(self._verbs.act("pin", {"name": name, "number": None}))
-        runs = [each for each in followed if each.asked.path != "who"]  # which has no commit
-        asked = [[each.asked.path, each.asked.component, each.asked.args] for each in runs]
-        with self._verbs.holding(name):
-            answer = PACK.read_payload(self._verbs.act("states", {"asked": asked}))
-        described: list[tuple[bool, list[str]]] = msgspec.json.decode(answer.text)
-        states: dict[Subscription, LiveState] = {
-            each: each.known for each in followed if each.known is not None
-        }
-        for each, (is_good, log_lines), raw in zip(
-            runs, described, answer.attachments, strict=True
-        ):
-            states[each] = state_from(Raw(raw), log_lines, is_good=is_good)
-        return self._reads(name, number, states)
-
-    def _reads(
-        self, name: str, number: int, states: Mapping[Subscription, LiveState]
-    ) -> RemoteSnapshotReads:
-        return RemoteSnapshotReads(number=number, states=states, verbs=self._verbs, name=name)
+    def _known_states(
+        self, followed: Sequence[RemoteSubscription]
+    ) -> tuple[int, dict[Subscription, LiveState]]:
+        """What is known of subscriptions, at the newest commit that is."""
+        self._pull(repeats=True)
+        with self._lock:
+            return self._known_number, known_states(followed)
 
     # -- sharing -------------------------------------------------------------------------------
 

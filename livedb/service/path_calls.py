@@ -32,7 +32,8 @@ from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
-from livedb.service.workspace_calls import Follower, WorkspaceCalls
+from livedb.service.verb_arguments import Follower
+from livedb.service.workspace_calls import WorkspaceCalls
 from livedb.transactions.commit_request import CommitRequest
 from livedb.values import Value
 from livedb.workspace import Workspace

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -37,6 +37,7 @@ from livedb.service.outcomes import Dialect
 from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
+from livedb.service.verb_arguments import Asked, Follower, Given
 from livedb.text import encode_value
 from livedb.travel.parcel import decode_function
 from livedb.travel.rebuild import rebuild
@@ -63,13 +64,6 @@ _TS_DIGITS_MAX = 19
 
 _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether the workspace is still open."""
-
-
-class Follower(Protocol):
-    """A connection that calls."""
-
-    def when_level(self, tell: Callable[[], object], /) -> None:
-        """Have `tell` called when the connection shows all that has been told by now."""
 
 
 class Answer(NamedTuple):
@@ -155,7 +149,7 @@ class WorkspaceCalls:
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = _Given(verb, read_object(PACK.read(args)), dialect, connection)
+        given = Given(verb, read_object(PACK.read(args)), dialect, connection)
         name = given.optional("snapshot")
         with ExitStack() as stack:
             if name is not None:
@@ -167,7 +161,7 @@ class WorkspaceCalls:
         return Success(value, tuple(call.log_lines), answer.ts)
 
     def _reading(
-        self, verb: str, given: _Given, caller: Caller | None
+        self, verb: str, given: Given, caller: Caller | None
     ) -> AbstractContextManager[Past]:
         """The commit that a read is to be of."""
         self._access.require(caller, Permission.READ_TABLES)
@@ -188,7 +182,7 @@ class WorkspaceCalls:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def _call(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
+    def _call(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a function by name, if it is of the kind that the client took it for.
 
         A mutation comes as a message of its own, which has an id, and so happens once.
@@ -219,7 +213,7 @@ class WorkspaceCalls:
             raise FunctionNotFoundError(f"Could not find public function for '{name}'.")
         return found
 
-    def _table(self, given: _Given, _: Any, call: Call, caller: Caller | None) -> Answer:
+    def _table(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run a verb of a table."""
         function = table_function(given.text("verb"), given.text("name"))
         writes = function.kind == "mutation"
@@ -233,9 +227,7 @@ class WorkspaceCalls:
             return Answer(self._workspace.runner.run_past(function, args, past, call))
         return Answer(self._workspace.runner.run_alone(function, args, call), ts=call.ts)
 
-    def _define(
-        self, given: _Given, parcels: list[bytes], _: Call, caller: Caller | None
-    ) -> Answer:
+    def _define(self, given: Given, parcels: list[bytes], _: Call, caller: Caller | None) -> Answer:
         """Define functions that travelled as source; logged when they are `pushed`.
 
         Those of a `version` were defined before, in a process that has ended: later ones stay.
@@ -254,7 +246,7 @@ class WorkspaceCalls:
             workspace.pushed_functions.log(defined, author=author)
         return Answer([[each.name, each.version] for each in defined])
 
-    def _lacking(self, given: _Given, *_: Any) -> Answer:
+    def _lacking(self, given: Given, *_: Any) -> Answer:
         """The names of those functions that are not here, or only in an earlier version."""
         found = {
             name: known.version
@@ -279,7 +271,7 @@ class WorkspaceCalls:
         bound = function.bind(args, kwargs, tables=run.snapshot.catalog)
         return workspace.calling.join(run, function, bound)
 
-    def _describe(self, given: _Given, _: list[bytes], __: Call, caller: Caller | None) -> Answer:
+    def _describe(self, given: Given, _: list[bytes], __: Call, caller: Caller | None) -> Answer:
         """The tables and functions there are, unless the client knows these, and their version.
 
         Of internal functions administrators alone learn.
@@ -320,7 +312,7 @@ class WorkspaceCalls:
         catalog = workspace.committer.catalog_at(number)
         return f"{self._described.number_of(catalog)}:{functions}", number, catalog
 
-    def _catalog(self, given: _Given, *_: Any) -> Answer:
+    def _catalog(self, given: Given, *_: Any) -> Answer:
         """The tables there are at the commit of a snapshot."""
         workspace = self._workspace
         held = workspace.folded_sql.held()
@@ -329,18 +321,18 @@ class WorkspaceCalls:
         catalog = workspace.committer.catalog_at(number) if past is None else past.catalog
         return Answer(None, (msgspec.json.encode(catalog.to_json()),))
 
-    def _pin(self, given: _Given, *_: Any) -> Answer:
+    def _pin(self, given: Given, *_: Any) -> Answer:
         """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
         number = None if given.optional("number") is None else given.whole("number")
         return Answer(self._snapshots.pin(given.text("name"), number, given.connection))
 
-    def _unpin(self, given: _Given, *_: Any) -> Answer:
+    def _unpin(self, given: Given, *_: Any) -> Answer:
         self._snapshots.unpin(given.text("name"))
         return Answer()
 
     # -- data ----------------------------------------------------------------------------------
 
-    def _sql(self, given: _Given, *_: Any) -> Answer:
+    def _sql(self, given: Given, *_: Any) -> Answer:
         table, number = self._sql_of(given).read(given.text("text"), given.optional("params"))
         if table.nbytes > RESULT_BYTES_MAX:
             raise LimitError(
@@ -357,23 +349,23 @@ class WorkspaceCalls:
         author = None if caller is None else caller.name
         return Answer(self._workspace.apply_tables(definitions, author=author))
 
-    def _drop(self, given: _Given, *_: Any) -> Answer:
+    def _drop(self, given: Given, *_: Any) -> Answer:
         return Answer(self._workspace.drop_table(given.text("table")))
 
-    def _documents(self, given: _Given, *_: Any) -> Answer:
+    def _documents(self, given: Given, *_: Any) -> Answer:
         sql = self._sql_of(given)
         return Answer(sql.documents(given.text("table"), limit=given.optional("limit")))
 
-    def _counts(self, given: _Given, *_: Any) -> Answer:
+    def _counts(self, given: Given, *_: Any) -> Answer:
         # As pairs: a table may have a name that no field can have.
         return Answer([[name, n] for name, n in self._sql_of(given).counts().items()])
 
-    def _sql_of(self, given: _Given) -> FoldedSql:
+    def _sql_of(self, given: Given) -> FoldedSql:
         """What reads tables, as they are or as they were."""
         self._workspace.require_open()
         return self._workspace.folded_sql if given.past is None else given.past.sql
 
-    def _page(self, given: _Given, *_: Any) -> Answer:
+    def _page(self, given: Given, *_: Any) -> Answer:
         found = self._sql_of(given).page(
             given.text("table"),
             limit=given.whole("limit"),
@@ -381,14 +373,14 @@ class WorkspaceCalls:
         )
         return Answer(found)
 
-    def _hidden(self, given: _Given, *_: Any) -> Answer:
+    def _hidden(self, given: Given, *_: Any) -> Answer:
         return Answer(list(self._sql_of(given).hidden_fields(given.text("table"))))
 
-    def _upload(self, given: _Given, pieces: list[bytes], *_: Any) -> Answer:
+    def _upload(self, given: Given, pieces: list[bytes], *_: Any) -> Answer:
         """Take a part of an Arrow stream or a file; what is to become of it is said at the end."""
         return Answer(self._uploads.add(given.text("upload"), given.whole("part"), pieces))
 
-    def _load(self, given: _Given, *_: Any) -> Answer:
+    def _load(self, given: Given, *_: Any) -> Answer:
         from livedb.interchange.sources import source_of_stream
 
         table, keep_ids = given.text("table"), bool(given.optional("keep_ids"))
@@ -398,7 +390,7 @@ class WorkspaceCalls:
         )
         return Answer([rows, number])
 
-    def _export(self, given: _Given, *_: Any) -> Answer:
+    def _export(self, given: Given, *_: Any) -> Answer:
         """Write a table as a file, for the client to fetch."""
         from livedb.interchange.exports import format_of
         from livedb.transfer import export_table
@@ -414,26 +406,26 @@ class WorkspaceCalls:
         made, files = self._downloads.make(given.text("download"), work)
         return Answer([made, [list(each) for each in files]])
 
-    def _backup(self, given: _Given, *_: Any) -> Answer:
+    def _backup(self, given: Given, *_: Any) -> Answer:
         """Make a backup, for the client to fetch."""
         made, files = self._downloads.make(given.text("download"), self._workspace.backup)
         return Answer([made, [list(each) for each in files]])
 
-    def _download(self, given: _Given, *_: Any) -> Answer:
+    def _download(self, given: Given, *_: Any) -> Answer:
         """A part of a file that was made for the client."""
         part = self._downloads.read(
             given.text("download"), given.whole("file"), given.whole("start")
         )
         return Answer(None, (part,))
 
-    def _downloaded(self, given: _Given, *_: Any) -> Answer:
+    def _downloaded(self, given: Given, *_: Any) -> Answer:
         """The client has what was made for it."""
         self._downloads.drop(given.text("download"))
         return Answer()
 
     # -- files ---------------------------------------------------------------------------------
 
-    def _store_file(self, given: _Given, *_: Any) -> Answer:
+    def _store_file(self, given: Given, *_: Any) -> Answer:
         """Make a file of what was uploaded."""
         kind, sha256 = given.optional("content_type"), given.optional("sha256")
         files = self._workspace.file_storage
@@ -443,28 +435,28 @@ class WorkspaceCalls:
         )
         return Answer(stored)
 
-    def _file_size(self, given: _Given, *_: Any) -> Answer:
+    def _file_size(self, given: Given, *_: Any) -> Answer:
         with self._workspace.file_storage.open_file(given.text("id")) as file:
             return Answer(file.seek(0, SEEK_END))
 
-    def _read_file(self, given: _Given, *_: Any) -> Answer:
+    def _read_file(self, given: Given, *_: Any) -> Answer:
         """Bytes of a file."""
         with self._workspace.file_storage.open_file(given.text("id")) as file:
             file.seek(given.whole("start"))
             return Answer(None, (file.read(min(given.whole("size"), PART_BYTES_MAX)),))
 
-    def _file_url(self, given: _Given, *_: Any) -> Answer:
+    def _file_url(self, given: Given, *_: Any) -> Answer:
         return Answer(self._workspace.file_storage.url(given.text("id")))
 
-    def _list_files(self, given: _Given, *_: Any) -> Answer:
+    def _list_files(self, given: Given, *_: Any) -> Answer:
         found, following = self._workspace.file_storage.page(given.optional("cursor"))
         return Answer([[dict(each) for each in found], following])
 
-    def _delete_file(self, given: _Given, *_: Any) -> Answer:
+    def _delete_file(self, given: Given, *_: Any) -> Answer:
         self._workspace.file_storage.delete(given.text("id"))
         return Answer()
 
-    def _sync(self, given: _Given, *_: Any) -> Answer:
+    def _sync(self, given: Given, *_: Any) -> Answer:
         """The timestamp of the newest commit, when all that follows from it has been told.
 
         So whatever a caller did before, a function defined anew included, is in a transition that
@@ -486,7 +478,7 @@ class WorkspaceCalls:
         ts = self._workspace.committer.ts_of(number)
         return Answer(self._stands(version, number), ts=ts)
 
-    def _recognise(self, given: _Given, *_: Any) -> Answer:
+    def _recognise(self, given: Given, *_: Any) -> Answer:
         """None if this is the workspace in which a client has seen a commit; else why not."""
         ts = given.text("ts")
         if not (ts.isascii() and ts.isdigit() and len(ts) <= _TS_DIGITS_MAX):
@@ -497,21 +489,21 @@ class WorkspaceCalls:
             return Answer("a workspace in memory ends with its process, and this one began later")
         return Answer("a backup was put in its place, say, or another workspace is served there")
 
-    def _refresh(self, given: _Given, *_: Any) -> Answer:
+    def _refresh(self, given: Given, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""
         self._workspace.invalidate_function(given.text("name"))
         return Answer()
 
-    def _work(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+    def _work(self, given: Given, _: Any, __: Any, caller: Caller | None) -> Answer:
         """What the live query of a client costs: what it follows, with its arguments."""
-        asked = _Asked(given.text("path"), given.optional("of"), given.object("args"))
+        asked = Asked(given.text("path"), given.optional("of"), given.object("args"))
         mine = None if caller is None else caller.identity
         # Which of the two it is, its function decides.
         keys = {self._source(asked, each, caller).key for each in (EVERYBODY, mine)}
         work = self._workspace.live.work_of(keys)
         return Answer([work.runs, work.run_s, list(work.reads)])
 
-    def _states(self, given: _Given, _: Any, __: Any, caller: Caller | None) -> Answer:
+    def _states(self, given: Given, _: Any, __: Any, caller: Caller | None) -> Answer:
         """What a client follows, at the commit of its snapshot: each is run for it."""
         held = self._workspace.folded_sql.held()
         if held is None:
@@ -526,7 +518,7 @@ class WorkspaceCalls:
         described: Value = [[isinstance(each, Success), list(each.log_lines)] for each in states]
         return Answer(described, tuple(bytes(_raw_of(each)) for each in states))
 
-    def _source(self, asked: _Asked, identity: Any, caller: Caller | None) -> LiveSource:
+    def _source(self, asked: Asked, identity: Any, caller: Caller | None) -> LiveSource:
         """What a client follows, as `identity`."""
         workspace, args = self._workspace, asked.args
         if asked.of is None:
@@ -561,29 +553,29 @@ class WorkspaceCalls:
     def _activity(self, *_: Any) -> Answer:
         return Answer(None, (msgspec.json.encode(self._workspace.activity.report()),))
 
-    def _changes(self, given: _Given, *_: Any) -> Answer:
+    def _changes(self, given: Given, *_: Any) -> Answer:
         """What one commit changed."""
         changes = self._workspace.activity.changes(given.whole("number"))
         return Answer(None, (msgspec.json.encode(changes),))
 
     # -- the past ------------------------------------------------------------------------------
 
-    def _past(self, given: _Given, *_: Any) -> Answer:
+    def _past(self, given: Given, *_: Any) -> Answer:
         return Answer(self._past_calls.past(given.fields))
 
-    def _history(self, given: _Given, *_: Any) -> Answer:
+    def _history(self, given: Given, *_: Any) -> Answer:
         return Answer(None, self._past_calls.history(given.fields))
 
-    def _changed(self, given: _Given, *_: Any) -> Answer:
+    def _changed(self, given: Given, *_: Any) -> Answer:
         return Answer(*self._past_calls.changed(given.fields))
 
-    def _undo(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
+    def _undo(self, given: Given, _: Any, __: Call, caller: Caller | None) -> Answer:
         author = None if caller is None else caller.name
         return Answer(self._past_calls.undo(given.fields, author))
 
     # -- sharing -------------------------------------------------------------------------------
 
-    def _invite(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
+    def _invite(self, given: Given, _: Any, __: Call, caller: Caller | None) -> Answer:
         """A new access token, which travels this once."""
         secret, token = self._workspace.invitations.issue(
             Role(given.text("role")),
@@ -598,7 +590,7 @@ class WorkspaceCalls:
     def _invitations(self, *_: Any) -> Answer:
         return Answer([token.to_json() for token in self._workspace.invitations.kept()])
 
-    def _revoke(self, given: _Given, _: Any, __: Call, caller: Caller | None) -> Answer:
+    def _revoke(self, given: Given, _: Any, __: Call, caller: Caller | None) -> Answer:
         author = None if caller is None else caller.name
         return Answer(self._workspace.invitations.revoke(given.text("id"), author=author).to_json())
 
@@ -613,14 +605,6 @@ def _raw_of(state: Success | Failure) -> Raw:
         return state.value
     assert state.data is not UNSET, "our own dialect sends what an error is made of"
     return state.data
-
-
-class _Asked(NamedTuple):
-    """What a client follows: a path, the component it is of, and arguments."""
-
-    path: str
-    of: str | None
-    args: dict[str, Any]
 
 
 class _Described:
@@ -639,68 +623,3 @@ class _Described:
                 self._catalog = catalog
                 self._number += 1
             return self._number
-
-
-class _Given:
-    """A verb's arguments, checked as they are read."""
-
-    def __init__(
-        self,
-        verb: str,
-        fields: Mapping[str, Value],
-        dialect: Dialect,
-        connection: Follower | None,
-    ) -> None:
-        self._verb = verb
-        self.fields = fields
-        self.past: Past | None = None
-        """The commit to read, if not the newest."""
-        self.dialect = dialect
-        """How outcomes look to the caller."""
-        self.connection = connection
-        """Of whom; only that it is the same matters."""
-
-    def text(self, name: str) -> str:
-        """The field `name`, a text."""
-        value = self.fields.get(name)
-        if not isinstance(value, str):
-            raise self._wrong(name, "a text")
-        return value
-
-    def whole(self, name: str) -> int:
-        """The field `name`, a whole number from 0 on."""
-        value = self.fields.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._wrong(name, "a whole number")
-        return value
-
-    def object(self, name: str) -> dict[str, Any]:
-        """The field `name`, an object."""
-        value = self.fields.get(name)
-        if not isinstance(value, dict):
-            raise self._wrong(name, "an object")
-        return value
-
-    def versions(self, name: str) -> list[tuple[str, int]]:
-        """The field `name`, functions by name with their versions."""
-        try:
-            return msgspec.convert(self.fields.get(name), list[tuple[str, int]])
-        except msgspec.ValidationError:
-            raise self._wrong(name, "a list of names with versions") from None
-
-    def followed(self, name: str) -> list[_Asked]:
-        """The field `name`, what a client follows."""
-        try:
-            return msgspec.convert(self.fields.get(name), list[_Asked])
-        except msgspec.ValidationError:
-            raise self._wrong(name, "a list of paths with arguments") from None
-
-    def optional(self, name: str) -> Any:
-        """The field `name`, which may be absent and is looked at by whoever uses it."""
-        return self.fields.get(name)
-
-    def _wrong(self, name: str, wanted: str) -> InvalidValueError:
-        found = type(self.fields.get(name)).__name__
-        return InvalidValueError(
-            f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
-        )

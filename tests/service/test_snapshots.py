@@ -8,7 +8,7 @@ import pytest
 
 import livedb
 from livedb.auth.access import Role
-from livedb.client import remote
+from livedb.client import remote_snapshots
 from livedb.errors import LimitError, PermissionDeniedError, SnapshotTooOldError
 from livedb.service import snapshots
 from livedb.service.access import Access
@@ -151,7 +151,7 @@ def test_a_snapshot_is_taken_while_others_write_and_read(served, db):
 @pytest.fixture
 def always_late(monkeypatch):
     """Every commit that a client has is folded beyond already: SQL of others was faster."""
-    monkeypatch.setattr(remote, "SNAPSHOT_TRIES_MAX", 0)
+    monkeypatch.setattr(remote_snapshots, "SNAPSHOT_TRIES_MAX", 0)
 
 
 def test_a_snapshot_is_taken_however_fast_others_commit_and_read(served, db, always_late):
