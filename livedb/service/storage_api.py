@@ -131,8 +131,9 @@ async def _receive(request: Request, hub: Hub, incoming: Incoming) -> None:
         await writing
         await hub.in_file_thread(incoming.write, gatherer.rest())
     finally:
-        # What it raises was raised here, or matters no more. Who leaves before closes `incoming`.
-        writing.cancel()
+        # Who leaves before closes `incoming`, which waits for what is being written.
+        if not writing.cancel() and not writing.cancelled():
+            writing.exception()  # raised already, or of an upload that has failed by itself
 
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
