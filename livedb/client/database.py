@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from livedb.client.backend import Backend, Params, Status
 from livedb.client.crons import Crons
 from livedb.client.decorators import Decorators
+from livedb.client.environment import EnvironmentVariables
 from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
@@ -158,6 +159,11 @@ class Database(Decorators):
     def crons(self) -> Crons:
         """Functions that run again and again; `.daily("name", hour_utc=2, fn=f)` adds one."""
         return Crons(self)
+
+    @property
+    def env(self) -> EnvironmentVariables:
+        """The environment variables, which functions read as `ctx.env`."""
+        return EnvironmentVariables(self)
 
     def function(
         self, name: str | Callable[..., Any], /

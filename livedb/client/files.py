@@ -6,7 +6,7 @@ import io
 import mimetypes
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from livedb.client.verbs import Verbs
 from livedb.clock import Clock
@@ -60,7 +60,8 @@ class Files:
         """
         if content_type is None and isinstance(source, str | os.PathLike):
             content_type, _ = mimetypes.guess_type(os.fsdecode(source))
-        return Id(self._access.put(source, content_type=content_type, sha256=sha256))
+        stored = self._access.put(source, content_type=content_type, sha256=sha256)
+        return cast("Id[Any]", stored)
 
     def open(self, storage_id: str, /) -> BinaryIO:
         """A file, opened for reading bytes from anywhere in it; close it.

@@ -23,6 +23,7 @@ from livedb.errors import FunctionTimeoutError, LimitError
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
 from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
+from livedb.functions.environment import Variables
 from livedb.functions.meta import ActionMeta
 from livedb.functions.run import EPOCH
 from livedb.functions.scheduling import CANCEL, SCHEDULE, AsyncScheduler, Scheduler
@@ -155,7 +156,7 @@ class ActionContext:
     def env(self) -> Mapping[str, str]:
         """The environment variables, as they are now."""
         values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
-        return {**values, **self._caller.places}
+        return Variables({**values, **self._caller.places})
 
     @property
     def storage(self) -> ActionStorage:

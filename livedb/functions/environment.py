@@ -33,10 +33,25 @@ class Environment(Mapping[str, str]):
         return self._values
 
     def __getitem__(self, name: str) -> str:
-        return self._read()[name]
+        found = self._read()
+        if name not in found:
+            raise no_variable(name)
+        return found[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
 
     def __len__(self) -> int:
         return len(self._read())
+
+
+class Variables(dict[str, str]):
+    """`ctx.env` of an action: the environment variables as they were when it asked."""
+
+    def __missing__(self, name: str) -> str:
+        raise no_variable(name)
+
+
+def no_variable(name: str) -> KeyError:
+    """What reading a variable that nobody set raises."""
+    return KeyError(f"no environment variable {name}; db.env[{name!r}] = '..' sets it")

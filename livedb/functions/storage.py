@@ -67,6 +67,9 @@ LIST_FILES = "_system/storage:list"
 FileSource = bytes | bytearray | memoryview | str | PathLike[str] | BinaryIO
 """What a file is stored from: bytes, the path of a file, or a file opened for reading bytes."""
 
+ContentSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO
+"""The same in a function, where a text may be anybody's: no path is made of it."""
+
 
 class Content(NamedTuple):
     """The content of a file, as it lies on the disk."""
@@ -364,17 +367,28 @@ class ActionStorage:
         return self._caller.call_alone("mutation", DELETE_FILE, {"storageId": storage_id})
 
     def store(
-        self, source: FileSource, /, *, content_type: str | None = None, sha256: str | None = None
+        self,
+        source: ContentSource,
+        /,
+        *,
+        content_type: str | None = None,
+        sha256: str | None = None,
     ) -> Any:
         """Store a file; returns its id.
 
         Args:
-            source: bytes, the path of a file, or a file opened for reading bytes.
+            source: bytes, a file opened for reading bytes, or the `pathlib.Path` of one on the
+                machine where the function runs.
             sha256: what its content must have, in hex.
 
         Raises:
-            InvalidValueError: its content has another; nothing is stored.
+            InvalidValueError: it is a `str`, or its content has another SHA-256; nothing is stored.
         """
+        if isinstance(source, str):
+            raise InvalidValueError(
+                "ctx.storage.store takes no str. Give a text's bytes, `text.encode()`; a file of "
+                "the machine where this runs is `pathlib.Path(..)`."
+            )
         kind = checked_content_type(content_type)
 
         def keep(content: Content) -> str:
@@ -412,7 +426,12 @@ class AsyncActionStorage(ActionStorage):
         await asyncio.to_thread(super().delete, storage_id)
 
     async def store(
-        self, source: FileSource, /, *, content_type: str | None = None, sha256: str | None = None
+        self,
+        source: ContentSource,
+        /,
+        *,
+        content_type: str | None = None,
+        sha256: str | None = None,
     ) -> str:
         """Store a file; see `ActionStorage`."""
         stored: str = await asyncio.to_thread(

@@ -43,7 +43,7 @@ NAME_CHARACTERS_MAX = 40
 VALUE_BYTES_MAX = 8 << 10
 """Of an environment variable (Convex)."""
 
-VARIABLES_MAX = 100
+VARIABLES_MAX = 1_000
 """Environment variables of a workspace (Convex)."""
 
 
@@ -209,3 +209,8 @@ _FUNCTIONS = tuple(
     define(function, kind=kind, visibility="internal", name=name) for kind, name, function in _NAMED
 )
 """Those that are the same in every workspace."""
+
+
+def system_function(name: str) -> FunctionDefinition:
+    """The one of that name, of those that are the same in every workspace."""
+    return next(each for each in _FUNCTIONS if each.name == name)

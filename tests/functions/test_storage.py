@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -96,11 +97,11 @@ def test_an_action_stores_and_reads_and_everybody_sees_the_document(stored):
     }
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO, "path", "text path"])
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO, "path"])
 def test_a_file_is_stored_from_bytes_a_path_or_a_file(stored, tmp_path, kind):
     path = tmp_path / "content"
     path.write_bytes(TEXT)
-    source = {"path": path, "text path": str(path)}.get(kind) or kind(TEXT)
+    source = path if kind == "path" else kind(TEXT)
     assert call(stored, "read", file=store(stored, source)) == TEXT
 
 
@@ -248,3 +249,37 @@ def test_files_are_there_when_the_workspace_is_opened_again(tmp_path):
                 return opened.read(), ctx.storage.get_metadata(file)["contentType"]
 
         assert read() == [TEXT, "text/plain"]
+
+
+def test_a_text_is_no_content_since_it_may_be_anybodys_and_would_be_a_path(db, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("of this machine")
+
+    @db.action
+    def draw(ctx, text: str):
+        return ctx.storage.store(text)
+
+    @db.action
+    async def draw_async(ctx, text: str):
+        return await ctx.storage.store(text)
+
+    @db.action
+    def keep(ctx, path: str):
+        return ctx.storage.store(Path(path))
+
+    for each in (draw, draw_async):
+        with pytest.raises(InvalidValueError, match=r"takes no str.*text.encode\(\)"):
+            each(text=str(secret))
+    with db.files.open(keep(path=str(secret))) as kept:
+        assert kept.read() == b"of this machine"
+
+
+def test_the_id_of_a_stored_file_is_a_plain_id_in_functions(db):
+    stored = db.files.put(b"x")
+    assert type(stored) is type(livedb.Id("x")) is str
+
+    @db.query
+    def url(ctx):
+        return ctx.storage.get_url(stored), ctx.storage.get_metadata(stored)["size"]
+
+    assert url()[1] == 1
