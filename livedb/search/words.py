@@ -1,10 +1,11 @@
 """The words of a text, as indexes have them and as searches ask for them.
 
-A word is a run of letters and digits, in lower case, in UTF-8; one of more than 32 bytes is left
+A word is a run of letters and digits, with the marks that combine with them (the vowels of many
+scripts are such), in lower case, in UTF-8; one of more than 32 bytes is left
 out. There is no stemming and no list of stop words. Text that is the same to a reader is the same
 here, composed (NFC): an accented letter may be one character or two.
 
-Source: features.md 5; Convex splits as tantivy's SimpleTokenizer does.
+Source: features.md 5; Convex splits as tantivy's SimpleTokenizer does, also at some such marks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 from livedb.limits import SEARCH_TERM_BYTES_MAX, SEARCH_TERMS_MAX
@@ -19,7 +22,9 @@ from livedb.limits import SEARCH_TERM_BYTES_MAX, SEARCH_TERMS_MAX
 WORD_COUNT_MAX = 255
 """How often a word counts in one text; where it stands more often, no search could tell."""
 
-_find_words = re.compile(r"[^\W_]+").findall
+_MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
+"""Where characters lie that combine with the one before."""
+_COMBINING = {"Mn", "Mc"}
 
 _FOLDED = bytes(
     (ord(chr(code).lower()) if chr(code).isascii() and chr(code).isalnum() else 0x20)
@@ -34,10 +39,18 @@ def words_of(text: str) -> list[bytes]:
         found = text.encode().translate(_FOLDED).split()
     else:
         composed = unicodedata.normalize("NFC", text)
-        found = [word.lower().encode() for word in _find_words(composed)]
+        found = [word.lower().encode() for word in _words().findall(composed)]
     if max(map(len, found), default=0) > SEARCH_TERM_BYTES_MAX:
         return [word for word in found if len(word) <= SEARCH_TERM_BYTES_MAX]
     return found
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Finds words of any script. Cost: 15 ms for the first text that is not ASCII."""
+    codes = chain.from_iterable(_MARKS)
+    marks = "".join(chr(code) for code in codes if unicodedata.category(chr(code)) in _COMBINING)
+    return re.compile(rf"(?:[^\W_]+[{marks}]*)+")
 
 
 class TextQuery(NamedTuple):

@@ -20,10 +20,11 @@ class Document(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Letters and digits in a row, in lower case, at most 32 bytes."""
+    """Letters and digits in a row, with their marks, in lower case, at most 32 bytes."""
     found, word = [], ""
     for character in [*unicodedata.normalize("NFC", text), " "]:
-        if character.isalnum():
+        is_mark = unicodedata.category(character) in {"Mn", "Mc"}
+        if character.isalnum() or (word and is_mark):
             word += character
         elif word:
             found.append(word.lower())

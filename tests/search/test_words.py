@@ -19,6 +19,7 @@ from tests.search import brute
         ("", []),
         (" \n\t.,;", []),
         ("\x00a\x00b\ud800c", ["a", "b", "c"]),
+        ("\N{COMBINING ACUTE ACCENT}x हम लोग, दिल", ["x", "हम", "लोग", "दिल"]),
     ],
 )
 def test_words_are_runs_of_letters_and_digits_in_lower_case(text, words):
@@ -56,7 +57,7 @@ def test_an_empty_search_asks_for_nothing():
     assert text_query(" ., ") is None
 
 
-@given(st.text())
+@given(st.text() | st.text("aé_ हुिल\N{COMBINING ACUTE ACCENT}\N{VARIATION SELECTOR-17}"))
 def test_words_are_what_looking_at_each_character_finds(text):
     expected = [word.encode(errors="surrogatepass") for word in brute.words(text)]
     assert words_of(text) == expected
