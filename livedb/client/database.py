@@ -16,7 +16,14 @@ from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
-from livedb.errors import FunctionTypeError, LivedbError, LoadError, SqlError, WorkspaceError
+from livedb.errors import (
+    FunctionTypeError,
+    InvalidValueError,
+    LivedbError,
+    LoadError,
+    SqlError,
+    WorkspaceError,
+)
 from livedb.functions.calling import name_of
 from livedb.functions.context import table_name
 from livedb.functions.definition import FunctionDefinition
@@ -321,7 +328,13 @@ class Database(Decorators):
                 documents, it defined a table anew, or wrote what livedb keeps itself, say; `code`
                 and message say why.
             PastTooOldError: what was before is no longer kept.
+            InvalidValueError: it is no number of a commit.
         """
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidValueError(
+                f"undo() takes the number of a commit, and this is {type(number).__name__}; "
+                "db.history(table, id) and db.changes(since) tell the numbers"
+            )
         return self.backend.undo(number)
 
     # -- in and out ----------------------------------------------------------------------------

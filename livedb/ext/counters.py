@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.schema.namespace import v
 from livedb.schema.tables import define_schema, define_table
@@ -57,8 +58,18 @@ class Counter(NamedTuple):
     shards: int = SHARDS
 
     def add(self, ctx: MutationContext, count: int = 1, *, key: str = "") -> None:
-        """Add `count`, which may be negative. Cost: one document read and written."""
-        shard = ctx.random.randrange(max(1, self.shards))
+        """Add `count`, which may be negative. Cost: one document read and written.
+
+        Raises:
+            InvalidValueError: the counter's name is no text, or `shards` not above 0.
+        """
+        if type(self.name) is not str or not self.name:
+            raise InvalidValueError(f"A counter has a text for a name, not {self.name!r}")
+        if type(self.shards) is not int or self.shards < 1:
+            raise InvalidValueError(
+                f"shards of {self.name!r} must be a whole number above 0, not {self.shards!r}"
+            )
+        shard = ctx.random.randrange(self.shards)
         rows = ctx.db.query(TABLE).with_index("by_shard", name=self.name, key=key, shard=shard)
         row = rows.unique()
         if row is None:

@@ -156,9 +156,9 @@ class RateLimit(NamedTuple):
     ) -> tuple[Allowance, State]:
         """Whether `count` may be done, and what is left then. Pure."""
         most = self.capacity + (self.max_reserved if reserve else 0)
-        if not 0 < count <= most:
+        if not (_is_number(count) and 0 < count <= most):
             raise InvalidValueError(
-                f"{self.name!r} never lets {count:g} through: it must be above 0 and at most "
+                f"{self.name!r} never lets {count!r} through: it must be above 0 and at most "
                 f"{most:g}, what can be there at once"
             )
         found = self._refilled(state, now_s)
@@ -247,11 +247,17 @@ def _limit(
     max_reserved: float | None,
     start: float,
 ) -> RateLimit:
+    if type(name) is not str or not name:
+        raise InvalidValueError(f"A rate limit has a text for a name, not {name!r}")
     most = rate if capacity is None else capacity
     reserved = most if max_reserved is None else max_reserved
     for word, number in (("rate", rate), ("period", period), ("capacity", most)):
-        if not (math.isfinite(number) and number > 0):
+        if not (_is_number(number) and number > 0):
             raise InvalidValueError(f"{word} of {name!r} must be above 0, not {number!r}")
-    if not (math.isfinite(reserved) and reserved >= 0):
+    if not (_is_number(reserved) and reserved >= 0):
         raise InvalidValueError(f"max_reserved of {name!r} must be at least 0, not {reserved!r}")
     return RateLimit(name, kind, rate, period, most, reserved, start)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)

@@ -115,7 +115,12 @@ class Contents:
         most = self._bytes_max if bytes_max is None else min(bytes_max, self._bytes_max)
         is_open = False  # whether a commit may still come to name it
         try:
-            content = Incoming(name, self.place.begin(name, bytes_max=most), bytes_max=most)
+            content = Incoming(
+                name,
+                self.place.begin(name, bytes_max=most),
+                bytes_max=most,
+                is_agreed=most < self._bytes_max,
+            )
             try:
                 yield content
             except BaseException as error:
@@ -195,11 +200,16 @@ class Contents:
 
 
 class Incoming:
-    """A content that arrives. `write` its pieces, then `finish` it."""
+    """A content that arrives. `write` its pieces, then `finish` it.
 
-    def __init__(self, name: str, sink: Sink, *, bytes_max: int) -> None:
+    Args:
+        is_agreed: `bytes_max` is of this content alone, less than any may have.
+    """
+
+    def __init__(self, name: str, sink: Sink, *, bytes_max: int, is_agreed: bool = False) -> None:
         self.name = name
         self.bytes_max = bytes_max
+        self._is_agreed = is_agreed
         self._sink = sink
         self._digest = Digest()
         self._lock = threading.Lock()
@@ -222,9 +232,23 @@ class Incoming:
                 return
             self.size += len(piece)
             if self.size > self.bytes_max:
-                raise too_large(self.bytes_max)
+                raise self.too_large()
             self._digest.update(piece)
             self._sink.write(piece)
+
+    def too_large(self) -> LimitError:
+        """Why it is refused when it has more than `bytes_max` bytes."""
+        if self._is_agreed:
+            return LimitError(
+                f"The file is larger than the {self.bytes_max:,} bytes that its upload URL is for: "
+                "ask for another one, by generate_upload_url(bytes_max=..)",
+                code="FileTooLarge",
+            )
+        return LimitError(
+            f"The file is larger than the {self.bytes_max:,} bytes that a file may have here. "
+            "Store it in parts; whoever runs this workspace sets the limit, file_bytes_max.",
+            code="FileTooLarge",
+        )
 
     def finish(self, sha256: str | None = None) -> Content:
         """Put the content under its name, durably.
@@ -263,15 +287,6 @@ def content_gone(address: str) -> DamagedError:
         f"The content of a file is gone: {address!r}. Look with livedb.check, and restore it from "
         "a backup.",
         code="ContentGone",
-    )
-
-
-def too_large(bytes_max: int) -> LimitError:
-    """Why a content is refused."""
-    return LimitError(
-        f"The file is larger than the {bytes_max:,} bytes that a file may have here. Store it in "
-        "parts; whoever runs this workspace sets the limit, file_bytes_max.",
-        code="FileTooLarge",
     )
 
 

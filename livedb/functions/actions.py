@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from livedb.clock import Clock
 from livedb.errors import FunctionTimeoutError, LimitError
+from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
 from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
@@ -124,6 +125,11 @@ class ActionContext:
         self._clock = clock
         self._call = call
         self._random: random_module.Random | None = None
+
+    if not TYPE_CHECKING:  # else no misspelt attribute would be found
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent("action", name)
 
     @property
     def auth(self) -> Auth:

@@ -18,6 +18,7 @@ from livedb.errors import (
     NonexistentDocumentError,
     ReadOnlyError,
 )
+from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, run_arguments
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.environment import PLACES_KEY, Environment
@@ -134,7 +135,7 @@ class SystemReader:
 
 def _check_system(table: str) -> None:
     if table not in SYSTEM_TABLES:
-        if not table.startswith("_"):
+        if type(table) is str and not table.startswith("_"):
             raise ReadOnlyError(
                 f"User tables cannot be accessed with db.system. Use ctx.db.query({table!r}).",
                 code="SystemTableError",
@@ -515,6 +516,11 @@ class QueryContext(_Context):
 
     db: DatabaseReader
 
+    if not TYPE_CHECKING:  # else no misspelt attribute would be found
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent("query", name)
+
     @property
     def meta(self) -> QueryMeta:
         """What this run is, and what it has used of its limits."""
@@ -576,6 +582,11 @@ class MutationContext(_Context):
     """
 
     db: DatabaseWriter
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent("mutation", name)
 
     @property
     def meta(self) -> MutationMeta:

@@ -289,9 +289,9 @@ def require_plain(handler: Callable[..., Any], kind: FunctionKind) -> None:
         advice = advice if kind == "http_action" else "return a list"
     else:
         return
+    plain = "a `def` or an `async def` without `yield`" if may_await else "a plain `def`"
     raise SchemaDefinitionError(
-        f"function {handler.__name__}: {a_kind(kind)} is a plain `def`, and this is {found}; "
-        f"{advice}"
+        f"function {handler.__name__}: {a_kind(kind)} is {plain}, and this is {found}; {advice}"
     )
 
 

@@ -241,7 +241,7 @@ def cancel_job(
         InvalidValueError: a function cancels itself.
     """
     jobs = SystemTable(transaction, JOBS)
-    if document_id == parent:
+    if parent is not None and document_id == parent:
         raise InvalidValueError(
             "A scheduled function cannot cancel itself. Return, or raise an error.",
             code="ScheduledFunctionCancelingItself",

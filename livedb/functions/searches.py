@@ -97,6 +97,12 @@ def vector_filter(
     """
     if build is None:
         return None
+    if not callable(build):
+        raise SearchError(
+            'The filter of a vector search is a function, as in lambda q: q.eq("author", me), and '
+            f"this is {type(build).__name__}",
+            code="InvalidVectorFilter",
+        )
     any_of = _checked(build(VectorFilterBuilder())).any_of
     if len(any_of) > VECTOR_FILTERS_MAX:
         raise SearchError(
@@ -214,6 +220,12 @@ class TextSearch:
         field: str | None = None
         if isinstance(self._asked, str):
             text = self._asked
+        elif not callable(self._asked):
+            raise SearchError(
+                "A search is asked for by a text, or by a function that builds it, and this is "
+                f"{type(self._asked).__name__}",
+                code="InvalidSearchFilter",
+            )
         else:
             if self._asked(builder) is not builder:
                 raise SearchError(

@@ -412,6 +412,12 @@ def check_table_name(name: str) -> None:
     Raises:
         SchemaDefinitionError: `code` InvalidTableName.
     """
+    if name in SYSTEM_TABLES:
+        raise SchemaDefinitionError(
+            f"{name} is a table of livedb's own: queries and mutations read it by "
+            f'ctx.db.system.query("{name}")',
+            code="InvalidTableName",
+        )
     if not is_identifier(name):
         raise SchemaDefinitionError(
             f'Invalid table name: "{name!s:.80}". Identifiers must start with a letter and can '

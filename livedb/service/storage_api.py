@@ -23,7 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from livedb.errors import FileError, InvalidValueError, LimitError, LivedbError
-from livedb.files.contents import STORE_FAILED, Incoming, too_large
+from livedb.files.contents import STORE_FAILED, Incoming
 from livedb.files.pieces import PIECE_BYTES, Gatherer
 from livedb.functions.storage import DOWNLOAD_PATH, UPLOAD_PATH, checked_content_type
 from livedb.service.http_api import RequestError, as_json, route
@@ -112,7 +112,7 @@ async def _upload(request: Request, hub: Hub) -> str:
         declared = request.headers.get("content-length", "")
         incoming = await enter(files.incoming(bytes_max))
         if declared.isdigit() and int(declared) > incoming.bytes_max:
-            raise too_large(incoming.bytes_max)  # before any of it is sent
+            raise incoming.too_large()  # before any of it is sent
         await _receive(request, hub, incoming)
         content = await hub.in_file_thread(incoming.finish, sha256)
         return await hub.in_file_thread(files.keep, content, kind, token)

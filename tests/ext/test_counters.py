@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+import livedb
+from livedb.errors import InvalidValueError
 from livedb.ext import counters
 from livedb.ext.counters import Counter
 
@@ -85,3 +87,18 @@ def test_shards_make_conflicts_rare(memory):
     memory.push(counters)
     many, few = conflicts(memory, 1), conflicts(memory, 64)
     assert few <= many / 2 + 2, (many, few)  # where threads hardly meet there are none at all
+
+
+@pytest.mark.parametrize(
+    "counter", [Counter("likes", shards=0), Counter("likes", "4"), Counter("")]
+)
+def test_a_counter_that_is_none_is_refused_where_it_is_raised(counter):
+    with livedb.open() as db:
+        db.push(counters)
+
+        @db.mutation
+        def add(ctx):
+            counter.add(ctx)
+
+        with pytest.raises(InvalidValueError):
+            add()

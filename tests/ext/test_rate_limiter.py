@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import livedb
+from livedb.errors import InvalidValueError
 from livedb.ext import rate_limiter
 from livedb.ext.rate_limiter import Allowance, fixed_window, token_bucket
 
@@ -201,3 +202,16 @@ def test_no_more_get_through_than_may_however_many_ask_at_once(memory):
         each.join()
     assert through.count(True) == 25
     assert len(through) == 80
+
+
+@pytest.mark.parametrize("name", ["", None, 5])
+def test_a_rate_limit_has_a_name(name):
+    with pytest.raises(InvalidValueError, match="a text for a name"):
+        token_bucket(name, rate=1, period=1)
+
+
+@pytest.mark.parametrize("count", ["x", None, float("nan"), True, 0])
+def test_only_a_number_above_0_is_let_through(count):
+    limit = token_bucket("calls", rate=1, period=1)
+    with pytest.raises(InvalidValueError, match="never lets"):
+        limit.decide(None, 0.0, count=count, reserve=False)

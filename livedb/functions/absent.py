@@ -1,0 +1,32 @@
+"""What a `ctx` lacks and people look for in it, with what to do instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from livedb.functions.definition import FunctionKind
+
+_SCHEDULES = "schedules nothing: it may run again at any time. Schedule in a mutation or an action"
+
+_INSTEAD: dict[tuple[str, str], str] = {
+    ("action", "db"): (
+        "reads and writes by functions of the workspace: ctx.run_query(f, ..), "
+        "ctx.run_mutation(f, ..)"
+    ),
+    ("query", "scheduler"): _SCHEDULES,
+    ("query", "run_action"): "has no effects. Call the action from an action",
+    ("mutation", "run_action"): (
+        "may run again, and an action may not: ctx.scheduler.run_after(0, f, ..) runs one once "
+        "the mutation is committed"
+    ),
+}
+"""By the kind of function and the name."""
+
+
+def absent(kind: FunctionKind, name: str) -> AttributeError:
+    """What asking a `ctx` for a name that it lacks raises."""
+    instead = _INSTEAD.get((kind, name))
+    article = "an" if kind[0] in "aeiou" else "a"
+    text = f"ctx of {article} {kind} has no {name!r}"
+    return AttributeError(text if instead is None else f"{text}: {article} {kind} {instead}.")
