@@ -263,11 +263,16 @@ def text_of_cell(value: Any, kind: Kind) -> CellText:
 
 
 def visible(text: str) -> str:
-    """`text` on one line: line ends, tabs and other control characters get a visible sign."""
+    """`text` on one line; what breaks lines, turns around or is not to be seen has a sign."""
     return text.translate(_CONTROL_SIGNS)
 
 
-_CONTROL_SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x0A: 0x23CE, 0x7F: 0x2421}
+_CONTROL_SIGNS = (
+    {code: 0x2400 + code for code in range(0x20)}
+    | {0x0A: 0x23CE, 0x7F: 0x2421}
+    | dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0x2194)  # directions: ↔
+    | dict.fromkeys([0x200B, 0x2060, 0xFEFF], 0xB7)  # of no width: ·
+)
 
 
 def _text_of_float(value: float) -> CellText:

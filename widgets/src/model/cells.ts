@@ -77,11 +77,12 @@ function floorDivide(value: bigint, by: bigint): bigint {
   return value % by < 0n ? quotient - 1n : quotient;
 }
 
-/** On one line: line ends, tabs and other control characters get a visible sign. */
+/** On one line, as it is: what breaks lines, turns the rest around or is not to be seen gets a visible sign. */
 export function visible(text: string): string {
   // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-  return text.replace(/[\u0000-\u001f\u007f]/g, (sign) => {
+  return text.replace(/[\u0000-\u001f\u007f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g, (sign) => {
     if (sign === "\n") return "⏎";
+    if (sign >= "\u0080") return /[\u200b\u2060\ufeff]/.test(sign) ? "·" : "↔";
     return sign === "\u007f" ? "␡" : String.fromCharCode(0x2400 + sign.charCodeAt(0));
   });
 }
