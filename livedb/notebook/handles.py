@@ -356,9 +356,18 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         `observe(callback)` calls `callback(handle)`, on the kernel's event loop in a notebook and
         on livedb's own thread in a script, with no lock held: it may run mutations. With `names`
         it is traitlets' own `observe`, and the handler gets a change dict.
+
+        Raises:
+            HandleError: `handler` cannot be called, or `names` names no trait of a handle.
         """
         self._require_following()
+        if not callable(handler):
+            raise HandleError(f"observe() calls what it is given, and {handler!r} is no function")
         if names is not traitlets.All:
+            given = [names] if isinstance(names, str) else names
+            if unknown := [each for each in given if not self.has_trait(each)]:
+                there = ", ".join(sorted(self.trait_names()))
+                raise HandleError(f"A live handle has no trait {unknown[0]!r}; it has {there}")
             self._decode()  # what the first change calls `old`
             super().observe(handler, names, type)
             return

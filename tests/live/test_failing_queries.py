@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from livedb.errors import ApplicationError, FunctionTypeError
+from livedb.errors import ApplicationError, FunctionTypeError, HandleError
 from tests.live.waiting import until
 
 
@@ -147,3 +147,17 @@ def test_a_query_that_ends_the_program_fails_alone(shop):
     assert len(shop.of_kind.live(kind="a").value) == 1
     shop["items"].insert({"kind": "a"})
     assert handle.value == 2
+
+
+def test_what_cannot_be_called_and_what_is_no_trait_is_not_observed(db):
+    @db.query
+    def one(ctx) -> int:
+        return 1
+
+    handle = one.live()
+    for handler in (3, None, "print"):
+        with pytest.raises(HandleError, match="is no function"):
+            handle.observe(handler)
+    for names in ("valeu", ["value", "valeu"]):
+        with pytest.raises(HandleError, match=r"no trait 'valeu'; it has .*\bvalue\b"):
+            handle.observe(print, names)
