@@ -147,6 +147,16 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext livedb`: the cell magics `%%sql` and `%%live`, whoever else has these names.
+
+    Opening a workspace offers them, too, where nobody has.
+    """
+    from livedb.notebook.magics import load
+
+    load(shell)
+
+
 def open(  # noqa: A001  # livedb.open is the name users expect
     path: str | os.PathLike[str] | None = None,
     *,

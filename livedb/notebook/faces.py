@@ -35,15 +35,17 @@ class NotebookFaces:
     """Makes handles and results for a `Database`: see `livedb.client.database.Faces`."""
 
     def attach(self, backend: Backend) -> None:
-        """A workspace was opened: in an IPython shell, mind what happens after each cell."""
+        """A workspace was opened: in an IPython shell, mind its cells and offer it SQL."""
         ipython = sys.modules.get("IPython")
         shell = None if ipython is None else ipython.get_ipython()
         known = weakref.ref(backend)
         backend.watch_status(lambda: _tell_pages(known()))
         if shell is not None:
+            from livedb.notebook.magics import offer
             from livedb.notebook.manners import install
 
             install(shell, backend)
+            offer(shell)
 
     def function_handle(
         self, backend: Backend, function: FunctionDefinition, args: Mapping[str, Any]
