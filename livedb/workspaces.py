@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import weakref
 from dataclasses import fields
@@ -66,9 +67,16 @@ def real_path(path: str | os.PathLike[str]) -> str:
     if not os.fspath(path):
         raise FormatError('"" is no path of a workspace; livedb.open() makes one in memory')
     try:
-        return os.path.realpath(Path(path).expanduser())
+        real = os.path.realpath(Path(path).expanduser())
     except RuntimeError as error:
         raise FormatError(f"{os.fspath(path)!r} is in the home of nobody here") from error
+    try:
+        os.lstat(real)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            shown = f"{os.fspath(path)!s:.60}"
+            raise FormatError(f"{shown!r}.. has a longer name than this system takes") from None
+    return real
 
 
 def has_open(path: str) -> bool:

@@ -405,7 +405,10 @@ class Beside:
             raise self.errors[0]
 
 
-@pytest.mark.parametrize("path, why", [("", "in memory"), ("~nobody-here/w", "home of nobody")])
+@pytest.mark.parametrize(
+    "path, why",
+    [("", "in memory"), ("~nobody-here/w", "home of nobody"), ("x" * 300, "a longer name than")],
+)
 def test_a_path_that_leads_nowhere_is_refused(path, why):
     with pytest.raises(FormatError, match=why):
         livedb.open(path)
