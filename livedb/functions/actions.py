@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.clock import Clock
-from livedb.errors import FunctionTimeoutError, LimitError
+from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError
 from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
 from livedb.functions.context import Auth, table_name
@@ -40,45 +40,46 @@ from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.values import Value
 
-
-class _Running(NamedTuple):
-    """One action in progress.
-
-    Attributes:
-        depth: how many actions run in one another.
-        require_time: refuses to go on when its time is over.
-    """
-
-    call: Call
-    depth: int
-    require_time: Callable[[], None]
-
-
-_running: ContextVar[_Running | None] = ContextVar("livedb_action", default=None)
+_acting: ContextVar[Acting | None] = ContextVar("livedb_action", default=None)
 
 
 def action_call() -> Call | None:
     """The call of the action in progress in this context."""
-    running = _running.get()
-    return None if running is None else running.call
+    action = _acting.get()
+    return None if action is None else action.call
 
 
 def nested_call() -> Call | None:
-    """A call as whoever called the action in progress; None outside of actions.
+    """A call as whoever called the action in progress in this context; None outside of actions.
 
-    Raises:
-        FunctionTimeoutError: the action has no time left. Its own code cannot be ended from
-            outside, as it may be committing: it is refused at its next step instead.
+    Raises: as `Acting.nested_call`.
     """
-    running = _running.get()
-    if running is None:
-        return None
-    running.require_time()
-    return running.call.nested()
+    action = _acting.get()
+    return None if action is None else action.nested_call()
+
+
+class ActionRunner(Protocol):
+    """Runs functions on their own; the runner implements it."""
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Environment variables that say where the workspace is served."""
+
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of files lie."""
+
+    def name_of(self, function: Any) -> str:
+        """The name of a function of this workspace."""
+
+    def call_alone(
+        self, kind: FunctionKind, function: Any, args: Mapping[str, Any], call: Call, at: int | None
+    ) -> Any:
+        """Run a function as a transaction, or an action, of its own; queries at commit `at`."""
 
 
 class ActionCaller(Protocol):
-    """How an action runs other functions; the runner implements it."""
+    """How the `ctx` of an action runs other functions, on whichever thread it is used."""
 
     @property
     def places(self) -> Mapping[str, str]:
@@ -115,15 +116,16 @@ class ActionScheduling:
 
 
 class ActionContext:
-    """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own."""
+    """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own.
 
-    def __init__(
-        self, caller: ActionCaller, function: FunctionDefinition, clock: Clock, call: Call
-    ) -> None:
+    It may be used on any thread, until the action ends.
+    """
+
+    def __init__(self, caller: Acting, function: FunctionDefinition, clock: Clock) -> None:
         self._caller = caller
         self._function = function
         self._clock = clock
-        self._call = call
+        self._call = caller.call
         self._random: random_module.Random | None = None
 
     if not TYPE_CHECKING:  # else no misspelt attribute would be found
@@ -297,27 +299,67 @@ class AsyncActionContext(ActionContext):
 
 
 class Acting:
-    """An action in progress: the contexts for its function, and the time that it has.
+    """An action in progress: for whom, how long, and how it runs other functions.
 
-    Attributes:
-        context: for a plain `def`.
-        async_context: for an `async def`.
+    Its `ctx` holds this, and looks for nothing in the thread where it is used: threads that an
+    action starts are its own.
     """
 
     def __init__(
         self,
-        caller: ActionCaller,
+        runner: ActionRunner,
         function: FunctionDefinition,
         call: Call,
         clock: Clock,
         limits: Limits,
+        at: int | None,
     ) -> None:
-        self.context = ActionContext(caller, function, clock, call)
-        self.async_context = AsyncActionContext(caller, function, clock, call)
+        self.call = call
+        self._at = at
+        self._runner = runner
         self._name = function.name
         self._clock = clock
         limit_s = limits.action_s_max
         self._deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
+        self._has_ended = False
+
+    # -- what its function runs ----------------------------------------------------------------
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        return self._runner.places
+
+    @property
+    def contents(self) -> Contents:
+        return self._runner.contents
+
+    def name_of(self, function: Any) -> str:
+        return self._runner.name_of(function)
+
+    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
+        return self._runner.call_alone(kind, function, args, self.nested_call(), self._at)
+
+    def nested_call(self) -> Call:
+        """A call as whoever called this action.
+
+        Raises:
+            FunctionTypeError: it has ended; a thread that it left behind is at work.
+            FunctionTimeoutError: it has no time left. Its own code cannot be ended from outside, as
+                it may be committing: it is refused at its next step instead.
+        """
+        if self._has_ended:
+            raise FunctionTypeError(
+                f"The action {self._name!r} has ended, and runs nothing further: what it started "
+                "is still at work. Wait for its threads and tasks before it returns."
+            )
+        self.require_time()
+        return self.call.nested()
+
+    # -- its time ------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Nothing runs for it any more."""
+        self._has_ended = True
 
     def require_time(self) -> None:
         """Go on only within the time limit.
@@ -362,53 +404,62 @@ class Acting:
 
 @contextmanager
 def acting(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     *,
     call: Call,
     clock: Clock,
     limits: Limits,
+    at: int | None = None,
 ) -> Iterator[Acting]:
     """Within it an action is in progress: what is run, printed and asked there is its.
+
+    Args:
+        at: the commit that queries read; None is the newest.
 
     Raises:
         LimitError: actions run in one another too deep.
     """
-    around = _running.get()
-    depth = 1 if around is None else around.depth + 1
-    if depth > CALL_DEPTH_MAX:
+    if call.depth >= CALL_DEPTH_MAX:
         raise LimitError(
             f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
             code="MaximumCallDepthExceeded",
         )
-    action = Acting(caller, function, call, clock, limits)
+    around = _acting.get()
+    action = Acting(runner, function, call, clock, limits, at)
     try:
-        _running.set(_Running(call, depth, action.require_time))
+        _acting.set(action)
         yield action
     finally:
-        _running.set(around)
+        action.end()
+        _acting.set(around)
 
 
 def run_action(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     args: Mapping[str, Value],
     *,
     call: Call,
     clock: Clock,
     limits: Limits,
+    at: int | None,
 ) -> Any:
     """Run an action to its end, on this thread or, if it is `async`, on a loop of its own.
+
+    Args:
+        at: the commit that its queries read; None is the newest.
 
     Raises:
         LimitError: actions run in one another too deep.
         FunctionTimeoutError: it took longer than `Limits.action_s_max`.
         whatever the action raises.
     """
-    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
+    with acting(runner, function, call=call, clock=clock, limits=limits, at=at) as action:
         if inspect.iscoroutinefunction(function.innermost):
-            return action.run(lambda: function.call_async(action.async_context, args))
-        result = function.call(action.context, args)
+            async_context = AsyncActionContext(action, function, clock)
+            return action.run(lambda: function.call_async(async_context, args))
+        result = function.call(ActionContext(action, function, clock), args)
         action.require_time()
         return result
 
@@ -432,7 +483,7 @@ class Exchange(Protocol):
 
 
 def run_http_action(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     exchange: Exchange,
     *,
@@ -445,16 +496,17 @@ def run_http_action(
     Raises: as `run_action`, and what `Exchange.respond` raises.
     """
     handler = function.handler
-    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
+    with acting(runner, function, call=call, clock=clock, limits=limits) as action:
         if getattr(handler, HTTP_MARK, False):
+            async_context = AsyncActionContext(action, function, clock)
 
             async def answer() -> None:
-                given = handler(action.async_context, exchange.async_request)
+                given = handler(async_context, exchange.async_request)
                 # A wrapper around it may give a response of its own at once.
                 await exchange.respond(await given if inspect.isawaitable(given) else given)
 
             action.run(answer)
             return
-        response = handler(action.context, exchange.request)
+        response = handler(ActionContext(action, function, clock), exchange.request)
         action.require_time()
         action.run(lambda: exchange.respond(response))

@@ -34,6 +34,7 @@ class Call:
             run what this one did.
         log_lines: what the function printed and logged, each as `[LEVEL] text`.
         parent: the call of the action that makes this one, whose log lines these become.
+        depth: how many actions are around it.
         unfinished: what was printed without a line's end.
         asks_identity: the function looked at who calls.
         is_committing: the user's function is done and its commit is on its way, so it may be seen
@@ -44,6 +45,7 @@ class Call:
     __slots__ = (
         "asks_identity",
         "author",
+        "depth",
         "identity",
         "is_committing",
         "is_identity_known",
@@ -76,6 +78,7 @@ class Call:
         self.is_identity_known = is_identity_known
         self.journal = journal
         self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.job = job
         self.log_lines: list[str] = []
         self.unfinished = ""
