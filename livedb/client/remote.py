@@ -388,8 +388,9 @@ class RemoteBackend(RemoteTables):
         given = canonical(dict(args))
         if function.kind == "mutation":
             return self._mutate(function.name, given, None, update)
-        called = {"name": function.name, "kind": function.kind, "args": given}
-        return self._verbs.ask("call", called, repeats=function.kind == "query")
+        called = {"name": function.name, "args": given}
+        is_query = function.kind == "query"
+        return self._verbs.ask("call" if is_query else "act", called, repeats=is_query)
 
     async def run_async(
         self,

@@ -22,7 +22,19 @@ LIVEDB = "livedb"
 """The component whose paths are the workspace's own verbs."""
 
 _READS = frozenset(
-    {"call", "catalog", "counts", "documents", "export", "hidden", "page", "sql", "states", "table"}
+    {
+        "act",
+        "call",
+        "catalog",
+        "counts",
+        "documents",
+        "export",
+        "hidden",
+        "page",
+        "sql",
+        "states",
+        "table",
+    }
 )
 """Verbs that read at the commit of a snapshot, when one is held."""
 

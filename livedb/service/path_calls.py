@@ -33,10 +33,13 @@ from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
 from livedb.service.verb_arguments import Follower
-from livedb.service.workspace_calls import WorkspaceCalls
+from livedb.service.workspace_calls import ACT, WorkspaceCalls
 from livedb.transactions.commit_request import CommitRequest
 from livedb.values import Value
 from livedb.workspace import Workspace
+
+THREADS_MAX = 64
+"""Queries, mutations and verbs that run at once; more wait. Of actions `Limits` says it."""
 
 Ended = Success | Failure | BaseException
 """How a call ended: an exception says nothing of what was called, and is the edge's to answer."""
@@ -86,15 +89,29 @@ class PathCalls:
         self._clock = workspace.clock
         self._logs = logs
         self._loop_calls = loop_calls
-        self._threads = CallThreads(loop, workspace.clock)
+        self._threads = CallThreads(
+            loop, workspace.clock, name="livedb-call", threads_max=THREADS_MAX
+        )
+        self._action_threads = CallThreads(
+            loop,
+            workspace.clock,
+            name="livedb-act",
+            threads_max=workspace.limits.actions_parallel_max,
+        )
         self._verbs = WorkspaceCalls(workspace, access)
         self._under_way = 0
         """Calls that have begun and not ended, as the loop knows."""
 
     def begin(self, wanted: PathCall) -> None:
-        """Run a call on a thread."""
+        """Run a call on a thread: an action, which may wait for the world, on one of its own."""
         self._under_way += 1
-        self._threads.put(partial(self._run, wanted))
+        threads = self._action_threads if self._is_action(wanted) else self._threads
+        threads.put(partial(self._run, wanted))
+
+    def _is_action(self, wanted: PathCall) -> bool:
+        if wanted.component == LIVEDB and wanted.dialect.is_exact:
+            return wanted.path == ACT
+        return (wanted.kind or self._kind_of(wanted.path)) == "action"
 
     def _end(self, wanted: PathCall, ended: Ended) -> None:
         self._under_way -= 1
@@ -107,6 +124,7 @@ class PathCalls:
     def close(self) -> None:
         """Begin nothing further."""
         self._threads.close()
+        self._action_threads.close()
         self._verbs.close()
 
     # -- on a thread ---------------------------------------------------------------------------
