@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from livedb.client.backend import (
 from livedb.client.files import LocalFiles
 from livedb.client.past_backend import LocalPast
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
+from livedb.functions.actions import nested_call
+from livedb.functions.call import Call, Cancellation
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.live.live_query import NO_WORK, LiveQuery, LiveSource, LiveState, Work
@@ -219,9 +222,23 @@ class LocalBackend:
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         if self._pool is None:
             self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
-        loop = asyncio.get_running_loop()
-        run = copy_context().run  # a snapshot held here is held there
-        return await loop.run_in_executor(self._pool, run, self.run, function, args)
+        call, cancellation = None, Cancellation()
+        if function.kind == "action":
+            call = nested_call(cancellation) or Call(cancellation=cancellation)
+        run = partial(self._run_alone, function, args, call)
+        # In a copy of this context: a snapshot held here is held there.
+        running = asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, run)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+
+    def _run_alone(
+        self, function: FunctionDefinition, args: Mapping[str, Any], call: Call | None
+    ) -> Any:
+        self.workspace.require_open()
+        return self.workspace.runner.run_alone(function, args, call)
 
     # -- following -----------------------------------------------------------------------------
 

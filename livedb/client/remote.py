@@ -401,7 +401,13 @@ class RemoteBackend(RemoteTables):
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
-        return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
+        try:
+            answer = await asyncio.wrap_future(waiting.future)
+        except asyncio.CancelledError:
+            if function.kind == "action":
+                self._verbs.cancel(waiting)
+            raise
+        return as_received(PACK.read(answer), function)
 
     def _refuse_in_function(self, what: str) -> None:
         if is_running():

@@ -13,15 +13,20 @@ import math
 import random as random_module
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.clock import Clock
-from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError
+from livedb.errors import (
+    FunctionCancelledError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    LimitError,
+)
 from livedb.functions.absent import absent
-from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
+from livedb.functions.call import NO_ARGUMENTS, Call, Cancellation, run_arguments
 from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.environment import Variables
@@ -49,13 +54,13 @@ def action_call() -> Call | None:
     return None if action is None else action.call
 
 
-def nested_call() -> Call | None:
+def nested_call(cancellation: Cancellation | None = None) -> Call | None:
     """A call as whoever called the action in progress in this context; None outside of actions.
 
-    Raises: as `Acting.nested_call`.
+    Args, Raises: as `Acting.nested_call`.
     """
     action = _acting.get()
-    return None if action is None else action.nested_call()
+    return None if action is None else action.nested_call(cancellation)
 
 
 class ActionRunner(Protocol):
@@ -281,8 +286,8 @@ class AsyncActionContext(ActionContext):
         /,
         **args: Any,
     ) -> Any:
-        """Run another action; see `ActionContext`."""
-        return await asyncio.to_thread(super().run_action, function, arguments, **args)
+        """Run another action, which is cancelled when this is; see `ActionContext`."""
+        return await self._caller.run_action(function, run_arguments(arguments, args))
 
     async def vector_search(
         self,
@@ -322,6 +327,8 @@ class Acting:
         limit_s = limits.action_s_max
         self._deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
         self._has_ended = False
+        self._cancellation = call.cancellation
+        """Refuses what it runs next. None of one that runs as a task: that is cancelled itself."""
 
     # -- what its function runs ----------------------------------------------------------------
 
@@ -336,14 +343,36 @@ class Acting:
     def name_of(self, function: Any) -> str:
         return self._runner.name_of(function)
 
-    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
-        return self._runner.call_alone(kind, function, args, self.nested_call(), self._at)
+    def call_alone(
+        self,
+        kind: FunctionKind,
+        function: Any,
+        args: Mapping[str, Any],
+        cancellation: Cancellation | None = None,
+    ) -> Any:
+        return self._runner.call_alone(
+            kind, function, args, self.nested_call(cancellation), self._at
+        )
 
-    def nested_call(self) -> Call:
+    async def run_action(self, function: Any, args: Mapping[str, Any]) -> Any:
+        """Run another action on a thread; cancelled when whoever awaits this is."""
+        cancellation = Cancellation()
+        run = self.call_alone
+        try:
+            return await asyncio.to_thread(run, "action", function, args, cancellation)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+
+    def nested_call(self, cancellation: Cancellation | None = None) -> Call:
         """A call as whoever called this action.
+
+        Args:
+            cancellation: of that call; without, it ends with this one's, if this is a plain `def`.
 
         Raises:
             FunctionTypeError: it has ended; a thread that it left behind is at work.
+            FunctionCancelledError: nobody waits for it any more.
             FunctionTimeoutError: it has no time left. Its own code cannot be ended from outside, as
                 it may be committing: it is refused at its next step instead.
         """
@@ -352,14 +381,24 @@ class Acting:
                 f"The action {self._name!r} has ended, and runs nothing further: what it started "
                 "is still at work. Wait for its threads and tasks before it returns."
             )
+        self.require_wanted()
         self.require_time()
-        return self.call.nested()
+        return self.call.nested(self._cancellation if cancellation is None else cancellation)
 
-    # -- its time ------------------------------------------------------------------------------
+    # -- its end -------------------------------------------------------------------------------
 
     def end(self) -> None:
         """Nothing runs for it any more."""
         self._has_ended = True
+
+    def require_wanted(self) -> None:
+        """Go on only while somebody waits for it.
+
+        Raises:
+            FunctionCancelledError: nobody does.
+        """
+        if self._cancellation is not None and self._cancellation.is_cancelled:
+            raise self._cancelled()
 
     def require_time(self) -> None:
         """Go on only within the time limit.
@@ -371,21 +410,30 @@ class Acting:
             raise self._timeout()
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """What `work` comes to, on a loop of its own; cancelled where it waits when time is up.
+        """What `work` comes to, on a loop of its own.
+
+        It is cancelled where it waits, as asyncio does it, when time is up or nobody waits for it.
 
         Raises:
-            FunctionTimeoutError: it was.
+            FunctionTimeoutError, FunctionCancelledError: it was.
         """
         left_s = self._deadline_s - self._clock.monotonic_s()
+        cancellation = self._cancellation or Cancellation()
+        self._cancellation = None  # what it does about it, in a `finally`, it may do
 
         async def run() -> Any:
             timeout = asyncio.timeout(None if math.isinf(left_s) else left_s)
             try:
-                async with timeout:
-                    return await work()
+                with cancellation.telling(_canceller()):
+                    async with timeout:
+                        return await work()
             except TimeoutError:
                 if timeout.expired():
                     raise self._timeout() from None
+                raise
+            except asyncio.CancelledError:
+                if cancellation.is_cancelled:
+                    raise self._cancelled() from None
                 raise
 
         try:
@@ -400,6 +448,23 @@ class Acting:
         return FunctionTimeoutError(
             f"The action {self._name} took longer than Limits.action_s_max; what it committed stays"
         )
+
+    def _cancelled(self) -> FunctionCancelledError:
+        return FunctionCancelledError(
+            f"Whoever called the action {self._name} was cancelled; what it committed stays"
+        )
+
+
+def _canceller() -> Callable[[], None]:
+    """Cancels the task that runs now, from any thread."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None, "it is called by one"
+
+    def cancel() -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and the task with it
+            loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
 
 
 @contextmanager
@@ -453,9 +518,11 @@ def run_action(
     Raises:
         LimitError: actions run in one another too deep.
         FunctionTimeoutError: it took longer than `Limits.action_s_max`.
+        FunctionCancelledError: nobody waits for it any more.
         whatever the action raises.
     """
     with acting(runner, function, call=call, clock=clock, limits=limits, at=at) as action:
+        action.require_wanted()
         if inspect.iscoroutinefunction(function.innermost):
             async_context = AsyncActionContext(action, function, clock)
             return action.run(lambda: function.call_async(async_context, args))

@@ -22,7 +22,7 @@ from livedb.errors import (
     LivedbError,
     PermissionDeniedError,
 )
-from livedb.functions.call import Call
+from livedb.functions.call import Call, Cancellation
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.protocol.server import Failure, Success
 from livedb.service.access import Access
@@ -53,6 +53,7 @@ class PathCall:
         done: called once on the event loop with how it ended.
         at: the commit to read, for a query.
         connection: whose call it is; what a call holds ends with it.
+        request_id: by which that connection cancels it, if it is an action.
         value: the result of a mutation whose commit is on its way.
         was_undone: the log failed before that commit was in it, so the mutation runs again, on a
             thread that waits for it.
@@ -68,6 +69,7 @@ class PathCall:
     component: str | None = None
     at: int | None = None
     connection: Follower | None = None
+    request_id: int | None = None
     began_s: float = 0.0
     value: Raw | None = None
     was_undone: bool = False
@@ -98,14 +100,21 @@ class PathCalls:
             name="livedb-act",
             threads_max=workspace.limits.actions_parallel_max,
         )
-        self._verbs = WorkspaceCalls(workspace, access)
+        self._verbs = WorkspaceCalls(workspace, access, self._cancel)
+        self._cancellations: dict[tuple[Follower | None, int], Cancellation] = {}
+        """Of the actions that wait or run, by who asked for them; changed by the loop's thread."""
         self._under_way = 0
         """Calls that have begun and not ended, as the loop knows."""
 
     def begin(self, wanted: PathCall) -> None:
         """Run a call on a thread: an action, which may wait for the world, on one of its own."""
         self._under_way += 1
-        threads = self._action_threads if self._is_action(wanted) else self._threads
+        threads = self._threads
+        if self._is_action(wanted):
+            threads = self._action_threads
+            if wanted.request_id is not None:
+                wanted.call.cancellation = Cancellation()
+                self._cancellations[wanted.connection, wanted.request_id] = wanted.call.cancellation
         threads.put(partial(self._run, wanted))
 
     def _is_action(self, wanted: PathCall) -> bool:
@@ -115,6 +124,8 @@ class PathCalls:
 
     def _end(self, wanted: PathCall, ended: Ended) -> None:
         self._under_way -= 1
+        if wanted.call.cancellation is not None and wanted.request_id is not None:
+            self._cancellations.pop((wanted.connection, wanted.request_id), None)
         wanted.done(ended)
 
     def leave(self, connection: Follower | None) -> None:
@@ -128,6 +139,12 @@ class PathCalls:
         self._verbs.close()
 
     # -- on a thread ---------------------------------------------------------------------------
+
+    def _cancel(self, connection: Follower | None, request_id: int) -> None:
+        """Nobody waits for this action any more; one that has ended is as it is."""
+        cancellation = self._cancellations.get((connection, request_id))
+        if cancellation is not None:
+            cancellation.cancel()
 
     def _run(self, wanted: PathCall) -> None:
         wanted.began_s = self._clock.monotonic_s()

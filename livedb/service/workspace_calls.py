@@ -79,11 +79,21 @@ class Answer(NamedTuple):
 
 
 class WorkspaceCalls:
-    """The verbs of one workspace."""
+    """The verbs of one workspace.
 
-    def __init__(self, workspace: Workspace, access: Access) -> None:
+    Args:
+        cancel: cancels the action of a connection that has this request id, if it has not ended.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        access: Access,
+        cancel: Callable[[Follower | None, int], None],
+    ) -> None:
         self._workspace = workspace
         self._access = access
+        self._cancel_action = cancel
         self._uploads = Uploads(workspace.clock)
         self._downloads = Downloads(workspace.files.staging, workspace.clock)
         self._snapshots = Snapshots(workspace)
@@ -92,6 +102,7 @@ class WorkspaceCalls:
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._query),
             ACT: (Permission.QUERY, self._act),
+            "cancel": (Permission.QUERY, self._cancel),
             "table": (Permission.QUERY, self._table),
             "sql": (Permission.SQL, self._sql),
             "describe": (Permission.QUERY, self._describe),
@@ -197,6 +208,11 @@ class WorkspaceCalls:
     def _act(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
         """Run an action by name."""
         return self._call("action", given, call, caller)
+
+    def _cancel(self, given: Given, *_: Any) -> Answer:
+        """Cancel an action that this connection asked for."""
+        self._cancel_action(given.connection, given.whole("request"))
+        return Answer()
 
     def _call(self, kind: FunctionKind, given: Given, call: Call, caller: Caller | None) -> Answer:
         """Run a function by name, if it is of the kind that the client took it for."""

@@ -6,12 +6,19 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from queue import SimpleQueue
 
 import pytest
 
 import livedb
 from livedb.clock import ManualClock
-from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError, SchemaDefinitionError
+from livedb.errors import (
+    FunctionCancelledError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    LimitError,
+    SchemaDefinitionError,
+)
 from livedb.functions.call import LOG_LINES_MAX, Call
 from livedb.functions.calling import current_call
 from livedb.identity import Identity
@@ -267,6 +274,68 @@ def test_threads_of_an_action_called_in_a_snapshot_read_that_commit(counted):
         add(n=2)
         assert work() == [1, 1]
     assert work() == [3, 3]
+
+
+@pytest.fixture
+def cancelled(counted):
+    """Actions of this process, which say when they begin and how they end."""
+    home = getattr(counted, "served", counted)  # with a connected one, the process of the service
+    begun, ends = threading.Event(), SimpleQueue()
+
+    @home.action
+    async def waits(ctx):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            await ctx.run_mutation("add", n=1)  # what it does about it
+            ends.put(type(error))
+            raise
+
+    @home.action
+    def works(ctx):
+        begun.set()
+        try:
+            while True:
+                ctx.run_query("total")
+        except BaseException as error:
+            ends.put(type(error))
+            raise
+
+    @home.action
+    def around(ctx, inner: str):
+        ctx.run_action(inner)
+
+    @home.action
+    async def awaits(ctx, inner: str):
+        await ctx.run_action(inner)
+
+    def end_of(name, **args):
+        async def call():
+            task = asyncio.create_task(counted.function(name).aio(**args))
+            await asyncio.to_thread(begun.wait, 20)
+            begun.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(call())
+        return ends.get(timeout=20)
+
+    return end_of
+
+
+def test_an_async_action_is_cancelled_where_it_waits_when_who_awaits_it_is(counted, cancelled):
+    assert cancelled("waits") is asyncio.CancelledError
+    assert cancelled("around", inner="waits") is asyncio.CancelledError
+    assert cancelled("awaits", inner="waits") is asyncio.CancelledError
+    assert counted.function("total")() == 3
+
+
+def test_a_plain_action_is_refused_its_next_step_when_who_awaits_it_is_cancelled(cancelled):
+    assert cancelled("works") is FunctionCancelledError
+    assert cancelled("around", inner="works") is FunctionCancelledError
+    assert cancelled("awaits", inner="works") is FunctionCancelledError
 
 
 def test_only_an_action_may_be_async(memory):

@@ -272,3 +272,33 @@ def test_actions_that_wait_hold_up_no_other_call_and_run_so_many_at_once(most):
             assert remote.function("tasks:titles")(user="ann") == ["t"]
             assert not begun.acquire(blocking=False)  # those beyond wait for their turn
             gate.set()
+
+
+def test_an_action_that_is_cancelled_while_it_waits_for_its_turn_never_begins():
+    gate, ran = threading.Event(), []
+    with livedb.open(limits=livedb.Limits(actions_parallel_max=1)) as db:
+
+        @db.action
+        def wait(ctx, n: int):
+            ran.append(n)
+            assert gate.wait(60)
+
+        async def call(remote, service):
+            wait = remote.function("wait")
+            calls = [asyncio.create_task(wait.aio(n=n)) for n in range(3)]
+            cancellations = hub_of(service).calls._cancellations
+            await asyncio.to_thread(wait_until, lambda: len(cancellations) == 3)
+            first, second, third = cancellations.values()
+            calls[1].cancel()
+            await asyncio.to_thread(wait_until, lambda: second.is_cancelled)
+            gate.set()
+            await asyncio.gather(calls[0], calls[2])
+            assert [first.is_cancelled, third.is_cancelled] == [False, False]
+            await asyncio.to_thread(wait_until, lambda: not cancellations)
+
+        with (
+            serving(db) as service,
+            livedb.connect(service.url, token=ADMIN_KEY) as remote,
+        ):
+            asyncio.run(call(remote, service))
+    assert ran == [0, 2]
