@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
-"""Calls made with `.aio()` that run at once; more wait."""
+"""Calls made with `.aio()` that run at once, of actions and of all others; more wait."""
 
 
 class LocalSubscription:
@@ -129,7 +129,7 @@ class LocalBackend:
         self.left: SimpleQueue[tuple[LiveQuery, LocalSubscription]] = SimpleQueue()
         """Subscriptions closed and still among `_followers`."""
         self._stop_listening = workspace.live.listen(self._tell)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[str, ThreadPoolExecutor] = {}
 
     def require_open(self) -> None:
         self.workspace.require_open()
@@ -220,19 +220,26 @@ class LocalBackend:
     ) -> Any:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
         call, cancellation = None, Cancellation()
+        pool = self._pool("livedb-aio")
         if function.kind == "action":
+            pool = self._pool("livedb-act")  # where it may wait for long, and nobody for it
             call = nested_call(cancellation) or Call(cancellation=cancellation)
         run = partial(self._run_alone, function, args, call)
         # In a copy of this context: a snapshot held here is held there.
-        running = asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, run)
+        running = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run)
         try:
             return await running
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
+
+    def _pool(self, name: str) -> ThreadPoolExecutor:
+        pool = self._pools.get(name)
+        if pool is None:  # two that make one at the same moment use the same
+            made = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix=name)
+            pool = self._pools.setdefault(name, made)
+        return pool
 
     def _run_alone(
         self, function: FunctionDefinition, args: Mapping[str, Any], call: Call | None
@@ -458,8 +465,8 @@ class LocalBackend:
         if self.workspace.is_forked:
             return
         self._stop_listening()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
         self.workspace.close()
         with self._followers_lock:
             followers = [each for group in self._followers.values() for each in group]

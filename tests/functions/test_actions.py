@@ -338,15 +338,36 @@ def test_a_plain_action_is_refused_its_next_step_when_who_awaits_it_is_cancelled
     assert cancelled("awaits", inner="works") is FunctionCancelledError
 
 
+def test_actions_that_wait_keep_no_query_waiting_that_is_awaited(counted):
+    home = getattr(counted, "served", counted)
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    @home.action
+    def waits(ctx):
+        begun.release()
+        assert gate.wait(60)
+
+    async def call():
+        acting = [asyncio.create_task(counted.function("waits").aio()) for _ in range(65)]
+        for _ in range(64):
+            assert await asyncio.to_thread(begun.acquire, timeout=20)
+        try:
+            async with asyncio.timeout(20):
+                return await counted.function("total").aio()
+        finally:
+            gate.set()
+            await asyncio.gather(*acting)
+
+    assert asyncio.run(call()) == 0
+
+
 def test_only_an_action_may_be_async(memory):
     with pytest.raises(SchemaDefinitionError, match="a mutation is a plain `def`"):
 
         @memory.mutation
         async def work(ctx): ...
 
-    with pytest.raises(
-        SchemaDefinitionError, match="an action is a plain `def`, and this is a gen"
-    ):
+    with pytest.raises(SchemaDefinitionError, match="an action is .* without `yield`"):
 
         @memory.action
         def pieces(ctx):
