@@ -367,7 +367,7 @@ def test_only_an_action_may_be_async(memory):
         @memory.mutation
         async def work(ctx): ...
 
-    with pytest.raises(SchemaDefinitionError, match="an action is .* without `yield`"):
+    with pytest.raises(SchemaDefinitionError, match=r"an action is .* without `yield`"):
 
         @memory.action
         def pieces(ctx):
