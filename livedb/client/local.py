@@ -221,9 +221,9 @@ class LocalBackend:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         call, cancellation = None, Cancellation()
-        pool = self._pool("livedb-aio")
+        pool = self._pool(name="livedb-aio")
         if function.kind == "action":
-            pool = self._pool("livedb-act")  # where it may wait for long, and nobody for it
+            pool = self._pool(name="livedb-act")  # where it may wait for long, and nobody for it
             call = nested_call(cancellation) or Call(cancellation=cancellation)
         run = partial(self._run_alone, function, args, call)
         # In a copy of this context: a snapshot held here is held there.
@@ -234,7 +234,7 @@ class LocalBackend:
             cancellation.cancel()
             raise
 
-    def _pool(self, name: str) -> ThreadPoolExecutor:
+    def _pool(self, *, name: str) -> ThreadPoolExecutor:
         pool = self._pools.get(name)
         if pool is None:  # two that make one at the same moment use the same
             made = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix=name)
