@@ -25,6 +25,7 @@
     ├── DuplicateMutationError      a mutation id that another commit carries
     ├── FunctionNotFoundError       no such function, or one that is not public
     ├── FunctionTypeError           a function used in a place meant for another kind
+    ├── FunctionCancelledError      an action that nobody waits for any more
     ├── RouteError                  a route of HTTP actions that contradicts the rules
     ├── AuthenticationError         a token or key that proves nothing
     ├── PermissionDeniedError       a known caller who may not do this
@@ -317,6 +318,13 @@ class FunctionTypeError(LivedbError):
 
     code = "FunctionPathWrongType"
     status = 400
+
+
+class FunctionCancelledError(LivedbError):
+    """An action whose caller was cancelled and which may not go on; what it committed stays."""
+
+    code = "FunctionCancelled"
+    status = 503
 
 
 class RouteError(LivedbError):

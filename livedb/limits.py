@@ -223,6 +223,9 @@ class Limits:
     scheduled_parallel_max: int = 8
     """Scheduled actions, and those of crons, that run at once (Convex); more wait for their turn.
     Mutations are run one after the other."""
+    actions_parallel_max: int = 64
+    """Actions that run at once for clients of a service; more wait for their turn. Queries and
+    mutations have threads of their own, and HTTP actions too."""
     args_bytes_max: int = 16 << 20
     """Convex size of a call's arguments."""
     result_bytes_max: int = 16 << 20

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from livedb.client.backend import (
 from livedb.client.files import LocalFiles
 from livedb.client.past_backend import LocalPast
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
+from livedb.functions.actions import nested_call
+from livedb.functions.call import Call, Cancellation
 from livedb.functions.calling import is_running
 from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.live.live_query import NO_WORK, LiveQuery, LiveSource, LiveState, Work
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from livedb.store.snapshot import SqlSnapshot
 
 ASYNC_CALLS_MAX = 64
-"""Calls made with `.aio()` that run at once; more wait."""
+"""Calls made with `.aio()` that run at once, of actions and of all others; more wait."""
 
 
 class LocalSubscription:
@@ -126,7 +129,7 @@ class LocalBackend:
         self.left: SimpleQueue[tuple[LiveQuery, LocalSubscription]] = SimpleQueue()
         """Subscriptions closed and still among `_followers`."""
         self._stop_listening = workspace.live.listen(self._tell)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[str, ThreadPoolExecutor] = {}
 
     def require_open(self) -> None:
         self.workspace.require_open()
@@ -217,11 +220,32 @@ class LocalBackend:
     ) -> Any:
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix="livedb-aio")
-        loop = asyncio.get_running_loop()
-        run = copy_context().run  # a snapshot held here is held there
-        return await loop.run_in_executor(self._pool, run, self.run, function, args)
+        call, cancellation = None, Cancellation()
+        pool = self._pool(name="livedb-aio")
+        if function.kind == "action":
+            pool = self._pool(name="livedb-act")  # where it may wait for long, and nobody for it
+            call = nested_call(cancellation) or Call(cancellation=cancellation)
+        run = partial(self._run_alone, function, args, call)
+        # In a copy of this context: a snapshot held here is held there.
+        running = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+
+    def _pool(self, *, name: str) -> ThreadPoolExecutor:
+        pool = self._pools.get(name)
+        if pool is None:  # two that make one at the same moment use the same
+            made = ThreadPoolExecutor(ASYNC_CALLS_MAX, thread_name_prefix=name)
+            pool = self._pools.setdefault(name, made)
+        return pool
+
+    def _run_alone(
+        self, function: FunctionDefinition, args: Mapping[str, Any], call: Call | None
+    ) -> Any:
+        self.workspace.require_open()
+        return self.workspace.runner.run_alone(function, args, call)
 
     # -- following -----------------------------------------------------------------------------
 
@@ -441,8 +465,8 @@ class LocalBackend:
         if self.workspace.is_forked:
             return
         self._stop_listening()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
         self.workspace.close()
         with self._followers_lock:
             followers = [each for group in self._followers.values() for each in group]

@@ -388,8 +388,9 @@ class RemoteBackend(RemoteTables):
         given = canonical(dict(args))
         if function.kind == "mutation":
             return self._mutate(function.name, given, None, update)
-        called = {"name": function.name, "kind": function.kind, "args": given}
-        return self._verbs.ask("call", called, repeats=function.kind == "query")
+        called = {"name": function.name, "args": given}
+        is_query = function.kind == "query"
+        return self._verbs.ask("call" if is_query else "act", called, repeats=is_query)
 
     async def run_async(
         self,
@@ -400,7 +401,13 @@ class RemoteBackend(RemoteTables):
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
-        return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
+        try:
+            answer = await asyncio.wrap_future(waiting.future)
+        except asyncio.CancelledError:
+            if function.kind == "action":
+                self._verbs.cancel(waiting)
+            raise
+        return as_received(PACK.read(answer), function)
 
     def _refuse_in_function(self, what: str) -> None:
         if is_running():

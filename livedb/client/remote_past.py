@@ -56,7 +56,7 @@ class RemotePast(RemoteTables, PastBackend):
             given = travelling_arguments(args)
             sent = {"verb": verb, "name": function.name, "args": given}
             return as_received(PACK.read(self._verbs.act("table", sent)), function)
-        sent = {"name": function.name, "kind": "query", "args": canonical(dict(args))}
+        sent = {"name": function.name, "args": canonical(dict(args))}
         return as_received(PACK.read(self._verbs.act("call", sent)), function)
 
     def _refuse_in_function(self, what: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,14 +15,29 @@ from msgspec import Raw
 
 from livedb.canonical import canonical
 from livedb.client.connection import Connection, Waiting
+from livedb.errors import ClosedError
+from livedb.protocol.client import ClientSession
 from livedb.protocol.codecs import PACK
+from livedb.protocol.messages import ClientMessage
 from livedb.text import encode_value
 
 LIVEDB = "livedb"
 """The component whose paths are the workspace's own verbs."""
 
 _READS = frozenset(
-    {"call", "catalog", "counts", "documents", "export", "hidden", "page", "sql", "states", "table"}
+    {
+        "act",
+        "call",
+        "catalog",
+        "counts",
+        "documents",
+        "export",
+        "hidden",
+        "page",
+        "sql",
+        "states",
+        "table",
+    }
 )
 """Verbs that read at the commit of a snapshot, when one is held."""
 
@@ -72,6 +87,19 @@ class Verbs:
             lambda session: session.act(verb, args, component=LIVEDB, is_ahead=True)
         )
         return await asyncio.wrap_future(waiting.future)
+
+    def cancel(self, waiting: Waiting) -> None:
+        """Have the service cancel an action that nobody waits for any more; waits for nothing.
+
+        It is told on the connection that brought the action, and hears of no other one.
+        """
+
+        def ask(session: ClientSession) -> tuple[int, list[ClientMessage]]:
+            args = _arguments({"request": waiting.request_id}, ())
+            return session.act("cancel", args, component=LIVEDB)
+
+        with suppress(ClosedError):
+            self._connection.call(ask)
 
     def held(self) -> str | None:
         """The snapshot that this thread or task reads by, if it holds one."""

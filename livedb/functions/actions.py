@@ -13,15 +13,20 @@ import math
 import random as random_module
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from livedb.clock import Clock
-from livedb.errors import FunctionTimeoutError, LimitError
+from livedb.errors import (
+    FunctionCancelledError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    LimitError,
+)
 from livedb.functions.absent import absent
-from livedb.functions.call import NO_ARGUMENTS, Call, run_arguments
+from livedb.functions.call import NO_ARGUMENTS, Call, Cancellation, run_arguments
 from livedb.functions.context import Auth, table_name
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.environment import Variables
@@ -40,45 +45,46 @@ from livedb.functions.system_functions import READ_ENVIRONMENT
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.values import Value
 
-
-class _Running(NamedTuple):
-    """One action in progress.
-
-    Attributes:
-        depth: how many actions run in one another.
-        require_time: refuses to go on when its time is over.
-    """
-
-    call: Call
-    depth: int
-    require_time: Callable[[], None]
-
-
-_running: ContextVar[_Running | None] = ContextVar("livedb_action", default=None)
+_acting: ContextVar[Acting | None] = ContextVar("livedb_action", default=None)
 
 
 def action_call() -> Call | None:
     """The call of the action in progress in this context."""
-    running = _running.get()
-    return None if running is None else running.call
+    action = _acting.get()
+    return None if action is None else action.call
 
 
-def nested_call() -> Call | None:
-    """A call as whoever called the action in progress; None outside of actions.
+def nested_call(cancellation: Cancellation | None = None) -> Call | None:
+    """A call as whoever called the action in progress in this context; None outside of actions.
 
-    Raises:
-        FunctionTimeoutError: the action has no time left. Its own code cannot be ended from
-            outside, as it may be committing: it is refused at its next step instead.
+    Args, Raises: as `Acting.nested_call`.
     """
-    running = _running.get()
-    if running is None:
-        return None
-    running.require_time()
-    return running.call.nested()
+    action = _acting.get()
+    return None if action is None else action.nested_call(cancellation)
+
+
+class ActionRunner(Protocol):
+    """Runs functions on their own; the runner implements it."""
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Environment variables that say where the workspace is served."""
+
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of files lie."""
+
+    def name_of(self, function: Any) -> str:
+        """The name of a function of this workspace."""
+
+    def call_alone(
+        self, kind: FunctionKind, function: Any, args: Mapping[str, Any], call: Call, at: int | None
+    ) -> Any:
+        """Run a function as a transaction, or an action, of its own; queries at commit `at`."""
 
 
 class ActionCaller(Protocol):
-    """How an action runs other functions; the runner implements it."""
+    """How the `ctx` of an action runs other functions, on whichever thread it is used."""
 
     @property
     def places(self) -> Mapping[str, str]:
@@ -115,15 +121,16 @@ class ActionScheduling:
 
 
 class ActionContext:
-    """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own."""
+    """`ctx` of an action: no `db`, but other functions to run, each a transaction of its own.
 
-    def __init__(
-        self, caller: ActionCaller, function: FunctionDefinition, clock: Clock, call: Call
-    ) -> None:
+    It may be used on any thread, until the action ends.
+    """
+
+    def __init__(self, caller: Acting, function: FunctionDefinition, clock: Clock) -> None:
         self._caller = caller
         self._function = function
         self._clock = clock
-        self._call = call
+        self._call = caller.call
         self._random: random_module.Random | None = None
 
     if not TYPE_CHECKING:  # else no misspelt attribute would be found
@@ -279,8 +286,8 @@ class AsyncActionContext(ActionContext):
         /,
         **args: Any,
     ) -> Any:
-        """Run another action; see `ActionContext`."""
-        return await asyncio.to_thread(super().run_action, function, arguments, **args)
+        """Run another action, which is cancelled when this is; see `ActionContext`."""
+        return await self._caller.run_action(function, run_arguments(arguments, args))
 
     async def vector_search(
         self,
@@ -297,27 +304,101 @@ class AsyncActionContext(ActionContext):
 
 
 class Acting:
-    """An action in progress: the contexts for its function, and the time that it has.
+    """An action in progress: for whom, how long, and how it runs other functions.
 
-    Attributes:
-        context: for a plain `def`.
-        async_context: for an `async def`.
+    Its `ctx` holds this, and looks for nothing in the thread where it is used: threads that an
+    action starts are its own.
     """
 
     def __init__(
         self,
-        caller: ActionCaller,
+        runner: ActionRunner,
         function: FunctionDefinition,
         call: Call,
         clock: Clock,
         limits: Limits,
+        at: int | None,
     ) -> None:
-        self.context = ActionContext(caller, function, clock, call)
-        self.async_context = AsyncActionContext(caller, function, clock, call)
+        self.call = call
+        self._at = at
+        self._runner = runner
         self._name = function.name
         self._clock = clock
         limit_s = limits.action_s_max
         self._deadline_s = math.inf if limit_s is None else clock.monotonic_s() + limit_s
+        self._has_ended = False
+        self._cancellation = call.cancellation
+        """Refuses what it runs next. None of one that runs as a task: that is cancelled itself."""
+
+    # -- what its function runs ----------------------------------------------------------------
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        return self._runner.places
+
+    @property
+    def contents(self) -> Contents:
+        return self._runner.contents
+
+    def name_of(self, function: Any) -> str:
+        return self._runner.name_of(function)
+
+    def call_alone(
+        self,
+        kind: FunctionKind,
+        function: Any,
+        args: Mapping[str, Any],
+        cancellation: Cancellation | None = None,
+    ) -> Any:
+        return self._runner.call_alone(
+            kind, function, args, self.nested_call(cancellation), self._at
+        )
+
+    async def run_action(self, function: Any, args: Mapping[str, Any]) -> Any:
+        """Run another action on a thread; cancelled when whoever awaits this is."""
+        cancellation = Cancellation()
+        run = self.call_alone
+        try:
+            return await asyncio.to_thread(run, "action", function, args, cancellation)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+
+    def nested_call(self, cancellation: Cancellation | None = None) -> Call:
+        """A call as whoever called this action.
+
+        Args:
+            cancellation: of that call; without, it ends with this one's, if this is a plain `def`.
+
+        Raises:
+            FunctionTypeError: it has ended; a thread that it left behind is at work.
+            FunctionCancelledError: nobody waits for it any more.
+            FunctionTimeoutError: it has no time left. Its own code cannot be ended from outside, as
+                it may be committing: it is refused at its next step instead.
+        """
+        if self._has_ended:
+            raise FunctionTypeError(
+                f"The action {self._name!r} has ended, and runs nothing further: what it started "
+                "is still at work. Wait for its threads and tasks before it returns."
+            )
+        self.require_wanted()
+        self.require_time()
+        return self.call.nested(self._cancellation if cancellation is None else cancellation)
+
+    # -- its end -------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Nothing runs for it any more."""
+        self._has_ended = True
+
+    def require_wanted(self) -> None:
+        """Go on only while somebody waits for it.
+
+        Raises:
+            FunctionCancelledError: nobody does.
+        """
+        if self._cancellation is not None and self._cancellation.is_cancelled:
+            raise self._cancelled()
 
     def require_time(self) -> None:
         """Go on only within the time limit.
@@ -329,21 +410,30 @@ class Acting:
             raise self._timeout()
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """What `work` comes to, on a loop of its own; cancelled where it waits when time is up.
+        """What `work` comes to, on a loop of its own.
+
+        It is cancelled where it waits, as asyncio does it, when time is up or nobody waits for it.
 
         Raises:
-            FunctionTimeoutError: it was.
+            FunctionTimeoutError, FunctionCancelledError: it was.
         """
         left_s = self._deadline_s - self._clock.monotonic_s()
+        cancellation = self._cancellation or Cancellation()
+        self._cancellation = None  # what it does about it, in a `finally`, it may do
 
         async def run() -> Any:
             timeout = asyncio.timeout(None if math.isinf(left_s) else left_s)
             try:
-                async with timeout:
-                    return await work()
+                with cancellation.telling(_canceller()):
+                    async with timeout:
+                        return await work()
             except TimeoutError:
                 if timeout.expired():
                     raise self._timeout() from None
+                raise
+            except asyncio.CancelledError:
+                if cancellation.is_cancelled:
+                    raise self._cancelled() from None
                 raise
 
         try:
@@ -359,56 +449,84 @@ class Acting:
             f"The action {self._name} took longer than Limits.action_s_max; what it committed stays"
         )
 
+    def _cancelled(self) -> FunctionCancelledError:
+        return FunctionCancelledError(
+            f"Whoever called the action {self._name} was cancelled; what it committed stays"
+        )
+
+
+def _canceller() -> Callable[[], None]:
+    """Cancels the task that runs now, from any thread."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None, "it is called by one"
+
+    def cancel() -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and the task with it
+            loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
+
 
 @contextmanager
 def acting(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     *,
     call: Call,
     clock: Clock,
     limits: Limits,
+    at: int | None = None,
 ) -> Iterator[Acting]:
     """Within it an action is in progress: what is run, printed and asked there is its.
+
+    Args:
+        at: the commit that queries read; None is the newest.
 
     Raises:
         LimitError: actions run in one another too deep.
     """
-    around = _running.get()
-    depth = 1 if around is None else around.depth + 1
-    if depth > CALL_DEPTH_MAX:
+    if call.depth >= CALL_DEPTH_MAX:
         raise LimitError(
             f"Actions may run each other {CALL_DEPTH_MAX} levels deep",
             code="MaximumCallDepthExceeded",
         )
-    action = Acting(caller, function, call, clock, limits)
+    around = _acting.get()
+    action = Acting(runner, function, call, clock, limits, at)
     try:
-        _running.set(_Running(call, depth, action.require_time))
+        _acting.set(action)
         yield action
     finally:
-        _running.set(around)
+        action.end()
+        _acting.set(around)
 
 
 def run_action(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     args: Mapping[str, Value],
     *,
     call: Call,
     clock: Clock,
     limits: Limits,
+    at: int | None,
 ) -> Any:
     """Run an action to its end, on this thread or, if it is `async`, on a loop of its own.
+
+    Args:
+        at: the commit that its queries read; None is the newest.
 
     Raises:
         LimitError: actions run in one another too deep.
         FunctionTimeoutError: it took longer than `Limits.action_s_max`.
+        FunctionCancelledError: nobody waits for it any more.
         whatever the action raises.
     """
-    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
+    with acting(runner, function, call=call, clock=clock, limits=limits, at=at) as action:
+        action.require_wanted()
         if inspect.iscoroutinefunction(function.innermost):
-            return action.run(lambda: function.call_async(action.async_context, args))
-        result = function.call(action.context, args)
+            async_context = AsyncActionContext(action, function, clock)
+            return action.run(lambda: function.call_async(async_context, args))
+        result = function.call(ActionContext(action, function, clock), args)
         action.require_time()
         return result
 
@@ -432,7 +550,7 @@ class Exchange(Protocol):
 
 
 def run_http_action(
-    caller: ActionCaller,
+    runner: ActionRunner,
     function: FunctionDefinition,
     exchange: Exchange,
     *,
@@ -445,16 +563,17 @@ def run_http_action(
     Raises: as `run_action`, and what `Exchange.respond` raises.
     """
     handler = function.handler
-    with acting(caller, function, call=call, clock=clock, limits=limits) as action:
+    with acting(runner, function, call=call, clock=clock, limits=limits) as action:
         if getattr(handler, HTTP_MARK, False):
+            async_context = AsyncActionContext(action, function, clock)
 
             async def answer() -> None:
-                given = handler(action.async_context, exchange.async_request)
+                given = handler(async_context, exchange.async_request)
                 # A wrapper around it may give a response of its own at once.
                 await exchange.respond(await given if inspect.isawaitable(given) else given)
 
             action.run(answer)
             return
-        response = handler(action.context, exchange.request)
+        response = handler(ActionContext(action, function, clock), exchange.request)
         action.require_time()
         action.run(lambda: exchange.respond(response))

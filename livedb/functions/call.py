@@ -6,7 +6,8 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from livedb.errors import FunctionTypeError
@@ -17,6 +18,37 @@ LOG_LINES_MAX = 256
 
 LOG_LINE_CHARACTERS_MAX = 32_768
 """Of one line (Convex); what is longer is cut."""
+
+
+class Cancellation:
+    """Whether whoever asked for an action still waits for it. Used on any thread; takes no lock."""
+
+    __slots__ = ("_hearing", "is_cancelled")
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self._hearing: set[Callable[[], object]] = set()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self.is_cancelled = True
+        self._tell()
+
+    @contextmanager
+    def telling(self, hear: Callable[[], object]) -> Iterator[None]:
+        """Within it `hear` is called once if this is cancelled, or was; on whichever thread."""
+        self._hearing.add(hear)
+        try:
+            if self.is_cancelled:
+                self._tell()
+            yield
+        finally:
+            self._hearing.discard(hear)
+
+    def _tell(self) -> None:
+        with suppress(KeyError):  # when there is none left; each is taken by one thread
+            while True:
+                self._hearing.pop()()
 
 
 class Call:
@@ -34,6 +66,8 @@ class Call:
             run what this one did.
         log_lines: what the function printed and logged, each as `[LEVEL] text`.
         parent: the call of the action that makes this one, whose log lines these become.
+        depth: how many actions are around it.
+        cancellation: of an action, by whoever waits for it; None where nobody can.
         unfinished: what was printed without a line's end.
         asks_identity: the function looked at who calls.
         is_committing: the user's function is done and its commit is on its way, so it may be seen
@@ -44,6 +78,8 @@ class Call:
     __slots__ = (
         "asks_identity",
         "author",
+        "cancellation",
+        "depth",
         "identity",
         "is_committing",
         "is_identity_known",
@@ -68,6 +104,7 @@ class Call:
         journal: str | None = None,
         parent: Call | None = None,
         job: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self.mutation_id = mutation_id
         self.is_new = is_new
@@ -76,16 +113,24 @@ class Call:
         self.is_identity_known = is_identity_known
         self.journal = journal
         self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.job = job
+        self.cancellation = cancellation
         self.log_lines: list[str] = []
         self.unfinished = ""
         self.asks_identity = False
         self.is_committing = False
         self.ts: int | None = None
 
-    def nested(self) -> Call:
+    def nested(self, cancellation: Cancellation | None) -> Call:
         """A call by an action that runs for this one, as the same caller."""
-        return Call(author=self.author, identity=self.identity, parent=self, job=self.job)
+        return Call(
+            author=self.author,
+            identity=self.identity,
+            parent=self,
+            job=self.job,
+            cancellation=cancellation,
+        )
 
     # -- log lines -----------------------------------------------------------------------------
 

@@ -411,9 +411,16 @@ class Runner:
     # -- actions -------------------------------------------------------------------------------
 
     def run_action(
-        self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        call: Call | None = None,
+        at: int | None = None,
     ) -> Any:
         """Run an action, once; what its functions committed stays when it raises.
+
+        Args:
+            at: the commit that its queries read; None is the newest.
 
         Raises: as `actions.run_action`, and FunctionTypeError inside a query or mutation.
         """
@@ -423,7 +430,7 @@ class Runner:
         call = Call() if call is None else call
         with self._recorded(function, call):
             return run_action(
-                self, function, args, call=call, clock=self._clock, limits=self._limits
+                self, function, args, call=call, clock=self._clock, limits=self._limits, at=at
             )
 
     def run_http_action(self, function: FunctionDefinition, exchange: Exchange, call: Call) -> None:
@@ -452,25 +459,31 @@ class Runner:
             record.end(began_s, self._clock.monotonic_s())
 
     def run_alone(
-        self, function: FunctionDefinition, args: Mapping[str, Value], call: Call | None = None
+        self,
+        function: FunctionDefinition,
+        args: Mapping[str, Value],
+        call: Call | None = None,
+        at: int | None = None,
     ) -> Any:
         """Run a function of any kind on its own; its result, or what it raises.
 
-        Without a `call` it is the action's in progress, if there is one. A query reads by the
-        snapshot that this thread or task holds, if it holds one.
+        Without a `call` it is the action's in progress, if there is one. A query, also one of an
+        action, reads by the snapshot that this thread or task holds; if it holds none, at commit
+        `at`, or else the newest.
         """
         call = nested_call() if call is None else call
         if function.kind == "http_action":
             raise answers_requests(function)
         if function.kind == "mutation":
             return self.run_mutation(function, args, call)
-        if function.kind == "action":
-            return self.run_action(function, args, call)
         held = self._held()
-        if held is None:
+        number = at if held is None else held.number
+        if function.kind == "action":
+            return self.run_action(function, args, call, number)
+        if number is None:
             run = self.run_query(function, args, call=call)
         else:
-            run = self._run_at(held.number, function, args, call)
+            run = self._run_at(number, function, args, call)
         if run.error is not None:
             raise run.error
         return run.value
@@ -495,12 +508,19 @@ class Runner:
         """The name of a function of this workspace."""
         return name_of(function)
 
-    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
-        """Run a function for the action in progress, as a transaction or action of its own."""
+    def call_alone(
+        self,
+        kind: FunctionKind,
+        function: Any,
+        args: Mapping[str, Any],
+        call: Call | None = None,
+        at: int | None = None,
+    ) -> Any:
+        """Run a function that is given by name, or as a module has it; as `run_alone`."""
         definition = self.calling.of_kind(kind, name_of(function))
         committer = self._committer
         tables = committer.catalog_at(committer.published)
-        return self.run_alone(definition, definition.bind((), args, tables=tables))
+        return self.run_alone(definition, definition.bind((), args, tables=tables), call, at)
 
     # -- upkeep --------------------------------------------------------------------------------
 

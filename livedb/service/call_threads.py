@@ -1,4 +1,4 @@
-"""The threads on which functions run for clients: one, and more only while that one is held up.
+"""Threads on which functions run for clients: one, and more only while that one is held up.
 
 Sixty threads that each run a function of 50 us wait for the interpreter far longer than the
 functions take. So one thread takes the calls in order. Another is woken when a call waits and all
@@ -18,19 +18,25 @@ from livedb.clock import Clock
 
 logger = logging.getLogger("livedb.service")
 
-THREADS_MAX = 64
-"""Calls that run at once; more wait."""
-
 HELD_UP_S = 0.005
 """Seconds at one call after which a thread does not count as one that will take the next."""
 
 
 class CallThreads:
-    """Runs calls on threads. `put` and `close` on the loop's thread."""
+    """Runs calls on threads. `put` and `close` on the loop's thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+    Args:
+        name: of the threads.
+        threads_max: calls that run at once; more wait.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, *, name: str, threads_max: int
+    ) -> None:
         self._loop = loop
         self._clock = clock
+        self._name = name
+        self._threads_max = threads_max
         self._waiting: deque[Callable[[], None]] = deque()
         self._threads: list[_CallThread] = []
         self._lock = Lock()
@@ -84,9 +90,9 @@ class CallThreads:
             if thread.is_idle:
                 thread.begin(now_s)
                 return True
-        if len(self._threads) == THREADS_MAX:
+        if len(self._threads) == self._threads_max:
             return False
-        thread = _CallThread(len(self._threads), self._work, now_s)
+        thread = _CallThread(f"{self._name}_{len(self._threads)}", self._work, now_s)
         self._threads.append(thread)
         thread.start()
         return True
@@ -120,8 +126,8 @@ class _CallThread(Thread):
         since_s: when it began the call that it is at.
     """
 
-    def __init__(self, number: int, work: Callable[[_CallThread], None], since_s: float) -> None:
-        super().__init__(name=f"livedb-call_{number}", daemon=True)
+    def __init__(self, name: str, work: Callable[[_CallThread], None], since_s: float) -> None:
+        super().__init__(name=name, daemon=True)
         self._work = work
         self._wake = Lock()
         self._wake.acquire()

@@ -22,7 +22,7 @@ from livedb.errors import (
     LivedbError,
     PermissionDeniedError,
 )
-from livedb.functions.call import Call
+from livedb.functions.call import Call, Cancellation
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.protocol.server import Failure, Success
 from livedb.service.access import Access
@@ -33,10 +33,13 @@ from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
 from livedb.service.verb_arguments import Follower
-from livedb.service.workspace_calls import WorkspaceCalls
+from livedb.service.workspace_calls import ACT, WorkspaceCalls
 from livedb.transactions.commit_request import CommitRequest
 from livedb.values import Value
 from livedb.workspace import Workspace
+
+THREADS_MAX = 64
+"""Queries, mutations and verbs that run at once; more wait. Of actions `Limits` says it."""
 
 Ended = Success | Failure | BaseException
 """How a call ended: an exception says nothing of what was called, and is the edge's to answer."""
@@ -50,6 +53,7 @@ class PathCall:
         done: called once on the event loop with how it ended.
         at: the commit to read, for a query.
         connection: whose call it is; what a call holds ends with it.
+        request_id: by which that connection cancels it, if it is an action.
         value: the result of a mutation whose commit is on its way.
         was_undone: the log failed before that commit was in it, so the mutation runs again, on a
             thread that waits for it.
@@ -65,6 +69,7 @@ class PathCall:
     component: str | None = None
     at: int | None = None
     connection: Follower | None = None
+    request_id: int | None = None
     began_s: float = 0.0
     value: Raw | None = None
     was_undone: bool = False
@@ -86,18 +91,41 @@ class PathCalls:
         self._clock = workspace.clock
         self._logs = logs
         self._loop_calls = loop_calls
-        self._threads = CallThreads(loop, workspace.clock)
-        self._verbs = WorkspaceCalls(workspace, access)
+        self._threads = CallThreads(
+            loop, workspace.clock, name="livedb-call", threads_max=THREADS_MAX
+        )
+        self._action_threads = CallThreads(
+            loop,
+            workspace.clock,
+            name="livedb-act",
+            threads_max=workspace.limits.actions_parallel_max,
+        )
+        self._verbs = WorkspaceCalls(workspace, access, self._cancel)
+        self._cancellations: dict[tuple[Follower | None, int], Cancellation] = {}
+        """Of the actions that wait or run, by who asked for them; changed by the loop's thread."""
         self._under_way = 0
         """Calls that have begun and not ended, as the loop knows."""
 
     def begin(self, wanted: PathCall) -> None:
-        """Run a call on a thread."""
+        """Run a call on a thread: an action, which may wait for the world, on one of its own."""
         self._under_way += 1
-        self._threads.put(partial(self._run, wanted))
+        threads = self._threads
+        if self._is_action(wanted):
+            threads = self._action_threads
+            if wanted.request_id is not None:
+                wanted.call.cancellation = Cancellation()
+                self._cancellations[wanted.connection, wanted.request_id] = wanted.call.cancellation
+        threads.put(partial(self._run, wanted))
+
+    def _is_action(self, wanted: PathCall) -> bool:
+        if wanted.component == LIVEDB and wanted.dialect.is_exact:
+            return wanted.path == ACT
+        return (wanted.kind or self._kind_of(wanted.path)) == "action"
 
     def _end(self, wanted: PathCall, ended: Ended) -> None:
         self._under_way -= 1
+        if wanted.call.cancellation is not None and wanted.request_id is not None:
+            self._cancellations.pop((wanted.connection, wanted.request_id), None)
         wanted.done(ended)
 
     def leave(self, connection: Follower | None) -> None:
@@ -107,9 +135,16 @@ class PathCalls:
     def close(self) -> None:
         """Begin nothing further."""
         self._threads.close()
+        self._action_threads.close()
         self._verbs.close()
 
     # -- on a thread ---------------------------------------------------------------------------
+
+    def _cancel(self, connection: Follower | None, request_id: int) -> None:
+        """Nobody waits for this action any more; one that has ended is as it is."""
+        cancellation = self._cancellations.get((connection, request_id))
+        if cancellation is not None:
+            cancellation.cancel()
 
     def _run(self, wanted: PathCall) -> None:
         wanted.began_s = self._clock.monotonic_s()

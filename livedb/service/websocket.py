@@ -317,6 +317,7 @@ class SyncConnection:
                 partial(self._called, request),
                 component=request.component_path,
                 connection=self,
+                request_id=request.request_id,
             )
         )
 

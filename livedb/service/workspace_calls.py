@@ -21,6 +21,7 @@ from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
 from livedb.functions.actions import action_call
 from livedb.functions.call import Call
+from livedb.functions.definition import FunctionKind, a_kind
 from livedb.functions.signatures import help_of
 from livedb.functions.table_functions import table_function
 from livedb.live.live_query import Computed, LiveSource, LiveState
@@ -54,6 +55,9 @@ RESULT_BYTES_MAX = 512 << 20
 """Bytes of the rows of one SQL statement that are sent; more are refused."""
 
 
+ACT = "act"
+"""The verb that runs an action; told by its name, as it takes a thread of other ones."""
+
 _READS_OF_THE_PAST = frozenset(
     {"call", "catalog", "counts", "documents", "export", "hidden", "page", "sql", "table"}
 )
@@ -75,18 +79,30 @@ class Answer(NamedTuple):
 
 
 class WorkspaceCalls:
-    """The verbs of one workspace."""
+    """The verbs of one workspace.
 
-    def __init__(self, workspace: Workspace, access: Access) -> None:
+    Args:
+        cancel: cancels the action of a connection that has this request id, if it has not ended.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        access: Access,
+        cancel: Callable[[Follower | None, int], None],
+    ) -> None:
         self._workspace = workspace
         self._access = access
+        self._cancel_action = cancel
         self._uploads = Uploads(workspace.clock)
         self._downloads = Downloads(workspace.files.staging, workspace.clock)
         self._snapshots = Snapshots(workspace)
         self._past_calls = PastCalls(workspace)
         self._described = _Described()
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
-            "call": (Permission.QUERY, self._call),
+            "call": (Permission.QUERY, self._query),
+            ACT: (Permission.QUERY, self._act),
+            "cancel": (Permission.QUERY, self._cancel),
             "table": (Permission.QUERY, self._table),
             "sql": (Permission.SQL, self._sql),
             "describe": (Permission.QUERY, self._describe),
@@ -182,16 +198,29 @@ class WorkspaceCalls:
 
     # -- functions -----------------------------------------------------------------------------
 
-    def _call(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
-        """Run a function by name, if it is of the kind that the client took it for.
+    def _query(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
+        """Run a query by name.
 
         A mutation comes as a message of its own, which has an id, and so happens once.
         """
+        return self._call("query", given, call, caller)
+
+    def _act(self, given: Given, _: Any, call: Call, caller: Caller | None) -> Answer:
+        """Run an action by name."""
+        return self._call("action", given, call, caller)
+
+    def _cancel(self, given: Given, *_: Any) -> Answer:
+        """Cancel an action that this connection asked for."""
+        self._cancel_action(given.connection, given.whole("request"))
+        return Answer()
+
+    def _call(self, kind: FunctionKind, given: Given, call: Call, caller: Caller | None) -> Answer:
+        """Run a function by name, if it is of the kind that the client took it for."""
         workspace = self._workspace
         function = self._visible(given.text("name"), caller)
-        if function.kind != given.text("kind") or function.kind == "mutation":
+        if function.kind != kind:
             raise FunctionTypeError(
-                f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
+                f"{function.name!r} is called as {a_kind(kind)}, and is {a_kind(function.kind)}"
             )
         self._access.require_kind(caller, function.kind)
         past = given.past

@@ -262,6 +262,6 @@ def test_of_internal_functions_only_those_learn_who_may_call_them(tmp_path, role
                 return
             with pytest.raises(livedb.FunctionNotFoundError):
                 db.function("secret")
-            asked = {"name": "secret", "kind": "query", "args": {}}
+            asked = {"name": "secret", "args": {}}
             with pytest.raises(livedb.FunctionNotFoundError, match="Could not find public"):
                 db.backend._verbs.act("call", asked)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from queue import SimpleQueue
 
 import pytest
 
 import livedb
 from livedb.clock import ManualClock
-from livedb.errors import FunctionTimeoutError, FunctionTypeError, LimitError, SchemaDefinitionError
+from livedb.errors import (
+    FunctionCancelledError,
+    FunctionTimeoutError,
+    FunctionTypeError,
+    LimitError,
+    SchemaDefinitionError,
+)
 from livedb.functions.call import LOG_LINES_MAX, Call
 from livedb.functions.calling import current_call
 from livedb.identity import Identity
@@ -179,15 +189,185 @@ def test_an_action_over_its_time_is_refused_at_its_next_step_or_cancelled_where_
         assert db["a"].count() == 1
 
 
+@pytest.mark.local("calls as somebody; the functions of an outer test cannot travel")
+def test_threads_of_an_action_run_for_its_caller_and_within_its_depth(counted):
+    @counted.mutation
+    def sign(ctx, n: int):
+        ctx.db.insert("signed", {"n": n, "by": ctx.auth.get_user_identity().subject})
+        return n
+
+    @counted.action
+    def plain(ctx):
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda n: ctx.run_mutation(sign, n=n), range(4)))
+            job = pool.submit(ctx.scheduler.run_after, 3600, sign, n=9).result()
+            pool.submit(ctx.scheduler.cancel, job).result()
+            return [*made, pool.submit(ctx.run_query, "who").result()]
+
+    @counted.action
+    async def awaited(ctx):
+        def in_a_loop_of_its_own():
+            return asyncio.run(ctx.run_query("who"))
+
+        return await asyncio.get_running_loop().run_in_executor(None, in_a_loop_of_its_own)
+
+    @counted.action
+    def down(ctx, n: int):
+        with ThreadPoolExecutor(1) as pool:
+            return n and pool.submit(ctx.run_action, "down", n=n - 1).result()
+
+    run = counted.backend.workspace.runner.run_alone
+    assert run(plain.definition, {}, Call(identity=ADA)) == [0, 1, 2, 3, "ada"]
+    assert run(awaited.definition, {}, Call(identity=ADA)) == "ada"
+    assert {row.by for row in counted["signed"].collect()} == {"ada"}
+    assert down(7) == 0
+    with pytest.raises(LimitError, match="8 levels deep"):
+        down(8)
+
+
+def test_a_thread_of_an_action_commits_nothing_after_its_time_or_its_end():
+    with livedb.open(limits=livedb.Limits(action_s_max=60)) as db, ThreadPoolExecutor(1) as pool:
+        clock = ManualClock()
+        db.backend.workspace.runner._clock = clock
+        ended, left = threading.Event(), []
+
+        @db.mutation
+        def add(ctx):
+            ctx.db.insert("a", {})
+
+        @db.action
+        def late(ctx):
+            clock.advance(61)
+            pool.submit(ctx.run_mutation, add).result()
+
+        @db.action
+        def leaves(ctx):
+            def work():
+                assert ended.wait(20)
+                ctx.run_mutation(add)
+
+            left.append(pool.submit(work))
+            left.append(pool.submit(copy_context().run, lambda: ended.wait(20) and add()))
+
+        with pytest.raises(FunctionTimeoutError, match="late took longer"):
+            late()
+        leaves()
+        ended.set()
+        for each in left:
+            with pytest.raises(FunctionTypeError, match="'leaves' has ended"):
+                each.result()
+        assert db["a"].count() == 0
+        add()
+        assert db["a"].count() == 1
+
+
+@pytest.mark.local("holds a snapshot of this process")
+def test_threads_of_an_action_called_in_a_snapshot_read_that_commit(counted):
+    @counted.action
+    def work(ctx):
+        with ThreadPoolExecutor(1) as pool:
+            return [ctx.run_query("total"), pool.submit(ctx.run_query, "total").result()]
+
+    add = counted.function("add")
+    add(n=1)
+    with counted.snapshot():
+        add(n=2)
+        assert work() == [1, 1]
+    assert work() == [3, 3]
+
+
+@pytest.fixture
+def cancelled(counted):
+    """Actions of this process, which say when they begin and how they end."""
+    home = getattr(counted, "served", counted)  # with a connected one, the process of the service
+    begun, ends = threading.Event(), SimpleQueue()
+
+    @home.action
+    async def waits(ctx):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            await ctx.run_mutation("add", n=1)  # what it does about it
+            ends.put(type(error))
+            raise
+
+    @home.action
+    def works(ctx):
+        begun.set()
+        try:
+            while True:
+                ctx.run_query("total")
+        except BaseException as error:
+            ends.put(type(error))
+            raise
+
+    @home.action
+    def around(ctx, inner: str):
+        ctx.run_action(inner)
+
+    @home.action
+    async def awaits(ctx, inner: str):
+        await ctx.run_action(inner)
+
+    def end_of(name, **args):
+        async def call():
+            task = asyncio.create_task(counted.function(name).aio(**args))
+            await asyncio.to_thread(begun.wait, 20)
+            begun.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(call())
+        return ends.get(timeout=20)
+
+    return end_of
+
+
+def test_an_async_action_is_cancelled_where_it_waits_when_who_awaits_it_is(counted, cancelled):
+    assert cancelled("waits") is asyncio.CancelledError
+    assert cancelled("around", inner="waits") is asyncio.CancelledError
+    assert cancelled("awaits", inner="waits") is asyncio.CancelledError
+    assert counted.function("total")() == 3
+
+
+def test_a_plain_action_is_refused_its_next_step_when_who_awaits_it_is_cancelled(cancelled):
+    assert cancelled("works") is FunctionCancelledError
+    assert cancelled("around", inner="works") is FunctionCancelledError
+    assert cancelled("awaits", inner="works") is FunctionCancelledError
+
+
+def test_actions_that_wait_keep_no_query_waiting_that_is_awaited(counted):
+    home = getattr(counted, "served", counted)
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    @home.action
+    def waits(ctx):
+        begun.release()
+        assert gate.wait(60)
+
+    async def call():
+        acting = [asyncio.create_task(counted.function("waits").aio()) for _ in range(65)]
+        for _ in range(64):
+            assert await asyncio.to_thread(begun.acquire, timeout=20)
+        try:
+            async with asyncio.timeout(20):
+                return await counted.function("total").aio()
+        finally:
+            gate.set()
+            await asyncio.gather(*acting)
+
+    assert asyncio.run(call()) == 0
+
+
 def test_only_an_action_may_be_async(memory):
     with pytest.raises(SchemaDefinitionError, match="a mutation is a plain `def`"):
 
         @memory.mutation
         async def work(ctx): ...
 
-    with pytest.raises(
-        SchemaDefinitionError, match="an action is a plain `def`, and this is a gen"
-    ):
+    with pytest.raises(SchemaDefinitionError, match=r"an action is .* without `yield`"):
 
         @memory.action
         def pieces(ctx):

@@ -305,7 +305,7 @@ def test_who_may_not_read_tables_may_not_look_into_the_past(tmp_path, role):
             ):
                 with pytest.raises(PermissionDeniedError, match="directly"):
                     read()
-            asked = {"name": "all_of_it", "kind": "query", "args": {}, "at": 1}
+            asked = {"name": "all_of_it", "args": {}, "at": 1}
             with pytest.raises(PermissionDeniedError, match="read tables"):
                 db.backend.ask("call", asked)
         assert served["t"].count() == 1

@@ -13,6 +13,7 @@ from livedb.service import call_threads
 from livedb.service.call_threads import CallThreads
 
 WAIT_S = 20
+THREADS_MAX = 64
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def threads():
     loop = asyncio.new_event_loop()
     runner = threading.Thread(target=loop.run_forever)
     runner.start()
-    made = CallThreads(loop, SystemClock())
+    made = CallThreads(loop, SystemClock(), name="test", threads_max=THREADS_MAX)
 
     class OnLoop:
         pool = made
@@ -55,13 +56,11 @@ def test_calls_one_after_the_other_share_a_thread(threads):
 
 
 def test_calls_that_wait_for_each_other_all_run(threads):
-    together = threading.Barrier(call_threads.THREADS_MAX)
+    together = threading.Barrier(THREADS_MAX)
     ran = SimpleQueue()
-    threads.put(
-        *(lambda: ran.put(together.wait(timeout=WAIT_S)) for _ in range(call_threads.THREADS_MAX))
-    )
-    assert len({ran.get(timeout=WAIT_S) for _ in range(call_threads.THREADS_MAX)}) == 64
-    assert len(threads.pool._threads) == call_threads.THREADS_MAX
+    threads.put(*(lambda: ran.put(together.wait(timeout=WAIT_S)) for _ in range(THREADS_MAX)))
+    assert len({ran.get(timeout=WAIT_S) for _ in range(THREADS_MAX)}) == THREADS_MAX
+    assert len(threads.pool._threads) == THREADS_MAX
 
 
 def test_a_call_that_hangs_does_not_hold_up_what_comes_later(threads):

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
 import livedb
 from livedb.errors import LogError
+from livedb.service.path_calls import THREADS_MAX
 from livedb.service.websocket import SyncConnection
 from tests.service import shop
-from tests.service.serving import Wire, serving
+from tests.service.serving import ADMIN_KEY, Wire, serving
 
 CLIENTS = 20
+WAIT_S = 20
 
 
 def is_response(message):
@@ -224,3 +227,78 @@ def test_the_only_call_writes_its_commit_itself_and_beside_others_the_log_writer
         wait_until(lambda: not durable.db.backend.workspace.committer._append_lock.locked())
         add(one, 3)
     assert writers == ["livedb-call", "livedb-log", "livedb-call"]
+
+
+@contextmanager
+def waiting_actions(service, remote, number):
+    """Within it so many actions are called, half of them by livedb's own client."""
+
+    async def call_all():
+        wait = remote.function("tasks:wait")
+        await asyncio.gather(*(wait.aio() for _ in range(number // 2)))
+
+    with Wire(service, session="acting") as wire, ThreadPoolExecutor(1) as pool:
+        own = pool.submit(asyncio.run, call_all())
+        for request in range(number - number // 2):
+            wire.act(request, "tasks:wait")
+        yield
+        own.result(WAIT_S)
+        for _ in range(number - number // 2):
+            wire.hear_all(lambda message: message["type"] == "ActionResponse")
+
+
+@pytest.mark.parametrize("most", [2, THREADS_MAX + 1])
+def test_actions_that_wait_hold_up_no_other_call_and_run_so_many_at_once(most):
+    gate, begun = threading.Event(), threading.Semaphore(0)
+    with livedb.open(limits=livedb.Limits(actions_parallel_max=most)) as db:
+        shop.define(db)
+
+        @db.action(name="tasks:wait")
+        def wait(ctx):
+            begun.release()
+            assert gate.wait(60)
+
+        with (
+            serving(db) as service,
+            Wire(service) as wire,
+            livedb.connect(service.url, token=ADMIN_KEY) as remote,
+            waiting_actions(service, remote, most + 2),
+        ):
+            for _ in range(most):
+                assert begun.acquire(timeout=WAIT_S)
+            wire.mutate(1, "tasks:add", {"title": "t", "user": "ann"})
+            *_, response = wire.hear_all(is_response)
+            assert response["success"]
+            assert remote.function("tasks:titles")(user="ann") == ["t"]
+            assert not begun.acquire(blocking=False)  # those beyond wait for their turn
+            gate.set()
+
+
+def test_an_action_that_is_cancelled_while_it_waits_for_its_turn_never_begins():
+    gate, ran = threading.Event(), []
+    with livedb.open(limits=livedb.Limits(actions_parallel_max=1)) as db:
+
+        @db.action
+        def wait(ctx, n: int):
+            ran.append(n)
+            assert gate.wait(60)
+
+        async def call(remote, service):
+            wait = remote.function("wait")
+            calls = [asyncio.create_task(wait.aio(n=n)) for n in range(3)]
+            cancellations = hub_of(service).calls._cancellations
+            await asyncio.to_thread(wait_until, lambda: len(cancellations) == 3)
+            first, second, third = cancellations.values()
+            calls[1].cancel()
+            await asyncio.to_thread(wait_until, lambda: second.is_cancelled)
+            gate.set()
+            await asyncio.gather(calls[0], calls[2])
+            assert [first.is_cancelled, third.is_cancelled] == [False, False]
+            await asyncio.to_thread(wait_until, lambda: not cancellations)
+
+        with (
+            serving(db) as service,
+            livedb.connect(service.url, token=ADMIN_KEY) as remote,
+        ):
+            asyncio.run(call(remote, service))
+    assert ran == [0, 2]
