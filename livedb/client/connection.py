@@ -106,13 +106,15 @@ class Place(NamedTuple):
 class Waiting:
     """A call that waits for its answer. One that `only_reads` does nothing there."""
 
-    __slots__ = ("future", "only_reads", "outage", "request_id")
+    __slots__ = ("future", "log_lines", "only_reads", "outage", "request_id")
 
     def __init__(self) -> None:
         self.future: Future[Raw] = Future()
         self.request_id: int | None = None
         self.outage = 0
         self.only_reads = False
+        self.log_lines: Sequence[str] = ()
+        """What a function printed there; known when the future is done."""
 
 
 class Connection:
@@ -502,6 +504,7 @@ class Connection:
         waiting = self._calls.pop(request_id, None)
         if waiting is None:
             return
+        waiting.log_lines = response.log_lines
         if response.success:
             self._end(waiting, response.result)
             return

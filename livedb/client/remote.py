@@ -34,6 +34,7 @@ from livedb.client.backend import (
     open_states,
 )
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
+from livedb.client.console import show
 from livedb.client.definitions import Definitions
 from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
@@ -359,7 +360,11 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        answer = self._connection.wait(self._begin(function, args, update))
+        waiting = self._begin(function, args, update)
+        try:
+            answer = self._connection.wait(waiting)
+        finally:
+            show(waiting.log_lines)
         return as_received(PACK.read(answer), function)
 
     def _begin(
@@ -400,7 +405,11 @@ class RemoteBackend(RemoteTables):
         if is_running():
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
-        return as_received(PACK.read(await asyncio.wrap_future(waiting.future)), function)
+        try:
+            answer = await asyncio.wrap_future(waiting.future)
+        finally:
+            show(waiting.log_lines)
+        return as_received(PACK.read(answer), function)
 
     def _refuse_in_function(self, what: str) -> None:
         if is_running():

@@ -33,7 +33,6 @@ from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import PART_BYTES_MAX, Downloads
 from livedb.service.functions import read_object, registered_name
-from livedb.service.outcomes import Dialect
 from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
@@ -132,24 +131,27 @@ class WorkspaceCalls:
 
     def run(
         self,
-        verb: str,
+        given: Given,
         args: Raw,
         call: Call,
         caller: Caller | None,
-        dialect: Dialect,
-        connection: Follower | None,
     ) -> Success:
         """Do what a verb says, at the commit of a snapshot if it names one.
 
+        Args:
+            given: the verb, whose arguments are still to be read.
+            args: those.
+
         Raises: whatever it does; FunctionNotFoundError for an unknown verb.
         """
+        verb = given.verb
         known = self._verbs.get(verb)
         if known is None:
             raise FunctionNotFoundError(f"A workspace has no verb {verb!r}")
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = Given(verb, read_object(PACK.read(args)), dialect, connection)
+        given.fields = read_object(PACK.read(args))
         name = given.optional("snapshot")
         with ExitStack() as stack:
             if name is not None:
@@ -188,10 +190,12 @@ class WorkspaceCalls:
         A mutation comes as a message of its own, which has an id, and so happens once.
         """
         workspace = self._workspace
-        function = self._visible(given.text("name"), caller)
-        if function.kind != given.text("kind") or function.kind == "mutation":
+        name, kind = given.text("name"), given.text("kind")
+        given.call_named(name, kind)
+        function = self._visible(name, caller)
+        if function.kind != kind or function.kind == "mutation":
             raise FunctionTypeError(
-                f"{function.name!r} is called as a {given.text('kind')}, and is a {function.kind}"
+                f"{function.name!r} is called as a {kind}, and is a {function.kind}"
             )
         self._access.require_kind(caller, function.kind)
         past = given.past
