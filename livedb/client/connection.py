@@ -28,6 +28,7 @@ from msgspec import UNSET, Raw
 
 from livedb.client.address import Address, refusal_of
 from livedb.client.backend import Status
+from livedb.client.console import show
 from livedb.errors import (
     SERVICE_STARTING,
     AuthenticationError,
@@ -298,7 +299,7 @@ class Connection:
         return waiting
 
     def wait(self, waiting: Waiting) -> Raw:
-        """The answer to a call.
+        """The answer to a call; what its function printed is shown here.
 
         Raises: what the service raised; DisconnectedError; ClosedError; KeyboardInterrupt, which
             says whether the call was sent.
@@ -312,6 +313,8 @@ class Connection:
             return waiting.future.result()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._gave_up(waiting)) from None
+        finally:
+            show(waiting.log_lines)
 
     def _gave_up(self, waiting: Waiting) -> str:
         """Forget a call that nobody waits for; says what may have become of it."""

@@ -360,11 +360,7 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        waiting = self._begin(function, args, update)
-        try:
-            answer = self._connection.wait(waiting)
-        finally:
-            show(waiting.log_lines)
+        answer = self._connection.wait(self._begin(function, args, update))
         return as_received(PACK.read(answer), function)
 
     def _begin(

@@ -69,6 +69,12 @@ def test_what_a_function_prints_and_logs_comes_with_its_answer(db, capsys, name,
     assert capsys.readouterr() == (out, err)
 
 
+def test_so_does_what_it_prints_when_it_reads_the_past(db, capsys):
+    db["numbers"].insert({"n": 1})
+    db.at(db.number).function("tasks:ask")()
+    assert capsys.readouterr().out == "from query\n"
+
+
 def test_so_does_what_one_printed_before_it_failed(db, capsys):
     with pytest.raises(ValueError, match="no luck"):
         db.function("tasks:change")(fails=True)
