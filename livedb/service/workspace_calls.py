@@ -58,6 +58,9 @@ _READS_OF_THE_PAST = frozenset(
 )
 """Verbs that can be of an earlier commit."""
 
+_CALLED = frozenset({"query", "mutation", "action"})
+"""The kinds of functions that a client may take one for."""
+
 _TS_DIGITS_MAX = 19
 """Digits of a timestamp in nanoseconds, until the year 2262."""
 
@@ -191,6 +194,10 @@ class WorkspaceCalls:
         """
         workspace = self._workspace
         name, kind = given.text("name"), given.text("kind")
+        if kind not in _CALLED:
+            raise InvalidValueError(
+                f"call: there is no function of the kind {kind!r}", path=".kind"
+            )
         given.call_named(name, kind)
         function = self._visible(name, caller)
         if function.kind != kind or function.kind == "mutation":

@@ -106,3 +106,11 @@ def test_what_a_notebook_asks_that_is_no_function_is_not_there(served):
         with pytest.raises(livedb.InvalidIdError):
             remote["tasks"].get("no id")
     assert logged(served) == []
+
+
+def test_a_kind_that_there_is_not_is_refused_and_not_there(speaking):
+    with connected(speaking, Role.OWNER) as remote:
+        asked = {"name": "tasks:ask", "kind": "evil\x1b[31m", "args": {}}
+        with pytest.raises(livedb.InvalidValueError, match="no function of the kind"):
+            remote.backend._verbs.act("call", asked)
+    assert logged(speaking) == []
