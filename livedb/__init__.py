@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from livedb.client.table import Table
     from livedb.functions.actions import ActionContext, AsyncActionContext
     from livedb.functions.context import MutationContext, QueryContext
+    from livedb.functions.cors import Cors
     from livedb.functions.crons import cron_jobs
     from livedb.functions.definition import (
         action,
@@ -104,6 +105,7 @@ _LAZY = {
     "ActionContext": "livedb.functions.actions",
     "AsyncActionContext": "livedb.functions.actions",
     "AsyncHttpRequest": "livedb.service.http_messages",
+    "Cors": "livedb.functions.cors",
     "Database": "livedb.client.database",
     "Handle": "livedb.notebook.handles",
     "HttpRequest": "livedb.service.http_messages",
@@ -232,6 +234,7 @@ __all__ = [
     "AuthenticationError",
     "ClosedError",
     "ConflictError",
+    "Cors",
     "DamagedError",
     "Database",
     "DisconnectedError",

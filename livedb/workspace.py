@@ -31,8 +31,8 @@ from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, L
 from livedb.files.choice import content_place
 from livedb.files.contents import Contents
 from livedb.files.storage import FileStorage
+from livedb.functions import crons
 from livedb.functions.calling import Calling, is_running
-from livedb.functions.cron_functions import LIST_CRONS
 from livedb.functions.cron_jobs import CronSpec, put_folder_crons
 from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
 from livedb.functions.environment import PLACES_KEY
@@ -527,7 +527,7 @@ class Workspace:
 
     def _folder_crons(self, specs: Sequence[CronSpec], now_ms: float) -> Documents | None:
         """Makes these the crons of a folder; None when there are none, and were none."""
-        known = self.runner.run_alone(LIST_CRONS, {})
+        known = self._run_own("query", crons.LIST, {})
         if not specs and all(cron["source"] != "folder" for cron in known):
             return None
         return lambda transaction: put_folder_crons(transaction, specs, now_ms=now_ms)

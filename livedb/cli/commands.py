@@ -84,9 +84,15 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def foreign_error(error: BaseException) -> str:
-    """One line for an exception that is not livedb's: what it is, and where it was raised."""
+def foreign_error(error: BaseException, *, is_of_service: bool = False) -> str:
+    """One line for an exception that is not livedb's: what it is, and where it was raised.
+
+    Args:
+        is_of_service: it was raised there; what is known of the place is in its notes.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    if is_of_service:
+        where = "".join(f" ({each})" for each in getattr(error, "__notes__", ()))
     text = str(error)
     return f"{type(error).__name__}{f': {text}' if text else ''}{where}"

@@ -143,7 +143,7 @@ def _files(api: Api, target: Target) -> dict[str, str]:
         return python_files(api)
     from livedb.functions.system_functions import function_spec
 
-    spec = {"functions": function_spec(api.functions)}
+    spec = {"functions": function_spec([*api.functions, *api.routes])}
     return {"function_spec.json": json.dumps(spec, indent=2) + "\n"}
 
 

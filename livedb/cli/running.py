@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
             found = backend.definition(name)
             checked = found.check_arguments(args, tables=backend.catalog())
             with contextlib.redirect_stdout(sys.stderr):
-                result = _run(backend, found, checked)
+                result = _run(backend, found, checked, is_remote=url is not None)
         text = encode_value(canonical(result)).decode()
         say(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
 
@@ -91,13 +91,16 @@ def _define(backend: Backend, loaded: LoadedFunctions) -> None:
         backend.define(definition)
 
 
-def _run(backend: Backend, definition: FunctionDefinition, args: dict[str, Value]) -> Value:
+def _run(
+    backend: Backend, definition: FunctionDefinition, args: dict[str, Value], *, is_remote: bool
+) -> Value:
     try:
         return backend.run(definition, args)
     except LivedbError:
         raise
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises
-        fail(f"{definition.name} raised {foreign_error(error)}")
+        shown = foreign_error(error, is_of_service=is_remote)
+        fail(f"{definition.name} raised {shown}")
 
 
 def _arguments(text: str) -> dict[str, Value]:

@@ -28,6 +28,7 @@ from msgspec import UNSET, Raw
 
 from livedb.client.address import Address, refusal_of
 from livedb.client.backend import Status
+from livedb.client.console import show
 from livedb.errors import (
     SERVICE_STARTING,
     AuthenticationError,
@@ -106,13 +107,15 @@ class Place(NamedTuple):
 class Waiting:
     """A call that waits for its answer. One that `only_reads` does nothing there."""
 
-    __slots__ = ("future", "only_reads", "outage", "request_id")
+    __slots__ = ("future", "log_lines", "only_reads", "outage", "request_id")
 
     def __init__(self) -> None:
         self.future: Future[Raw] = Future()
         self.request_id: int | None = None
         self.outage = 0
         self.only_reads = False
+        self.log_lines: Sequence[str] = ()
+        """What a function printed there; known when the future is done."""
 
 
 class Connection:
@@ -296,7 +299,7 @@ class Connection:
         return waiting
 
     def wait(self, waiting: Waiting) -> Raw:
-        """The answer to a call.
+        """The answer to a call; what its function printed is shown here.
 
         Raises: what the service raised; DisconnectedError; ClosedError; KeyboardInterrupt, which
             says whether the call was sent.
@@ -310,6 +313,8 @@ class Connection:
             return waiting.future.result()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._gave_up(waiting)) from None
+        finally:
+            show(waiting.log_lines)
 
     def _gave_up(self, waiting: Waiting) -> str:
         """Forget a call that nobody waits for; says what may have become of it."""
@@ -502,6 +507,7 @@ class Connection:
         waiting = self._calls.pop(request_id, None)
         if waiting is None:
             return
+        waiting.log_lines = response.log_lines
         if response.success:
             self._end(waiting, response.result)
             return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from livedb.client.backend import Backend, Params, Status
-from livedb.client.crons import Crons
+from livedb.client.crons import crons_of
 from livedb.client.decorators import Decorators
 from livedb.client.environment import EnvironmentVariables
 from livedb.client.files import Files
@@ -26,6 +26,7 @@ from livedb.errors import (
 )
 from livedb.functions.calling import name_of
 from livedb.functions.context import table_name
+from livedb.functions.crons import Crons
 from livedb.functions.definition import FunctionDefinition
 from livedb.schema.tables import check_table_name
 from livedb.wording import counted
@@ -165,7 +166,7 @@ class Database(Decorators):
     @property
     def crons(self) -> Crons:
         """Functions that run again and again; `.daily("name", hour_utc=2, fn=f)` adds one."""
-        return Crons(self)
+        return crons_of(self)
 
     @property
     def env(self) -> EnvironmentVariables:

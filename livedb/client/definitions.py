@@ -270,6 +270,7 @@ def _captured(definition: FunctionDefinition, origin: Origin | None) -> Travelli
         args=None if given is None else given.args,
         returns=None if given is None else given.returns,
         alias=None if given is None else given.alias,
+        cors=definition.cors,
         namespace=None if origin is None else origin.namespace,
         **({} if origin is None else {"reference": origin.reference}),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.client.backend import Origin
 from livedb.client.functions import names_of_functions
+from livedb.functions.cors import Cors
 from livedb.functions.definition import define
 from livedb.functions.http_routes import Put, Routes
 
@@ -24,7 +25,7 @@ class HttpRoutes(Routes):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def _taker(self, names: Sequence[str], frame: FrameType) -> Put:
+    def _taker(self, names: Sequence[str], cors: Cors | None, frame: FrameType) -> Put:
         origin = Origin(
             args=None,
             returns=None,
@@ -35,7 +36,7 @@ class HttpRoutes(Routes):
 
         def put(function: Any) -> None:
             for name in names:
-                definition = define(function, kind="http_action", name=name)
+                definition = define(function, kind="http_action", name=name, cors=cors)
                 self._database.backend.define(definition, origin)
 
         return put

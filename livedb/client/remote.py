@@ -34,6 +34,7 @@ from livedb.client.backend import (
     open_states,
 )
 from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
+from livedb.client.console import show
 from livedb.client.definitions import Definitions
 from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
@@ -407,6 +408,8 @@ class RemoteBackend(RemoteTables):
             if function.kind == "action":
                 self._verbs.cancel(waiting)
             raise
+        finally:
+            show(waiting.log_lines)
         return as_received(PACK.read(answer), function)
 
     def _refuse_in_function(self, what: str) -> None:

@@ -30,35 +30,28 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Functions (no HTTP actions, which nobody calls) and tables.
+    """Functions, routes and tables, each by name, sorted.
 
     Attributes:
-        tables: by name, sorted.
+        functions: those that clients call.
+        routes: HTTP actions, which answer requests and are called by none.
     """
 
     functions: tuple[FunctionDefinition, ...]
+    routes: tuple[FunctionDefinition, ...]
     tables: tuple[TableDefinition, ...]
 
     @classmethod
     def of(cls, functions: Iterable[FunctionDefinition], tables: Iterable[TableDefinition]) -> Api:
         """Those that clients can name; livedb's own are left out."""
+        named = sorted(
+            (each for each in functions if each.table is None), key=lambda each: each.name
+        )
+        shown = (each for each in tables if not each.name.startswith("_"))
         return cls(
-            tuple(
-                sorted(
-                    (
-                        each
-                        for each in functions
-                        if each.kind != "http_action" and each.table is None
-                    ),
-                    key=lambda each: each.name,
-                )
-            ),
-            tuple(
-                sorted(
-                    (each for each in tables if not each.name.startswith("_")),
-                    key=lambda each: each.name,
-                )
-            ),
+            functions=tuple(each for each in named if each.kind != "http_action"),
+            routes=tuple(each for each in named if each.kind == "http_action"),
+            tables=tuple(sorted(shown, key=lambda each: each.name)),
         )
 
     def modules(self, visibility: str | None = None) -> Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from livedb.codegen.api import PAGINATION_OPTIONS, Api, Module, arguments_of, is_loose, is_paginated
 from livedb.functions.definition import FunctionDefinition
@@ -183,7 +184,7 @@ def _table(table: TableDefinition, api: Api) -> str:
     document = "any"
     if table.document is not None:
         # The table itself is no short name here: it would stand for itself.
-        others = Api(api.functions, tuple(each for each in api.tables if each is not table))
+        others = replace(api, tables=tuple(each for each in api.tables if each is not table))
         document = typescript_type(table.whole_document(), others)
     indexes = {index.name: [*index.fields, "_creationTime"] for index in table.indexes}
     listed = "; ".join(

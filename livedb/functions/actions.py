@@ -28,6 +28,7 @@ from livedb.errors import (
 from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, Call, Cancellation, run_arguments
 from livedb.functions.context import Auth, table_name
+from livedb.functions.crons import AsyncCrons, Crons
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, FunctionKind
 from livedb.functions.environment import Variables
 from livedb.functions.meta import ActionMeta
@@ -166,6 +167,11 @@ class ActionContext:
         return Scheduler(ActionScheduling(self._caller, self._clock))
 
     @property
+    def crons(self) -> Crons:
+        """Functions that run again and again; each call is committed when it returns."""
+        return Crons(self._caller.call_alone, self._caller.name_of)
+
+    @property
     def env(self) -> Mapping[str, str]:
         """The environment variables, as they are now."""
         values: dict[str, str] = self._caller.call_alone("query", READ_ENVIRONMENT, {})
@@ -258,6 +264,11 @@ class AsyncActionContext(ActionContext):
     def scheduler(self) -> AsyncScheduler:
         """Runs functions later; its methods are awaited."""
         return AsyncScheduler(ActionScheduling(self._caller, self._clock))
+
+    @property
+    def crons(self) -> AsyncCrons:  # type: ignore[override]
+        """Functions that run again and again; its methods are awaited."""
+        return AsyncCrons(self._caller.call_alone, self._caller.name_of)
 
     async def run_query(
         self,

@@ -216,6 +216,10 @@ class Calling(Caller):
             return None
         return current[1]
 
+    def name_of(self, function: Any) -> str:
+        """The name of a function of this workspace."""
+        return name_of(function)
+
     def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
         """Call a function inside the run in progress, as a sub-transaction of it."""
         run = self._run_of_context()

@@ -20,6 +20,7 @@ from livedb.errors import (
 )
 from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, run_arguments
+from livedb.functions.crons import Crons
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.environment import PLACES_KEY, Environment
 from livedb.functions.meta import MutationMeta, QueryMeta
@@ -84,6 +85,8 @@ class Caller(IdentityAsker, Protocol):
 
     places: Mapping[str, str]
     contents: Contents
+
+    def name_of(self, function: Any) -> str: ...
 
     def call_nested(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any: ...
 
@@ -598,6 +601,11 @@ class MutationContext(_Context):
         """Runs functions later; what is scheduled is part of this mutation's commit."""
         transaction = self.db._snapshot  # noqa: SLF001  # another face of it
         return Scheduler(RunScheduling(transaction, self._caller, self._run))
+
+    @property
+    def crons(self) -> Crons:
+        """Functions that run again and again; what is said of them is part of this commit."""
+        return Crons(self._caller.call_nested, self._caller.name_of)
 
     @property
     def env(self) -> Environment:

@@ -1,4 +1,4 @@
-"""What `db.crons` asks of a workspace, as functions that its own process or a service runs."""
+"""What `db.crons` and `ctx.crons` ask, as functions that whoever has the workspace runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.cron_jobs import CronSpec, crons_of, put_cron, remove_cron
+from livedb.functions.crons import LIST, REMOVE, SET
 from livedb.functions.definition import define
 from livedb.functions.schedules import Schedule, check_name
 
@@ -31,10 +32,8 @@ def _list_crons(ctx: QueryContext) -> list[dict[str, Any]]:
     return [dict(cron) for cron in crons_of(ctx.db._snapshot)]  # noqa: SLF001
 
 
-SET_CRON = define(_set_cron, kind="mutation", visibility="internal", name="_system/crons:set")
-REMOVE_CRON = define(
-    _remove_cron, kind="mutation", visibility="internal", name="_system/crons:remove"
+CRON_FUNCTIONS = (
+    define(_set_cron, kind="mutation", visibility="internal", name=SET),
+    define(_remove_cron, kind="mutation", visibility="internal", name=REMOVE),
+    define(_list_crons, kind="query", visibility="internal", name=LIST),
 )
-LIST_CRONS = define(_list_crons, kind="query", visibility="internal", name="_system/crons:list")
-
-CRON_FUNCTIONS = (SET_CRON, REMOVE_CRON, LIST_CRONS)

@@ -1,26 +1,38 @@
-"""Crons as they are declared: functions that run again and again, in `crons.py` or from a cell.
+"""Crons as they are said: functions that run again and again, in `crons.py` or at run time.
 
-crons = livedb.cron_jobs()
-crons.daily("clean up", hour_utc=2, fn=clean_up)
+    crons = livedb.cron_jobs()
+    crons.daily("clean up", hour_utc=2, fn=clean_up)
+
+`db.crons` of cells and `ctx.crons` of mutations and actions have the same verbs. They ask livedb's
+own functions (`cron_functions`), so that what a mutation says is part of its commit.
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from livedb.errors import InvalidValueError
 from livedb.functions import schedules
+from livedb.functions.definition import FunctionKind
 from livedb.functions.schedules import Schedule
 
 _NONE: Mapping[str, Any] = {}
 
 Function = Callable[..., Any] | str
 
+SET = "_system/crons:set"
+REMOVE = "_system/crons:remove"
+LIST = "_system/crons:list"
 
-class CronVerbs(ABC):
+Done = TypeVar("Done")
+"""What a verb gives: nothing, or something to await."""
+
+
+class CronVerbs(ABC, Generic[Done]):
     """The ways to say when a cron runs; all times are UTC.
 
     A function is a mutation or an action, or its name; `args` are its arguments by name. At most
@@ -36,14 +48,14 @@ class CronVerbs(ABC):
         hours: float | None = None,
         fn: Function,
         args: Mapping[str, Any] = _NONE,
-    ) -> None:
+    ) -> Done:
         """Run every so often, the first time at once. Give one of the three.
 
         Raises:
             InvalidValueError: the name or the time is none, or the name is taken.
         """
         schedule = schedules.interval(seconds=seconds, minutes=minutes, hours=hours)
-        self._checked(name, schedule, fn, args)
+        return self._checked(name, schedule, fn, args)
 
     def hourly(
         self,
@@ -52,9 +64,9 @@ class CronVerbs(ABC):
         minute_utc: int | None = None,
         fn: Function,
         args: Mapping[str, Any] = _NONE,
-    ) -> None:
+    ) -> Done:
         """Run once an hour; without a minute at one of the cron's own. Raises: as `interval`."""
-        self._checked(name, schedules.hourly(minute_utc), fn, args)
+        return self._checked(name, schedules.hourly(minute_utc), fn, args)
 
     def daily(
         self,
@@ -64,9 +76,9 @@ class CronVerbs(ABC):
         minute_utc: int | None = None,
         fn: Function,
         args: Mapping[str, Any] = _NONE,
-    ) -> None:
+    ) -> Done:
         """Run once a day. Raises: as `interval`."""
-        self._checked(name, schedules.daily(hour_utc, minute_utc), fn, args)
+        return self._checked(name, schedules.daily(hour_utc, minute_utc), fn, args)
 
     def weekly(
         self,
@@ -77,9 +89,9 @@ class CronVerbs(ABC):
         minute_utc: int | None = None,
         fn: Function,
         args: Mapping[str, Any] = _NONE,
-    ) -> None:
+    ) -> Done:
         """Run once a week, on "monday" or another day. Raises: as `interval`."""
-        self._checked(name, schedules.weekly(day_of_week, hour_utc, minute_utc), fn, args)
+        return self._checked(name, schedules.weekly(day_of_week, hour_utc, minute_utc), fn, args)
 
     def monthly(
         self,
@@ -90,29 +102,29 @@ class CronVerbs(ABC):
         minute_utc: int | None = None,
         fn: Function,
         args: Mapping[str, Any] = _NONE,
-    ) -> None:
+    ) -> Done:
         """Run once a month; a month without that day is left out. Raises: as `interval`."""
-        self._checked(name, schedules.monthly(day, hour_utc, minute_utc), fn, args)
+        return self._checked(name, schedules.monthly(day, hour_utc, minute_utc), fn, args)
 
     def cron(
         self, name: str, expression: str, *, fn: Function, args: Mapping[str, Any] = _NONE
-    ) -> None:
+    ) -> Done:
         """Run as a crontab says: minute, hour, day of the month, month, day of the week.
 
         Raises: as `interval`.
         """
-        self._checked(name, schedules.cron(expression), fn, args)
+        return self._checked(name, schedules.cron(expression), fn, args)
 
     def _checked(
         self, name: str, schedule: Schedule, function: Function, args: Mapping[str, Any]
-    ) -> None:
+    ) -> Done:
         schedules.check_name(name)
-        self._put(name, schedule, function, args)
+        return self._put(name, schedule, function, args)
 
     @abstractmethod
     def _put(
         self, name: str, schedule: Schedule, function: Function, args: Mapping[str, Any]
-    ) -> None:
+    ) -> Done:
         """Have this cron."""
 
 
@@ -126,7 +138,7 @@ class DeclaredCron:
     args: Mapping[str, Any]
 
 
-class CronJobs(CronVerbs):
+class CronJobs(CronVerbs[None]):
     """The crons of a folder of functions: `crons = livedb.cron_jobs()` in its `crons.py`."""
 
     def __init__(self) -> None:
@@ -153,3 +165,75 @@ def cron_jobs() -> CronJobs:
     workspace: one with another schedule is due anew, one that is gone runs no more.
     """
     return CronJobs()
+
+
+# --- at run time ----------------------------------------------------------------------------------
+
+Ask = Callable[[FunctionKind, str, Mapping[str, Any]], Any]
+"""Runs one of livedb's own functions: in the run in progress, or as a commit of its own."""
+
+
+class Crons(CronVerbs[None]):
+    """The crons of a workspace, kept in it until they are removed.
+
+    `db.crons.daily("clean up", hour_utc=2, fn=clean_up)` in a cell, `ctx.crons` in mutations and in
+    actions that are a plain `def`, make one, or change the one of that name. Inside a mutation it
+    is part of its commit, else a commit of its own. They run while somebody has the workspace open
+    and the function is defined there. `_cron_jobs` and `_cron_job_logs` show them to queries, by
+    `ctx.db.system`.
+    """
+
+    def __init__(self, ask: Ask, name_of: Callable[[Any], str]) -> None:
+        self._ask = ask
+        self._name_of = name_of
+
+    def _put(
+        self, name: str, schedule: Schedule, function: Function, args: Mapping[str, Any]
+    ) -> None:
+        self._ask("mutation", SET, _asked(name, schedule, self._name_of(function), args))
+
+    def remove(self, name: str) -> bool:
+        """Remove a cron, with what is remembered of its runs; whether there was one.
+
+        Raises:
+            InvalidValueError: `crons.py` declares it.
+        """
+        removed: bool = self._ask("mutation", REMOVE, {"name": name})
+        return removed
+
+    def list(self) -> list[dict[str, Any]]:
+        """All crons as they stand in `_cron_jobs`, by name."""
+        found: list[dict[str, Any]] = self._ask("query", LIST, {})
+        return found
+
+    def __repr__(self) -> str:
+        return f"<crons: {', '.join(each['name'] for each in self.list()) or 'none'}>"
+
+
+class AsyncCrons(CronVerbs[Awaitable[None]]):
+    """`ctx.crons` of an `async def` action: as `Crons`, and its methods are awaited."""
+
+    def __init__(self, ask: Ask, name_of: Callable[[Any], str]) -> None:
+        self._ask = ask
+        self._name_of = name_of
+
+    def _put(
+        self, name: str, schedule: Schedule, function: Function, args: Mapping[str, Any]
+    ) -> Awaitable[None]:
+        asked = _asked(name, schedule, self._name_of(function), args)
+        return asyncio.to_thread(self._ask, "mutation", SET, asked)
+
+    async def remove(self, name: str) -> bool:
+        """Remove a cron; see `Crons`."""
+        removed: bool = await asyncio.to_thread(self._ask, "mutation", REMOVE, {"name": name})
+        return removed
+
+    async def list(self) -> list[dict[str, Any]]:
+        """All crons; see `Crons`."""
+        found: list[dict[str, Any]] = await asyncio.to_thread(self._ask, "query", LIST, {})
+        return found
+
+
+def _asked(name: str, schedule: Schedule, function: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `SET`."""
+    return {"name": name, "schedule": schedule.to_document(), "fn": function, "args": dict(args)}

@@ -26,6 +26,7 @@ from livedb.errors import (
     InvalidValueError,
     SchemaDefinitionError,
 )
+from livedb.functions.cors import Cors
 from livedb.schema.annotations import FunctionSignature, signature_validators
 from livedb.schema.namespace import v
 from livedb.schema.substitute import substitute
@@ -62,6 +63,7 @@ class FunctionDefinition:
         takes_raw: its arguments are as the caller's Python has them: it converts, checks and bounds
             them itself.
         table: the table whose documents it gives, where livedb itself made it.
+        cors: of an HTTP action: what pages of other origins may do; None leaves it to the handler.
     """
 
     name: str
@@ -72,6 +74,7 @@ class FunctionDefinition:
     version: int = 0
     takes_raw: bool = False
     table: str | None = None
+    cors: Cors | None = None
 
     @property
     def innermost(self) -> Callable[..., Any]:
@@ -213,6 +216,7 @@ def define(
     returns: Validator | None = None,
     namespace: Mapping[str, Any] | None = None,
     alias: Mapping[str, str] | None = None,
+    cors: Cors | None = None,
 ) -> FunctionDefinition:
     """The definition of `function`, its validators read from its annotations unless given.
 
@@ -237,6 +241,7 @@ def define(
         visibility=visibility,
         handler=function,
         signature=replace(signature, name=name),
+        cors=cors,
     )
 
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 from livedb.errors import RouteError
+from livedb.functions.cors import Cors
 from livedb.functions.definition import HTTP_MARK, FunctionDefinition, define
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -168,6 +169,7 @@ class Routes(ABC):
         path: str | None = None,
         path_prefix: str | None = None,
         method: str | Sequence[str],
+        cors: Cors | None = None,
         handler: F,
     ) -> F: ...
     @overload
@@ -177,6 +179,7 @@ class Routes(ABC):
         path: str | None = None,
         path_prefix: str | None = None,
         method: str | Sequence[str],
+        cors: Cors | None = None,
         handler: None = None,
     ) -> Callable[[F], F]: ...
 
@@ -186,6 +189,7 @@ class Routes(ABC):
         path: str | None = None,
         path_prefix: str | None = None,
         method: str | Sequence[str],
+        cors: Cors | None = None,
         handler: Any = None,
     ) -> Any:
         """Say what answers a method on a path, or on everything below a prefix.
@@ -194,6 +198,8 @@ class Routes(ABC):
             path: exactly this path; it starts with "/".
             path_prefix: everything that starts so; it starts and ends with "/".
             method: "GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", or several.
+            cors: which pages of other origins may call it; the service answers their browsers then,
+                before the handler, unless a route for OPTIONS does. None leaves it to the handler.
             handler: what `@http_action` marked; without it this is a decorator.
 
         Raises:
@@ -201,7 +207,11 @@ class Routes(ABC):
             SchemaDefinitionError: the handler does not take a context and a request.
         """
         names = [route.name for route in routes_of(path, path_prefix, method)]
-        put = self._taker(names, sys._getframe(1))  # noqa: SLF001  # the names annotations may use
+        if cors is not None and not isinstance(cors, Cors):
+            raise RouteError(
+                f"cors= is a livedb.Cors(origins=..), not {cors!r}", code="InvalidCors"
+            )
+        put = self._taker(names, cors, sys._getframe(1))  # noqa: SLF001  # the names annotations may use
 
         def take(function: F) -> F:
             put(function)
@@ -218,7 +228,7 @@ class Routes(ABC):
         return take(handler)
 
     @abstractmethod
-    def _taker(self, names: Sequence[str], frame: FrameType) -> Put:
+    def _taker(self, names: Sequence[str], cors: Cors | None, frame: FrameType) -> Put:
         """What takes the handler of the routes of these names, which code in `frame` says."""
 
 
@@ -240,13 +250,14 @@ class HttpRouter(Routes):
     def _taker(
         self,
         names: Sequence[str],
+        cors: Cors | None,
         frame: FrameType,  # noqa: ARG002  # a module's function knows its names itself
     ) -> Put:
         def put(function: Any) -> None:
             for name in names:
                 if name in self._definitions:
                     raise RouteError(f"The route {name!r} is there already", code="DuplicateRoute")
-                self._definitions[name] = define(function, kind="http_action", name=name)
+                self._definitions[name] = define(function, kind="http_action", name=name, cors=cors)
 
         return put
 
@@ -285,3 +296,21 @@ class RouteTable:
             return exact
         prefixes = self._prefixes.get(routed, ())
         return next((found for prefix, found in prefixes if path.startswith(prefix)), None)
+
+    def preflight(self, path: str, method: str, origin: str) -> Cors | None:
+        """What answers a browser that asks whether a page of `origin` may send `method`.
+
+        None when nothing does, or a handler for OPTIONS that is as near to the path.
+        """
+        function = self.find(method, path)
+        if function is None or function.cors is None or not function.cors.allows(origin):
+            return None
+        own = self.find("OPTIONS", path)
+        is_left = own is not None and _nearness(own) >= _nearness(function)
+        return None if is_left else function.cors
+
+
+def _nearness(function: FunctionDefinition) -> tuple[bool, int]:
+    """More, the nearer the route of what answers a path is to it."""
+    route = Route.of_name(function.name)
+    return not route.is_prefix, len(route.path)

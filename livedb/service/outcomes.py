@@ -141,7 +141,7 @@ class OwnDialect:
 
     def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
         shown = self._shown(error)
-        return Failure(str(shown), PACK.write(error_value(shown)), log_lines)
+        return Failure(_detail(shown), PACK.write(error_value(shown)), log_lines)
 
     def _shown(self, error: BaseException) -> BaseException:
         if self._shows_details or isinstance(error, LivedbError):

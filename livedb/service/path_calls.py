@@ -32,7 +32,7 @@ from livedb.service.functions import find_function, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
-from livedb.service.verb_arguments import Follower
+from livedb.service.verb_arguments import Follower, Given
 from livedb.service.workspace_calls import ACT, WorkspaceCalls
 from livedb.transactions.commit_request import CommitRequest
 from livedb.values import Value
@@ -55,6 +55,7 @@ class PathCall:
         connection: whose call it is; what a call holds ends with it.
         request_id: by which that connection cancels it, if it is an action.
         value: the result of a mutation whose commit is on its way.
+        called: the function that a verb of livedb's own client calls, by name, and its kind.
         was_undone: the log failed before that commit was in it, so the mutation runs again, on a
             thread that waits for it.
     """
@@ -72,7 +73,17 @@ class PathCall:
     request_id: int | None = None
     began_s: float = 0.0
     value: Raw | None = None
+    called: tuple[str, str] | None = None
     was_undone: bool = False
+
+    @property
+    def is_verb(self) -> bool:
+        """Whether it is one of the verbs of livedb's own client, and no function."""
+        return self.component == LIVEDB and self.dialect.is_exact
+
+    def name(self, function: str, kind: str) -> None:
+        """Say which function it calls."""
+        self.called = (function, kind)
 
 
 class PathCalls:
@@ -160,10 +171,11 @@ class PathCalls:
     def _outcome(self, wanted: PathCall) -> Success | None:
         """What a call gives; None when its commit was handed over."""
         call, dialect, caller = wanted.call, wanted.dialect, wanted.caller
-        if wanted.component == LIVEDB and dialect.is_exact:
-            return self._verbs.run(
-                wanted.path, wanted.args, call, caller, dialect, wanted.connection
-            )
+        if wanted.is_verb:
+            given = Given(wanted.path, dialect, wanted.connection, wanted.name)
+            outcome = self._verbs.run(given, wanted.args, call, caller)
+            self._log(wanted, None)
+            return outcome
         runner = self._workspace.runner
         function, arguments = self._find(wanted)
         if function.kind == "mutation":
@@ -247,9 +259,15 @@ class PathCalls:
         return outcome
 
     def _log(self, wanted: PathCall, error: str | None) -> None:
+        if wanted.is_verb:
+            if wanted.called is None:
+                return  # it calls no function
+            name, kind = wanted.called
+        else:
+            name, kind = wanted.path, wanted.kind or self._kind_of(wanted.path) or "any"
         self._logs.add(
-            identifier=wanted.path,
-            kind=wanted.kind or self._kind_of(wanted.path) or "any",
+            identifier=name,
+            kind=kind,
             began_s=wanted.began_s,
             log_lines=wanted.call.log_lines,
             error=error,

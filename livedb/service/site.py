@@ -5,8 +5,9 @@ slowly costs a coroutine and not a thread. Handlers run on threads of their own,
 once, beside those of function calls: slow ones delay each other and nobody else.
 
 Anybody may call an HTTP action who can reach it, as in Convex: what it asks of its callers is its
-own business, CORS included. An `Authorization` that the service accepts is the caller's identity;
-every other one is left to the handler, which may have its own use for it.
+own business. What pages of other origins may do (CORS) is what the route's `cors=` says, or else
+its handler. An `Authorization` that the service accepts is the caller's identity; every other one
+is left to the handler, which may have its own use for it.
 
 Source: spec features.md 12, sync-protocol.md 13.
 """
@@ -23,12 +24,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from livedb.errors import ClosedError, LivedbError
 from livedb.functions.call import Call
+from livedb.functions.cors import Cors
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.http_routes import RouteTable, normal_path
 from livedb.service.exchange import ClientGoneError, SiteExchange
@@ -94,10 +96,16 @@ class Site:
         """
         seen = _as_seen(scope, normal_path(path))
         is_path = path.startswith("/")  # not `*`, nor a proxy's whole URL
-        function = self._table().find(seen["method"], seen["path"]) if is_path else None
+        table = self._table()
+        if is_path and (allowed := _preflight(table, seen)) is not None:
+            await allowed(scope, receive, send)
+            return
+        function = table.find(seen["method"], seen["path"]) if is_path else None
         if function is None:
             await PlainTextResponse("No matching routes found", 404)(scope, receive, send)
             return
+        if function.cors is not None:
+            send = _with_cors(send, function.cors, Headers(scope=scope).get("origin"))
         held = _Held(self)
         try:
             response = await self._handle(function, seen, _arrived(scope), held, receive, send)
@@ -243,6 +251,35 @@ def _as_seen(scope: Scope, path: str) -> Scope:
     headers = without_vouching(scope["headers"])
     place = {"path": path, "raw_path": path.encode(), "root_path": "", "app_root_path": ""}
     return {**scope, "headers": headers, **place}
+
+
+def _preflight(table: RouteTable, scope: Scope) -> Response | None:
+    """The answer to a browser that asks for a page; None when it is the handler's to give."""
+    headers = Headers(scope=scope)
+    origin, method = headers.get("origin"), headers.get("access-control-request-method")
+    if scope["method"] != "OPTIONS" or origin is None or method is None:
+        return None
+    cors = table.preflight(scope["path"], method, origin)
+    if cors is None:
+        return None
+    asked = headers.get("access-control-request-headers")
+    return Response(status_code=204, headers=cors.preflight_headers(origin, method, asked))
+
+
+def _with_cors(send: Send, cors: Cors, origin: str | None) -> Send:
+    """Whatever is answered, an error or a refusal too, is what a page that is meant may read."""
+
+    async def send_with_cors(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in cors.answer_headers(origin).items():
+                if name == "Vary":
+                    headers.add_vary_header(value)
+                else:
+                    headers[name] = value
+        await send(message)
+
+    return send_with_cors
 
 
 def _arrived(scope: Scope) -> Arrival:

@@ -36,18 +36,21 @@ class Given:
     def __init__(
         self,
         verb: str,
-        fields: Mapping[str, Value],
         dialect: Dialect,
         connection: Follower | None,
+        call_named: Callable[[str, str], None],
     ) -> None:
-        self._verb = verb
-        self.fields = fields
+        self.verb = verb
+        self.fields: Mapping[str, Value] = {}
+        """What was sent, once it is read."""
         self.past: Past | None = None
         """The commit to read, if not the newest."""
         self.dialect = dialect
         """How outcomes look to the caller."""
         self.connection = connection
         """Of whom; only that it is the same matters."""
+        self.call_named = call_named
+        """To be told which function a verb calls, and of which kind it is taken for."""
 
     def text(self, name: str) -> str:
         """The field `name`, a text."""
@@ -91,5 +94,5 @@ class Given:
     def _wrong(self, name: str, wanted: str) -> InvalidValueError:
         found = type(self.fields.get(name)).__name__
         return InvalidValueError(
-            f"{self._verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
+            f"{self.verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )

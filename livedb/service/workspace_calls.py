@@ -34,7 +34,6 @@ from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import PART_BYTES_MAX, Downloads
 from livedb.service.functions import read_object, registered_name
-from livedb.service.outcomes import Dialect
 from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
@@ -148,24 +147,27 @@ class WorkspaceCalls:
 
     def run(
         self,
-        verb: str,
+        given: Given,
         args: Raw,
         call: Call,
         caller: Caller | None,
-        dialect: Dialect,
-        connection: Follower | None,
     ) -> Success:
         """Do what a verb says, at the commit of a snapshot if it names one.
 
+        Args:
+            given: the verb, whose arguments are still to be read.
+            args: those.
+
         Raises: whatever it does; FunctionNotFoundError for an unknown verb.
         """
+        verb = given.verb
         known = self._verbs.get(verb)
         if known is None:
             raise FunctionNotFoundError(f"A workspace has no verb {verb!r}")
         permission, work = known
         self._access.require(caller, permission)
         payload = PACK.read_payload(args)
-        given = Given(verb, read_object(PACK.read(args)), dialect, connection)
+        given.fields = read_object(PACK.read(args))
         name = given.optional("snapshot")
         with ExitStack() as stack:
             if name is not None:
@@ -217,7 +219,9 @@ class WorkspaceCalls:
     def _call(self, kind: FunctionKind, given: Given, call: Call, caller: Caller | None) -> Answer:
         """Run a function by name, if it is of the kind that the client took it for."""
         workspace = self._workspace
-        function = self._visible(given.text("name"), caller)
+        name = given.text("name")
+        given.call_named(name, kind)
+        function = self._visible(name, caller)
         if function.kind != kind:
             raise FunctionTypeError(
                 f"{function.name!r} is called as {a_kind(kind)}, and is {a_kind(function.kind)}"

@@ -29,6 +29,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from livedb.errors import TravelError
+from livedb.functions.cors import Cors
 from livedb.functions.definition import FunctionKind, Visibility, a_kind, require_plain
 from livedb.limits import INT_SAFE_MAX, VALUE_NESTING_MAX
 from livedb.schema.namespace import v
@@ -82,6 +83,7 @@ def capture(
     args: Mapping[str, Validator] | None = None,
     returns: Validator | None = None,
     alias: Mapping[str, str] | None = None,
+    cors: Cors | None = None,
     namespace: Names | None = None,
     reference: Reference = _no_reference,
 ) -> TravellingFunction:
@@ -110,6 +112,7 @@ def capture(
         args=None if args is None else v.object(dict(args)).to_json(),
         returns=None if returns is None else returns.to_json(),
         alias=None if alias is None else dict(alias),
+        cors=cors,
     )
     check_bounds(captured)
     return captured

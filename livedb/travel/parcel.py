@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from livedb.errors import TravelError
+from livedb.functions.cors import Cors
 from livedb.functions.definition import FunctionKind
 from livedb.limits import (
     TRAVEL_HELPERS_MAX,
@@ -160,6 +161,7 @@ class TravellingFunction(msgspec.Struct, frozen=True, kw_only=True):
             its annotations say them, which the service reads.
         returns: the same for its result.
         alias: wire name by Python name.
+        cors: of an HTTP action.
     """
 
     name: str
@@ -170,6 +172,7 @@ class TravellingFunction(msgspec.Struct, frozen=True, kw_only=True):
     args: Any = None
     returns: Any = None
     alias: dict[str, str] | None = None
+    cors: Cors | None = None
 
     def sources(self) -> Iterator[Source]:
         """Every piece of source, the function's own and its helpers'."""

@@ -92,6 +92,7 @@ def _defined(travelling: TravellingFunction, handler: FunctionType) -> FunctionD
         args=_fields_of(travelling.args),
         returns=None if travelling.returns is None else validator_from_json(travelling.returns),
         alias=travelling.alias,
+        cors=travelling.cors,
     )
 
 

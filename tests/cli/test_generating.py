@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
+import httpx
 import pytest
 
 import livedb
+from livedb.functions.loader import FunctionFolder
 from tests.service.serving import ADMIN_KEY, serving
 
 TASKS = """
@@ -106,6 +109,48 @@ def test_the_spec_is_what_convex_prints(run, functions, tmp_path):
         "returns": {"type": "array", "value": {"type": "string"}},
     }
     assert (tidy["functionType"], tidy["visibility"]) == ("Mutation", {"kind": "internal"})
+
+
+ROUTES = """
+import livedb
+
+http = livedb.HttpRouter()
+
+@http.route(path="/tasks", method=["POST", "PUT"])
+def add(ctx, request): ...
+
+@http.route(path_prefix="/files/", method="GET")
+def files(ctx, request): ...
+"""
+
+
+def test_the_spec_has_the_http_actions_as_a_service_tells_them(run, functions, tmp_path):
+    (functions / "http.py").write_text(ROUTES)
+    out = tmp_path / "function_spec.json"
+    run("codegen", "--functions", functions, "--target", "spec", "--out", tmp_path)
+    spec = json.loads(out.read_text())["functions"]
+    routes = [each for each in spec if each["functionType"] == "HttpAction"]
+    assert sorted((each["method"], each["path"]) for each in routes) == [
+        ("GET", "/files/*"),
+        ("POST", "/tasks"),
+        ("PUT", "/tasks"),
+    ]
+    assert len(spec) == 5
+    with livedb.open() as db:
+        with closing(FunctionFolder(functions)) as folder:
+            db.backend.workspace.push_functions(folder.load())
+        with serving(db) as service:
+            where = ["--url", service.url, "--admin-key", ADMIN_KEY]
+            run("codegen", *where, "--target", "spec", "--out", tmp_path)
+            asked = {"path": "_system/cli/modules:apiSpec", "args": {}, "format": "json"}
+            headers = {"authorization": f"Convex {ADMIN_KEY}"}
+            told = httpx.post(f"{service.url}/api/query", json=asked, headers=headers).json()
+    written = json.loads(out.read_text())["functions"]
+    assert sorted(written, key=json.dumps) == sorted(told["value"], key=json.dumps)
+    assert sorted(map(str, written)) == sorted(map(str, spec))
+    # What clients are checked against has no use for them.
+    run("codegen", "--functions", functions, "--out", tmp_path / "web")
+    assert "/tasks" not in (tmp_path / "web/api.d.ts").read_text()
 
 
 def test_python_is_written_to_a_file_of_its_own(run, functions, tmp_path):

@@ -85,7 +85,8 @@ def test_run_calls_the_functions_that_the_service_has(over):
     assert found[1:] == [1, 3.0, {"$int64": "4"}]
     assert isinstance(found[1], int)
     assert json.loads(over("run", "tasks.py:secret").stdout) == "s"
-    assert "no luck" in over("run", "tasks:broken", code=1).stderr
+    failed = over("run", "tasks:broken", code=1)
+    assert failed.stderr == "error: tasks:broken raised ValueError: no luck\n"
     assert "tasks:nope" in over("run", "tasks:nope", code=1).stderr
     assert "`title`" in over("run", "tasks:add", "{}", code=1).stderr
     over("run", "tasks:add", "[", code=2)

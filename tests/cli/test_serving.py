@@ -145,6 +145,22 @@ def test_http_actions_of_a_folder_are_answered_on_the_site_port(shop, routed):
         assert (code, "2 functions and 2 routes of" in err) == (0, True), err
 
 
+def test_a_page_of_another_origin_calls_a_route_of_a_folder(shop, routed):
+    file = routed / "http.py"
+    file.write_text(
+        file.read_text()
+        .replace("method='POST'", "method='POST', cors=Cors(origins='http://localhost:5173')")
+        .replace("import HttpRouter", "import Cors, HttpRouter")
+    )
+    page = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"}
+    with service(shop, "--functions", routed) as (process, _):
+        asking = urllib.request.Request(f"{site_of(process)}/add", headers=page, method="OPTIONS")
+        with urllib.request.urlopen(asking, timeout=30) as answer:
+            assert answer.status == 204
+            assert answer.headers["Access-Control-Allow-Origin"] == page["Origin"]
+            assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+
+
 def test_http_py_is_followed_and_a_bad_one_leaves_the_routes_as_they_were(shop, routed):
     with service(shop, "--functions", routed, "--watch") as (process, _):
         site = site_of(process)

@@ -367,6 +367,37 @@ def test_the_crons_of_a_folder_come_with_its_functions_in_one_commit(trial, push
     assert trial.db.number == before + 2
 
 
+PLANNING = """
+import livedb
+from tasks import beat
+
+@livedb.mutation
+def plan(ctx):
+    ctx.crons.interval("of a mutation", minutes=10, fn=beat, args={"n": 6})
+
+@livedb.mutation
+def take(ctx):
+    ctx.crons.interval("beat", minutes=1, fn=beat)
+
+@livedb.action
+async def plan_async(ctx):
+    await ctx.crons.interval("of an action", minutes=10, fn=beat, args={"n": 7})
+"""
+
+
+def test_functions_of_a_folder_have_crons_that_stay_when_it_is_pushed_again(trial, pushes):
+    pushes.push(tasks=TASKS, planning=PLANNING)
+    trial.db.function("planning:plan")()
+    trial.db.function("planning:plan_async")()
+    assert sorted(named(trial)) == ["of a mutation", "of an action"]
+    trial.run_scheduled()
+    assert sorted(row["n"] for row in trial.db["a"].collect()) == [6, 7]
+    pushes.push(tasks=TASKS, crons=CRONS)
+    assert sorted(named(trial)) == ["beat", "by name", "of a mutation", "of an action"]
+    with pytest.raises(InvalidValueError, match=r"is declared in crons\.py"):
+        trial.db.function("planning:take")()
+
+
 def test_a_push_removes_what_is_gone_and_keeps_the_clock_of_what_stays(trial, pushes):
     pushes.push(tasks=TASKS, crons=CRONS)
     run(trial, 0)

@@ -20,6 +20,7 @@ import websockets.sync.client as wire
 from joserfc import jwk, jwt
 from websockets.exceptions import ConnectionClosed
 
+import livedb
 from livedb.auth.providers import parse_providers
 from livedb.limits import TOKEN_LEEWAY_S
 from livedb.protocol.timestamps import decode_ts
@@ -88,6 +89,14 @@ def serving(db, *, port=0, **settings):
     chosen = ServiceSettings(**settings)
     with ServiceThread(db.backend.workspace, port=port, access=access, settings=chosen) as thread:
         yield Served(db, thread)
+
+
+@contextmanager
+def connected(served, role):
+    """A notebook connected with a token of that role."""
+    secret, _ = served.thread._server._service._access.tokens.issue(role, "tests")
+    with livedb.connect(served.url, token=secret) as remote:
+        yield remote
 
 
 def run_npm(script, scenario, *args, timeout_s=60):

@@ -6,7 +6,6 @@ import base64
 import functools
 import json
 import threading
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 import livedb
 from livedb.auth.access import Role
 from livedb.errors import PermissionDeniedError, TravelError
-from tests.service.serving import ADMIN_KEY, serving, token
+from tests.service.serving import ADMIN_KEY, connected, serving, token
 
 LATER_S = 2**33
 
@@ -230,13 +229,6 @@ def test_the_list_of_functions_has_the_routes(db, served):
 
 
 # -- connected notebooks ---------------------------------------------------------------------------
-
-
-@contextmanager
-def connected(served, role):
-    secret, _ = served.thread._server._service._access.tokens.issue(role, "tests")
-    with livedb.connect(served.url, token=secret) as remote:
-        yield remote
 
 
 GREETING = "hello"
