@@ -313,7 +313,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const sizeScroller = (state: TableState): void => {
     const topPx = headPx(state.shape);
-    const rowsOnScreen = Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
+    const rowsOnScreen = rowCount() === 0 ? 0 : Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
     dom.table.setAttribute("aria-rowcount", String(rowCount() + 1));
     const barPx = dom.scroller.offsetHeight - dom.scroller.clientHeight;
     dom.scroller.style.height = `${topPx + rowsOnScreen * ROW_PX + barPx}px`;
