@@ -251,8 +251,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     body.paint({ rows: drawnRows(shown), columns, slots, paddingPx, active, selected: desk?.selected() ?? NONE, name, added, isUpdate });
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
-    dom.frame.hidden = state.columns.length === 0; // it has failed from the start
-    dom.empty.hidden = rowCount() > 0 || dom.frame.hidden;
+    dom.frame.hidden = state.columns.length === 0; // it has failed from the start, or has never had a row
+    dom.empty.hidden = rowCount() > 0 || (dom.frame.hidden && state.error !== null);
     setText(dom.empty, isPlain(view.arrangement) || state.rowCount === 0 ? "no rows" : "no rows are like that");
     askFor(shown, rowCount());
   };
