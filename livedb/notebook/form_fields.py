@@ -27,7 +27,6 @@ from livedb.schema.validators import (
     LiteralValidator,
     NullValidator,
     ObjectValidator,
-    StringValidator,
     TableNumbers,
     UnionValidator,
     Validator,
@@ -51,6 +50,8 @@ _TYPED = {
     "number": "number",
     "datetime": "datetime",
 }
+NEEDED = "This is needed."
+
 _WHOLE = re.compile(r"[+-]?\d{1,30}$")
 
 
@@ -232,10 +233,20 @@ def _read_fields(
             each, given.get(name), has_default=name in with_default
         ):
             continue
-        value = _read(each.required(), given.get(name), here, reading)
+        draft = given.get(name)
+        if draft == "" and name not in with_default and _is_text(each):
+            reading.refuse(here, NEEDED)  # nobody who leaves a field alone means an empty text
+            continue
+        value = _read(each.required(), draft, here, reading)
         if not isinstance(value, _Absent):
             found[name] = value
     return found
+
+
+def _is_text(validator: Validator) -> bool:
+    """Whether a field asks for a text, and for nothing else."""
+    shape = shape_of(validator)
+    return shape.choices is None and not shape.is_nullable and shape.validator.kind == "string"
 
 
 def _says_nothing(validator: Validator, draft: Json, *, has_default: bool) -> bool:
@@ -243,8 +254,7 @@ def _says_nothing(validator: Validator, draft: Json, *, has_default: bool) -> bo
     shape = shape_of(validator)
     if shape.is_nullable and has_default:
         return False  # cleared: it is None now, and not the default again
-    is_text = shape.choices is None and shape.validator.kind == "string"
-    return draft is None or (draft == "" and not (is_text and has_default))
+    return draft is None or (draft == "" and not (_is_text(validator) and has_default))
 
 
 def _read(validator: Validator, draft: Json, path: str, reading: Reading) -> Value | _Absent:
@@ -277,12 +287,10 @@ def _nothing(shape: Shape, path: str, reading: Reading) -> Value | _Absent:
         return False
     if isinstance(shape.validator, ArrayValidator):
         return []
-    if isinstance(shape.validator, StringValidator):
-        return ""
     if isinstance(shape.validator, ObjectValidator):
         return _read_fields(shape.validator, {}, path, reading)
     chosen = shape.choices is not None or shape.validator.kind in {"id", "union"}
-    return reading.refuse(path, "Choose one." if chosen else "This is needed.")
+    return reading.refuse(path, "Choose one." if chosen else NEEDED)
 
 
 def _read_list(of: ArrayValidator, draft: Sequence[Json], path: str, reading: Reading) -> Value:
