@@ -16,7 +16,7 @@ from typing import Any
 
 import traitlets
 
-from livedb.client.functions import Action, Mutation
+from livedb.client.functions import Action, Mutation, Query
 from livedb.clock import SystemClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -69,7 +69,7 @@ class Form(PageWidget):
 
     def __init__(
         self,
-        function: Mutation[..., Any] | Action[..., Any],
+        function: Mutation[..., Any] | Action[..., Any] | Query[..., Any],
         *,
         preset: Mapping[str, Any] | None = None,
         on_submit: Callable[[Any], object] | None = None,
@@ -221,16 +221,21 @@ class Form(PageWidget):
         wire_names = self._function.definition.signature.wire_names
         python = {wire: name for name, wire in wire_names.items()}
         try:
-            result = self._function(
-                **{python.get(name, name): each for name, each in values.items()}
-            )
+            result = self._call({python.get(name, name): each for name, each in values.items()})
         except Exception as error:  # noqa: BLE001  # the function's: it is shown, and kept
             self._tell(None, error)
             outcome = {"kind": "refused"} | _of_error(error)
         else:
             self._tell(result, None)
-            outcome = {"kind": "done", "text": _result_text(result)}
+            outcome = {"kind": "done"} | self._shown(result)
         self.send({"id": submission} | self._end(submission, outcome))
+
+    def _call(self, arguments: dict[str, Value]) -> Any:
+        return self._function(**arguments)
+
+    def _shown(self, result: Any) -> dict[str, str]:
+        """What the page shows of a result."""
+        return {"text": _result_text(result)}
 
     def _end(self, submission: str, outcome: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
@@ -257,6 +262,31 @@ class Form(PageWidget):
             tell()
         except Exception:  # the user's; the call has succeeded all the same
             logger.exception("what follows a form failed")
+
+
+class QueryForm(Form):
+    """The arguments of a query as fields, and its live result under them.
+
+    Attributes:
+        result: the handle of the last call; the form closes it for the next one and with itself.
+    """
+
+    def _call(self, arguments: dict[str, Value]) -> Any:
+        handle = self._function.live(**arguments)  # type: ignore[union-attr]  # it is a query
+        self._close_result()
+        return handle
+
+    def _shown(self, result: Any) -> dict[str, str]:
+        return {"text": result.title, "address": result.widget.address}
+
+    def _close_result(self) -> None:
+        if self.result is not None:
+            self.result.close()
+
+    def close(self) -> None:
+        """End the form and its result on every page."""
+        self._close_result()
+        super().close()
 
 
 def _of_error(error: Exception) -> dict[str, Any]:

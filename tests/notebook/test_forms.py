@@ -176,7 +176,7 @@ def test_a_preset_that_is_no_choice_is_refused_at_once(people):
     @people.mutation
     def file(ctx, kind: Literal["bug", "idea"]) -> None: ...
 
-    with pytest.raises(ArgumentValidationError, match="'?zzz'?"):
+    with pytest.raises(ArgumentValidationError, match="'zzz'"):
         file.form(preset={"kind": "zzz"})
     assert file.form(preset={"kind": "idea"}).description["drafts"] == {"kind": 1}
 

@@ -180,7 +180,8 @@ def assert_inside(part: Locator, box: Locator) -> None:
     """Nothing cuts `part` off: it lies within `box`, and is in sight as a whole."""
     expect(part).to_be_in_viewport(ratio=1)
     inner, outer = part.bounding_box(), box.bounding_box()
-    assert inner is not None and outer is not None
+    assert inner is not None
+    assert outer is not None
     assert inner["y"] >= outer["y"]
     assert inner["y"] + inner["height"] <= outer["y"] + outer["height"] + 1
     assert inner["x"] >= outer["x"]

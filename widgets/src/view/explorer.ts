@@ -215,13 +215,15 @@ function createSection(root: HTMLElement, workspace: Workspace, signal: AbortSig
   };
 }
 
+const CALLS: { [what: string]: string } = { form: "form()", arguments: "live(…)" };
+
 /** Where a live table or a form finds its place (places.ts); a host that has none says what to run. */
 function placeOf(address: string, [what, name]: Opens): HTMLElement {
   const place = element("div", `livedb-at-${address}`);
   const stored = place.appendChild(element("div", "livedb-stored"));
   const shown = JSON.stringify(name);
   stored.textContent =
-    what === "table" ? `db[${shown}].live()` : `db.function(${shown}).${what === "form" ? "form" : "live"}()`;
+    what === "table" ? `db[${shown}].live()` : `db.function(${shown}).${CALLS[what] ?? "live()"}`;
   return place;
 }
 
