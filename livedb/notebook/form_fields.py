@@ -233,11 +233,9 @@ def _read_fields(
             each, given.get(name), has_default=name in with_default
         ):
             continue
-        draft = given.get(name)
-        if draft == "" and name not in with_default and _is_text(each):
-            reading.refuse(here, NEEDED)  # nobody who leaves a field alone means an empty text
-            continue
-        value = _read(each.required(), draft, here, reading)
+        # Nobody who leaves a field alone means an empty text, unless it is the default.
+        may_be_empty = name in with_default
+        value = _read(each.required(), given.get(name), here, reading, may_be_empty=may_be_empty)
         if not isinstance(value, _Absent):
             found[name] = value
     return found
@@ -257,10 +255,11 @@ def _says_nothing(validator: Validator, draft: Json, *, has_default: bool) -> bo
     return draft is None or (draft == "" and not (_is_text(validator) and has_default))
 
 
-def _read(validator: Validator, draft: Json, path: str, reading: Reading) -> Value | _Absent:
+def _read(
+    validator: Validator, draft: Json, path: str, reading: Reading, *, may_be_empty: bool
+) -> Value | _Absent:
     shape = shape_of(validator)
-    may_be_empty = shape.validator.kind == "string" and not shape.is_nullable
-    if draft is None or (draft == "" and not may_be_empty):
+    if draft is None or (draft == "" and not (may_be_empty and _is_text(validator))):
         return _nothing(shape, path, reading)
     if shape.choices is not None:
         if type(draft) is int and 0 <= draft < len(shape.choices):
@@ -276,7 +275,8 @@ def _read(validator: Validator, draft: Json, path: str, reading: Reading) -> Val
             at = draft.get("of")
             if type(at) is not int or not 0 <= at < len(of.members):
                 return reading.refuse(path, "Choose a type.")
-            return _read(of.members[at], draft.get("draft"), path, reading)
+            member, inner = of.members[at], draft.get("draft")
+            return _read(member, inner, path, reading, may_be_empty=may_be_empty)
     return _checked(of, draft, path, reading)
 
 
@@ -295,7 +295,8 @@ def _nothing(shape: Shape, path: str, reading: Reading) -> Value | _Absent:
 
 def _read_list(of: ArrayValidator, draft: Sequence[Json], path: str, reading: Reading) -> Value:
     values = [
-        _read(of.element, each, path + path_step(at), reading) for at, each in enumerate(draft)
+        _read(of.element, each, path + path_step(at), reading, may_be_empty=True)
+        for at, each in enumerate(draft)
     ]
     return [each for each in values if not isinstance(each, _Absent)]
 

@@ -92,6 +92,7 @@ def test_what_was_typed_is_read_as_the_types_of_the_arguments():
         ("title", None, "This is needed."),
         ("title", 5, "Value does not match validator: expected a str"),
         ("either", {"of": 7}, "Choose a type."),
+        ("either", {"of": 1, "draft": ""}, "This is needed."),
     ],
 )
 def test_what_does_not_fit_is_said_at_its_path(name, draft, message):
@@ -163,7 +164,7 @@ VALUES = [
     (v.datetime(), st.datetimes(timezones=st.just(UTC))),
     (v.bytes(), st.binary()),
     (v.array(v.array(v.integer())), st.lists(st.lists(st.integers(0, 9)))),
-    (v.union(v.integer(), v.string()), st.integers(0, 9) | st.text()),
+    (v.union(v.integer(), v.string()), st.integers(0, 9) | st.text(min_size=1)),
     (v.record(v.string(), v.integer()), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9))),
 ]
 
