@@ -85,3 +85,30 @@ def test_axe_finds_nothing_in_tables_forms_and_the_explorer(open_notebook, theme
     assert_accessible(page)
     page.cell(4).scroll_into_view_if_needed()
     page.screenshot(f"axe-{theme}-stale")
+
+
+FLASHES = """() => {
+    window.flashes = [];
+    const {animate} = Element.prototype;
+    Element.prototype.animate = function (frames, options) {
+        if (this.closest(".livedb")) window.flashes.push(frames.map(({boxShadow}) => boxShadow));
+        return animate.call(this, frames, options);
+    };
+}"""
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_what_changes_fades_only_for_readers_who_may_see_motion(open_notebook, motion):
+    page = open_notebook(f"motion-{motion}", SETUP, SHOW)
+    page.page.emulate_media(reduced_motion=motion)
+    page.run_all()
+    wait_for_desk(page.output(1))
+    page.page.evaluate(FLASHES)
+    page.execute("db['tasks'].patch(db['tasks'].first()._id, {'title': 'changed'})")
+    expect(page.output(1).locator(".livedb tbody tr").first).to_contain_text("changed")
+    flashes = page.page.evaluate("window.flashes")
+    assert flashes != []
+    is_still = motion == "reduce"
+    assert [len(set(frames)) == 1 for frames in flashes] == [is_still] * len(flashes)
+    page.page.emulate_media(reduced_motion="no-preference")
+    page.reload()  # the next notebook gets the page as it was

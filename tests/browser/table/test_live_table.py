@@ -463,3 +463,23 @@ LiveTable(MemorySource([], schema=schema))"""
     city.fill("Oslo")
     expect(rows_of(page.output(1))).to_have_count(5)
     expect(city).to_be_focused()
+
+
+def test_two_pages_on_one_kernel_both_follow_each_in_its_own_order(open_notebook, notebooks):
+    first = open_notebook("two-pages", SETUP, "source, table = make(40)\ntable")
+    first.run_all()
+    expect(rows_of(first.output(1))).to_have_count(15)
+    first.save()
+    second = notebooks.open_again("two-pages")
+    expect(second.output(1).locator(".livedb")).to_have_attribute("data-state", "live")
+    wait_for_desk(second.output(1))
+    second.output(1).get_by_role("columnheader", name="distance").click()
+    second.output(1).get_by_role("columnheader", name="distance").click()
+    expect(rows_of(second.output(1)).first).to_contain_text("000039")
+    first.execute("source.commit({key(0): {'city': 'Cusco'}, key(39): {'city': 'Bergen'}})")
+    expect(rows_of(first.output(1)).first).to_contain_text("Cusco")
+    expect(rows_of(second.output(1)).first).to_contain_text("Bergen")
+    second.execute("source.commit({key(0): {'city': 'Turku'}})")
+    expect(rows_of(first.output(1)).first).to_contain_text("Turku")
+    for page in (first, second):
+        expect(page.output(1).locator(".livedb-footer")).to_contain_text("commit 3")
