@@ -81,7 +81,9 @@ def test_axe_finds_nothing_in_tables_forms_and_the_explorer(open_notebook, theme
     page.restart_kernel()
     expect(output.locator(".livedb")).to_have_attribute("data-state", "stale")
     for at in (2, 3):
-        expect(page.output(at).locator(".livedb-panel .livedb-advice").first).to_be_visible()
+        advice = page.output(at).locator(".livedb-panel .livedb-advice").first
+        expect(advice).to_be_visible()
+        expect(advice).to_have_css("text-indent", "0px")  # a table's is set otherwise
     assert_accessible(page)
     page.cell(4).scroll_into_view_if_needed()
     page.screenshot(f"axe-{theme}-stale")
