@@ -177,7 +177,9 @@ class _Submitted(_Function[P, R]):
             on_submit: called with each result, on the kernel's event loop.
 
         Raises:
-            FunctionTypeError: `preset` names no argument.
+            FunctionTypeError: `preset` names no argument, or is no dict; `on_submit` is no
+                function.
+            ArgumentValidationError: a value of `preset` is none that the argument takes.
         """
         return self._database.form(self, preset, on_submit)
 

@@ -274,6 +274,8 @@ def _size(state: RowState, shown_rows: int, shown_columns: int, column_count: in
         parts.append(rows if shown_rows == state.row_count else f"first {shown_rows} of {rows}")
         if column_count > shown_columns:
             parts.append(f"first {shown_columns} of {column_count:,} columns")
+    elif state.shape == "rows" and not state.error:
+        parts.append("no rows")  # and no columns: nothing says what they would be
     return [*parts, f"commit {state.number:,}"]
 
 

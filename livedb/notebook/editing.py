@@ -19,6 +19,7 @@ from typing import Any, Literal
 from livedb.client.backend import Backend
 from livedb.errors import InvalidValueError, LivedbError
 from livedb.functions.table_functions import table_function
+from livedb.notebook.cells import cut
 from livedb.notebook.entries import cleared_entry, text_of_entry, value_of_entry
 from livedb.schema.validators import AnyValidator, Validator
 from livedb.values import UNSET, Missing, Value
@@ -34,6 +35,9 @@ ASKED_MAX = 100
 
 ENTRY_CHARACTERS_MAX = 1 << 20
 """Of a text that is edited: what a document may hold."""
+
+SHOWN_CHARACTERS_MAX = 80
+"""Of a value that others wrote, in the message that says so."""
 
 State = Literal["open", "done", "changed", "gone", "refused"]
 
@@ -266,7 +270,8 @@ class TableEditor:
         if state == "gone":
             return Outcome(state="gone", problem="This row was deleted meanwhile."), found
         text = text_of_entry(found[0] if found else UNSET, self._validator(field))
-        problem = f"Changed meanwhile to {text or 'nothing'!r:.100}."
+        shown = repr(cut(text, SHOWN_CHARACTERS_MAX)) if text else "nothing"
+        problem = f"Changed meanwhile to {shown}."
         return Outcome(state="changed", text=text, problem=problem), found
 
     def _document(self, key: str) -> Mapping[str, Value] | None:

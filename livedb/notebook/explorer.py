@@ -21,7 +21,7 @@ from livedb.client.functions import Action, Mutation, Query
 from livedb.clock import SystemClock
 from livedb.errors import LivedbError
 from livedb.notebook.commit_changes import lines_of_changes
-from livedb.notebook.forms import Form
+from livedb.notebook.forms import Form, QueryForm
 from livedb.notebook.handles import Handle, open_handles
 from livedb.notebook.hosts import draws_only_widget_views
 from livedb.notebook.overview import overview_of, state_of
@@ -119,6 +119,8 @@ class Explorer(PageWidget):
                 return self._shown(database[name].live())
             case "query":
                 return self._shown(self._function(name, Query).live())
+            case "arguments":
+                return self._shown(QueryForm(self._function(name, Query)))
             case "form":
                 return self._shown(Form(self._function(name, Mutation, Action)))
             case "commit":

@@ -27,7 +27,6 @@ from livedb.schema.validators import (
     LiteralValidator,
     NullValidator,
     ObjectValidator,
-    StringValidator,
     TableNumbers,
     UnionValidator,
     Validator,
@@ -51,6 +50,8 @@ _TYPED = {
     "number": "number",
     "datetime": "datetime",
 }
+NEEDED = "This is needed."
+
 _WHOLE = re.compile(r"[+-]?\d{1,30}$")
 
 
@@ -232,10 +233,18 @@ def _read_fields(
             each, given.get(name), has_default=name in with_default
         ):
             continue
-        value = _read(each.required(), given.get(name), here, reading)
+        # Nobody who leaves a field alone means an empty text, unless it is the default.
+        may_be_empty = name in with_default
+        value = _read(each.required(), given.get(name), here, reading, may_be_empty=may_be_empty)
         if not isinstance(value, _Absent):
             found[name] = value
     return found
+
+
+def _is_text(validator: Validator) -> bool:
+    """Whether a field asks for a text, and for nothing else."""
+    shape = shape_of(validator)
+    return shape.choices is None and not shape.is_nullable and shape.validator.kind == "string"
 
 
 def _says_nothing(validator: Validator, draft: Json, *, has_default: bool) -> bool:
@@ -243,14 +252,14 @@ def _says_nothing(validator: Validator, draft: Json, *, has_default: bool) -> bo
     shape = shape_of(validator)
     if shape.is_nullable and has_default:
         return False  # cleared: it is None now, and not the default again
-    is_text = shape.choices is None and shape.validator.kind == "string"
-    return draft is None or (draft == "" and not (is_text and has_default))
+    return draft is None or (draft == "" and not (_is_text(validator) and has_default))
 
 
-def _read(validator: Validator, draft: Json, path: str, reading: Reading) -> Value | _Absent:
+def _read(
+    validator: Validator, draft: Json, path: str, reading: Reading, *, may_be_empty: bool
+) -> Value | _Absent:
     shape = shape_of(validator)
-    may_be_empty = shape.validator.kind == "string" and not shape.is_nullable
-    if draft is None or (draft == "" and not may_be_empty):
+    if draft is None or (draft == "" and not (may_be_empty and _is_text(validator))):
         return _nothing(shape, path, reading)
     if shape.choices is not None:
         if type(draft) is int and 0 <= draft < len(shape.choices):
@@ -266,7 +275,8 @@ def _read(validator: Validator, draft: Json, path: str, reading: Reading) -> Val
             at = draft.get("of")
             if type(at) is not int or not 0 <= at < len(of.members):
                 return reading.refuse(path, "Choose a type.")
-            return _read(of.members[at], draft.get("draft"), path, reading)
+            member, inner = of.members[at], draft.get("draft")
+            return _read(member, inner, path, reading, may_be_empty=may_be_empty)
     return _checked(of, draft, path, reading)
 
 
@@ -277,17 +287,16 @@ def _nothing(shape: Shape, path: str, reading: Reading) -> Value | _Absent:
         return False
     if isinstance(shape.validator, ArrayValidator):
         return []
-    if isinstance(shape.validator, StringValidator):
-        return ""
     if isinstance(shape.validator, ObjectValidator):
         return _read_fields(shape.validator, {}, path, reading)
     chosen = shape.choices is not None or shape.validator.kind in {"id", "union"}
-    return reading.refuse(path, "Choose one." if chosen else "This is needed.")
+    return reading.refuse(path, "Choose one." if chosen else NEEDED)
 
 
 def _read_list(of: ArrayValidator, draft: Sequence[Json], path: str, reading: Reading) -> Value:
     values = [
-        _read(of.element, each, path + path_step(at), reading) for at, each in enumerate(draft)
+        _read(of.element, each, path + path_step(at), reading, may_be_empty=True)
+        for at, each in enumerate(draft)
     ]
     return [each for each in values if not isinstance(each, _Absent)]
 

@@ -16,9 +16,15 @@ from typing import Any
 
 import traitlets
 
-from livedb.client.functions import Action, Mutation
+from livedb.client.functions import Action, Mutation, Query
 from livedb.clock import SystemClock
-from livedb.errors import FunctionTypeError, LimitError, LivedbError, ValidationError
+from livedb.errors import (
+    ArgumentValidationError,
+    FunctionTypeError,
+    LimitError,
+    LivedbError,
+    ValidationError,
+)
 from livedb.notebook.cells import cut, visible
 from livedb.notebook.display import framed_rows
 from livedb.notebook.followers import kernel_loop
@@ -26,7 +32,7 @@ from livedb.notebook.form_fields import draft_of, fields_of, first_line, read_dr
 from livedb.notebook.hosts import draws_only_widget_views
 from livedb.notebook.page_widget import PageWidget
 from livedb.notebook.picking import pick
-from livedb.values import Missing, Value
+from livedb.values import Missing, Value, path_step
 
 SUBMISSIONS_MAX = 64
 """Submissions whose outcome is remembered; the oldest is forgotten first."""
@@ -63,13 +69,17 @@ class Form(PageWidget):
 
     def __init__(
         self,
-        function: Mutation[..., Any] | Action[..., Any],
+        function: Mutation[..., Any] | Action[..., Any] | Query[..., Any],
         *,
         preset: Mapping[str, Any] | None = None,
         on_submit: Callable[[Any], object] | None = None,
     ) -> None:
         self._function = function
-        self._preset = dict(preset or {})
+        self._preset = self._checked_preset(preset)
+        if on_submit is not None and not callable(on_submit):
+            raise FunctionTypeError(
+                f"on_submit is called with each result, and a {type(on_submit).__name__} cannot be"
+            )
         self._on_submit = on_submit
         self._outcomes: OrderedDict[str, dict[str, Any] | None] = OrderedDict()
         self._lock = threading.Lock()  # guards `_outcomes`; nothing is called under it
@@ -81,20 +91,43 @@ class Form(PageWidget):
         """What it calls."""
         return self._function.name
 
-    def _describe(self) -> dict[str, Any]:
-        definition = self._function.definition
-        signature = definition.signature
-        known = {wire: signature.defaults[name] for name, wire in signature.wire_names.items()
-                 if name in signature.defaults}  # fmt: skip
+    def _checked_preset(self, preset: Any) -> dict[str, Value | Missing]:
+        """What is preset, by wire name, as a call would take it."""
+        if not isinstance(preset, Mapping | None):
+            raise FunctionTypeError(
+                f"preset is a dict by argument, such as {{'title': 'x'}}, not a "
+                f"{type(preset).__name__}"
+            )
+        signature = self._function.definition.signature
         fields = signature.args.fields
-        for name, value in self._preset.items():
+        found: dict[str, Value | Missing] = {}
+        for name, value in (preset or {}).items():
             wire = signature.wire_names.get(name, name)
             if wire not in fields:
                 raise FunctionTypeError(
                     f"{self.title} has no argument {name!r} to preset; it has "
                     f"{', '.join(fields) or 'none'}"
                 )
-            known[wire] = value
+            found[wire] = value if isinstance(value, Missing) else self._checked(wire, value)
+        return found
+
+    def _checked(self, wire_name: str, value: Value) -> Value:
+        of = self._function.definition.signature.args.fields[wire_name].required()
+        try:
+            return of.check(value, path_step(wire_name), tables=self._catalog())
+        except ValidationError as error:
+            raise ArgumentValidationError(
+                f"preset of {self.title}: {error.message}", path=error.path, kind=error.kind
+            ) from None
+
+    def _describe(self) -> dict[str, Any]:
+        definition = self._function.definition
+        signature = definition.signature
+        known = {wire: signature.defaults[name] for name, wire in signature.wire_names.items()
+                 if name in signature.defaults}  # fmt: skip
+        fields = signature.args.fields
+        # A function that was defined anew may have less to preset.
+        known |= {wire: value for wire, value in self._preset.items() if wire in fields}
         summary = (self._function.__doc__ or "").strip().partition("\n")[0]
         return {
             "name": self.title,
@@ -188,16 +221,21 @@ class Form(PageWidget):
         wire_names = self._function.definition.signature.wire_names
         python = {wire: name for name, wire in wire_names.items()}
         try:
-            result = self._function(
-                **{python.get(name, name): each for name, each in values.items()}
-            )
+            result = self._call({python.get(name, name): each for name, each in values.items()})
         except Exception as error:  # noqa: BLE001  # the function's: it is shown, and kept
             self._tell(None, error)
             outcome = {"kind": "refused"} | _of_error(error)
         else:
             self._tell(result, None)
-            outcome = {"kind": "done", "text": _result_text(result)}
+            outcome = {"kind": "done"} | self._shown(result)
         self.send({"id": submission} | self._end(submission, outcome))
+
+    def _call(self, arguments: dict[str, Value]) -> Any:
+        return self._function(**arguments)
+
+    def _shown(self, result: Any) -> dict[str, str]:
+        """What the page shows of a result."""
+        return {"text": _result_text(result)}
 
     def _end(self, submission: str, outcome: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
@@ -224,6 +262,31 @@ class Form(PageWidget):
             tell()
         except Exception:  # the user's; the call has succeeded all the same
             logger.exception("what follows a form failed")
+
+
+class QueryForm(Form):
+    """The arguments of a query as fields, and its live result under them.
+
+    Attributes:
+        result: the handle of the last call; the form closes it for the next one and with itself.
+    """
+
+    def _call(self, arguments: dict[str, Value]) -> Any:
+        handle = self._function.live(**arguments)  # type: ignore[union-attr]  # it is a query
+        self._close_result()
+        return handle
+
+    def _shown(self, result: Any) -> dict[str, str]:
+        return {"text": result.title, "address": result.widget.address}
+
+    def _close_result(self) -> None:
+        if self.result is not None:
+            self.result.close()
+
+    def close(self) -> None:
+        """End the form and its result on every page."""
+        self._close_result()
+        super().close()
 
 
 def _of_error(error: Exception) -> dict[str, Any]:

@@ -220,14 +220,14 @@ def _of_runs(runs: FunctionRuns | None) -> tuple[str, str, str]:
     return f"{runs.runs:,}", "" if runs.mean_s is None else _duration(runs.mean_s), failed
 
 
-def _opens(function: Any) -> tuple[str, str] | None:
-    """A form calls a mutation or an action; a query that needs no arguments is followed."""
+def _opens(function: Any) -> tuple[str, str]:
+    """A form calls a mutation or an action; a query is followed, once it has what it needs."""
     kind = function.definition.kind
     if kind in ("mutation", "action"):
         return "form", function.name
     signature = function.definition.signature
     needed = set(signature.wire_names) - set(signature.defaults)
-    return None if kind != "query" or needed else ("query", function.name)
+    return ("arguments" if needed else "query"), function.name
 
 
 def _handles(handles: Sequence[Handle[object]]) -> Section:

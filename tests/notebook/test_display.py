@@ -129,7 +129,9 @@ def test_every_value_can_be_drawn(value):
     assert "commit 1" in text_of_table("f()", state)
 
 
-def test_a_result_without_columns_can_be_drawn():
+def test_a_result_without_columns_says_that_it_has_no_rows():
     source = MemorySource([], schema=pa.schema([]))
-    assert "commit 1" in html_of(source)
-    assert text_of_table("", source.current()).strip() == "commit 1"
+    assert "no rows" in Reader(html_of(source)).texts
+    assert text_of_table("", source.current()).strip() == "no rows · commit 1"
+    failed = replace(source.current(), error="ValueError: boom")
+    assert "no rows" not in text_of_table("", failed) + html_of_table("", failed)

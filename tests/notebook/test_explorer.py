@@ -10,6 +10,7 @@ import pytest
 import livedb
 from livedb.notebook.explorer import OPENED_MAX, Explorer, explorer_of
 from livedb.notebook.handles import open_handles
+from tests.live.waiting import until
 
 
 def handles_of(database):
@@ -52,7 +53,10 @@ def test_a_look_tells_tables_functions_live_results_and_commits(database, explor
         {"cells": ["numbers", "1", "n", ""], "opens": ("table", "numbers")}
     ]
     functions = {each["cells"][1]: each["opens"] for each in lines_of(explorer, 1)}
-    assert functions == {"add(n: int = 1)": ("form", "add"), "wanting(n: int)": None}
+    assert functions == {
+        "add(n: int = 1)": ("form", "add"),
+        "wanting(n: int)": ("arguments", "wanting"),
+    }
     [live] = lines_of(explorer, 2)
     assert live["opens"] == ("handle", str(id(handle)))
     assert live["cells"][-1] == "numbers, all of it"
@@ -66,6 +70,29 @@ def test_what_is_opened_is_closed_again(database, explorer):
     assert handle.widget.address == address
     explorer._do({"kind": "close", "address": address})
     assert handles_of(database) == []
+
+
+def test_a_query_that_needs_arguments_asks_for_them_and_its_results_end_with_it(database, explorer):
+    @database.query
+    def above(ctx, least: int):
+        return [each for each in ctx.db.query("a") if each["n"] > least]
+
+    for n in range(3):
+        database["a"].insert({"n": n})
+    address = open_in(explorer, "arguments", "above")["address"]
+    form = explorer._opened[address]
+    assert [each["name"] for each in form.description["fields"]] == ["least"]
+    sent = []
+    form.send = sent.append
+    for submission, least in enumerate(("0", "1")):
+        form._answer({"kind": "submit", "id": str(submission), "drafts": {"least": least}})
+        until(lambda: sent[-1]["kind"] == "done")
+        sent.append({"kind": "next"})
+    [handle] = handles_of(database)  # that of the newest arguments alone
+    assert len(handle) == 1
+    assert sent[-2]["address"] == handle.widget.address
+    explorer._do({"kind": "close", "address": address})
+    assert handle.is_closed
 
 
 def test_a_handle_of_the_user_is_shown_and_not_closed(database, explorer):

@@ -88,13 +88,34 @@ def test_what_was_typed_is_read_as_the_types_of_the_arguments():
         ("status", 9, "Choose one."),
         ("user", "nobody", "Expected an id of table `users`"),
         ("anything", "{", "This is no JSON of a value: "),
+        ("title", "", "This is needed."),
+        ("title", None, "This is needed."),
         ("title", 5, "Value does not match validator: expected a str"),
         ("either", {"of": 7}, "Choose a type."),
+        ("either", {"of": 1, "draft": ""}, "This is needed."),
     ],
 )
 def test_what_does_not_fit_is_said_at_its_path(name, draft, message):
     _, errors = read_drafts(signature_of(everything), TYPED | {name: draft}, tables=None)
     assert errors[f".{name}"].startswith(message)
+
+
+def test_a_text_that_need_not_be_given_may_be_empty():
+    def noted(
+        ctx: Any, note: str = "", aside: str | None = "x", end: str | Missing = UNSET
+    ) -> None: ...
+
+    drafts = {"note": "", "aside": "", "end": ""}
+    assert read_drafts(signature_of(noted), drafts, tables=None) == (
+        {"note": "", "aside": None},
+        {},
+    )
+
+
+def test_what_is_left_alone_is_false_or_no_items_or_needed():
+    values, errors = read_drafts(signature_of(everything), {}, tables=None)
+    assert values == {"done": False, "due": None, "tags": []}
+    assert errors[".title"] == errors[".count"] == "This is needed."
 
 
 def test_lists_and_objects_say_which_of_them_is_wrong():
@@ -133,7 +154,7 @@ def test_fields_say_what_a_page_draws():
 
 
 VALUES = [
-    (v.string(), st.text()),
+    (v.string(), st.text(min_size=1)),
     (v.integer(), st.integers(-(2**53), 2**53)),
     (v.number(), st.floats(allow_nan=False)),
     (v.int64(), st.integers(-(2**63), 2**63 - 1).map(Int64)),
@@ -143,7 +164,7 @@ VALUES = [
     (v.datetime(), st.datetimes(timezones=st.just(UTC))),
     (v.bytes(), st.binary()),
     (v.array(v.array(v.integer())), st.lists(st.lists(st.integers(0, 9)))),
-    (v.union(v.integer(), v.string()), st.integers(0, 9) | st.text()),
+    (v.union(v.integer(), v.string()), st.integers(0, 9) | st.text(min_size=1)),
     (v.record(v.string(), v.integer()), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9))),
 ]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 import pytest
 
 from livedb import ApplicationError
-from livedb.errors import FunctionTypeError
+from livedb.errors import ArgumentValidationError, FunctionTypeError
 from livedb.ids import Id
 from livedb.notebook.forms import UNDER_WAY_MAX
 from tests.live.waiting import until
@@ -155,6 +156,37 @@ def test_an_action_has_a_form_too(people):
 def test_a_preset_of_no_argument_is_refused(people):
     with pytest.raises(FunctionTypeError, match="no argument 'titel'"):
         people.add_task.form(preset={"titel": "x"})
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"preset": {"title": 3}}, ArgumentValidationError, "preset of add_task: .*a str"),
+        ({"preset": {"user": "nobody"}}, ArgumentValidationError, "id of table"),
+        ({"preset": [1]}, FunctionTypeError, "preset is a dict by argument.*not a list"),
+        ({"on_submit": 3}, FunctionTypeError, "on_submit is called with each result"),
+    ],
+)
+def test_what_a_form_cannot_begin_with_is_refused_at_once(people, arguments, error, message):
+    with pytest.raises(error, match=message):
+        people.add_task.form(**arguments)
+
+
+def test_a_preset_that_is_no_choice_is_refused_at_once(people):
+    @people.mutation
+    def file(ctx, kind: Literal["bug", "idea"]) -> None: ...
+
+    with pytest.raises(ArgumentValidationError, match="'zzz'"):
+        file.form(preset={"kind": "zzz"})
+    assert file.form(preset={"kind": "idea"}).description["drafts"] == {"kind": 1}
+
+
+def test_a_form_that_nobody_filled_in_makes_no_call(people):
+    answer = Page(people.add_task.form(preset={"user": people.ann})).submit(
+        "a", {"title": "", "user": people.ann, "count": "1"}
+    )
+    assert answer == {"id": "a", "kind": "checked", "errors": {".title": "This is needed."}}
+    assert people["tasks"].count() == 0
 
 
 @pytest.mark.local("its function waits for an event of the test")

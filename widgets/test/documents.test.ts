@@ -17,6 +17,22 @@ async function shown(editable = true) {
   return { model, el, button, answer };
 }
 
+test("while the kernel is gone nothing is added, deleted or written to a file; what was typed stays", async () => {
+  const { model, el, button } = await shown();
+  button("add")?.click();
+  const text = el.querySelector(".livedb-places textarea") as HTMLTextAreaElement;
+  text.value = "7";
+  button("export")?.click();
+  model.emit("comm_live_update");
+  await settled(60);
+  for (const name of ["add", "delete", "export", "insert", "CSV"]) expect(button(name)?.disabled, name).toBe(true);
+  expect(text.value).toBe("7");
+  const asked = model.sent.length;
+  press(text, "Enter");
+  for (const key of ["a", "e"]) press(el.querySelector("table"), key);
+  expect(model.sent.length).toBe(asked);
+});
+
 const press = (target: Element | null | undefined, key: string) =>
   target?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 

@@ -47,7 +47,8 @@ test("a conflict is shown, and written over only when its reader says so", async
   input.value = "7";
   press(input, "Enter");
   await answer(model, { state: "changed", text: "9", problem: "Changed meanwhile to '9'." });
-  expect(el.querySelector(".livedb-problem")?.textContent).toContain("Changed meanwhile to '9'.");
+  expect(el.querySelector(".livedb-problem")?.textContent)
+    .toBe("Enter: write yours over it. Escape: keep it. Changed meanwhile to '9'."); // what to do comes first
   expect(input.value).toBe("7");
   press(input, "Enter");
   expect(model.last("edit")).toMatchObject({ step: "commit", text: "7", overwrites: true });
@@ -64,6 +65,31 @@ test("an update of its row leaves an edit as it is", async () => {
   await settled();
   expect(el.querySelector("textarea")).toBe(input);
   expect(input.value).toBe("7");
+});
+
+test("a message that is too long says so", async () => {
+  const { model, el, input } = await opened();
+  press(input, "Enter");
+  await answer(model, { state: "refused", problem: "x".repeat(1_000) });
+  expect(el.querySelector(".livedb-problem")?.textContent).toBe(`${"x".repeat(299)}…`);
+});
+
+test("an edit whose row goes out of sight stands under the rows and says whose it is", async () => {
+  const { model, el, input } = await opened();
+  const edit = input.parentElement as HTMLElement;
+  expect(edit.style.left).not.toBe("");
+  expect(el.querySelector<HTMLElement>(".livedb-whose")?.hidden).toBe(true);
+  const { view } = model.last("rows");
+  const patch = { view, start: 0, base: 0, runs: [[-1, 1], [1, 1]], keys: ["c"], buffer: 0 };
+  model.emit("msg:custom",
+    { kind: "batch", batch: 1, entries: [{ address: "dom", buffers: 0, ...stateOf(1, 2), views: [patch] }] },
+    [arrow(["c"], [9])]);
+  await settled();
+  expect(edit.classList.contains("livedb-away")).toBe(true);
+  expect([edit.style.left, edit.style.top, edit.style.minHeight]).toEqual(["", "", ""]);
+  const whose = el.querySelector<HTMLElement>(".livedb-whose");
+  expect(whose?.hidden).toBe(false);
+  expect(whose?.textContent).toBe("n of row 1, out of sight");
 });
 
 test("a kernel that is gone refuses what was typed, and keeps it", async () => {

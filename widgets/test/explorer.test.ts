@@ -119,6 +119,8 @@ test("a kernel that is gone is told once and asked no more", async () => {
   await tell(stateOf(1, TASKS("1")));
   kernel.emit("comm_live_update");
   expect(el.querySelector(".livedb-advice")?.textContent).toContain("Run the cell again");
+  expect(el.querySelector(".livedb-aside")?.textContent).toBe("commit 1 · stale");
+  expect(el.querySelector<HTMLButtonElement>("tbody button")?.disabled).toBe(true);
   const asked = kernel.sent.length;
   await vi.advanceTimersByTimeAsync(5_000);
   expect(kernel.sent.length).toBeLessThanOrEqual(asked);

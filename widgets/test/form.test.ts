@@ -54,6 +54,20 @@ test("an error stands at its field, and only where somebody was", async () => {
   expect(inputOf(el, "user").getAttribute("aria-invalid")).not.toBe("true");
 });
 
+test("the live table of what a call gave stands under the form, which keeps what was typed", async () => {
+  const { kernel, el } = drawn();
+  type(inputOf(el, "title"), "x");
+  for (const address of ["t1", "t2"]) {
+    submit(el);
+    await kernel.answer("submit", { kind: "done", text: "above(<b>)", address });
+    const places = el.querySelectorAll(".livedb-result > div");
+    expect([...places].map((each) => each.className)).toEqual([`livedb-at-${address}`]);
+    expect(places[0]?.textContent).toBe("above(<b>)"); // until the table is there
+    expect(places[0]?.closest("form")).toBeNull();
+  }
+  expect(inputOf(el, "title").value).toBe("x");
+});
+
 test("a submission is sent once, and what was typed stays until it succeeds", async () => {
   const { kernel, el } = drawn({ count: "1" });
   type(inputOf(el, "title"), "x");

@@ -20,6 +20,14 @@ test("rows, header, footer and roles", async () => {
   expect(el.querySelector(".livedb-footer")?.textContent).toBe("●live2 rowscommit 1");
 });
 
+test("a result without rows says so, also when it has no columns", async () => {
+  const { el } = await shown({ ...stateOf(0, 0), columns: [] }, [], []);
+  const empty = el.querySelector<HTMLElement>(".livedb-empty");
+  expect([empty?.hidden, empty?.textContent]).toEqual([false, "no rows"]);
+  const failed = await shown({ ...stateOf(0, 0), columns: [], error: "ValueError: boom" }, [], []);
+  expect(failed.el.querySelector<HTMLElement>(".livedb-empty")?.hidden).toBe(true);
+});
+
 test("what looks like markup stays text everywhere", async () => {
   const evil = "<img src=x onerror=alert(1)>";
   const state = { ...stateOf(0, 1), title: evil, error: evil, columns: [[evil, "text"], COLUMNS[1]] };

@@ -174,3 +174,70 @@ def test_rows_are_added_and_deleted(open_notebook):
     press("Control+z")
     expect(output.get_by_text("Took back 1 added row.")).to_be_visible()
     assert page.value("db['tasks'].count()") == "40"
+
+
+def assert_inside(part: Locator, box: Locator) -> None:
+    """Nothing cuts `part` off: it lies within `box`, and is in sight as a whole."""
+    expect(part).to_be_in_viewport(ratio=1)
+    inner, outer = part.bounding_box(), box.bounding_box()
+    assert inner is not None
+    assert outer is not None
+    assert inner["y"] >= outer["y"]
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"] + 1
+    assert inner["x"] >= outer["x"]
+    assert inner["x"] + inner["width"] <= outer["x"] + outer["width"] + 1
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_conflict_is_readable_in_the_last_row(open_notebook, count):
+    page = open_notebook(f"conflict-{count}", SETUP.replace("range(40)", f"range({count})"), SHOW)
+    page.run_all()
+    output, press = page.output(1), page.page.keyboard.press
+    wait_for_desk(output)
+    cell(output, 0, "title").click()
+    press("Control+End")
+    last = output.locator(f"table[role=grid] tr[aria-rowindex='{count + 1}'] td").nth(1)
+    last.dblclick()
+    editor = output.get_by_label("edit title")
+    expect(editor).to_be_editable()
+    editor.fill("mine")
+    page.execute(
+        f"key = db['tasks'].filter(lambda q: q.eq(q.field('n'), {count - 1})).first()._id\n"
+        "db['tasks'].patch(key, {'title': 'theirs ' * 30})"
+    )
+    editor.press("Enter")
+    problem = output.locator(".livedb-problem")
+    expect(problem).to_contain_text("Enter: write yours over it. Escape: keep it. Changed")
+    expect(problem).to_contain_text("…'.")
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot(f"conflict-{count}")
+    assert_inside(problem, output.locator(".livedb"))
+    height = output.locator(".livedb-frame").bounding_box()["height"]
+    editor.press("Escape")
+    expect(problem).to_have_count(0)
+    assert output.locator(".livedb-frame").bounding_box()["height"] < height
+
+
+def test_an_edit_whose_row_scrolls_away_covers_no_other_and_says_whose_it_is(open_notebook):
+    page = open_notebook("away", SETUP, SHOW)
+    page.run_all()
+    output = page.output(1)
+    wait_for_desk(output)
+    cell(output, 2, "title").dblclick()
+    editor = output.get_by_label("edit title")
+    expect(editor).to_be_editable()
+    editor.fill("typed but not sent")
+    scroller = output.locator(".livedb-scroller")
+    scroller.evaluate("each => { each.scrollTop = 400; }")
+    whose = output.get_by_text("title of row 3, out of sight")
+    expect(whose).to_be_visible()
+    expect(editor).to_be_focused()
+    page.cell(1).scroll_into_view_if_needed()
+    page.screenshot("away-light")
+    edit, rows = output.locator(".livedb-edit").bounding_box(), scroller.bounding_box()
+    assert edit["y"] >= rows["y"] + rows["height"] - 1
+    assert edit["height"] < 80
+    scroller.evaluate("each => { each.scrollTop = 0; }")
+    expect(whose).to_be_hidden()
+    editor.press("Enter")
+    expect(cell(output, 2, "title")).to_have_text("typed but not sent")

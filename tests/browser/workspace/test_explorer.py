@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.table.test_live_table import wait_for_desk
+
 pytestmark = pytest.mark.browser
 
 SETUP = """\
@@ -33,6 +35,10 @@ def finish(ctx, title: str):
 @db.query
 def broken(ctx, text: str):
     raise ValueError("<img src=x onerror=alert(1)>")
+
+@db.query
+def called(ctx, title: str):
+    return ctx.db.query("tasks").filter(lambda q: q.eq(q.field("title"), title)).collect()
 
 first = add("sweep")
 add("<b>mop</b>")
@@ -122,8 +128,46 @@ def test_its_lines_open_and_close(open_notebook):
     page.wait_in_kernel(f"len(livedb.notebook.handles.open_handles()) == {before}")
 
 
+def test_a_query_that_needs_arguments_is_followed_once_it_has_them(open_notebook):
+    page, explorer = opened(open_notebook)
+    before = page.value("len(livedb.notebook.handles.open_handles())")
+    line(explorer, "function", "called(").get_by_role("button").click()
+    form = section(explorer, "function").locator(".livedb-form")
+    go = form.get_by_role("button", name="called", exact=True)
+    go.click()
+    expect(form.get_by_text("This is needed.")).to_be_visible()
+    form.get_by_label("title").first.fill("sweep")
+    go.click()
+    table = form.locator(".livedb")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    expect(form.get_by_label("title").first).to_have_value("sweep")
+    page.execute("add('sweep')")
+    expect(table.locator("tbody tr")).to_have_count(2)
+    wait_for_desk(form)
+    go.scroll_into_view_if_needed()
+    for theme in ("light", "dark"):
+        page.change_theme(theme)
+        page.screenshot(f"explorer-arguments-{theme}")
+    form.get_by_label("title").first.fill("nothing like it")
+    go.click()
+    expect(form.locator(".livedb-empty")).to_be_visible()
+    expect(table).to_have_count(1)
+    line(explorer, "function", "called(").get_by_role("button").first.click()
+    page.wait_in_kernel(f"len(livedb.notebook.handles.open_handles()) == {before}")
+
+
 def test_it_says_when_its_kernel_is_gone(open_notebook):
     page, explorer = opened(open_notebook)
+    line(explorer, "table", "tasks").get_by_role("button").click()
+    expect(section(explorer, "table").locator(".livedb tbody tr")).to_have_count(2)
     page.restart_kernel()
-    expect(explorer.locator(".livedb-advice")).to_contain_text("Run the cell again")
-    expect(line(explorer, "table", "tasks")).to_be_visible()
+    advice = explorer.locator("> .livedb-advice")
+    expect(advice).to_contain_text("Run the cell again")
+    expect(explorer.locator(".livedb-aside")).to_contain_text("· stale")
+    box, whole = advice.bounding_box(), explorer.bounding_box()
+    assert box["width"] == pytest.approx(whole["width"], abs=3)
+    assert advice.evaluate("each => getComputedStyle(each).textIndent") == "0px"
+    expect(line(explorer, "function", "add(").get_by_role("button")).to_be_disabled()
+    line(explorer, "table", "tasks").get_by_role("button").first.click()
+    expect(line(explorer, "table", "tasks").get_by_role("button")).to_be_disabled()
+    page.screenshot("explorer-stale")

@@ -43,6 +43,8 @@ export interface Outcome {
   text: string;
   code: string;
   path: string;
+  /** Of the live table that shows what it gave; "" if there is none. */
+  address: string;
 }
 
 export interface Picked {
@@ -72,7 +74,7 @@ export function createCalls(model: AskedModel, signal: AbortSignal): Calls {
       if (answer["kind"] === "checked") return readErrors(answer);
       const isDone = answer["kind"] === "done";
       const text = String(answer[isDone ? "text" : "message"] ?? "");
-      return { kind: isDone ? "done" : "refused", text, code: String(answer["code"] ?? ""), path: String(answer["path"] ?? "") };
+      return { kind: isDone ? "done" : "refused", text, code: String(answer["code"] ?? ""), path: String(answer["path"] ?? ""), address: String(answer["address"] ?? "") };
     },
     onStanding,
   };

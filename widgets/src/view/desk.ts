@@ -149,8 +149,8 @@ export const createDesk: CreateDesk = (grid) => {
     tools.element.hidden = !isTable;
     if (!isTable) placer.close();
     tools.setEnabled(isAnswered());
-    selection.draw();
-    documents.draw();
+    selection.draw(isAnswered());
+    documents.draw(isAnswered());
     heads.suggest(isTable && state.rowCount >= WORTH_HEADS_ROWS);
   };
 
@@ -208,12 +208,12 @@ export const createDesk: CreateDesk = (grid) => {
       Delete: clearCell,
       o: follow,
       " ": selection.mark,
-      e: selection.showExport,
       ...placer.keys(column),
     };
     if (selection.keys().size > 0) keys["Escape"] = selection.clear;
-    if (store.isEditable()) keys["a"] = documents.showAdd;
-    if (store.isEditable() && selection.keys().size > 0) keys["Delete"] = documents.showRemove;
+    if (isAnswered()) keys["e"] = selection.showExport;
+    if (isAnswered() && store.isEditable()) keys["a"] = documents.showAdd;
+    if (isAnswered() && store.isEditable() && selection.keys().size > 0) keys["Delete"] = documents.showRemove;
     if (event.shiftKey && event.key.startsWith("Arrow")) return extending(event);
     const turns: Record<string, () => void> = { z: editor.undo, Z: editor.redo, y: editor.redo };
     if (tools.element.hidden) return undefined;

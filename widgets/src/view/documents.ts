@@ -16,7 +16,7 @@ export interface Documents {
   add: HTMLButtonElement;
   remove: HTMLButtonElement;
   panel: HTMLElement;
-  draw: () => void;
+  draw: (isEnabled: boolean) => void;
   /** For columns that changed. */
   setColumns: () => void;
   showAdd: () => void;
@@ -34,6 +34,9 @@ export function createDocuments(
   const remove = button("delete", "Delete the selected rows ( Delete )");
   const panel = createPanel("rows", () => close(), signal);
   const problem = div("livedb-panel-problem");
+  /** What writes; nothing does while the kernel is gone. */
+  let write: HTMLButtonElement | null = null;
+  let isAnswered = true;
   let shown: "add" | "remove" | null = null;
   const timers = new Map<Element, ReturnType<typeof setTimeout>>();
   /** What will not do, by field. */
@@ -77,6 +80,8 @@ export function createDocuments(
     }));
     const insert = button("insert");
     insert.addEventListener("click", () => void commit(), { signal });
+    insert.disabled = !isAnswered;
+    write = insert;
     return [list, insert, cancel(), problem];
   };
 
@@ -86,6 +91,8 @@ export function createDocuments(
     const rows = `${keys.length.toLocaleString("en-US")} row${keys.length === 1 ? "" : "s"}`;
     const really = button(`delete ${rows}`);
     really.addEventListener("click", () => void erase(keys), { signal });
+    really.disabled = !isAnswered;
+    write = really;
     return [really, cancel(), problem];
   };
 
@@ -111,7 +118,7 @@ export function createDocuments(
   };
 
   const commit = async (): Promise<void> => {
-    if (panel.ariaBusy === "true") return;
+    if (panel.ariaBusy === "true" || !isAnswered) return;
     panel.ariaBusy = "true";
     problems.clear();
     const typed = Object.fromEntries(texts().map((text) => [fieldOf(text), text.value]));
@@ -165,7 +172,9 @@ export function createDocuments(
     add,
     remove,
     panel,
-    draw: () => {
+    draw: (isEnabled) => {
+      isAnswered = isEnabled;
+      for (const each of [add, remove, write]) if (each !== null) each.disabled = !isEnabled;
       const isEditable = store.isEditable() && store.state()?.shape === "rows";
       add.hidden = !isEditable;
       remove.hidden = !isEditable || selected().size === 0;

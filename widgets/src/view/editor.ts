@@ -4,7 +4,7 @@
 
 import type { EditStep, Outcome } from "../model/messages.js";
 import { randomName } from "../model/realm.js";
-import { div, setText } from "./footer.js";
+import { div, grouped, setText } from "./footer.js";
 
 /** After the last key a reader waits so long, in ms, before the kernel judges what was typed. */
 const TYPING_MS = 150;
@@ -49,6 +49,10 @@ interface Open {
   place: Place;
   name: string;
   element: HTMLElement;
+  /** Whose text it is, said while its row is out of sight. */
+  whose: HTMLElement;
+  /** Number of the row where it was last in sight; 0 before. */
+  row: number;
   input: HTMLTextAreaElement;
   message: HTMLElement;
   state: "opening" | "typing" | "sending" | "changed" | "sent";
@@ -57,13 +61,16 @@ interface Open {
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
+const cut = (text: string): string =>
+  text.length <= MESSAGE_CHARACTERS_MAX ? text : `${text.slice(0, MESSAGE_CHARACTERS_MAX - 1)}…`;
+
 export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
   const open = new Map<string, Open>();
   let saidTimer: ReturnType<typeof setTimeout> | undefined;
 
   const say = (text: string): void => {
     clearTimeout(saidTimer);
-    setText(host.said, text.slice(0, MESSAGE_CHARACTERS_MAX));
+    setText(host.said, cut(text));
     host.said.hidden = text === "";
     if (text !== "") saidTimer = setTimeout(() => say(""), SAID_MS);
   };
@@ -72,12 +79,14 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
     clearTimeout(edit.timer);
     open.delete(edit.name);
     edit.element.remove();
+    makeRoom();
   };
 
   const complain = (edit: Open, problem: string | null): void => {
-    setText(edit.message, (problem ?? "").slice(0, MESSAGE_CHARACTERS_MAX));
+    setText(edit.message, cut(problem ?? ""));
     edit.message.hidden = problem === null;
     edit.input.setAttribute("aria-invalid", String(problem !== null));
+    makeRoom();
   };
 
   const begin: Editor["begin"] = (place, text) => {
@@ -108,6 +117,7 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
   const make = (place: Place, text: string): Open => {
     const element = div("livedb-edit");
     element.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: what is typed here is no command
+    const whose = element.appendChild(div("livedb-whose"));
     const input = element.appendChild(document.createElement("textarea"));
     const message = element.appendChild(div("livedb-problem"));
     const name = randomName();
@@ -120,13 +130,17 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
     input.spellcheck = false;
     input.setAttribute("aria-label", `edit ${host.columnName(place.column)}`);
     input.setAttribute("aria-describedby", message.id);
-    const edit: Open = { place, name, element, input, message, state: "opening", number: -1, timer: undefined };
+    const edit: Open = { place, name, element, whose, row: 0, input, message, state: "opening", number: -1, timer: undefined };
     open.set(name, edit);
-    input.addEventListener("input", () => checkSoon(edit), { signal });
+    input.addEventListener("input", () => {
+      makeRoom(); // it grows with its text
+      checkSoon(edit);
+    }, { signal });
     input.addEventListener("keydown", (event) => onKey(edit, event), { signal });
     input.addEventListener("blur", () => onBlur(edit), { signal });
     host.frame.append(element);
     placeOne(edit);
+    makeRoom();
     input.focus({ preventScroll: true });
     return edit;
   };
@@ -188,8 +202,8 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
     if (outcome.state === "gone") return refuse(edit, outcome);
     edit.state = outcome.state === "changed" ? "changed" : "typing";
     edit.input.readOnly = false;
-    const advice = outcome.state === "changed" ? " Enter: write yours over it. Escape: keep it." : "";
-    complain(edit, `${outcome.problem ?? "It was not written."}${advice}`);
+    const advice = outcome.state === "changed" ? "Enter: write yours over it. Escape: keep it. " : "";
+    complain(edit, `${advice}${outcome.problem ?? "It was not written."}`);
     edit.input.focus({ preventScroll: true });
   };
 
@@ -213,8 +227,15 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
   const placeOne = (edit: Open): void => {
     const cell = host.cellOf(edit.place);
     const { element } = edit;
-    element.classList.toggle("livedb-away", cell === null); // its row is out of sight: its text stays
-    if (cell === null) return;
+    const isAway = cell === null; // its row is out of sight: its text stays, under the rows
+    element.classList.toggle("livedb-away", isAway);
+    edit.whose.hidden = !isAway;
+    if (isAway) {
+      for (const name of ["left", "top", "min-width", "min-height", "--livedb-room"]) element.style.removeProperty(name);
+      const row = edit.row === 0 ? "a row" : `row ${grouped(edit.row)}`;
+      return setText(edit.whose, `${host.columnName(edit.place.column)} of ${row}, out of sight`);
+    }
+    edit.row = Number(cell.closest("tr")?.getAttribute("aria-rowindex") ?? 1) - 1;
     const around = host.frame.getBoundingClientRect();
     const at = cell.getBoundingClientRect();
     element.style.left = `${at.left - around.left}px`;
@@ -227,11 +248,24 @@ export function createEditor(host: EditorHost, signal: AbortSignal): Editor {
     element.style.setProperty("--livedb-room", `${Math.max(before, behind)}px`);
   };
 
+  /** The frame is cut off at its edge, so it grows by what an edit and its message need below the rows. */
+  const makeRoom = (): void => {
+    const { frame } = host;
+    const over = [...open.values()].filter(({ element }) => !element.classList.contains("livedb-away"));
+    const shown = over.flatMap(({ input, message }) => (message.hidden ? [input] : [input, message]));
+    const bottoms = shown.map((each) => each.getBoundingClientRect().bottom);
+    const content = frame.getBoundingClientRect().bottom - (parseFloat(frame.style.paddingBottom) || 0);
+    const px = Math.ceil(Math.max(0, ...bottoms.map((bottom) => bottom - content)));
+    frame.style.paddingBottom = px === 0 ? "" : `${px}px`;
+  };
+
   const placeAll = (): void => {
+    if (open.size === 0) return;
     for (const edit of open.values()) {
       if (edit.state === "sent" && host.number() >= edit.number) close(edit);
       else placeOne(edit);
     }
+    makeRoom();
   };
 
   signal.addEventListener("abort", () => {

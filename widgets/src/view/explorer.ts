@@ -31,11 +31,13 @@ export function createExplorer(root: HTMLElement, workspace: Workspace, signal: 
   let isInSight = true;
   let isAsking = false;
   let standing: keyof typeof STANDINGS = "";
+  let commit = "";
 
   const show = (state: State): void => {
     title.textContent = state.title;
     root.setAttribute("aria-label", state.title);
-    aside.textContent = `commit ${state.number.toLocaleString("en")} · ${state.status}`;
+    commit = `commit ${state.number.toLocaleString("en")}`;
+    aside.textContent = `${commit} · ${state.status}`;
     empty.hidden = state.sections.some(({ lines }) => lines.length > 0);
     state.sections.forEach((section, at) => {
       sections[at] ??= createSection(root, workspace, signal);
@@ -68,6 +70,9 @@ export function createExplorer(root: HTMLElement, workspace: Workspace, signal: 
   workspace.onStanding((now) => {
     standing = now;
     say(STANDINGS[now]);
+    if (now !== "gone") return;
+    aside.textContent = commit === "" ? "stale" : `${commit} · stale`;
+    for (const section of sections) section.end();
   }, signal);
   const sight = new IntersectionObserver((entries) => {
     isInSight = entries.at(-1)?.isIntersecting ?? true;
@@ -101,6 +106,7 @@ function createSection(root: HTMLElement, workspace: Workspace, signal: AbortSig
   const more = box.appendChild(element("div", "livedb-more"));
   const rows = new Map<string, Row>();
   let columns = 1;
+  let isEnded = false;
 
   const make = (line: Line, numeric: readonly number[]): Row => {
     const row = document.createElement("tr");
@@ -125,10 +131,11 @@ function createSection(root: HTMLElement, workspace: Workspace, signal: AbortSig
     return made;
   };
 
-  const toggle = async (of: Row, button: HTMLElement, opens: Opens): Promise<void> => {
+  const toggle = async (of: Row, button: HTMLButtonElement, opens: Opens): Promise<void> => {
     if (of.detail !== null) {
       close(of);
       button.setAttribute("aria-expanded", "false");
+      button.disabled = isEnded;
       return;
     }
     button.setAttribute("aria-expanded", "true");
@@ -162,6 +169,13 @@ function createSection(root: HTMLElement, workspace: Workspace, signal: AbortSig
   };
 
   return {
+    /** Nothing can be opened any more; what is open can be closed. */
+    end(): void {
+      isEnded = true;
+      for (const button of body.querySelectorAll<HTMLButtonElement>(":scope > tr > th > button[aria-expanded=false]")) {
+        button.disabled = true;
+      }
+    },
     show(section: Section): void {
       box.hidden = section.lines.length === 0;
       columns = section.heads.length;
@@ -201,13 +215,15 @@ function createSection(root: HTMLElement, workspace: Workspace, signal: AbortSig
   };
 }
 
+const CALLS: { [what: string]: string } = { form: "form()", arguments: "live(…)" };
+
 /** Where a live table or a form finds its place (places.ts); a host that has none says what to run. */
 function placeOf(address: string, [what, name]: Opens): HTMLElement {
   const place = element("div", `livedb-at-${address}`);
   const stored = place.appendChild(element("div", "livedb-stored"));
   const shown = JSON.stringify(name);
   stored.textContent =
-    what === "table" ? `db[${shown}].live()` : `db.function(${shown}).${what === "form" ? "form" : "live"}()`;
+    what === "table" ? `db[${shown}].live()` : `db.function(${shown}).${CALLS[what] ?? "live()"}`;
   return place;
 }
 

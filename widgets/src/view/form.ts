@@ -32,6 +32,7 @@ export function createForm(
   const foot = form.appendChild(element("div", "livedb-foot"));
   const go = foot.appendChild(document.createElement("button"));
   const status = foot.appendChild(element("div", "livedb-status"));
+  const result = root.appendChild(element("div", "livedb-result")); // its keys are none of the form's
   go.type = "submit";
   go.className = "livedb-go";
   status.setAttribute("role", "status");
@@ -105,6 +106,12 @@ export function createForm(
         showErrors(answer.path === "" ? NO_ERRORS : new Map([[answer.path, answer.text]]));
         say(`${answer.code}: ${answer.text}`, "wrong");
         focusWrong();
+      } else if (answer.address !== "") {
+        showErrors(NO_ERRORS);
+        say("");
+        const at = result.appendChild(element("div", `livedb-at-${answer.address}`)); // see places.ts
+        at.appendChild(element("div", "livedb-stored")).textContent = answer.text;
+        result.replaceChildren(at);
       } else {
         draw(describe().drafts);
         fields.focus();

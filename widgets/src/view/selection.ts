@@ -29,7 +29,7 @@ export interface Selection {
   clear: () => boolean;
   copy: (data: DataTransfer) => boolean;
   showExport: () => void;
-  draw: () => void;
+  draw: (isEnabled: boolean) => void;
   /** The active row is another one; the next range starts there unless this move made one. */
   moved: (inRange: boolean) => void;
 }
@@ -174,14 +174,20 @@ export function createSelection(grid: Grid, say: (text: string) => void): Select
   const show = (isShown: boolean): void => {
     panel.hidden = !isShown;
     toggle.setAttribute("aria-expanded", String(isShown));
-    draw();
+    count();
     if (isShown) panel.querySelector("button")?.focus();
   };
 
-  const draw = (): void => {
+  const draw: Selection["draw"] = (isEnabled) => {
+    for (const each of [toggle, ...panel.querySelectorAll("button")]) each.disabled = !isEnabled;
+    count();
+  };
+
+  /** Say how many rows are written. */
+  const count = (): void => {
     if (panel.hidden) return;
-    const count = marked.size > 0 ? marked.size : (view.window?.count ?? store.state()?.rowCount ?? 0);
-    const words = `${count.toLocaleString("en-US")} ${marked.size > 0 ? "selected " : ""}row${count === 1 ? "" : "s"} as`;
+    const rows = marked.size > 0 ? marked.size : (view.window?.count ?? store.state()?.rowCount ?? 0);
+    const words = `${rows.toLocaleString("en-US")} ${marked.size > 0 ? "selected " : ""}row${rows === 1 ? "" : "s"} as`;
     if (what.textContent !== words) what.textContent = words;
   };
 

@@ -251,8 +251,8 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
     body.paint({ rows: drawnRows(shown), columns, slots, paddingPx, active, selected: desk?.selected() ?? NONE, name, added, isUpdate });
     dom.body.style.transform = `translateY(${-Math.round((firstRow - shown.start) * ROW_PX)}px)`;
     markActive(shown);
-    dom.frame.hidden = state.columns.length === 0; // it has failed from the start
-    dom.empty.hidden = rowCount() > 0 || dom.frame.hidden;
+    dom.frame.hidden = state.columns.length === 0; // it has failed from the start, or has never had a row
+    dom.empty.hidden = rowCount() > 0 || (dom.frame.hidden && state.error !== null);
     setText(dom.empty, isPlain(view.arrangement) || state.rowCount === 0 ? "no rows" : "no rows are like that");
     askFor(shown, rowCount());
   };
@@ -313,7 +313,7 @@ export function createTable(root: HTMLElement, store: Store, signal: AbortSignal
 
   const sizeScroller = (state: TableState): void => {
     const topPx = headPx(state.shape);
-    const rowsOnScreen = Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
+    const rowsOnScreen = rowCount() === 0 ? 0 : Math.min(Math.max(state.rowCount, 1), ROWS_ON_SCREEN_MAX);
     dom.table.setAttribute("aria-rowcount", String(rowCount() + 1));
     const barPx = dom.scroller.offsetHeight - dom.scroller.clientHeight;
     dom.scroller.style.height = `${topPx + rowsOnScreen * ROW_PX + barPx}px`;
