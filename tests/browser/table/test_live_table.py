@@ -450,8 +450,9 @@ LiveTable(MemorySource([], schema=schema))"""
         wait_for_desk(output)
         output.get_by_role("button", name="filter").click()
         summary = output.get_by_role("button", name="summary")
-        if summary.get_attribute("aria-pressed") == "false":
+        if at == 2:
             summary.click()
+        expect(summary).to_have_attribute("aria-pressed", "true")  # of a long table by itself
         city = output.get_by_label("filter city")
         city.fill("zzz")
         expect(output.locator(".livedb-empty")).to_have_text(words)
