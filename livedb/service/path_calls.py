@@ -129,7 +129,7 @@ class PathCalls:
         threads.put(partial(self._run, wanted))
 
     def _is_action(self, wanted: PathCall) -> bool:
-        if wanted.component == LIVEDB and wanted.dialect.is_exact:
+        if wanted.is_verb:
             return wanted.path == ACT
         return (wanted.kind or self._kind_of(wanted.path)) == "action"
 
