@@ -90,6 +90,7 @@ def test_notebook_7_draws_a_live_table(tmp_path, browser):
         page.output(2).locator("input").fill("by a form")
         page.output(2).locator("button.livedb-go").click()
         expect(rows).to_have_count(4)
+        page.output(3).locator(".livedb-explorer").scroll_into_view_if_needed()  # else it rests
         expect(page.output(3).locator(".livedb-explorer tbody td").first).to_have_text("4")
         page.screenshot("notebook-7")
         assert notebooks.leave() == []
