@@ -113,7 +113,9 @@ def test_a_function_that_catches_the_interrupted_statement_is_ended_all_the_same
         stubborn()
 
 
-DEAF = "select max(levenshtein(repeat('a', 5000) || i, repeat('b', 5000) || i)) from range(90) t(i)"
+DEAF = (
+    "select max(levenshtein(repeat('a', 4000) || i, repeat('b', 4000) || i)) from range(140) t(i)"
+)
 """One chunk of rows, in which DuckDB does not look for an interrupt for two to six seconds."""
 
 
