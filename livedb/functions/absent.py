@@ -19,6 +19,7 @@ _INSTEAD: dict[tuple[str, str], str] = {
         "has no effects: ctx.db.system.query('_cron_jobs') reads them. Have or remove crons in a "
         "mutation or an action"
     ),
+    ("query", "run_mutation"): "only reads. Make the function a mutation",
     ("query", "run_action"): "has no effects. Call the action from an action",
     ("mutation", "run_action"): (
         "may run again, and an action may not: ctx.scheduler.run_after(0, f, ..) runs one once "

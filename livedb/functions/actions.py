@@ -84,28 +84,10 @@ class ActionRunner(Protocol):
         """Run a function as a transaction, or an action, of its own; queries at commit `at`."""
 
 
-class ActionCaller(Protocol):
-    """How the `ctx` of an action runs other functions, on whichever thread it is used."""
-
-    @property
-    def places(self) -> Mapping[str, str]:
-        """Environment variables that say where the workspace is served."""
-
-    @property
-    def contents(self) -> Contents:
-        """Where the contents of files lie."""
-
-    def name_of(self, function: Any) -> str:
-        """The name of a function of this workspace."""
-
-    def call_alone(self, kind: FunctionKind, function: Any, args: Mapping[str, Any]) -> Any:
-        """Run a function as a transaction, or an action, of its own."""
-
-
 class ActionScheduling:
     """Schedules for an action: each is a mutation of its own."""
 
-    def __init__(self, caller: ActionCaller, clock: Clock) -> None:
+    def __init__(self, caller: Acting, clock: Clock) -> None:
         self._caller = caller
         self._clock = clock
 

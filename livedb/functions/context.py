@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from livedb.canonical import prepare_fields
 from livedb.errors import (
-    FunctionTypeError,
     InvalidIdError,
     InvalidValueError,
     LivedbError,
@@ -540,12 +539,6 @@ class QueryContext(_Context):
         """The files."""
         caller = self._caller
         return StorageReader(SystemDatabase.of(self.db), caller.places, caller.contents, PLACES_KEY)
-
-    def run_mutation(self, *_: Any, **__: Any) -> Any:
-        """Refused: a query only reads."""
-        raise FunctionTypeError(
-            "A query cannot run a mutation; queries only read. Make the function a mutation."
-        )
 
 
 class RunScheduling:

@@ -32,7 +32,7 @@ from livedb.values import Document
 from livedb.wording import counted
 
 if TYPE_CHECKING:
-    from livedb.functions.actions import ActionCaller
+    from livedb.functions.actions import Acting
     from livedb.functions.context import DatabaseReader, SystemWriter
     from livedb.functions.run import Run
 
@@ -342,7 +342,7 @@ def _read_only(verb: str) -> ReadOnlyError:
 class ActionStorage:
     """`ctx.storage` of an action: each call is a transaction of its own."""
 
-    def __init__(self, caller: ActionCaller) -> None:
+    def __init__(self, caller: Acting) -> None:
         self._caller = caller
 
     def generate_upload_url(self, *, bytes_max: int | None = None) -> Any:

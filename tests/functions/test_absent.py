@@ -20,6 +20,7 @@ from livedb.errors import (
         ("action", lambda ctx: ctx.db, r"no 'db'.*ctx.run_query\(f, ..\)"),
         ("query", lambda ctx: ctx.scheduler, "no 'scheduler'.*Schedule in a mutation"),
         ("query", lambda ctx: ctx.crons, "no 'crons'.*in a mutation or an action"),
+        ("query", lambda ctx: ctx.run_mutation, "no 'run_mutation'.*only reads"),
         ("query", lambda ctx: ctx.run_action, "no 'run_action'"),
         ("mutation", lambda ctx: ctx.run_action, r"no 'run_action'.*ctx.scheduler.run_after\(0"),
         ("mutation", lambda ctx: ctx.misspelt, "ctx of a mutation has no 'misspelt'$"),
