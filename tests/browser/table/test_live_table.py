@@ -115,6 +115,12 @@ for turn in itertools.count(1):
     assert page.page.evaluate("window.isRunning")
     output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 0 }")
     page.page.wait_for_function("window.seen.size > 15")
+    output.get_by_label("search all columns").fill("f007777")
+    expect(rows_of(output)).to_have_count(1)
+    expect(rows_of(output).first).to_contain_text("007777")
+    output.get_by_role("button", name="clear").click()
+    expect(rows_of(output)).to_have_count(15)
+    assert page.page.evaluate("window.isRunning")
     assert page.output(3).inner_text() == ""
     (lab.root / "enough").touch()
     expect(page.output(3)).to_contain_text("done")
