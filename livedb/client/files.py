@@ -30,6 +30,8 @@ class FileAccess(Protocol):
 
     def open(self, storage_id: str) -> BinaryIO: ...
 
+    def get(self, file: str) -> Document | None: ...
+
     def url(self, storage_id: str) -> str | None: ...
 
     def delete(self, storage_id: str) -> None: ...
@@ -71,6 +73,14 @@ class Files:
         """
         return self._access.open(storage_id)
 
+    def get(self, file: str, /) -> Document | None:
+        """The document of a file: `contentType` if known, `sha256`, `size`; None if there is none.
+
+        Args:
+            file: its id, or a URL that `url` gave.
+        """
+        return self._access.get(file)
+
     def url(self, storage_id: str, /) -> str | None:
         """Where it can be fetched by whoever knows this URL; None when there is no such file.
 
@@ -99,7 +109,7 @@ class Files:
         return [*self]
 
     def __repr__(self) -> str:
-        return "db.files: put(path | bytes | file), open(id), url(id), delete(id), list()"
+        return "db.files: put(path | bytes | file), open(id), get(id), url(id), delete(id), list()"
 
 
 class LocalFiles:
@@ -120,6 +130,10 @@ class LocalFiles:
     def open(self, storage_id: str) -> BinaryIO:
         self._refuse()
         return self._storage.open_file(storage_id)
+
+    def get(self, file: str) -> Document | None:
+        self._refuse()
+        return self._storage.get(file)
 
     def url(self, storage_id: str) -> str | None:
         self._refuse()
@@ -160,6 +174,10 @@ class RemoteFiles:
     def open(self, storage_id: str) -> BinaryIO:
         size = self._ask("file_size", {"id": storage_id})
         return io.BufferedReader(_RemoteFile(self._verbs, storage_id, size), PART_BYTES)
+
+    def get(self, file: str) -> Document | None:
+        found = self._ask("get_file", {"file": file})
+        return None if found is None else Document(found)
 
     def url(self, storage_id: str) -> str | None:
         url: str | None = self._ask("file_url", {"id": storage_id})

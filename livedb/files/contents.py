@@ -9,6 +9,7 @@ under way, from before their first byte until their document is published, are n
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from livedb.errors import DamagedError, FileError, InvalidValueError, LimitError
 from livedb.files.digest import Digest
 from livedb.files.pieces import PIECE_BYTES, Piece
 from livedb.functions.storage import Content
+
+_NAME = re.compile(r"[^/?#]+://[^?#]*/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""A URL that ends in the name of a content, as those of every place and every service do."""
 
 STORE_FAILED = "StoreFailed"
 """The code of a `FileError` of an object store."""
@@ -279,6 +283,12 @@ class Incoming:
             self._digest.close()
             if not self.is_finished:
                 self._sink.abandon()
+
+
+def name_at(url: str) -> str | None:
+    """The name of the content that a URL would lead to; None for any other text."""
+    found = _NAME.fullmatch(url)
+    return None if found is None else found[1]
 
 
 def content_gone(address: str) -> DamagedError:

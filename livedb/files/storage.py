@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from livedb.errors import AuthenticationError, InvalidValueError, NonexistentDocumentError
-from livedb.files.contents import Contents, Incoming
+from livedb.files.contents import Contents, Incoming, name_at
 from livedb.files.pieces import pieces_of
 from livedb.functions.definition import FunctionKind
 from livedb.functions.storage import (
@@ -118,6 +118,13 @@ class FileStorage:
                 f"storage id {storage_id} not found", code="StorageIdNotFound"
             )
         return self.open(name)
+
+    def get(self, file: str) -> Document | None:
+        """The document of the file with this id, or that a URL of it leads to."""
+        name = name_at(file)
+        if name is None:
+            name = self._run("query", NAME_OF_FILE, {"storageId": file})
+        return None if name is None else self.find(name)
 
     def url(self, storage_id: str) -> str | None:
         """Where a file can be fetched."""

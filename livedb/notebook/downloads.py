@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Final, Literal, TypeAlias, cast, get_args
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,25 @@ DOWNLOAD_BYTES_MAX: Final = 256 << 20
 
 PART_BYTES: Final = 4 << 20
 """Of a file that travels in one message; Jupyter's servers refuse messages of 10 MB."""
+
+
+class PageFile(NamedTuple):
+    """A file on its way to a page.
+
+    Attributes:
+        size: bytes of it.
+        parts: its bytes, `PART_BYTES` in each but the last; an empty one has one of none.
+    """
+
+    name: str
+    size: int
+    parts: Iterable[bytes]
+
+    @property
+    def part_count(self) -> int:
+        """In how many messages it travels."""
+        return max(1, -(-self.size // PART_BYTES))
+
 
 _FORMULA = r"^([=+\-@\t\r])"
 """How a text begins that a spreadsheet takes for a formula."""
@@ -65,6 +85,12 @@ def file_of(table: pa.Table, format: DownloadFormat) -> bytes:  # noqa: A002 - t
         case "tsv":
             return _lines(table).encode()
     return file.getvalue()
+
+
+def page_file(name: str, content: bytes) -> PageFile:
+    """A file that is in memory."""
+    starts = range(0, len(content) or 1, PART_BYTES)
+    return PageFile(name, len(content), (content[at : at + PART_BYTES] for at in starts))
 
 
 def name_of(title: str, format: DownloadFormat) -> str:  # noqa: A002 - the word users know

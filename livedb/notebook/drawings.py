@@ -187,8 +187,9 @@ def _picture(value: Any) -> Drawing | None:
     address = image_address(value)
     if address is None:
         return None
-    kind = re.match("data:image/([a-z]+)", address, re.IGNORECASE)
-    return Drawing(address, href=address) if kind is None else Drawing(f"{kind[1].upper()} picture")
+    if (kind := re.match("data:image/([a-z]+)", address, re.IGNORECASE)) is not None:
+        return Drawing(f"{kind[1].upper()} picture")
+    return Drawing(address, href=address) if re.match("https?:", address, re.IGNORECASE) else None
 
 
 def _blocks(value: Any, look: Sparkline) -> Drawing | None:

@@ -37,7 +37,10 @@ _SIGNS = (
 """How the bytes of a picture begin."""
 
 _ADDRESS = re.compile(
-    r"https?://[^\x00-\x20\x7f]+|data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*",
+    # the web, the bytes themselves, a file of the workspace by its id or by where it lies
+    r"https?://[^\x00-\x20\x7f]+|data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*"
+    r"|[0-9a-hjkmnp-tv-z]{31,37}"
+    r"|[a-z0-9]+://[^\x00-\x20\x7f]+/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     re.IGNORECASE,
 )
 
@@ -55,20 +58,29 @@ def figures_of(array: Any, look: Look | None) -> Any:
 
 
 def image_address(value: object) -> str | None:
-    """The URL of a picture: as it is, or of its bytes; None for what is no picture."""
+    """The URL of a picture, as it is or of its bytes; None for what is no picture.
+
+    Of a file of the workspace its id, or the URL of where it lies: a page asks for it
+    (`stored_files.py`), and only then anybody knows whether it is a picture.
+    """
     if isinstance(value, str) and (tagged := _BYTES.fullmatch(value)) is not None:
         try:
             value = b64decode(tagged[1], validate=True)
         except Base64Error:
             return None
     if isinstance(value, bytes):
-        kind = next((kind for sign, kind in _SIGNS if sign.match(value)), None)
+        kind = kind_of_picture(value)
         if kind is None or len(value) > IMAGE_BYTES_MAX:
             return None
         return f"data:image/{kind};base64,{b64encode(value).decode()}"
     if not isinstance(value, str) or len(value) > IMAGE_BYTES_MAX * 4 // 3 + 100:
         return None
     return value if _ADDRESS.fullmatch(value) else None
+
+
+def kind_of_picture(begin: bytes) -> str | None:
+    """What kind of picture begins so; None for all that pages do not draw."""
+    return next((kind for sign, kind in _SIGNS if sign.match(begin)), None)
 
 
 def points_of(value: object) -> list[float | None] | None:

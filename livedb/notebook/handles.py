@@ -49,6 +49,7 @@ from livedb.notebook.rows import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from livedb.notebook.downloads import PageFile
     from livedb.notebook.editing import TableEditor
     from livedb.notebook.references import Reference
     from livedb.notebook.selection import Selection
@@ -638,6 +639,12 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         from livedb.notebook.references import reference_of
 
         return reference_of(self._backend, key)
+
+    def file(self, name: str, *, is_picture: bool) -> PageFile:
+        """A file that a cell names: see `livedb.notebook.rows.RowSource`."""
+        from livedb.notebook.stored_files import stored_file
+
+        return stored_file(self._backend, name, is_picture=is_picture)
 
     @property
     def widget(self) -> LiveTable:

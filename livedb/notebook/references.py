@@ -12,6 +12,7 @@ from livedb.functions.table_functions import table_function
 from livedb.ids import table_number_of
 from livedb.notebook.cells import cut
 from livedb.notebook.entries import text_of_entry
+from livedb.schema.tables import STORAGE_TABLE
 from livedb.schema.validators import AnyValidator
 from livedb.values import Value
 
@@ -44,7 +45,11 @@ def reference_of(backend: Backend, key: str) -> Reference:
     table = _table_of(backend, key)
     if table is None:
         return Reference(key=key, table=None, fields=None)
-    found = backend.run(table_function("get", f"{table}:get"), {"table": table, "document_id": key})
+    if table == STORAGE_TABLE:
+        found = backend.files.get(key)
+    else:
+        get = table_function("get", f"{table}:get")
+        found = backend.run(get, {"table": table, "document_id": key})
     if found is None:
         return Reference(key=key, table=table, fields=None)
     fields = [
@@ -61,12 +66,12 @@ def _text(name: str, value: Value) -> str:
 
 
 def _table_of(backend: Backend, key: object) -> str | None:
-    """The name of an id's table, unless it is livedb's own."""
+    """The name of an id's table, unless it is livedb's own; files are what a reader knows."""
     try:
         name = backend.known_catalog().name_of(table_number_of(str(key)))
     except InvalidIdError:
         return None
-    return None if name is None or name.startswith("_") else name
+    return None if name is None or (name.startswith("_") and name != STORAGE_TABLE) else name
 
 
 def _is_followed(backend: Backend, value: object) -> bool:

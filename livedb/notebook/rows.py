@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from livedb.interchange.arrow import FieldType
+    from livedb.notebook.downloads import PageFile
     from livedb.notebook.editing import TableEditor
     from livedb.notebook.formats import ColumnFormat
     from livedb.notebook.references import Reference
@@ -73,6 +74,13 @@ class RowSource(Protocol):
 
     def reference(self, key: str) -> Reference | None:
         """The document that an id in some cell names; None where ids name nothing."""
+
+    def file(self, name: str, *, is_picture: bool) -> PageFile:
+        """The file that some cell names, by its id or a URL; any thread.
+
+        Raises:
+            LivedbError: why a page is not given it.
+        """
 
     def gather(self, sources: Sequence[RowSource]) -> Sequence[tuple[RowSource, RowState]]:
         """The states of it and those of `sources` that read its workspace, at one newest commit.

@@ -15,7 +15,7 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 import traitlets
 
 from livedb.clock import Clock, SystemClock
-from livedb.errors import LivedbError
+from livedb.errors import LivedbError, NonexistentDocumentError
 from livedb.notebook.arrangement import read_arrangement
 from livedb.notebook.display import STATIC_ROWS_MAX, html_of_table, text_of_table
-from livedb.notebook.downloads import PART_BYTES, file_of, name_of, read_format
+from livedb.notebook.downloads import PageFile, file_of, name_of, page_file, read_format
 from livedb.notebook.editing import ENTRY_CHARACTERS_MAX, Outcome, TableEditor
 from livedb.notebook.feed import Message, TableFeed, first_page_of
 from livedb.notebook.formats import ColumnFormat
@@ -231,7 +231,11 @@ class LiveTable(PageWidget):
                 self._select(request)
             case "export":
                 # Sorting and writing all rows takes its time: the kernel's thread goes on.
-                work = functools.partial(self._export, request)
+                work = functools.partial(self._send_file, request, self._rows_file)
+                threading.Thread(target=work, name="livedb-export", daemon=True).start()
+            case "stored":
+                # It may be large, and on a service far away: the kernel's thread goes on.
+                work = functools.partial(self._send_file, request, self._stored_file)
                 threading.Thread(target=work, name="livedb-export", daemon=True).start()
             case "reference":
                 # A document may be read from a service far away: the kernel's thread goes on.
@@ -277,29 +281,32 @@ class LiveTable(PageWidget):
         self.source.select(keys, (cell[0], names[cell[1]]) if cell and is_known else None)
         self.send({"kind": "selected", "id": request.whole("id"), "keys": keys})
 
-    def _export(self, request: _Request) -> None:
-        """Send a file of the rows as a view arranges them, in parts."""
+    def _send_file(self, request: _Request, make: Callable[[_Request], PageFile]) -> None:
+        """Send a file in parts, or why there is none."""
         answer = {"kind": "file", "id": request.whole("id")}
         try:
-            name, content = self._file(request)
+            file = make(request)
+            told = answer | {"name": file.name, "parts": file.part_count}
+            for at, part in enumerate(file.parts):
+                self._send_open(told | {"part": at}, [part])
         except Exception as error:  # this thread's last frame: log it and tell the page
             if not isinstance(error, LivedbError):
-                logger.exception("livedb: a file of a table on screen failed")
+                logger.exception("livedb: a file for a page failed")
             self._send_open(answer | {"failed": str(error)})
-            return
-        parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)] or [
-            b""
-        ]
-        for at, part in enumerate(parts):
-            self._send_open(answer | {"name": name, "part": at, "parts": len(parts)}, [part])
 
-    def _file(self, request: _Request) -> tuple[str, bytes]:
+    def _rows_file(self, request: _Request) -> PageFile:
+        """The rows as a view arranges them."""
         rows, key = self._feed.rows_in(request.text("view"))
         if request.flag("selected") and key is not None:
             rows = rows.filter(pc.is_in(rows[key], pa.array(self._selected, pa.string())))
         columns = [at for at in request.positions("columns", None) if at < rows.num_columns]
         chosen = read_format(request.text("format"))
-        return name_of(self.source.title, chosen), file_of(rows.select(columns), chosen)
+        content = file_of(rows.select(columns), chosen)
+        return page_file(name_of(self.source.title, chosen), content)
+
+    def _stored_file(self, request: _Request) -> PageFile:
+        """A file of the workspace that a cell names."""
+        return self.source.file(request.long("file"), is_picture=request.flag("picture"))
 
     def _refer(self, request: _Request) -> None:
         """Tell a page of the document that an id names."""
@@ -373,6 +380,9 @@ class _NoSource:
 
     def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         """Nobody reads it any more."""
+
+    def file(self, name: str, *, is_picture: bool) -> PageFile:  # noqa: ARG002 - as every source
+        raise NonexistentDocumentError("This table is closed, and reads no files any more.")
 
     def reference(self, key: str) -> None:  # RowSource's signature
         """Its workspace may be gone."""

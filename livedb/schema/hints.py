@@ -311,7 +311,7 @@ def _own_names(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _own_bases(cls: type) -> list[type]:
     """The class and its bases without Python's own: a TypedDict's key "items" is no dict method."""
-    return [owner for owner in cls.__mro__ if owner.__module__ != "builtins"]
+    return [owner for owner in cls.__mro__ if getattr(builtins, owner.__name__, None) is not owner]
 
 
 def _annotations_of(cls: type) -> Mapping[str, Any]:

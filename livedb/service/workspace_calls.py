@@ -123,6 +123,7 @@ class WorkspaceCalls:
             "file_size": (Permission.READ_TABLES, self._file_size),
             "read_file": (Permission.READ_TABLES, self._read_file),
             "file_url": (Permission.READ_TABLES, self._file_url),
+            "get_file": (Permission.READ_TABLES, self._get_file),
             "list_files": (Permission.READ_TABLES, self._list_files),
             "delete_file": (Permission.WRITE_TABLES, self._delete_file),
             "pin": (Permission.QUERY, self._pin),
@@ -480,6 +481,10 @@ class WorkspaceCalls:
 
     def _file_url(self, given: Given, *_: Any) -> Answer:
         return Answer(self._workspace.file_storage.url(given.text("id")))
+
+    def _get_file(self, given: Given, *_: Any) -> Answer:
+        found = self._workspace.file_storage.get(given.text("file"))
+        return Answer(None if found is None else dict(found))
 
     def _list_files(self, given: Given, *_: Any) -> Answer:
         found, following = self._workspace.file_storage.page(given.optional("cursor"))

@@ -12,6 +12,7 @@ import pytest
 import livedb
 from livedb.errors import (
     FunctionTypeError,
+    InvalidIdError,
     InvalidValueError,
     LimitError,
     NonexistentDocumentError,
@@ -79,6 +80,20 @@ def test_a_deleted_file_is_gone(db):
 def test_its_url_gives_the_content(db):
     with urllib.request.urlopen(db.files.url(db.files.put(TEXT))) as opened:
         assert opened.read() == TEXT
+
+
+def test_its_document_is_found_by_its_id_and_by_its_url(db):
+    file = db.files.put(TEXT, content_type="image/png")
+    found = db.files.get(file)
+    assert (found["_id"], found["contentType"], found["size"]) == (file, "image/png", len(TEXT))
+    assert found == db.files.get(db.files.url(file)) == db.files.list()[0]
+    url = db.files.url(file)
+    db.files.delete(file)
+    assert db.files.get(file) is db.files.get(url) is None
+    assert db.files.get("https://example.org/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11") is None
+    for no_file in ("", "file:///etc/passwd", db["notes"].insert({})):
+        with pytest.raises(InvalidIdError):
+            db.files.get(no_file)
 
 
 def test_what_cannot_be_stored_leaves_nothing(db):

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from livedb.errors import NonexistentDocumentError
+from livedb.notebook.downloads import PageFile
 from livedb.notebook.formats import ColumnFormat
 from livedb.notebook.rows import RowSource, RowState
 
@@ -57,6 +59,9 @@ class MemorySource:
 
     def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         self.selected, self.cell = keys, cell
+
+    def file(self, name: str, *, is_picture: bool) -> PageFile:
+        raise NonexistentDocumentError("This source has no files.")
 
     def reference(self, key: str) -> None:
         """Its ids name nothing."""

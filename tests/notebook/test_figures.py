@@ -56,6 +56,32 @@ def test_anything_else_is_no_picture(value):
     assert image_address(value) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jh76pkekkb9q4rpmk3ncyfszhn9jv0c7",
+        "file:///srv/work%20space/files/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11",
+        "s3://bucket/files/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11",
+    ],
+)
+def test_a_file_of_the_workspace_is_asked_for_by_its_name(name):
+    assert image_address(name) == name
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "file:///etc/passwd",
+        "file:///0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11/../passwd",
+        "file:///srv/a b/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11",
+        "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu",  # no digit of an id
+        "0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11",
+    ],
+)
+def test_no_other_file_is_asked_for(value):
+    assert image_address(value) is None
+
+
 def test_addresses_and_bytes_in_a_column_of_any_values_are_pictures():
     for address in ("https://example.org/a.png", "data:image/png;base64,AAAA"):
         assert image_address(address) == address

@@ -44,3 +44,16 @@ def test_a_handle_knows_the_documents_of_its_workspace():
         ana = db["users"].insert({"name": "Ana"})
         handle = db.sql("select name from users").live()
         assert handle.reference(ana).table == "users"
+
+
+def test_an_id_of_a_file_leads_to_its_document():
+    with livedb.open() as db:
+        photo = db.files.put(b"\x89PNG\r\n\x1a\n", content_type="image/png")
+        task = db["tasks"].insert({"photo": photo})
+        found = reference_of(db.backend, task)
+        assert ("photo", photo, True) in found.fields
+        file = reference_of(db.backend, photo)
+        fields = {name: text for name, text, _ in file.fields}
+        assert (file.table, fields["contentType"], fields["size"]) == ("_storage", "image/png", "8")
+        db.files.delete(photo)
+        assert reference_of(db.backend, photo).fields is None

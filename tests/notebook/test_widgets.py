@@ -319,7 +319,7 @@ def test_rows_are_selected_by_their_keys_or_by_a_range_of_the_view(made, comm):
 
 
 def test_a_page_gets_a_file_of_its_view_in_parts(made, comm, monkeypatch):
-    monkeypatch.setattr("livedb.notebook.widgets.PART_BYTES", 4)
+    monkeypatch.setattr("livedb.notebook.downloads.PART_BYTES", 4)
     made([{"_id": key, "n": n} for n, key in enumerate("abc")])
     ask(comm, arrangement={"sorts": [[1, True]], "filters": [], "search": ""})
     wanted = {"kind": "export", "view": "v", "format": "csv", "columns": [1]}

@@ -242,6 +242,14 @@ def test_bases_come_first_and_a_subclass_is_no_table_by_itself():
     )
 
 
+def test_a_class_made_where_there_is_no_name_keeps_its_fields():
+    """Such as by `exec` with names of its own: Python calls its module "builtins"."""
+    names = {}
+    exec("class Note:\n    text: str", names)
+    assert names["Note"].__module__ == "builtins"
+    assert list(table_from_class(names["Note"], name="notes").fields) == ["text"]
+
+
 def test_slots_dataclasses_and_indexes():
     @dataclasses.dataclass(slots=True, kw_only=True)
     class Point:

@@ -1,14 +1,20 @@
 // @vitest-environment happy-dom
 import { tableFromArrays, tableToIPC } from "@uwdata/flechette";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { cellOf } from "../src/model/cells.js";
 import type { Look } from "../src/model/formats.js";
 import { figureOf, readLookFormat } from "../src/model/looks.js";
 import type { Fields, Kind } from "../src/model/messages.js";
 import { parts } from "../src/model/realm.js";
-import { dress, pathOf } from "../src/view/looks.js";
+import { makeDress, pathOf } from "../src/view/looks.js";
 import { arrow, mount, mountFormatted, stateOf } from "./fakes.js";
 import cases from "./looks.json";
+
+const asked: string[] = [];
+vi.stubGlobal("IntersectionObserver", undefined); // all is in sight; pictures.test.ts has a real one's manners
+const noPicture = Promise.reject(new Error("no picture"));
+noPicture.catch(() => {});
+const dress = makeDress((name) => (asked.push(name), noPicture), new AbortController().signal);
 
 function decoded(kind: string, value: unknown): unknown {
   if ((kind === "datetime" || kind === "integer") && typeof value === "number") return BigInt(value);
@@ -63,6 +69,31 @@ test("only pictures are drawn as pictures", () => {
   ]) {
     expect(lookFor(image, "text", "x", src)).toBeNull();
   }
+});
+
+const ID = "jh76pkekkb9q4rpmk3ncyfszhn9jv0c7";
+
+test("a picture among the files of the workspace is asked for by the name that its value is", async () => {
+  const image = { type: "image" };
+  const look = lookFor(image, "id", ID, ID);
+  const cell = document.body.appendChild(drawn(look));
+  expect([cell.querySelector("img")?.alt, cell.querySelector("img")?.hasAttribute("src"), look?.title]).toEqual(["the column", false, ID]);
+  await vi.waitFor(() => expect(cell.textContent).toBe("jh7…9jv0c7")); // it was none: the id, as any other
+  expect(asked).toEqual([ID]);
+  const place = "file:///srv/files/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11";
+  expect(lookFor(image, "text", place, place)?.key).toBe(`stored ${place}`);
+  for (const other of ["file:///etc/passwd", "file:///srv/a.png", "u".repeat(31), ID.slice(0, 30)]) {
+    expect(lookFor(image, "text", other, other)).toBeNull();
+  }
+});
+
+test("a picture of a service that the browser does not reach is asked for", async () => {
+  const url = "http://127.0.0.1:1/api/storage/0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11";
+  const cell = document.body.appendChild(drawn(lookFor({ type: "image" }, "text", url, url)));
+  asked.length = 0;
+  cell.querySelector("img")?.dispatchEvent(new Event("error"));
+  await vi.waitFor(() => expect(cell.textContent).toBe(url));
+  expect(asked).toEqual([url]);
 });
 
 test("a share is a bar that says its number", () => {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, expect
 
@@ -11,13 +13,11 @@ from tests.browser.table.test_live_table import rows_of, wait_for_desk
 
 pytestmark = pytest.mark.browser
 
-SETUP = """\
+PICTURE = """\
 import math, struct, zlib
 from datetime import UTC, datetime, timedelta
 import livedb
 from livedb import column
-
-db = livedb.open()
 
 def picture(n):
     def chunk(kind, data):
@@ -28,6 +28,11 @@ def picture(n):
     head = struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, 0)
     return (b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b""))
+"""
+SETUP = (
+    PICTURE
+    + """\
+db = livedb.open()
 
 def flight(n):
     return {
@@ -59,6 +64,7 @@ FORMATS = dict(
     _creationTime=column.plain(hidden=True),
 )
 """
+)
 SHOW = "shown = db['flights'].live().format(**FORMATS)\nshown"
 
 HOSTILE = """\
@@ -216,3 +222,75 @@ def test_values_that_nobody_meant_are_shown_as_they_are(open_notebook):
     page.cell(1).scroll_into_view_if_needed()
     page.screenshot("formats-hostile")
     assert page.page.evaluate("window.pwned") is None
+
+
+FILES = """\
+album = livedb.open()
+
+@album.table("photos")
+class Photo:
+    note: str
+    photo: livedb.Id["_storage"]
+    address: str
+
+ids = [album.files.put(picture(n), content_type="image/png") for n in range(60)]
+text = album.files.put(b"no picture", content_type="text/plain")
+for note, file in [*((f"{n:02}", file) for n, file in enumerate(ids)), ("text", text)]:
+    album["photos"].insert({"note": note, "photo": file, "address": album.files.url(file)})
+album["photos"].insert(
+    {"note": "theirs", "photo": text, "address": "file:///0b1e4e5e-7a1f-4f40-9c0a-6a1d6a4a7a11"}
+)
+"""
+SHOW_FILES = """\
+shown = album["photos"].live().format(
+    photo=column.image(label="Photo"), address=column.image(),
+    _id=column.plain(hidden=True), _creationTime=column.plain(hidden=True),
+)
+shown"""
+
+
+def test_pictures_among_the_files_of_an_embedded_workspace_are_seen(open_notebook):
+    page = open_notebook("formats-files", PICTURE + FILES, SHOW_FILES)
+    page.page.set_viewport_size({"width": 1000, "height": 1100})
+    page.run_all()
+    output, press = page.output(1), page.page.keyboard.press
+    wait_for_desk(output)
+    page.cell(1).scroll_into_view_if_needed()
+    for name in ("Photo", "address"):
+        expect(cell(output, 3, name).locator("img")).to_have_js_property("naturalWidth", 40)
+    asked = page.page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
+    assert not [each for each in asked if each.startswith("file:")]
+    page.screenshot("formats-files")
+
+    # The last rows: their pictures are asked for when they come, and what is none is its value.
+    output.locator(".livedb-scroller").evaluate("each => { each.scrollTop = 1e6 }")
+
+    def last(text: str, at: int) -> Locator:
+        return rows_of(output).filter(has_text=text).locator("td").nth(at)
+
+    expect(last("59", 1).locator("img")).to_have_js_property("naturalWidth", 40)
+    expect(last("text", 1)).to_have_text(re.compile(r"^\w{3}…\w{6}$"))
+    expect(last("text", 2)).to_have_text(re.compile("^file:///"))
+    expect(last("theirs", 2)).to_have_text(re.compile("^file:///"))
+
+    # A commit that gives another picture.
+    page.execute("album['photos'].patch(album['photos'].collect()[60]['_id'], {'photo': ids[1]})")
+    expect(last("text", 1).locator("img")).to_have_js_property("naturalWidth", 40)
+
+    # The file itself, from its cell.
+    last("59", 0).click()
+    press("ArrowRight")
+    press("o")
+    panel = output.get_by_role("group", name="document")
+    expect(panel).to_contain_text("image/png")
+    expect(panel.get_by_role("img")).to_have_js_property("naturalWidth", 40)
+    page.screenshot("formats-files-panel")
+    with page.page.expect_download() as download:
+        panel.get_by_role("button", name="download").click()
+    assert download.value.suggested_filename.endswith(".png")
+    content = download.value.path().read_bytes()
+    press("Escape")
+    expect(panel).to_be_hidden()
+    last("58", 1).locator("img").click()
+    expect(panel.get_by_role("img")).to_have_js_property("naturalWidth", 40)
+    page.wait_in_kernel(f"album.files.open(ids[59]).read() == bytes.fromhex('{content.hex()}')")

@@ -1,3 +1,3 @@
 // The module of tables whose columns have formats; it comes with their model (LiveTable.looks).
 
-export { dress } from "../view/looks.js";
+export { makeDress } from "../view/looks.js";

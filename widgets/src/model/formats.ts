@@ -34,6 +34,12 @@ export interface Look {
 /** Gives a cell its look by its column's format; null if that does not fit it. */
 export type Dress = (cell: Cell, kind: Kind, look: Fields, figures: unknown) => Look | null;
 
+/** Gives what a file of the workspace is made of, by its id or a URL of it; rejects with why there is none. */
+export type FetchStored = (name: string) => Promise<Blob>;
+
+/** What the module of looks has for a table; `signal` ends what its pictures take. */
+export type MakeDress = (fetch: FetchStored, signal: AbortSignal) => Dress;
+
 export const labelOf = (column: Column | undefined): string => column?.format?.label ?? column?.name ?? "";
 
 /** Whether two formats put their column at the same place. */

@@ -25,6 +25,8 @@ export type Figure = { text: string } & (
   /** [text, colour] */
   | { type: "badges"; badges: readonly (readonly [string, string])[] }
   | { type: "image"; src: string }
+  /** A picture that the kernel has, as it is called there. */
+  | { type: "stored"; name: string }
   /** From 0 below to 1 above; null is a gap. */
   | { type: "sparkline"; heights: readonly (number | null)[] }
 );
@@ -34,6 +36,7 @@ const CELL_CHARACTERS_MAX = 1_000;
 
 // Spaces and control characters are in no address; `visible` has given the latter a sign.
 const LINK = /^(?:https?:\/\/[^\0-\x20\x7f/?#\\]|mailto:)[^\0-\x20\x7f\u2400-\u2421\u23ce]+$/i;
+const STORED = /^(?:[0-9a-hjkmnp-tv-z]{31,37}|[a-z0-9]+:\/\/[^\0-\x20\x7f]+\/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const IMAGE = /^(?:https?:\/\/[^\0-\x20\x7f]+|data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/]+=*)$/i;
 const NUMBER = /^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/;
 const NUMBER_FORMAT = /^(\+?)(,?)(?:(?:\.(\d+))?([fe%]))?$/;
@@ -43,7 +46,8 @@ const DAYS = "Sunday,Monday,Tuesday,Wednesday,Thursday,Friday,Saturday".split(",
 
 /** How `format` draws a cell; `figures` is what came for it beside its value. */
 export function figureOf(cell: Cell, kind: Kind, format: LookFormat, figures: unknown): Figure | null {
-  if (kind === "id" || (cell.dim && (kind !== "boolean" || cell.text === "null"))) return null;
+  if (kind === "id" && format.type !== "image") return null;
+  if (cell.dim && (kind !== "boolean" || cell.text === "null")) return null;
   switch (format.type) {
     case "number":
     case "progress":
@@ -58,12 +62,16 @@ export function figureOf(cell: Cell, kind: Kind, format: LookFormat, figures: un
     case "badge":
       return figureOfBadges(cell, kind, format.colors);
     case "image":
-      if (typeof figures !== "string" || !IMAGE.test(figures)) return null;
-      return { type: "image", text: "", src: figures };
+      if (typeof figures !== "string") return null;
+      if (IMAGE.test(figures)) return { type: "image", text: "", src: figures };
+      return isStored(figures) ? { type: "stored", text: "", name: figures } : null;
     case "sparkline":
       return figureOfLine(figures, format.low, format.high);
   }
 }
+
+/** Whether an address may be of a file of the workspace. */
+export const isStored = (address: string): boolean => STORED.test(address);
 
 /** Null for one that this version does not know. */
 export function readLookFormat(fields: Fields): LookFormat | null {

@@ -137,6 +137,7 @@ export type Outgoing =
     ))
   | { kind: "export"; id: number; realm: string; view: string; format: Format; columns: readonly number[]; selected: boolean }
   | { kind: "reference"; id: number; realm: string; key: string }
+  | { kind: "stored"; id: number; realm: string; file: string; picture: boolean }
   | { kind: "part"; id: number; realm: string; name: "desk" }
   | { kind: "acknowledge"; realm: string; batch: number }
   | { kind: "close"; realm: string; view: string };

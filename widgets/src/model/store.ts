@@ -6,7 +6,7 @@
 
 import { type Arrangement, isPlain, PLAIN } from "./arrangement.js";
 import { sameColumns } from "./columns.js";
-import type { Dress } from "./formats.js";
+import type { Dress, MakeDress } from "./formats.js";
 import {
   type Column, type EditStep, type Entry, type Format, type Incoming, type Outcome, type Outgoing, readIncoming, type Reference, readState, type TableState,
 } from "./messages.js";
@@ -85,6 +85,8 @@ export interface Store {
   select(view: View, rows: readonly string[] | Range, cell: [string, number] | null): Promise<readonly string[]>;
   /** A file of some columns of all rows as this view is arranged, or of those selected; throws why there is none. */
   file(view: View, format: Format, columns: readonly number[], selected: boolean): Promise<File>;
+  /** A file of the workspace by its id or a URL of it, any or only a picture; throws why there is none. */
+  stored(name: string, what: "file" | "picture"): Promise<File>;
   /** The document that an id names; null when the kernel is gone. */
   reference(key: string): Promise<Reference | null>;
   /** Ask to be told, now and after every change, what the heads of these columns tell. */
@@ -168,10 +170,15 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     return answered?.kind === "selected" ? answered.keys : [];
   };
 
-  const file: Store["file"] = async (view, format, columns, selected) => {
-    const request = { kind: "export" as const, realm: realmId(), view: view.id, format, columns, selected };
+  const file: Store["file"] = (view, format, columns, selected) =>
+    callForFile((id) => ({ kind: "export", id, realm: realmId(), view: view.id, format, columns, selected }));
+
+  const stored: Store["stored"] = (name, what) =>
+    callForFile((id) => ({ kind: "stored", id, realm: realmId(), file: name, picture: what === "picture" }));
+
+  const callForFile = async (makeMessage: (id: number) => Outgoing): Promise<File> => {
     let id = 0;
-    const answered = await call((made) => ({ ...request, id: (id = made) }));
+    const answered = await call((made) => makeMessage((id = made)));
     const parts = files.get(id) ?? [];
     files.delete(id);
     if (answered?.kind !== "file") throw new Error(`${GONE}.`);
@@ -343,8 +350,8 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   const dressRows = (): Promise<void> | null => {
     const text = String(model.get("looks") ?? "");
     if (text === "" || dress !== null) return null;
-    return loadPart<{ dress: Dress }>(text, () => Promise.resolve(text)).then((module) => {
-      ({ dress } = module);
+    return loadPart<{ makeDress: MakeDress }>(text, () => Promise.resolve(text)).then((module) => {
+      dress = module.makeDress((name) => stored(name, "picture"), signal);
       if (sequence < 0) restoreSaved();
       for (const view of views.values()) {
         const { window } = view;
@@ -396,6 +403,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     reference,
     select,
     file,
+    stored,
     desk: <T,>() => loadPart<T>(String(model.get("desk")), fetchDesk),
     askProfiles: (view, columns) => send({ kind: "profiles", realm: realmId(), view: view.id, columns }),
   };

@@ -107,7 +107,7 @@ export const createDesk: CreateDesk = (grid) => {
   const documents = createDocuments(grid, selection.keys, selection.clear, editor.say);
   tools.element.append(heads.toggle, placer.toggle, selection.toggle, documents.add, documents.remove);
   dom.bar.append(tools.element);
-  const references = createReferences(grid);
+  const references = createReferences(grid, editor.say);
   dom.bar.after(placer.panel, selection.panel, documents.panel, references.panel);
   dom.table.setAttribute("aria-multiselectable", "true");
 
@@ -227,7 +227,7 @@ export const createDesk: CreateDesk = (grid) => {
     if ((event.target as Element | null)?.closest("tbody") != null) edit();
   }, { signal });
   dom.body.addEventListener("click", (event) => {
-    if ((event.target as Element | null)?.matches("td[data-kind='id'] span")) follow();
+    if ((event.target as Element | null)?.matches("td[data-kind='id'] :is(span, img)")) follow();
   }, { signal });
   signal.addEventListener("abort", () => clearTimeout(sidewaysTimer));
 

@@ -75,7 +75,7 @@ export function createHeads(
       const said = filters.find(([each]) => each === at)?.[1] ?? null;
       const known = drawn.get(at);
       if (known?.profile === profile && known.said === said && known.isEnabled === isEnabled) continue;
-      const now = { profile, said, isEnabled, bars: barsOf(profile) };
+      const now = { profile, said, isEnabled, bars: column.format?.look?.["type"] === "image" ? [] : barsOf(profile) };
       drawn.set(at, now);
       drawHead(cell, column, now);
     }

@@ -1,9 +1,10 @@
 // What a look is made of on the page. Texts are set as text; addresses were judged in model/looks.ts.
 
 import type { Cell } from "../model/cells.js";
-import type { Dress } from "../model/formats.js";
-import { type Figure, figureOf, readLookFormat } from "../model/looks.js";
+import type { MakeDress } from "../model/formats.js";
+import { type Figure, figureOf, isStored, readLookFormat } from "../model/looks.js";
 import type { Fields } from "../model/messages.js";
+import { createPictures, type Pictures } from "./pictures.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const LINE_PX = 20;
@@ -13,26 +14,37 @@ const TITLE_CHARACTERS_MIN = 30;
 
 
 /** px that a figure takes beside its text, or, of a picture, in its place. */
-const PX: Record<Figure["type"], number> = { text: 0, progress: 70, link: 0, badges: 18, image: 44, sparkline: 96 };
+const PX: Record<Figure["type"], number> = { text: 0, progress: 70, link: 0, badges: 18, image: 44, stored: 44, sparkline: 96 };
 
 const formats = new WeakMap<Fields, ReturnType<typeof readLookFormat>>();
 
-export const dress: Dress = (cell, kind, look, figures) => {
-  const format = formats.get(look) ?? readLookFormat(look);
-  formats.set(look, format);
-  const figure = format === null ? null : figureOf(cell, kind, format, figures);
-  if (figure === null) return null;
-  const { type, text } = figure;
-  return {
-    text,
-    title: titleOf(cell, figure),
-    key: keyOf(figure),
-    px: PX[type] * (type === "badges" ? figure.badges.length : 1),
-    isPicture: type === "image" || type === "sparkline",
-    href: type === "link" ? figure.href : null,
-    draw: type === "text" ? null : (element, label) => element.replaceChildren(...elementsOf(figure, label)),
+export const makeDress: MakeDress = (fetch, signal) => {
+  const pictures = createPictures(fetch, signal);
+  return (cell, kind, look, figures) => {
+    const format = formats.get(look) ?? readLookFormat(look);
+    formats.set(look, format);
+    const figure = format === null ? null : figureOf(cell, kind, format, figures);
+    if (figure === null) return null;
+    const { type, text } = figure;
+    return {
+      text,
+      title: titleOf(cell, figure),
+      key: keyOf(figure),
+      px: PX[type] * (type === "badges" ? figure.badges.length : 1),
+      isPicture: type === "image" || type === "stored" || type === "sparkline",
+      href: type === "link" ? figure.href : null,
+      draw: type === "text" ? null : (element, label) => element.replaceChildren(...elementsOf(figure, { label, cell, pictures })),
+    };
   };
 };
+
+/** What drawing needs besides the figure. */
+interface Place {
+  /** Of the column. */
+  label: string;
+  cell: Cell;
+  pictures: Pictures;
+}
 
 /** The exact value, unless it stands there. */
 function titleOf(cell: Cell, figure: Figure): string {
@@ -45,10 +57,11 @@ function keyOf(figure: Figure): string {
   const { type, text } = figure;
   if (type === "sparkline") return `${type} ${text} ${figure.heights.join()}`;
   if (type === "badges") return JSON.stringify(figure.badges);
+  if (type === "stored") return `${type} ${figure.name}`;
   return `${type} ${text} ${type === "image" ? figure.src : type === "link" ? figure.href : type === "progress" ? figure.share : ""}`;
 }
 
-function elementsOf(figure: Figure, label: string): Node[] {
+function elementsOf(figure: Figure, { label, cell, pictures }: Place): Node[] {
   switch (figure.type) {
     case "progress":
       return [bar(figure.text, figure.share, label)];
@@ -57,7 +70,9 @@ function elementsOf(figure: Figure, label: string): Node[] {
     case "badges":
       return figure.badges.map(([text, color]) => badge(text, color));
     case "image":
-      return [image(figure.src, label)];
+      return [isStored(figure.src) ? webOrStored(figure.src, label, cell, pictures) : image(figure.src, label)];
+    case "stored":
+      return [stored(figure.name, emptyImage(label), cell, pictures)];
     case "sparkline":
       return [line(figure.text, figure.heights)];
     case "text":
@@ -97,13 +112,35 @@ function badge(text: string, color: string): HTMLElement {
 }
 
 /** Its box is there before it is loaded; where it cannot be, its name stands there. */
-function image(src: string, label: string): HTMLElement {
-  const element = document.createElement("img");
+function image(src: string, label: string): HTMLImageElement {
+  const element = emptyImage(label);
   element.loading = "lazy";
+  element.src = src;
+  return element;
+}
+
+function emptyImage(label: string): HTMLImageElement {
+  const element = document.createElement("img");
   element.decoding = "async";
   element.referrerPolicy = "no-referrer";
   element.alt = label;
-  element.src = src;
+  return element;
+}
+
+/** A picture of the kernel's; what turns out to be none is shown as the value that it is. */
+function stored(name: string, element: HTMLImageElement, cell: Cell, pictures: Pictures): HTMLImageElement {
+  pictures.show(element, name, () => {
+    const value = document.createElement("span");
+    value.textContent = cell.text;
+    element.replaceWith(value);
+  });
+  return element;
+}
+
+/** A service may be out of the browser's reach, and never is out of the kernel's. */
+function webOrStored(src: string, label: string, cell: Cell, pictures: Pictures): HTMLImageElement {
+  const element = image(src, label);
+  element.addEventListener("error", () => stored(src, element, cell, pictures), { once: true });
   return element;
 }
 

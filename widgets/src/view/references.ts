@@ -3,6 +3,10 @@
 import type { Grid } from "./desk.js";
 import { button, div } from "./footer.js";
 import { createPanel } from "./panel.js";
+import { saveFile } from "./save.js";
+
+/** The table of documents of files. */
+const FILES = "_storage";
 
 export interface References {
   panel: HTMLElement;
@@ -10,7 +14,7 @@ export interface References {
   open: (key: string) => void;
 }
 
-export function createReferences(grid: Grid): References {
+export function createReferences(grid: Grid, say: (text: string) => void): References {
   const { store, signal } = grid;
   const panel = createPanel("document", () => close(), signal);
   /** Ids that led here. */
@@ -36,6 +40,10 @@ export function createReferences(grid: Grid): References {
     const list = div("livedb-places-list");
     if (found?.fields == null) list.append(found === null ? "The kernel does not answer." : "This document is not there (any more).");
     for (const [name, text, isId] of found?.fields ?? []) list.append(field(name, text, isId && name !== "_id"));
+    const save = button("download");
+    save.hidden = found?.table !== FILES || found.fields === null;
+    save.addEventListener("click", () => void download(key), { signal });
+    if (!save.hidden) preview(key, list);
     const back = button("back");
     back.hidden = path.length < 2;
     back.addEventListener("click", () => {
@@ -45,9 +53,33 @@ export function createReferences(grid: Grid): References {
     const end = button("close");
     end.addEventListener("click", close, { signal });
     panel.setAttribute("aria-label", `document ${key}`);
-    panel.replaceChildren(title, " ", id, " ", back, end, list);
+    panel.replaceChildren(title, " ", id, " ", back, save, end, list);
     panel.hidden = false;
     panel.focus({ preventScroll: true });
+  };
+
+  const download = async (key: string): Promise<void> => {
+    if (panel.ariaBusy === "true") return;
+    panel.ariaBusy = "true"; // a button that is disabled loses the focus
+    try {
+      const file = await store.stored(key, "file");
+      saveFile(file);
+      say(`Wrote ${file.name}.`);
+    } catch (error) {
+      say(String((error as Error).message));
+    }
+    panel.ariaBusy = "false";
+  };
+
+  /** The picture that a file is; nothing for any other. */
+  const preview = (key: string, list: HTMLElement): void => {
+    void store.stored(key, "picture").then((file) => {
+      const image = document.createElement("img");
+      image.alt = `picture ${key}`;
+      image.src = URL.createObjectURL(file);
+      image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+      list.append(image);
+    }, () => {});
   };
 
   const field = (name: string, text: string, leadsOn: boolean): HTMLElement => {

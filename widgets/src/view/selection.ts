@@ -6,6 +6,7 @@ import type { Row } from "../model/rows.js";
 import type { Grid } from "./desk.js";
 import { button } from "./footer.js";
 import { createPanel } from "./panel.js";
+import { saveFile } from "./save.js";
 
 /** As in livedb/notebook/selection.py. */
 const SELECTED_MAX = 10_000;
@@ -159,11 +160,7 @@ export function createSelection(grid: Grid, say: (text: string) => void): Select
     panel.ariaBusy = "true"; // a button that is disabled loses the focus
     try {
       const file = await store.file(view, format, grid.placement().shown, marked.size > 0);
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(file);
-      link.download = file.name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      saveFile(file);
       say(`Wrote ${file.name}.`);
     } catch (error) {
       say(String((error as Error).message));
