@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 
 from livedb.clock import Clock
 from livedb.errors import DamagedError, FileError, InvalidValueError, LimitError, LivedbError
-from livedb.files.digest import Digest
+from livedb.files.aside import Aside
 from livedb.files.pieces import PIECE_BYTES, Piece
 from livedb.functions.storage import Content
 
@@ -215,7 +215,9 @@ class Incoming:
         self.bytes_max = bytes_max
         self._is_agreed = is_agreed
         self._sink = sink
-        self._digest = Digest()
+        self._sha256 = hashlib.sha256()
+        self._hashing = Aside("livedb-digest")
+        self._writing = Aside("livedb-write")
         self._lock = threading.Lock()
         """A step at a time: who gave up on an upload closes it while a piece is written."""
         self._is_closed = False
@@ -223,13 +225,15 @@ class Incoming:
         self.is_finished = False
 
     def write(self, piece: Piece) -> None:
-        """Add a piece, which must stay as it is until the next call of any method.
+        """Add a piece, which must stay as it is until the next call of any method has returned.
 
-        Of what is closed nothing is kept.
+        It is hashed and written on two threads, without the interpreter, while the next one is
+        read: a content takes as long as the slowest of the three. Nothing is kept of what is
+        closed.
 
         Raises:
             LimitError: the content is larger than it may be.
-            FileError: it could not be written.
+            FileError: this piece or the one before could not be written.
         """
         with self._lock:
             if self._is_closed:
@@ -237,8 +241,8 @@ class Incoming:
             self.size += len(piece)
             if self.size > self.bytes_max:
                 raise self.too_large()
-            self._digest.update(piece)
-            self._sink.write(piece)
+            self._hashing.begin(self._sha256.update, piece)
+            self._writing.begin(self._sink.write, piece)
 
     def too_large(self) -> LimitError:
         """Why it is refused when it has more than `bytes_max` bytes."""
@@ -264,8 +268,9 @@ class Incoming:
             InvalidValueError: it has another.
             FileError: it could not be written.
         """
-        found = self._digest.hexdigest()
-        self._digest.close()
+        self._hashing.wait()
+        self._writing.wait()
+        found = self._sha256.hexdigest()
         if sha256 is not None and sha256.lower() != found:
             raise InvalidValueError(
                 f"The content has the SHA-256 {found}, and {sha256[:80]} was announced; nothing "
@@ -280,7 +285,8 @@ class Incoming:
         """Remove it, if it is not finished."""
         with self._lock:
             self._is_closed = True
-            self._digest.close()
+            self._hashing.close()
+            self._writing.close()
             if not self.is_finished:
                 self._sink.abandon()
 

@@ -1,6 +1,8 @@
 """Contents of files in a folder: each a file under its name.
 
-A content is written under another name first, brought to the disk, and then renamed.
+A content is written under another name first, brought to the disk, and then renamed. A large one
+goes past the kernel's cache of the disk where that can be (`O_DIRECT`): a new page for each 4 KiB
+costs more processor time than to hash them, and at the end there is nothing left to wait for.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from typing import BinaryIO
 
 from livedb.durable import sync_folder
 from livedb.errors import FileError
-from livedb.files.pieces import Piece
+from livedb.files.pieces import PIECE_BYTES, Piece
 
 _UNFINISHED = ".part"
 
-BEGUN_BYTES = 32 << 20
-"""Of a content that arrives, bytes whose way to the disk begins before the rest is there."""
+DIRECT_FROM_BYTES = 2 * PIECE_BYTES
+"""Bytes of a content after which it counts as large."""
+
+_DIRECT = getattr(os, "O_DIRECT", 0)
+"""Linux has it."""
 
 
 class Disk:
@@ -75,29 +80,54 @@ class _DiskSink:
         self._path = path
         self._unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
         with naming_disk():
-            self._file = self._unfinished.open("xb")
-        self._size = self._begun = 0
+            self._file = self._unfinished.open("xb", buffering=0)
+        self._size = 0
+        self._may_be_direct = is_durable and bool(_DIRECT)
 
     def write(self, piece: Piece) -> None:
         with naming_disk():
-            self._file.write(piece)
+            if self._is_large(piece):
+                self._write_directly(piece)
+            else:
+                self._write(piece)
             self._size += len(piece)
-            if self._is_durable and self._size - self._begun >= BEGUN_BYTES:
-                self._begin_to_sync()
 
-    def _begin_to_sync(self) -> None:
-        """Have what was written go to the disk while more comes: `fsync` at the end finds little.
+    def _is_large(self, piece: Piece) -> bool:
+        """Whether it is for the disk itself, which takes whole blocks."""
+        is_whole = len(piece) == PIECE_BYTES and self._size % PIECE_BYTES == 0
+        return self._may_be_direct and is_whole and self._size >= DIRECT_FROM_BYTES
 
-        Linux starts to write what it is told to forget, and keeps it as long as it is under way.
-        """
-        if hasattr(os, "posix_fadvise"):
-            begun, count = self._begun, self._size - self._begun
-            os.posix_fadvise(self._file.fileno(), begun, count, os.POSIX_FADV_DONTNEED)
-        self._begun = self._size
+    def _write(self, piece: Piece) -> None:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _write_directly(self, piece: Piece) -> None:
+        try:
+            with self._past_the_cache():
+                count = self._file.write(piece)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            count = 0  # not this file system, or not from this memory
+            self._may_be_direct = False
+        if count < len(piece):
+            self._write(memoryview(piece)[count:])
+
+    @contextmanager
+    def _past_the_cache(self) -> Iterator[None]:
+        import fcntl
+
+        file = self._file.fileno()
+        flags = fcntl.fcntl(file, fcntl.F_GETFL)
+        fcntl.fcntl(file, fcntl.F_SETFL, flags | _DIRECT)
+        try:
+            yield
+        finally:
+            fcntl.fcntl(file, fcntl.F_SETFL, flags)
 
     def finish(self) -> None:
         with naming_disk():
-            self._file.flush()
             if self._is_durable:
                 os.fsync(self._file.fileno())
             self._file.close()

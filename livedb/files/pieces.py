@@ -1,13 +1,16 @@
 """A file in pieces, without memory that is asked for and given back for each.
 
 The kernel maps a new mebibyte page by page as it is filled, which can take longer than to hash it,
-or to write it.
+or to write it. And a disk takes a piece as it is, past the kernel's cache, from memory that begins
+with a page (`disk.py`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
+from mmap import mmap
 from typing import IO, Any
 
 from livedb.errors import InvalidValueError
@@ -33,18 +36,26 @@ def pieces_of(file: IO[bytes]) -> Iterator[Piece]:
         while piece := file.read(PIECE_BYTES):
             yield _bytes_of(piece)
         return
-    buffers = cycle([memoryview(bytearray(PIECE_BYTES)) for _ in range(2)])
+    buffers = cycle(memories(2))
     for buffer in buffers:
         if not (count := read_into(buffer)):
             return
         yield buffer[:count]
 
 
+def memories(count: int) -> list[memoryview]:
+    """Memory for so many pieces, which begins with a page."""
+    return [memoryview(mmap(-1, PIECE_BYTES)) for _ in range(count)]
+
+
 class Gatherer:
-    """Makes pieces of parts that come in any size; each is good until the one after the next."""
+    """Makes pieces of parts that come in any size.
+
+    Each is good until the next one has been taken and more parts come.
+    """
 
     def __init__(self) -> None:
-        self._buffer, self._other = bytearray(PIECE_BYTES), bytearray(PIECE_BYTES)
+        self._buffers = deque(memories(2))
         self._size = 0
 
     def add(self, part: bytes) -> Iterator[memoryview]:
@@ -52,7 +63,7 @@ class Gatherer:
         view = memoryview(part)
         while view:
             took = min(len(view), PIECE_BYTES - self._size)
-            self._buffer[self._size : self._size + took] = view[:took]
+            self._buffers[0][self._size : self._size + took] = view[:took]
             self._size += took
             view = view[took:]
             if self._size == PIECE_BYTES:
@@ -60,8 +71,8 @@ class Gatherer:
 
     def rest(self) -> memoryview:
         """What has not made a piece yet, perhaps nothing."""
-        piece = memoryview(self._buffer)[: self._size]
-        self._buffer, self._other = self._other, self._buffer
+        piece = self._buffers[0][: self._size]
+        self._buffers.rotate(-1)
         self._size = 0
         return piece
 

@@ -14,8 +14,8 @@ import base64
 import binascii
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import BinaryIO, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,6 +26,7 @@ from livedb.errors import FileError, InvalidValueError, LimitError, LivedbError
 from livedb.files.contents import STORE_FAILED, Incoming
 from livedb.files.pieces import PIECE_BYTES, Gatherer
 from livedb.functions.storage import DOWNLOAD_PATH, UPLOAD_PATH, checked_content_type
+from livedb.service.bodies import TAKE_BODY, TakeBody
 from livedb.service.http_api import RequestError, as_json, route
 from livedb.service.hub import Hub
 
@@ -120,20 +121,29 @@ async def _upload(request: Request, hub: Hub) -> str:
 
 async def _receive(request: Request, hub: Hub, incoming: Incoming) -> None:
     """Write the body, a piece of it while the next one comes."""
-    writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    writing.set_result(None)
-    gatherer = Gatherer()
-    try:
+    async with aclosing(_pieces_of(request)) as pieces:
+        async for piece in pieces:
+            await hub.in_file_thread(incoming.write, piece)
+
+
+async def _pieces_of(request: Request) -> AsyncGenerator[memoryview]:
+    """The body in pieces, each good until the one after the next is asked for."""
+    extensions: Mapping[str, Mapping[str, TakeBody]] = request.scope.get("extensions", {})
+    body = extensions[TAKE_BODY]["take"]() if TAKE_BODY in extensions else None
+    if body is None:
+        gatherer = Gatherer()
         async for part in _parts(request):
             for piece in gatherer.add(part):
-                await writing
-                writing = asyncio.ensure_future(hub.in_file_thread(incoming.write, piece))
-        await writing
-        await hub.in_file_thread(incoming.write, gatherer.rest())
+                yield piece
+        yield gatherer.rest()
+        return
+    try:
+        while piece := await body.next(SILENT_S_MAX):
+            yield piece
+    except TimeoutError:
+        raise _silent() from None
     finally:
-        # Who leaves before closes `incoming`, which waits for what is being written.
-        if not writing.cancel() and not writing.cancelled():
-            writing.exception()  # raised already, or of an upload that has failed by itself
+        body.drop()
 
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
@@ -144,12 +154,16 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
             async with asyncio.timeout(SILENT_S_MAX):
                 part = await anext(stream, None)
         except TimeoutError:
-            raise RequestError(
-                f"Nothing of the file came for {SILENT_S_MAX:.0f} s", code="Timeout", status=408
-            ) from None
+            raise _silent() from None
         if part is None:
             return
         yield part
+
+
+def _silent() -> RequestError:
+    return RequestError(
+        f"Nothing of the file came for {SILENT_S_MAX:.0f} s", code="Timeout", status=408
+    )
 
 
 class _Entered:

@@ -8,14 +8,18 @@ what is buffered for a slow reader stays at about one frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
+from livedb.files.pieces import PIECE_BYTES
+from livedb.service.bodies import TAKE_BODY, TAKEN_BYTES_MIN, Body
 from livedb.service.plain_frames import FrameReader, frame_of
 
 FRAGMENT_BYTES_MAX = 4 << 20
@@ -42,6 +46,8 @@ HEAD_S_MAX = 10.0
 HEAD_BYTES_MAX = 64 << 10
 """Bytes of a request's first line and headers, about."""
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n"
 
 
@@ -50,6 +56,9 @@ class PromptHttpProtocol(HttpToolsProtocol):
 
     _head_bytes: int | None = 0
     """What has come of the head of a request; None behind it."""
+
+    _body_left: int | None = None
+    """What is still to come of a body; None where its head does not say."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -68,8 +77,36 @@ class PromptHttpProtocol(HttpToolsProtocol):
         self._head_bytes = None
         self._head_timer.cancel()
         super().on_headers_complete()
+        self._body_left = _declared_bytes(self.headers)
         if self.cycle is not None:
-            self.cycle.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
+            extensions = self.cycle.scope.setdefault("extensions", {})
+            extensions[ABORT] = {"abort": self.transport.abort}
+            extensions[TAKE_BODY] = {"take": partial(self._take_body, self.cycle)}
+
+    def on_body(self, body: bytes) -> None:
+        if self._body_left is not None:
+            self._body_left -= len(body)
+        super().on_body(body)
+
+    def _take_body(self, cycle: RequestResponseCycle) -> Body | None:
+        left = self._body_left
+        if self.cycle is not cycle or cycle.disconnected or self.transport.is_closing():
+            return None
+        if left is None or left < TAKEN_BYTES_MIN or len(cycle.body) >= PIECE_BYTES:
+            return None
+        if cycle.waiting_for_100_continue:
+            self.transport.write(_CONTINUE)
+            cycle.waiting_for_100_continue = False
+        self.flow.resume_reading()
+        body = Body(self, self.transport, bytes(cycle.body), left)
+        cycle.body = bytearray()
+        self.transport.set_protocol(body)
+        return body
+
+    def body_taken(self) -> None:
+        """Go on behind a body that was read past the parser, which can skip none."""
+        self.on_message_complete()
+        self.parser = HttpRequestParser(self)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -78,6 +115,13 @@ class PromptHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.cancel()
         super().connection_lost(exc)
+
+
+def _declared_bytes(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+    """How long a body is, by its head; the parser has refused one that says it in two ways."""
+    named = dict(headers)
+    size = named.get(b"content-length", b"")
+    return int(size) if size.isdigit() and b"transfer-encoding" not in named else None
 
 
 class FragmentingProtocol(WebSocketsSansIOProtocol):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
+import io
 import os
 import random
 import socket
 import threading
 import urllib.request
+from contextlib import contextmanager
 
 import obstore
 import pytest
 
 from livedb.clock import SystemClock
 from livedb.errors import DamagedError, FileError, InvalidValueError, LimitError
-from livedb.files import objects
+from livedb.files import disk, objects
 from livedb.files.contents import Contents
 from livedb.files.disk import Disk
 from livedb.files.objects import Objects, checked_url
+from livedb.files.pieces import PIECE_BYTES, pieces_of
 from livedb.functions.storage import Content
 from tests.files.small_s3 import BUCKET, SECRET, small_s3
 
@@ -436,3 +440,94 @@ def test_what_is_no_url_of_a_store_is_refused_and_secrets_are_not_repeated(given
     with pytest.raises(InvalidValueError) as raised:
         checked_url(given)
     assert "hunter2" not in raised.value.message
+
+
+# -- the disk itself -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    (tmp_path / "files").mkdir()
+    return Contents(Disk(tmp_path / "files", is_durable=True), SystemClock(), bytes_max=64 << 20)
+
+
+def put_pieces(contents, data):
+    with contents.incoming() as incoming:
+        for piece in pieces_of(io.BytesIO(data)):
+            incoming.write(piece)
+        return incoming.finish()
+
+
+@pytest.mark.parametrize("rest", [0, 1, 4096, PIECE_BYTES - 1])
+def test_a_large_content_goes_past_the_cache_of_the_disk_and_is_whole(on_disk, monkeypatch, rest):
+    direct, write = [], disk._DiskSink._write_directly
+
+    def noting(self, piece):
+        write(self, piece)
+        direct.append(self._may_be_direct)
+
+    monkeypatch.setattr(disk._DiskSink, "_write_directly", noting)
+    data = LARGE[: 6 * PIECE_BYTES + rest]
+    content = put_pieces(on_disk, data)
+    assert on_disk.damage(content) is None
+    assert content.sha256 == hashlib.sha256(data).hexdigest()
+    if disk._DIRECT:  # what this file system cannot do it is asked once
+        assert len(direct) == 4 or direct == [False]
+
+
+def test_a_file_system_without_a_way_past_its_cache_takes_the_content_all_the_same(
+    on_disk, monkeypatch
+):
+    """As tmpfs, and as memory that does not begin where the disk wants it to."""
+    asked = []
+
+    @contextmanager
+    def refused(self):
+        asked.append(self)
+        raise OSError(errno.EINVAL, "Invalid argument")
+        yield
+
+    monkeypatch.setattr(disk, "_DIRECT", 1)
+    monkeypatch.setattr(disk._DiskSink, "_past_the_cache", refused)
+    assert on_disk.damage(put_pieces(on_disk, LARGE)) is None
+    assert len(asked) == 1
+
+
+def test_a_disk_that_takes_less_than_a_piece_at_once_has_it_whole(on_disk, monkeypatch):
+    class Short:
+        """Takes a thousand bytes at a time."""
+
+        def __init__(self, file):
+            self._file = file
+
+        def write(self, piece):
+            return self._file.write(piece[:1_000])
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    make = disk._DiskSink.__init__
+
+    def made(self, *args, **options):
+        make(self, *args, **options)
+        self._file = Short(self._file)
+
+    monkeypatch.setattr(disk._DiskSink, "__init__", made)
+    assert on_disk.damage(put_pieces(on_disk, LARGE[: 3 * PIECE_BYTES + 5])) is None
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_a_disk_that_is_full_says_so_and_keeps_nothing(on_disk, monkeypatch, at):
+    write, count = disk._DiskSink._write, iter(range(100))
+
+    def full(self, piece):
+        if next(count) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, piece)
+
+    monkeypatch.setattr(disk._DiskSink, "_write", full)
+    monkeypatch.setattr(disk, "_DIRECT", 0)
+    with pytest.raises(FileError, match="Make room") as raised:
+        put_pieces(on_disk, LARGE[: 6 * PIECE_BYTES])  # 5 is the last: it is said by `finish`
+    assert raised.value.code == "DiskFull"
+    assert list(on_disk.place.folder.iterdir()) == []

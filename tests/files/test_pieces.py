@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import random
+import threading
 from contextlib import closing
 
 import pytest
 
 from livedb.errors import InvalidValueError
-from livedb.files.digest import Digest
+from livedb.files.aside import Aside
 from livedb.files.pieces import PIECE_BYTES, Gatherer, pieces_of
 
 SIZES = [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 5 * PIECE_BYTES + 7]
@@ -61,14 +61,41 @@ def test_parts_of_any_size_become_full_pieces_and_a_rest(size):
     assert b"".join(pieces) + rest == content
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 9])
-def test_a_digest_is_that_of_all_pieces_whatever_becomes_of_their_memory(count):
-    content = [bytearray(os.urandom(100_000)) for _ in range(count)]
-    expected = hashlib.sha256(b"".join(content)).hexdigest()
-    memory = [bytearray(100_000), bytearray(100_000)]
-    with closing(Digest()) as digest:
-        for number, piece in enumerate(content):
-            held = memory[number % 2]
-            held[:] = piece
-            digest.update(memoryview(held))
-        assert digest.hexdigest() == expected
+class Doing:
+    """Work that waits until it may go on, as a slow disk does."""
+
+    def __init__(self):
+        self.done, self.may_go_on = [], threading.Event()
+
+    def do(self, what):
+        assert what == "first" or self.may_go_on.wait(30)
+        self.done.append((what, threading.current_thread().name))
+        if what == "wrong":
+            raise ValueError("wrong")
+
+
+def test_the_first_thing_is_done_at_once_and_the_others_beside_one_after_the_other():
+    doing = Doing()
+    with closing(Aside("beside")) as aside:
+        aside.begin(doing.do, "first")
+        assert doing.done == [("first", threading.current_thread().name)]
+        aside.begin(doing.do, "second")
+        assert len(doing.done) == 1  # it waits, and we do not
+        doing.may_go_on.set()
+        aside.begin(doing.do, "third")
+        assert doing.done[1] == ("second", "beside_0")
+        aside.wait()
+        assert doing.done[2] == ("third", "beside_0")
+
+
+def test_what_a_thing_raises_comes_with_the_next_one_which_is_not_begun():
+    doing = Doing()
+    doing.may_go_on.set()
+    with closing(Aside("beside")) as aside:
+        for what in ("first", "wrong"):
+            aside.begin(doing.do, what)
+        with pytest.raises(ValueError, match="wrong"):
+            aside.begin(doing.do, "after it")
+        with pytest.raises(ValueError, match="wrong"):
+            aside.wait()
+        assert [what for what, _ in doing.done] == ["first", "wrong"]
