@@ -7,6 +7,7 @@ what is buffered for a slow reader stays at about one frame.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -91,6 +92,9 @@ class PromptHttpProtocol(HttpToolsProtocol):
     def _take_body(self, cycle: RequestResponseCycle) -> Body | None:
         left = self._body_left
         if self.cycle is not cycle or cycle.disconnected or self.transport.is_closing():
+            return None
+        # Other loops, and TLS, have what they read in memory already.
+        if not isinstance(self.loop, asyncio.SelectorEventLoop) or self.scheme != "http":
             return None
         if left is None or left < TAKEN_BYTES_MIN or len(cycle.body) >= PIECE_BYTES:
             return None
