@@ -7,16 +7,17 @@ times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from livedb.schema.search_indexes import SearchIndexDefinition
 from livedb.search.base_rows import BaseRows
 from livedb.search.fields import Equality
-from livedb.search.postings import Postings
-from livedb.search.ranking import best, scores
+from livedb.search.postings import Found, Postings
+from livedb.search.proximity import Term, nearness
+from livedb.search.ranking import Floats, best, scores
 from livedb.search.slots import Array, Growing
 from livedb.search.versioned import Hit, OwnWrites, VersionedIndex
 from livedb.search.words import TextQuery, words_of
@@ -74,67 +75,67 @@ class TextIndex(VersionedIndex[str]):
 
         Cost: O(postings of the words), about 10 ns each.
         """
-        slots, counts = self._found(query, filters, number, own)
-        lengths = self._lengths.values[slots].astype(np.float64)
-        times = self._slots.creation_times(slots)
-        ids: list[str] = []
-        added: list[tuple[list[int], int, float]] = []
-        for document_id, stored in own.items():
-            indexed = self._fields.of_text(None if stored is None else stored[1])
-            if stored is None or indexed is None:
-                continue
-            text, keys = indexed
-            words = words_of(text)
-            of_words = query.counts(words)
-            if any(of_words) and all(keys[field] == key for field, key in filters):
-                ids.append(document_id)
-                added.append((of_words, len(words), stored[0]))
-        if added:
-            columns = np.array([each[0] for each in added], np.float64).T
-            counts = np.concatenate([counts, columns], axis=1)
-            lengths = np.concatenate([lengths, [each[1] for each in added]])
-            times = np.concatenate([times, [each[2] for each in added]])
-        if not len(lengths):
+        mine = list(self._mine(own, filters))
+        parts = self._postings
+        if mine:
+            words = enumerate((each.words for each in mine), len(self._slots))
+            parts = [*parts, Postings.of_documents(words)]
+        terms = [
+            *(Found.joined([part.of_word(word) for part in parts]) for word in query.words),
+            Found.joined([part.of_prefix(query.prefix) for part in parts]),
+        ]
+        slots = self._alive(terms, filters, number, own, len(mine))
+        if not len(slots):
             return []
-        score = scores(counts, lengths)
-        in_index = len(slots)
+        in_index = int(np.searchsorted(slots, len(self._slots)))
+        mine = [mine[slot - len(self._slots)] for slot in slots[in_index:].tolist()]
+        indexed = slots[:in_index]
+        lengths = np.append(self._lengths.values[indexed], [len(each.words) for each in mine])
+        times = np.append(self._slots.creation_times(indexed), [each.created for each in mine])
+        score = _scores(query, terms, slots, lengths, limit)
         found = [
             (
                 float(score[place]),
                 float(times[place]),
-                self._slots.id_of(slots[place]) if place < in_index else ids[place - in_index],
+                self._slots.id_of(slots[place]) if place < in_index else mine[place - in_index].id,
             )
             for place in best(score, times, limit).tolist()
         ]
         found.sort(reverse=True)
         return [Hit(document_id, one) for one, _, document_id in found[:limit]]
 
-    def _found(
-        self, query: TextQuery, filters: Sequence[Equality], number: int, own: OwnWrites
-    ) -> tuple[Array, Array]:
-        """The slots that a search finds, and how often each has each word."""
-        rows = [
-            *(_joined([part.of_word(word) for part in self._postings]) for word in query.words),
-            _joined([part.of_prefix(query.prefix) for part in self._postings]),
-        ]
-        is_found = np.zeros(len(self._slots), np.bool_)
-        for slots, _ in rows:
-            is_found[slots] = True
+    def _mine(self, own: OwnWrites, filters: Sequence[Equality]) -> Iterator[_Mine]:
+        """What of a transaction's writes the index would have, and passes the filters."""
+        for document_id, stored in own.items():
+            indexed = self._fields.of_text(None if stored is None else stored[1])
+            if stored is None or indexed is None:
+                continue
+            text, keys = indexed
+            if all(keys[field] == key for field, key in filters):
+                yield _Mine(document_id, stored[0], words_of(text))
+
+    def _alive(
+        self,
+        terms: Sequence[Found],
+        filters: Sequence[Equality],
+        number: int,
+        own: OwnWrites,
+        mine_count: int,
+    ) -> Array:
+        """The slots that a search finds, in order; those of a transaction's writes are last."""
+        in_index = len(self._slots)
+        is_found = np.zeros(in_index + mine_count, np.bool_)
+        for term in terms:
+            is_found[term.slots] = True
         if own:
             is_found[list(self._slots.all_of(own))] = False
         found = np.flatnonzero(is_found)
-        passing = self._slots.is_alive(number, found)
+        indexed = found[: np.searchsorted(found, in_index)]
+        passing = np.ones(len(found), np.bool_)
+        passing[: len(indexed)] = self._slots.is_alive(number, indexed)
         for equality in filters:
-            passing &= self._slots.passes(equality, found)
-        found = found[passing]
-        places = np.full(len(self._slots), -1, np.int32)
-        places[found] = np.arange(len(found), dtype=np.int32)
-        counts = np.zeros((len(rows), len(found)))
-        for row, (slots, occurrences) in zip(counts, rows, strict=True):
-            at = places[slots]
-            is_there = at >= 0
-            row[:] = np.bincount(at[is_there], occurrences[is_there], len(found))
-        return found, counts
+            passing[: len(indexed)] &= self._slots.passes(equality, indexed)
+        return found[passing]
 
     def _check(self) -> None:
         """Assert every invariant, or show the state."""
@@ -143,8 +144,26 @@ class TextIndex(VersionedIndex[str]):
         assert self._lengths.count == len(self._slots)
 
 
-def _joined(parts: Sequence[tuple[Any, Any]]) -> tuple[Array, Array]:
-    """Postings of several lists as one."""
-    if not parts:
-        return np.empty(0, np.int32), np.empty(0, np.uint8)
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+class _Mine(NamedTuple):
+    """A document that a transaction wrote, before it commits."""
+
+    id: str
+    created: float
+    words: list[bytes]
+
+
+def _scores(
+    query: TextQuery, postings: Sequence[Found], slots: Array, lengths: Array, limit: int
+) -> Floats:
+    """How well the documents of some slots, which are in order, fit a search."""
+    last = max(int(each.slots.max(initial=0)) for each in postings)
+    documents = np.full(last + 1, len(slots), np.int32)
+    documents[slots] = np.arange(len(slots), dtype=np.int32)
+    terms = [Term(each, documents[each.slots], len(slots)) for each in postings]
+    return scores(
+        np.stack([term.counts() for term in terms]),
+        lengths,
+        query.pairs,
+        lambda left, right, chosen: nearness(terms[left], terms[right], chosen),
+        limit=limit,
+    )
