@@ -58,7 +58,8 @@ class Found(NamedTuple):
         before = np.cumsum(lengths) - lengths
         at = np.repeat(starts - before, lengths)
         at += np.arange(len(at))
-        return self.places[at]
+        places: WordPlaces = self.places[at]
+        return places
 
     def reordered(self, postings: Numbers) -> Found:
         """Some postings, which are given by their positions here, in this order."""

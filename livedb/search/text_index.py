@@ -23,14 +23,17 @@ from livedb.search.versioned import Hit, OwnWrites, VersionedIndex
 from livedb.search.words import TextQuery, words_of
 
 _WAITING_MAX = 16_384
-"""Documents of one list of postings; bounds the memory that making it takes."""
+_WAITING_WORDS_MAX = 2_000_000
+"""Documents of one list of postings, and their words; bounds the memory that making it takes, some
+100 bytes a word."""
 
 
 class TextIndex(VersionedIndex[str]):
     """See `VersionedIndex`.
 
-    Memory of a document: 28 bytes, 4 for each filter field, 5 for each different word, and its
-    share of the words, 40 bytes each; of one that changed since its table was packed 150 more.
+    Memory of a document: 28 bytes, 4 for each filter field, 5 for each different word, 2 for each
+    word, and its share of all different words, 48 bytes each; of one that changed since its table
+    was packed 150 more.
     """
 
     def __init__(self, index: SearchIndexDefinition, base: BaseRows) -> None:
@@ -38,17 +41,20 @@ class TextIndex(VersionedIndex[str]):
         self._lengths = Growing(np.int32)
         self._postings: list[Postings] = []
         self._waiting: list[tuple[int, list[bytes]]] = []
+        self._waiting_words = 0
         self._oldest = 0
 
     def _content_bytes(self) -> int:
         return self._lengths.size_bytes + sum(part.size_bytes for part in self._postings)
 
     def _add(self, first: int, values: Sequence[str]) -> None:
-        found = [words_of(text) for text in values]
-        self._lengths.extend([len(words) for words in found])
-        self._waiting.extend(enumerate(found, first))
-        if len(self._waiting) >= _WAITING_MAX:
-            self.settle(self._oldest)
+        for slot, text in enumerate(values, first):
+            words = words_of(text)
+            self._lengths.extend([len(words)])
+            self._waiting.append((slot, words))
+            self._waiting_words += len(words)
+            if len(self._waiting) >= _WAITING_MAX or self._waiting_words >= _WAITING_WORDS_MAX:
+                self.settle(self._oldest)
 
     def settle(self, oldest: int) -> None:
         """See `VersionedIndex.settle`."""
@@ -56,6 +62,7 @@ class TextIndex(VersionedIndex[str]):
         if self._waiting:
             self._postings.append(Postings.of_documents(self._waiting))
             self._waiting = []
+            self._waiting_words = 0
         parts = self._postings
         while len(parts) > 1 and len(parts[-2]) <= 2 * len(parts[-1]):
             parts[-2:] = [
@@ -73,7 +80,8 @@ class TextIndex(VersionedIndex[str]):
     ) -> list[Hit]:
         """The best `limit` documents at commit `number`, best first, ties newest first.
 
-        Cost: O(postings of the words), about 10 ns each.
+        Cost: O(postings of the words), about 15 ns each; how near words stand is looked up in the
+        documents that can be among the best by it.
         """
         mine = list(self._mine(own, filters))
         parts = self._postings

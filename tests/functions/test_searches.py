@@ -92,6 +92,28 @@ def test_a_rare_word_weighs_more_and_a_shorter_text_comes_first(notes):
     assert bodies(search(notes, "unique").collect())[0] == "unique"
 
 
+def test_a_phrase_comes_before_its_words_apart_also_among_own_writes_and_in_pages(notes):
+    insert(
+        notes, "fox so very quick", "quick fox so very", "quick so very fox", "so fox quick very"
+    )
+    ranked = bodies(search(notes, "quick fo").collect())
+    assert ranked[:2] == ["so fox quick very", "quick fox so very"]
+    page = search(notes, "quick fo").paginate(num_items=1)
+    assert bodies(page.page) == ranked[:1]
+    after = search(notes, "quick fo").paginate(num_items=3, cursor=page.continueCursor)
+    assert bodies(after.page) == ranked[1:]
+
+    @notes.mutation
+    def work(ctx):
+        ctx.db.insert("notes", {"body": "very quick fox so"})
+        ctx.db.insert("notes", {"body": "fox very so quick"})
+        return bodies(ctx.db.query("notes").with_search_index("by_text", "quick fox").collect())
+
+    inside = work()
+    assert inside[:3] == ["very quick fox so", *ranked[:2]]
+    assert inside == bodies(search(notes, "quick fox").collect())
+
+
 def test_ties_are_newest_first(notes):
     ids = insert(notes, "same words", "same words", "same words")
     assert [each["_id"] for each in search(notes, "same").collect()] == ids[::-1]
