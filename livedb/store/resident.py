@@ -304,7 +304,7 @@ class ResidentTable:
         """The same table on a newer base; what the base has and no snapshot needs is let go.
 
         Shares its versions and search indexes with this state, which must not be used for anything
-        but `get_newest` any more. Cost: O(changed documents), and a few us for each that is not let go.
+        but `get_newest` any more. Cost: O(changed documents), a few us for each that is not let go.
         """
         table = ResidentTable(base, self.indexes, oldest=self.oldest)
         table.applied, table.last_change = self.applied, self.last_change
