@@ -53,7 +53,7 @@ def scores(
         counts: one row a term, one column a document: how often the document has the term.
         lengths: words of each document.
         pairs: terms that are to stand near each other.
-        nearness: how near two of them stand (`proximity`) in the documents chosen; 0 in others.
+        nearness: how near two of them stand (`proximity`) in some documents that have both.
         limit: how many are wanted. Most documents of a common word cannot be among so many even if
             their words stood side by side: nobody looks where these stand.
     """
