@@ -143,8 +143,11 @@ class Call:
 
     def log(self, level: str, text: str) -> None:
         """Keep a line of one of the levels LOG, DEBUG, INFO, WARN, ERROR."""
+        self._keep(f"[{level}] {text[:LOG_LINE_CHARACTERS_MAX]}")
+
+    def _keep(self, line: str) -> None:
         if len(self.log_lines) < LOG_LINES_MAX:
-            self.log_lines.append(f"[{level}] {text[:LOG_LINE_CHARACTERS_MAX]}")
+            self.log_lines.append(line)
         elif len(self.log_lines) == LOG_LINES_MAX:
             self.log_lines.append(f"[WARN] More than {LOG_LINES_MAX} lines; the rest is left out")
 
@@ -159,7 +162,8 @@ class Call:
             self.log("LOG", self.unfinished)
             self.unfinished = ""
         if self.parent is not None:
-            self.parent.log_lines += self.log_lines[: LOG_LINES_MAX - len(self.parent.log_lines)]
+            for line in self.log_lines:
+                self.parent._keep(line)  # noqa: SLF001 - a call of its own kind
 
     # -- identity ------------------------------------------------------------------------------
 

@@ -7,29 +7,33 @@ times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from livedb.schema.search_indexes import SearchIndexDefinition
 from livedb.search.base_rows import BaseRows
 from livedb.search.fields import Equality
-from livedb.search.postings import Postings
-from livedb.search.ranking import best, scores
+from livedb.search.postings import Found, Postings
+from livedb.search.proximity import Term, nearness
+from livedb.search.ranking import Floats, best, scores
 from livedb.search.slots import Array, Growing
 from livedb.search.versioned import Hit, OwnWrites, VersionedIndex
 from livedb.search.words import TextQuery, words_of
 
 _WAITING_MAX = 16_384
-"""Documents of one list of postings; bounds the memory that making it takes."""
+_WAITING_WORDS_MAX = 2_000_000
+"""Documents of one list of postings, and their words; bounds the memory that making it takes, some
+100 bytes a word."""
 
 
 class TextIndex(VersionedIndex[str]):
     """See `VersionedIndex`.
 
-    Memory of a document: 28 bytes, 4 for each filter field, 5 for each different word, and its
-    share of the words, 40 bytes each; of one that changed since its table was packed 150 more.
+    Memory of a document: 28 bytes, 4 for each filter field, 5 for each different word, 2 for each
+    word, and its share of all different words, 48 bytes each; of one that changed since its table
+    was packed 150 more.
     """
 
     def __init__(self, index: SearchIndexDefinition, base: BaseRows) -> None:
@@ -37,17 +41,20 @@ class TextIndex(VersionedIndex[str]):
         self._lengths = Growing(np.int32)
         self._postings: list[Postings] = []
         self._waiting: list[tuple[int, list[bytes]]] = []
+        self._waiting_words = 0
         self._oldest = 0
 
     def _content_bytes(self) -> int:
         return self._lengths.size_bytes + sum(part.size_bytes for part in self._postings)
 
     def _add(self, first: int, values: Sequence[str]) -> None:
-        found = [words_of(text) for text in values]
-        self._lengths.extend([len(words) for words in found])
-        self._waiting.extend(enumerate(found, first))
-        if len(self._waiting) >= _WAITING_MAX:
-            self.settle(self._oldest)
+        for slot, text in enumerate(values, first):
+            words = words_of(text)
+            self._lengths.extend([len(words)])
+            self._waiting.append((slot, words))
+            self._waiting_words += len(words)
+            if len(self._waiting) >= _WAITING_MAX or self._waiting_words >= _WAITING_WORDS_MAX:
+                self.settle(self._oldest)
 
     def settle(self, oldest: int) -> None:
         """See `VersionedIndex.settle`."""
@@ -55,6 +62,7 @@ class TextIndex(VersionedIndex[str]):
         if self._waiting:
             self._postings.append(Postings.of_documents(self._waiting))
             self._waiting = []
+            self._waiting_words = 0
         parts = self._postings
         while len(parts) > 1 and len(parts[-2]) <= 2 * len(parts[-1]):
             parts[-2:] = [
@@ -72,69 +80,70 @@ class TextIndex(VersionedIndex[str]):
     ) -> list[Hit]:
         """The best `limit` documents at commit `number`, best first, ties newest first.
 
-        Cost: O(postings of the words), about 10 ns each.
+        Cost: O(postings of the words), about 15 ns each; how near words stand is looked up in the
+        documents that can be among the best by it.
         """
-        slots, counts = self._found(query, filters, number, own)
-        lengths = self._lengths.values[slots].astype(np.float64)
-        times = self._slots.creation_times(slots)
-        ids: list[str] = []
-        added: list[tuple[list[int], int, float]] = []
-        for document_id, stored in own.items():
-            indexed = self._fields.of_text(None if stored is None else stored[1])
-            if stored is None or indexed is None:
-                continue
-            text, keys = indexed
-            words = words_of(text)
-            of_words = query.counts(words)
-            if any(of_words) and all(keys[field] == key for field, key in filters):
-                ids.append(document_id)
-                added.append((of_words, len(words), stored[0]))
-        if added:
-            columns = np.array([each[0] for each in added], np.float64).T
-            counts = np.concatenate([counts, columns], axis=1)
-            lengths = np.concatenate([lengths, [each[1] for each in added]])
-            times = np.concatenate([times, [each[2] for each in added]])
-        if not len(lengths):
+        mine = list(self._mine(own, filters))
+        parts = self._postings
+        if mine:
+            words = enumerate((each.words for each in mine), len(self._slots))
+            parts = [*parts, Postings.of_documents(words)]
+        terms = [
+            *(Found.joined([part.of_word(word) for part in parts]) for word in query.words),
+            Found.joined([part.of_prefix(query.prefix) for part in parts]),
+        ]
+        slots = self._alive(terms, filters, number, own, len(mine))
+        if not len(slots):
             return []
-        score = scores(counts, lengths)
-        in_index = len(slots)
+        in_index = int(np.searchsorted(slots, len(self._slots)))
+        mine = [mine[slot - len(self._slots)] for slot in slots[in_index:].tolist()]
+        indexed = slots[:in_index]
+        lengths = np.append(self._lengths.values[indexed], [len(each.words) for each in mine])
+        times = np.append(self._slots.creation_times(indexed), [each.created for each in mine])
+        score = _scores(query, terms, slots, lengths, limit)
         found = [
             (
                 float(score[place]),
                 float(times[place]),
-                self._slots.id_of(slots[place]) if place < in_index else ids[place - in_index],
+                self._slots.id_of(slots[place]) if place < in_index else mine[place - in_index].id,
             )
             for place in best(score, times, limit).tolist()
         ]
         found.sort(reverse=True)
         return [Hit(document_id, one) for one, _, document_id in found[:limit]]
 
-    def _found(
-        self, query: TextQuery, filters: Sequence[Equality], number: int, own: OwnWrites
-    ) -> tuple[Array, Array]:
-        """The slots that a search finds, and how often each has each word."""
-        rows = [
-            *(_joined([part.of_word(word) for part in self._postings]) for word in query.words),
-            _joined([part.of_prefix(query.prefix) for part in self._postings]),
-        ]
-        is_found = np.zeros(len(self._slots), np.bool_)
-        for slots, _ in rows:
-            is_found[slots] = True
+    def _mine(self, own: OwnWrites, filters: Sequence[Equality]) -> Iterator[_Mine]:
+        """What of a transaction's writes the index would have, and passes the filters."""
+        for document_id, stored in own.items():
+            indexed = self._fields.of_text(None if stored is None else stored[1])
+            if stored is None or indexed is None:
+                continue
+            text, keys = indexed
+            if all(keys[field] == key for field, key in filters):
+                yield _Mine(document_id, stored[0], words_of(text))
+
+    def _alive(
+        self,
+        terms: Sequence[Found],
+        filters: Sequence[Equality],
+        number: int,
+        own: OwnWrites,
+        mine_count: int,
+    ) -> Array:
+        """The slots that a search finds, in order; those of a transaction's writes are last."""
+        in_index = len(self._slots)
+        is_found = np.zeros(in_index + mine_count, np.bool_)
+        for term in terms:
+            is_found[term.slots] = True
         if own:
             is_found[list(self._slots.all_of(own))] = False
         found = np.flatnonzero(is_found)
-        passing = self._slots.is_alive(number, found)
+        indexed = found[: np.searchsorted(found, in_index)]
+        passing = np.ones(len(found), np.bool_)
+        passing[: len(indexed)] = self._slots.is_alive(number, indexed)
         for equality in filters:
-            passing &= self._slots.passes(equality, found)
-        found = found[passing]
-        places = np.full(len(self._slots), -1, np.int32)
-        places[found] = np.arange(len(found), dtype=np.int32)
-        counts = np.zeros((len(rows), len(found)))
-        for row, (slots, occurrences) in zip(counts, rows, strict=True):
-            at = places[slots]
-            is_there = at >= 0
-            row[:] = np.bincount(at[is_there], occurrences[is_there], len(found))
-        return found, counts
+            passing[: len(indexed)] &= self._slots.passes(equality, indexed)
+        return found[passing]
 
     def _check(self) -> None:
         """Assert every invariant, or show the state."""
@@ -143,8 +152,26 @@ class TextIndex(VersionedIndex[str]):
         assert self._lengths.count == len(self._slots)
 
 
-def _joined(parts: Sequence[tuple[Any, Any]]) -> tuple[Array, Array]:
-    """Postings of several lists as one."""
-    if not parts:
-        return np.empty(0, np.int32), np.empty(0, np.uint8)
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+class _Mine(NamedTuple):
+    """A document that a transaction wrote, before it commits."""
+
+    id: str
+    created: float
+    words: list[bytes]
+
+
+def _scores(
+    query: TextQuery, postings: Sequence[Found], slots: Array, lengths: Array, limit: int
+) -> Floats:
+    """How well the documents of some slots, which are in order, fit a search."""
+    last = max(int(each.slots.max(initial=0)) for each in postings)
+    documents = np.full(last + 1, len(slots), np.int32)
+    documents[slots] = np.arange(len(slots), dtype=np.int32)
+    terms = [Term(each, documents[each.slots], len(slots)) for each in postings]
+    return scores(
+        np.stack([term.counts() for term in terms]),
+        lengths,
+        query.pairs,
+        lambda left, right, chosen: nearness(terms[left], terms[right], chosen),
+        limit=limit,
+    )

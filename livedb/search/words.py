@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from livedb.limits import SEARCH_TERM_BYTES_MAX, SEARCH_TERMS_MAX
 
 WORD_COUNT_MAX = 255
 """How often a word counts in one text; where it stands more often, no search could tell."""
+
+WORD_PLACE_MAX = 2**16 - 1
+"""The last place in a text that is told from those after it."""
 
 _MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
 """Where characters lie that combine with the one before."""
@@ -56,13 +58,17 @@ def _words() -> re.Pattern[str]:
 class TextQuery(NamedTuple):
     """What a text search asks for.
 
+    Its *terms* are the words, and then any word that begins with the last one.
+
     Attributes:
         words: each different word, in the order of the text asked for.
         prefix: the last word, which any word may also begin with.
+        pairs: the terms that stand side by side in the text asked for, by their positions.
     """
 
     words: tuple[bytes, ...]
     prefix: bytes
+    pairs: tuple[tuple[int, int], ...]
 
     def is_in(self, words: set[bytes]) -> bool:
         """Whether a text of these words is found."""
@@ -70,18 +76,13 @@ class TextQuery(NamedTuple):
             word.startswith(self.prefix) for word in words
         )
 
-    def counts(self, words: list[bytes]) -> list[int]:
-        """How often a text has each word, and then words that begin with the last one.
-
-        One word counts at most `WORD_COUNT_MAX` times.
-        """
-        of_word = Counter(words)
-        found = [min(of_word[word], WORD_COUNT_MAX) for word in self.words]
-        alike = [count for word, count in of_word.items() if word.startswith(self.prefix)]
-        return [*found, sum(min(count, WORD_COUNT_MAX) for count in alike)]
-
 
 def text_query(text: str) -> TextQuery | None:
     """What the text of a search asks for; None for nothing, and words after the 16th are not."""
     found = words_of(text)[:SEARCH_TERMS_MAX]
-    return TextQuery(tuple(dict.fromkeys(found)), found[-1]) if found else None
+    if not found:
+        return None
+    words = tuple(dict.fromkeys(found))
+    terms = [*(words.index(word) for word in found[:-1]), len(words)]
+    pairs = dict.fromkeys((min(pair), max(pair)) for pair in pairwise(terms))
+    return TextQuery(words, found[-1], tuple(pairs))

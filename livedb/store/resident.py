@@ -303,11 +303,13 @@ class ResidentTable:
     def rebased(self, base: Segment) -> ResidentTable:
         """The same table on a newer base; what the base has and no snapshot needs is let go.
 
-        Shares its versions with this state, which must not be used for anything but `get_newest`
-        any more. Cost: O(changed documents), and a few us for each that is not let go.
+        Shares its versions and search indexes with this state, which must not be used for anything
+        but `get_newest` any more. Cost: O(changed documents), a few us for each that is not let go.
         """
         table = ResidentTable(base, self.indexes, oldest=self.oldest)
         table.applied, table.last_change = self.applied, self.last_change
+        table.searches = self.searches
+        table.searches.outlive_base()
         table._count, table._log = self._count, self._log
         cut = min(self.oldest, base.number)
         for document_id, newest in self._changed.items():

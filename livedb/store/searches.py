@@ -50,11 +50,13 @@ class KeptIndex:
     """
 
     def __init__(self, index: SearchedIndex, base: Segment) -> None:
-        rows = _Rows(base)
+        self._rows = _Rows(base)
+        self._rows_bytes = 0
+        """What the rows take that nobody else holds."""
         self.built: BuiltIndex = (
-            TextIndex(index, rows)
+            TextIndex(index, self._rows)
             if isinstance(index, SearchIndexDefinition)
-            else VectorIndex(index, rows)
+            else VectorIndex(index, self._rows)
         )
         self.lock = threading.Lock()
         self.is_ready = False
@@ -62,6 +64,15 @@ class KeptIndex:
         self._slots_built = 0
         self._is_whole = True
         """False while writes are taken in: should that be interrupted, it cannot be used."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return self.built.size_bytes + self._rows_bytes
+
+    def outlive_base(self) -> None:
+        """The table has a newer base: this one keeps the rows of the one that it was built from."""
+        self._rows_bytes = self._rows.size_bytes
 
     @property
     def noted_count(self) -> int:
@@ -129,7 +140,12 @@ class TableSearches:
     @property
     def size_bytes(self) -> int:
         """Bytes held."""
-        return sum(kept.built.size_bytes for kept in list(self._kept.values()))
+        return sum(kept.size_bytes for kept in list(self._kept.values()))
+
+    def outlive_base(self) -> None:
+        """The documents are packed anew, which changes none of them, nor any of their versions."""
+        for kept in self._kept.values():
+            kept.outlive_base()
 
     def get(self, index: SearchedIndex) -> KeptIndex | None:
         """An index that is built."""
@@ -166,17 +182,24 @@ def _spans(count: int) -> Iterator[range]:
 
 
 class _Rows:
-    """The packed documents of a table, as indexes ask for them."""
+    """The packed documents of a table, as indexes ask for them: not their texts, nor their orders.
+
+    An index that outlives its base holds no more of it than this.
+    """
 
     def __init__(self, base: Segment) -> None:
-        self._base = base
+        self._ids = base.ids
         self._times = np.frombuffer(base.creation_times, np.float64)
 
+    @property
+    def size_bytes(self) -> int:
+        return self._ids.size_bytes + self._times.nbytes
+
     def row_of(self, document_id: str) -> int | None:
-        return self._base.ids.row_of(document_id)
+        return self._ids.row_of(document_id)
 
     def id_at(self, row: int) -> str:
-        return self._base.ids.at(row)
+        return self._ids.at(row)
 
     def creation_times(self, rows: Array) -> Array:
         return self._times[rows]

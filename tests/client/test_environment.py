@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livedb.errors import InvalidValueError
+from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 
 
 def test_a_variable_that_a_cell_sets_is_read_by_functions_and_followed(db):
@@ -50,6 +51,35 @@ def test_a_variable_that_nobody_set_is_a_key_error_that_says_how(db):
 def test_values_are_not_shown(db):
     db.env["SECRET"] = "s3cr3t"
     assert repr(db.env) == "<environment variables: SECRET>"
+
+
+@pytest.mark.local("counts runs in this process")
+def test_a_query_that_reads_no_variable_does_not_run_for_one(db):
+    @db.query
+    def nothing(ctx) -> int:
+        return len(ctx.db.query("a").collect())
+
+    handle = nothing.live()
+    runs = handle.runs
+    db.env["A"] = "x"
+    assert (handle.value, handle.runs) == (0, runs)
+
+
+def test_a_name_has_40_characters_and_a_value_8_kib(db):
+    db.env["A" * 40] = "x" * 8192
+    db.env["B"] = "é" * 4096
+    assert [len(value) for value in db.env.values()] == [8192, 4096]
+    with pytest.raises(InvalidValueError, match="8,192 bytes"):
+        db.env["B"] = "é" * 4097
+
+
+def test_a_workspace_has_at_most_1000_variables(db):
+    changes = [{"name": f"V{n}", "value": "x"} for n in range(1_000)]
+    db.env._run(UPDATE_ENVIRONMENT, changes=changes)
+    with pytest.raises(InvalidValueError, match="at most 1000 environment variables"):
+        db.env["ONE_MORE"] = "x"
+    db.env["V0"] = "y"
+    assert len(db.env) == 1_000
 
 
 @pytest.mark.parametrize(

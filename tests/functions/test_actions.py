@@ -157,6 +157,26 @@ def test_a_run_made_again_does_not_say_its_lines_twice_and_their_number_is_bound
     assert call.log_lines == ["[LOG] a", "[LOG] b"]
 
 
+def test_lines_of_what_an_action_runs_count_with_its_own():
+    call = Call()
+    for _ in range(4):
+        nested = call.nested(None)
+        nested.print("x\n" * 100)
+        nested.end_run()
+    assert len(call.log_lines) == LOG_LINES_MAX + 1
+    assert call.log_lines[-1] == "[WARN] More than 256 lines; the rest is left out"
+
+
+def test_a_line_is_cut_at_32768_characters():
+    call = Call()
+    call.print("x" * 32_769 + "\n")
+    call.log("WARN", "é" * 40_000)
+    call.print("x" * 40_000)
+    call.end_run()
+    printed = "[LOG] " + "x" * 32_768
+    assert call.log_lines == [printed, "[WARN] " + "é" * 32_768, printed]
+
+
 def test_an_action_over_its_time_is_refused_at_its_next_step_or_cancelled_where_it_waits():
     with livedb.open(limits=livedb.Limits(action_s_max=0.05)) as db:
         clock = ManualClock()

@@ -59,6 +59,12 @@ def test_methods_are_apart_and_head_is_answered_by_get():
     assert found(table, "/a", "TRACE") is None
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_six_methods_are_routed_and_head_is_the_get_of_its_path(method):
+    assert found(router(f"{method} /a"), "/a", method) == f"{method} /a"
+    assert len(METHODS) == 6
+
+
 def test_nothing_of_livedbs_own_is_routed():
     table = router("/*")
     assert found(table, "/.files/x") is None

@@ -63,6 +63,34 @@ def test_transaction_metrics_say_what_is_used_and_what_remains(db):
     assert after["documentsRead"]["remaining"] == 32_000 - 4
 
 
+def test_what_remains_is_at_first_what_a_transaction_may_use(db):
+    @db.query
+    def whole(ctx):
+        return ctx.meta.get_transaction_metrics()
+
+    assert {name: each["remaining"] for name, each in whole().items()} == {
+        "bytesRead": 16 << 20,
+        "bytesWritten": 16 << 20,
+        "databaseQueries": 4_096,
+        "documentsRead": 32_000,
+        "documentsWritten": 16_000,
+        "functionsScheduled": 1_000,
+        "scheduledFunctionArgsBytes": 16 << 20,
+    }
+
+
+@pytest.mark.local("counts runs in this process")
+def test_a_function_that_looks_at_its_own_run_has_read_nothing(memory):
+    @memory.query
+    def look(ctx):
+        return [ctx.meta.get_function_metadata(), ctx.meta.get_transaction_metrics()]
+
+    handle = look.live()
+    runs, value = handle.runs, handle.value
+    memory["a"].insert({})
+    assert (handle.value, handle.runs) == (value, runs)
+
+
 def test_the_snapshot_number_is_the_commit_that_is_read(db):
     @db.query
     def number(ctx):
@@ -70,7 +98,7 @@ def test_the_snapshot_number_is_the_commit_that_is_read(db):
 
     before = number()
     db["a"].insert({})
-    assert number() == before + 1
+    assert number() == before + 1  # which it would not be had the result been kept
 
 
 @pytest.mark.local("reads what became of a scheduled function")
@@ -95,6 +123,14 @@ def test_a_scheduled_function_knows_the_document_that_it_is_a_run_of(memory):
         seen = notes.version
     noted()
     assert notes.value == [job, None]
+
+
+def test_who_calls_from_a_cell_has_neither_request_nor_scheduled_function(db):
+    @db.action
+    def act(ctx):
+        return ctx.meta.get_request_metadata()
+
+    assert act() == {"requestId": None, "scheduledFunctionId": None}
 
 
 def test_a_query_does_not_ask_who_requested_it(db):

@@ -138,6 +138,19 @@ def test_a_page_near_its_limit_recommends_a_split(table):
     assert small.get("pageStatus") is None
 
 
+def test_a_page_near_its_limit_of_bytes_recommends_a_split(table):
+    query = table.order("asc")
+
+    def status(limit):
+        page = query.paginate({"numItems": 8, "maximumBytesRead": limit})
+        return len(page.page), page.get("pageStatus")
+
+    # The least limit that lets eight documents through: what they take, within one document.
+    taken = next(limit for limit in range(0, 100_000, 8) if status(limit)[0] == 8)
+    assert status(taken) == (8, "SplitRecommended")
+    assert status(2 * taken) == (8, None)
+
+
 @pytest.mark.parametrize("count, status", [(6144, None), (6145, "SplitRecommended")])
 def test_a_page_of_more_than_6144_documents_recommends_a_split(memory, count, status):
     memory["many"].insert([{"n": n} for n in range(count)])
@@ -208,6 +221,10 @@ def test_page_sizes_that_are_refused(memory, count, code):
     with pytest.raises(PaginationError) as caught:
         memory["t"].paginate({"numItems": count, "cursor": None})
     assert caught.value.code == code
+
+
+def test_a_page_of_32000_documents_may_be_asked_for(table):
+    assert len(table.paginate(num_items=32_000).page) == 10
 
 
 @pytest.mark.parametrize("name", ["maximumRowsRead", "maximumBytesRead"])

@@ -92,6 +92,28 @@ def test_a_rare_word_weighs_more_and_a_shorter_text_comes_first(notes):
     assert bodies(search(notes, "unique").collect())[0] == "unique"
 
 
+def test_a_phrase_comes_before_its_words_apart_also_among_own_writes_and_in_pages(notes):
+    insert(
+        notes, "fox so very quick", "quick fox so very", "quick so very fox", "so fox quick very"
+    )
+    ranked = bodies(search(notes, "quick fo").collect())
+    assert ranked[:2] == ["so fox quick very", "quick fox so very"]
+    page = search(notes, "quick fo").paginate(num_items=1)
+    assert bodies(page.page) == ranked[:1]
+    after = search(notes, "quick fo").paginate(num_items=3, cursor=page.continueCursor)
+    assert bodies(after.page) == ranked[1:]
+
+    @notes.mutation
+    def work(ctx):
+        ctx.db.insert("notes", {"body": "very quick fox so"})
+        ctx.db.insert("notes", {"body": "fox very so quick"})
+        return bodies(ctx.db.query("notes").with_search_index("by_text", "quick fox").collect())
+
+    inside = work()
+    assert inside[:3] == ["very quick fox so", *ranked[:2]]
+    assert inside == bodies(search(notes, "quick fox").collect())
+
+
 def test_ties_are_newest_first(notes):
     ids = insert(notes, "same words", "same words", "same words")
     assert [each["_id"] for each in search(notes, "same").collect()] == ids[::-1]
@@ -108,6 +130,25 @@ def test_equalities_narrow_and_a_nested_field_may_be_absent(notes):
     )
     assert bodies(absent.collect()) == ["one two"]
     assert search(notes, "one", author="nobody").collect() == []
+
+
+def test_a_misspelled_word_finds_nothing(notes):
+    insert(notes, "quick")
+    assert search(notes, "quikc fox").collect() == []
+
+
+def test_eight_equalities_are_taken(notes):
+    insert(notes, "a", author="ada")
+    insert(notes, "a", author="bob")
+
+    def build(q):
+        q.search("body", "a")
+        for _ in range(8):
+            q.eq("author", "ada")
+        return q
+
+    found = notes["notes"].with_search_index("by_text", build).collect()
+    assert [each["author"] for each in found] == ["ada"]
 
 
 def test_a_document_whose_field_is_no_text_is_not_in_the_index(notes):
@@ -323,6 +364,22 @@ def test_a_vector_filter_is_one_of_equalities(notes):
     without = near(notes, 1, 0, filter=lambda q: q.eq("meta.kind", livedb.UNSET))
     assert bodies(without.collect()) == ["a", "b"]
     assert near(notes, 1, 0, filter=lambda q: q.or_()).collect() == []
+
+
+def test_sixty_four_conditions_of_a_vector_filter_are_taken(notes):
+    insert(notes, "a", author="63", direction=[1, 0])
+    insert(notes, "b", author="64", direction=[1, 0])
+    asked = near(notes, 1, 0, filter=lambda q: q.or_(*(q.eq("author", str(n)) for n in range(64))))
+    assert bodies(asked.collect()) == ["a"]
+
+
+@pytest.mark.parametrize("vector", [(0.1, 0.2), (1e-300, 3e-300), (1 / 3, -1e6)])
+def test_a_score_is_never_beyond_1_nor_below_its_opposite(notes, vector):
+    insert(notes, "same", direction=list(vector))
+    insert(notes, "opposite", direction=[-each for each in vector])
+    [(_, most), (_, least)] = near(notes, *vector).scored()
+    assert (most, least) == (pytest.approx(1.0), pytest.approx(-1.0))
+    assert -1.0 <= least < most <= 1.0
 
 
 @pytest.mark.parametrize(

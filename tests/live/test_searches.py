@@ -84,6 +84,15 @@ def test_live_searches_follow_inserts_changes_and_deletes(notes):
     assert shown() == [["a doll"], ["bird", "a doll"]]
 
 
+def test_a_live_search_follows_a_change_of_nothing_but_the_order_of_words(notes):
+    table = notes["notes"]
+    first, _ = table.insert([{"body": "cat x x dog"}, {"body": "cat x dog x"}])
+    words = table.with_search_index("by_text", "cat dog").live()
+    assert [each["body"] for each in words.value] == ["cat x dog x", "cat x x dog"]
+    table.patch(first, {"body": "x dog cat x"})
+    assert [each["body"] for each in words.value] == ["x dog cat x", "cat x dog x"]
+
+
 @pytest.mark.local("counts runs in this process")
 def test_a_commit_runs_only_the_searches_that_it_can_change(notes, runs):
     table = notes["notes"]

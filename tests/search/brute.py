@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from livedb.keys.encoding import encode_key
@@ -50,12 +52,11 @@ def same(left: Any, right: Any) -> bool:
 def text_search(
     documents: Iterable[Document], field: str, text: str, equal: Mapping[str, Any]
 ) -> list[tuple[str, float]]:
-    """Ids and scores, best first: BM25 over the documents that have one of the words."""
+    """Ids and scores, best first: BM25 over the documents that have one of the words,
+    and of neighbours in the search how near they stand."""
     asked = words(text)[:16]
     if not asked:
         return []
-    prefix = asked[-1]
-    asked = list(dict.fromkeys(asked))
     found = []
     for document in documents:
         value = at(document.fields, field)
@@ -64,27 +65,59 @@ def text_search(
         if not all(same(at(document.fields, path), wanted) for path, wanted in equal.items()):
             continue
         own = words(value)
-        counts = [min(own.count(word), 255) for word in asked]
-        counts.append(sum(min(own.count(w), 255) for w in set(own) if w.startswith(prefix)))
-        if any(counts):
-            found.append((document, counts, len(own)))
+        each = [places(own, lambda word, term=term: word == term) for term in asked]
+        each.append(places(own, lambda word: word.startswith(asked[-1])))
+        if any(each):
+            found.append((document, each, len(own)))
     if not found:
         return []
     average = sum(length for _, _, length in found) / len(found)
     weights = []
-    for column in range(len(asked) + 1):
-        having = sum(1 for _, counts, _ in found if counts[column])
+    for term in range(len(asked) + 1):
+        having = sum(1 for _, each, _ in found if each[term])
         weights.append(1 + math.log1p(len(found) / having) if having else 0.0)
     ranked = []
-    for document, counts, length in found:
+    for document, each, length in found:
         norm = 1.2 * (1 - 0.75 + 0.75 * length / average)
         score = 0.0
-        for weight, count in zip(weights, counts, strict=True):
-            if weight:
-                score += weight * (count * 2.2 / (count + norm))
+        for term in [*distinct(asked), len(asked)]:
+            count = len(each[term])
+            score += weights[term] * (count * 2.2 / (count + norm))
+        for left, right in pairs(asked):
+            near = nearness(each[left], each[right])
+            score += min(weights[left], weights[right]) * (near * 2.2 / (near + norm))
         ranked.append((score, document.created, document.id))
     ranked.sort(reverse=True)
     return [(document_id, score) for score, _, document_id in ranked]
+
+
+def places(own: list[str], is_wanted: Callable[[str], bool]) -> list[int]:
+    """Where a text has some words; each of them counts at most 255 times."""
+    seen: Counter[str] = Counter()
+    found = []
+    for place, word in enumerate(own):
+        if is_wanted(word) and seen[word] < 255:
+            seen[word] += 1
+            found.append(min(place, 65_535))
+    return found
+
+
+def distinct(asked: list[str]) -> list[int]:
+    """The terms of a search that are words, each once."""
+    return [term for term, word in enumerate(asked) if asked.index(word) == term]
+
+
+def pairs(asked: list[str]) -> list[tuple[int, int]]:
+    """Which terms of a search stand side by side in it; the last is any word that begins so."""
+    terms = [asked.index(word) for word in asked[:-1]] + [len(asked)]
+    found = [tuple(sorted(pair)) for pair in pairwise(terms)]
+    return sorted(set(found), key=found.index)
+
+
+def nearness(left: list[int], right: list[int]) -> float:
+    """How near two terms stand: 1 side by side, 1/4 with a word between them, and so on."""
+    apart = [abs(one - other) for one in left for other in right if one != other]
+    return 1 / min(apart) ** 2 if apart else 0.0
 
 
 def cosine(left: Iterable[float], right: Iterable[float]) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from livedb.keys.encoding import encode_key
 from livedb.schema.search_indexes import SearchIndexDefinition, VectorIndexDefinition
+from livedb.search import ranking, text_index
 from livedb.search.postings import Postings
 from livedb.search.text_index import TextIndex
 from livedb.search.vector_index import VectorIndex
@@ -140,8 +141,13 @@ class History:
         assert found == sorted(found, key=lambda hit: (-hit.score, hit.id))
 
 
+@pytest.mark.parametrize("at_once", [1_024, 1])
 @pytest.mark.parametrize("seed", range(25))
-def test_every_search_at_every_kept_commit_equals_looking_at_all_documents(seed):
+def test_every_search_at_every_kept_commit_equals_looking_at_all_documents(
+    seed, at_once, monkeypatch
+):
+    """With the places of words looked up for all documents, and only for those that may be best."""
+    monkeypatch.setattr(ranking, "_LOOKED_AT_ONCE", at_once)
     history = History(seed)
     for _ in range(40):
         (history.undo if history.random.random() < 0.15 else history.commit)()
@@ -153,6 +159,78 @@ def test_every_search_at_every_kept_commit_equals_looking_at_all_documents(seed)
             history.check()
 
 
+def test_the_best_of_many_equal_the_best_of_looking_at_all_documents():
+    random = Random(1)
+    words = [f"w{n}" for n in range(12)]
+    weights = [1 / (n + 1) for n in range(12)]
+    texts = [
+        " ".join(random.choices(words, weights, k=random.randrange(2, 30))) for _ in range(3_000)
+    ]
+    rows = {f"d{n:06}": (float(n % 7), {"body": text}) for n, text in enumerate(texts)}
+    index = TextIndex(TEXT, Rows(rows))
+    index.add_rows(range(len(rows)), [fields for _, fields in rows.values()])
+    index.settle(0)
+    seen = [brute.Document(key, *each) for key, each in rows.items()]
+    for text in ("w0 w1", "w1 w0 w2", "w3 w4 w5 w6", "w0 w", "w1 w1", "w11 w10"):
+        expected = brute.text_search(seen, "body", text, {})
+        for limit in (1, 10, 1_024, 5_000):
+            found = index.search(text_query(text), [], number=0, limit=limit, own={})
+            assert found == expected[:limit], (text, limit)
+
+
+def found_by(text, *texts):
+    """What a search finds in some texts, each newer than those after it."""
+    index = TextIndex(TEXT, Rows({}))
+    for at, each in enumerate(texts):
+        index.apply(1, str(at), None, stored((float(-at), {"body": each})))
+    index.settle(0)
+    return index.search(text_query(text), [], number=1, limit=9, own={})
+
+
+@pytest.mark.parametrize(
+    "text,near,far",
+    [
+        ("quick fox", "x x x quick fox", "quick x x x fox"),
+        ("quick fox", "x x x fox quick", "quick x x x fox"),  # in either order
+        ("quick fo", "x x x quick fox", "quick x x x fox"),  # and as the beginning of a word
+        ("quick fox", "fox x quick fox", "fox fox x quick"),  # the nearest of several count
+        ("a b c d", "a b c d x x", "a c x b d x"),  # neighbours in the search
+        ("fox fox", "x x fox fox", "fox x x fox"),
+        ("w fo fox", "x x fo fox", "fo x x fox"),  # the beginning of a word and that word
+    ],
+)
+def test_a_text_in_which_the_words_stand_nearer_comes_first(text, near, far):
+    hits = found_by(text, far, near)
+    assert [hit.id for hit in hits] == ["1", "0"]
+    assert hits[0].score > hits[1].score
+
+
+def test_a_word_alone_is_near_nothing_and_ties_are_still_newest_first():
+    assert [hit.id for hit in found_by("fox", "fox x x", "x x fox")] == ["0", "1"]
+    assert [hit.id for hit in found_by("fox dog", "fox x x", "x x fox")] == ["0", "1"]
+    assert [hit.id for hit in found_by("fox dog", "fox dog x", "x dog fox")] == ["0", "1"]
+    first, second = found_by("fox fox", "fox x x", "x x fox")
+    assert first.score == second.score  # not near itself
+
+
+@pytest.mark.parametrize("before", [65_533, 65_534, 65_535, 70_000, 140_000])
+def test_words_are_near_up_to_the_65536th_place_of_a_text(before):
+    texts = ["x " * before + "quick fox", "quick " + "x " * before + "fox"]
+    documents = [brute.Document(str(n), -n, {"body": each}) for n, each in enumerate(texts)]
+    assert found_by("quick fox", *texts) == brute.text_search(documents, "body", "quick fox", {})
+    assert found_by("quick fox", *texts)[0].id == ("0" if before <= 65_534 else "1")
+
+
+def test_texts_of_many_words_are_taken_in_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(text_index, "_WAITING_WORDS_MAX", 10)
+    index = TextIndex(TEXT, Rows({f"d{n}": (float(n), {}) for n in range(9)}))
+    index.add_rows(range(9), [{"body": "one two three four"} for _ in range(9)])
+    assert len(index._waiting) < 3
+    index.settle(0)
+    index._check()
+    assert len(index.search(text_query("two three"), [], number=0, limit=99, own={})) == 9
+
+
 def test_postings_merged_are_those_of_all_documents():
     documents = [(slot, [b"a"] * (slot % 3) + [b"b%d" % (slot % 5)]) for slot in range(50)]
     parts = [Postings.of_documents(documents[at : at + 7]) for at in range(0, 50, 7)]
@@ -162,7 +240,11 @@ def test_postings_merged_are_those_of_all_documents():
     for word in (b"a", b"b1", b"b9"):
         for of_merged, of_whole in zip(merged.of_word(word), whole.of_word(word), strict=True):
             assert of_merged.tolist() == of_whole.tolist()
-    assert sorted(merged.of_prefix(b"b")[0].tolist()) == list(range(50))
+    assert sorted(merged.of_prefix(b"b").slots.tolist()) == list(range(50))
+    assert merged.of_word(b"a").places.tolist()[:4] == [0, 0, 1, 0]
+    nothing = Postings.merged(parts, lambda slots: np.zeros(len(slots), bool))
+    nothing._check()
+    assert len(nothing) == 0
 
 
 def test_a_document_with_a_word_more_than_255_times_is_found_as_with_255():
@@ -209,7 +291,7 @@ def bytes_a_document(index, count):
 
 
 def test_bytes_of_a_document_in_a_text_index_are_as_stated():
-    """`TextIndex`: 28 bytes, 4 a filter field, 5 a different word, 40 a word of all together."""
+    """`TextIndex`: 28 bytes, 4 a filter field, 5 a different word, 2 a word, 48 one of them all."""
     count, words = 20_000, 2_000
     rows = {f"d{n:06}": (float(n), {}) for n in range(count)}
     index = TextIndex(TEXT, Rows(rows))
@@ -218,9 +300,10 @@ def test_bytes_of_a_document_in_a_text_index_are_as_stated():
     distinct = sum(len(set(each["body"].split())) for each in texts)
     index.add_rows(range(count), texts)
     index.settle(0)
-    stated = 28 * count + 4 * 2 * count + 5 * distinct + 40 * words
+    of_words = 5 * distinct + 2 * 50 * count
+    stated = 28 * count + 4 * 2 * count + of_words + 48 * words
     assert index.size_bytes <= 2 * stated  # columns grow by doubling
-    assert sum(part.size_bytes for part in index._postings) <= 5 * distinct + 3 * 40 * words
+    assert sum(part.size_bytes for part in index._postings) <= of_words + 3 * 48 * words
 
 
 def test_bytes_of_a_document_in_a_vector_index_are_as_stated():

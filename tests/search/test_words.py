@@ -49,7 +49,23 @@ def test_words_after_the_16th_of_a_search_are_ignored():
 
 
 def test_the_last_word_is_a_beginning_and_a_word_asked_for_twice_counts_once():
-    assert text_query("cat dog cat") == ((b"cat", b"dog"), b"cat")
+    query = text_query("cat dog cat")
+    assert (query.words, query.prefix) == ((b"cat", b"dog"), b"cat")
+
+
+@pytest.mark.parametrize(
+    "text,pairs",
+    [
+        ("cat", ()),
+        ("cat dog", ((0, 2),)),  # 2 is any word that begins with "dog"
+        ("cat dog bird", ((0, 1), (1, 3))),
+        ("cat dog cat", ((0, 1), (1, 2))),
+        ("cat dog cat dog", ((0, 1), (0, 2))),
+        ("cat cat", ((0, 1),)),
+    ],
+)
+def test_the_words_that_stand_side_by_side_in_a_search_are_its_pairs(text, pairs):
+    assert text_query(text).pairs == pairs
 
 
 def test_an_empty_search_asks_for_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 
 import livedb
 from livedb.auth.access import Role
+from livedb.clock import ManualClock
+from livedb.service.function_logs import FunctionLogs
 from tests.service.serving import ADMIN_KEY, connected
 
 
@@ -62,6 +65,25 @@ def expected(fails):
         (kind.capitalize(), f"tasks:{name}", [f"[WARN] from {kind}"], error, status)
         for name, kind in FUNCTIONS
     ]
+
+
+def test_the_last_1000_calls_are_remembered_newest_last_with_when_and_how_long():
+    clock, loop = ManualClock(), asyncio.new_event_loop()
+    try:
+        logs = FunctionLogs(clock, loop)
+        for n in range(1_001):
+            began_s = clock.monotonic_s()
+            clock.advance(0.5)
+            logs.add(identifier=f"f{n}", kind="query", began_s=began_s, log_lines=[], error=None)
+        entries, cursor = logs.since(0)
+    finally:
+        loop.close()
+    assert [each["identifier"] for each in entries] == [f"f{n}" for n in range(1, 1_001)]
+    assert {each["executionTime"] for each in entries} == {0.5}
+    times = [each["timestamp"] for each in entries]
+    assert times == sorted(times)
+    assert times[-1] == clock.now_ns() / 1e9
+    assert logs.since(cursor) == ([], cursor)
 
 
 @pytest.mark.parametrize("fails", [False, True])

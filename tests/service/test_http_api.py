@@ -49,6 +49,16 @@ def test_a_function_of_another_kind_is_an_error_that_says_so(http):
     assert "as a Query, but it is defined as a Mutation" in answer["errorMessage"]
 
 
+def test_a_cursor_that_is_none_is_told_to_clients_in_the_data_of_the_error(http, served):
+    @served.db.query(name="tasks:paged")
+    def paged(ctx, cursor: str):
+        return ctx.db.query("tasks").paginate(num_items=1, cursor=cursor)
+
+    answer = call(http, "/api/query", "tasks:paged", {"cursor": "none"}).json()
+    assert answer["status"] == "error"
+    assert answer["errorData"] == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+
+
 def test_run_takes_module_and_function_from_the_path(http):
     body = {"args": {"user": "ada"}}
     assert value(http.post("/api/run/tasks/titles", json=body)) == []

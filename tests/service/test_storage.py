@@ -269,6 +269,12 @@ def test_an_upload_url_expires_and_is_forgotten(served, http, clock):
     refused(served, http, url, 401, "StorageTokenInvalid")
 
 
+def test_an_upload_url_is_good_for_an_hour(served, http, clock):
+    url = call(served, "generateUploadUrl")
+    clock.advance(3_599)
+    assert http.post(url, content=TEXT).status_code == 200
+
+
 def test_unknown_upload_urls_are_refused(served, http):
     for token in ("", "x", "0" * 64, "%00", "x" * 4000):
         url = f"{served.url}/api/storage/upload?token={token}"

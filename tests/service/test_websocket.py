@@ -244,6 +244,22 @@ def test_a_mutation_sent_again_in_its_session_is_answered_and_not_run(served):
         assert client.hear()["result"] == 2
 
 
+def test_a_mutation_knows_the_request_that_it_is_of_also_when_it_is_sent_again(served):
+    @served.db.mutation(name="tasks:request")
+    def request(ctx):
+        return ctx.meta.get_request_metadata()
+
+    answers = []
+    for request_id in (0, 0, 1):
+        with Wire(served, session="mine") as client:
+            client.mutate(request_id, "tasks:request")
+            answers.append(client.hear()["result"])
+    first, again, other = answers
+    assert isinstance(first["requestId"], str)
+    assert first == again != other
+    assert first["scheduledFunctionId"] is None
+
+
 def test_two_connections_of_one_session_race_and_one_wins(served):
     results = []
 

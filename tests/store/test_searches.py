@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from random import Random
 
 import pytest
@@ -144,6 +146,27 @@ def test_writers_note_and_the_next_search_takes_in():
     assert (kept.noted_count > 0, kept.built.slots_count) == (True, versions)
     check(world, world.number)
     assert kept.noted_count == 0
+
+
+def test_packing_anew_keeps_the_indexes_and_nothing_else_of_the_base():
+    world, random = make_world(), Random(9)
+    for _ in range(20):
+        commit(world, random)
+    world.release(world.number)
+    world.store.repack(TABLE)
+    check(world, world.number)
+    slot = world.store._slot(TABLE)
+    kept = [slot.state.searches.get(index) for index in (TEXT, VECTOR)]
+    base, size_bytes = weakref.ref(slot.state.base), slot.state.searches.size_bytes
+    for _ in range(3):
+        commit(world, random)
+        world.store.repack(TABLE)
+        commit(world, random)
+        check(world, world.number)
+        assert [slot.state.searches.get(index) for index in (TEXT, VECTOR)] == kept
+    gc.collect()  # its orders refer to it
+    assert base() is None
+    assert slot.state.searches.size_bytes >= size_bytes + 2 * kept[0]._rows.size_bytes
 
 
 def test_an_index_that_nobody_asks_for_is_let_go(monkeypatch):
