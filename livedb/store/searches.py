@@ -7,7 +7,8 @@ search index as without, and an index that nobody asks for any more is let go.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -33,7 +34,9 @@ EVENTS_MAX = 20_000
 """Writes noted and not taken in; then the index is let go, and built by the next search."""
 
 _DECODED_ROWS = 4_096
-"""Documents decoded at once while an index is built; bounds the memory that takes."""
+_DECODED_BYTES = 16 << 20
+"""Documents decoded at once while an index is built, and bytes of their texts, unless one alone has
+more; bounds the memory that takes."""
 
 _STALE_SHARE = 4
 _STALE_MIN = 10_000
@@ -91,7 +94,7 @@ class KeptIndex:
     def build(self, base: Segment, changed: dict[str, Chain], oldest: int) -> None:
         """Take in every document: those of the base, and all versions of those that changed."""
         skipped = {row for key in changed if (row := base.ids.row_of(key)) is not None}
-        for rows in _spans(base.count):
+        for rows in _spans(base.offsets):
             texts = base.texts[base.offsets[rows.start] : base.offsets[rows.stop]]
             documents = decode_texts(texts)
             taken = [row for row in rows if row not in skipped]
@@ -176,9 +179,14 @@ class TableSearches:
                 self.forget(index)
 
 
-def _spans(count: int) -> Iterator[range]:
-    for start in range(0, count, _DECODED_ROWS):
-        yield range(start, min(start + _DECODED_ROWS, count))
+def _spans(offsets: Sequence[int]) -> Iterator[range]:
+    """Rows to decode at once; `offsets` is where their texts start, and the end of the last."""
+    start, count = 0, len(offsets) - 1
+    while start < count:
+        fitting = bisect_right(offsets, offsets[start] + _DECODED_BYTES, start) - 1
+        stop = max(start + 1, min(start + _DECODED_ROWS, fitting))
+        yield range(start, stop)
+        start = stop
 
 
 class _Rows:

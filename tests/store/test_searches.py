@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from itertools import accumulate
 from random import Random
 
 import pytest
@@ -273,3 +274,21 @@ def test_searches_beside_commits_are_each_right_at_their_number():
         reader.join()
     if failures:
         raise failures[0]
+
+
+@pytest.mark.parametrize(
+    "sizes,expected",
+    [
+        ([], []),
+        ([3, 3, 4, 1], [3, 1]),
+        ([30, 1, 1], [1, 2]),  # one that is larger than what is decoded at once comes by itself
+        ([1] * 12, [5, 5, 2]),
+        ([0] * 7, [5, 2]),
+    ],
+)
+def test_documents_are_decoded_for_an_index_a_bounded_size_at_once(monkeypatch, sizes, expected):
+    monkeypatch.setattr(searches, "_DECODED_ROWS", 5)
+    monkeypatch.setattr(searches, "_DECODED_BYTES", 10)
+    spans = list(searches._spans([0, *accumulate(sizes)]))
+    assert [len(each) for each in spans] == expected
+    assert [row for each in spans for row in each] == list(range(len(sizes)))
