@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import traitlets
 
@@ -30,9 +30,9 @@ from livedb.interchange.arrow import FieldType
 from livedb.interchange.frames import FrameMixin
 from livedb.live.live_query import LiveState, Work
 from livedb.live.result import Result, TableResult, ValueResult
+from livedb.notebook.displayed import Displayed
 from livedb.notebook.documents import RowDocuments
 from livedb.notebook.followers import Followers, deliver
-from livedb.notebook.formats import NO_FORMATS, ColumnFormat, formats_of, missing_columns
 from livedb.notebook.freezes import freeze_of
 from livedb.notebook.gathering import Held, gathered
 from livedb.notebook.handle_frames import HandleFrames, require_result
@@ -49,13 +49,7 @@ from livedb.notebook.rows import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from livedb.notebook.downloads import PageFile
-    from livedb.notebook.editing import TableEditor
-    from livedb.notebook.references import Reference
     from livedb.notebook.selection import Selection
-    from livedb.notebook.widgets import LiveTable
-
-_OF_WIDGETS = frozenset({"comm", "_model_id", "get_state", "set_state"})
 
 logger = logging.getLogger("livedb")
 
@@ -90,7 +84,7 @@ class _PulledValue(_Pulled):
 _handles: weakref.WeakSet[Handle[Any]] = weakref.WeakSet()
 
 
-class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
+class Handle(Displayed, traitlets.HasTraits, FrameMixin, Generic[T_co]):
     """The live result of a query, of SQL or of a table.
 
     Attributes:
@@ -145,11 +139,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         """Whether the `value` trait holds the value of the shown state; see `_decode`."""
         self.followers = Followers()
         """They end when this handle or its workspace is closed."""
-        self._why_ended: str | None = None
-        self._formats: Mapping[str, ColumnFormat] = {}
-        """How its table on screen shows columns."""
-        self._widgets: tuple[LiveTable, ...] = ()
-        """Its tables on screen: its own, and those of handles that it replaced."""
         mine = weakref.ref(self)
         is_ready = False
 
@@ -593,36 +582,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
         table = self._frames.arrow_of(state)
         return state_of_table(table, self._frames.fields_of(state), number, error)
 
-    def format(
-        self, columns: Mapping[str, ColumnFormat] = NO_FORMATS, /, **named: ColumnFormat
-    ) -> Self:
-        """Show columns as told, in place of what was told before; returns this handle.
-
-            worst.live(origin="JFK").format(delay=livedb.column.number("+.1f", unit="min"))
-
-        Only what a reader sees is other: values, sorting, filters, edits, copies and files stay as
-        they are. A name that no argument of Python's can have goes into a dict.
-
-        Raises:
-            FunctionTypeError: something else than what `livedb.column` makes.
-        """
-        self._formats = formats_of(columns, named)
-        state = self.current()
-        names = state.window(0, 0).column_names
-        missing = missing_columns(self._formats, names) if names else None
-        if missing is not None:
-            warnings.warn(missing, UserWarning, user_level())
-        for widget in self._widgets:
-            widget.follow(self)
-        return self
-
-    @cached_property
-    def editor(self) -> TableEditor | None:
-        """Edits what a table on screen shows, if that is the documents of a table."""
-        from livedb.notebook.editing import TableEditor
-
-        return None if self._table is None else TableEditor(self._backend, self._table)
-
     @cached_property
     def selection(self) -> Selection:
         """What a reader has selected in its table on screen; `.df` has these rows as they are."""
@@ -633,57 +592,6 @@ class Handle(traitlets.HasTraits, FrameMixin, Generic[T_co]):
     def select(self, keys: Sequence[str], cell: tuple[str, str] | None) -> None:
         """Rows were selected on a page: see `livedb.notebook.rows.RowSource`."""
         self.selection.take(keys, cell, deliver)
-
-    def reference(self, key: str) -> Reference:
-        """The document that an id names: see `livedb.notebook.rows.RowSource`."""
-        from livedb.notebook.references import reference_of
-
-        return reference_of(self._backend, key)
-
-    def file(self, name: str, *, is_picture: bool) -> PageFile:
-        """A file that a cell names: see `livedb.notebook.rows.RowSource`."""
-        from livedb.notebook.stored_files import stored_file
-
-        return stored_file(self._backend, name, is_picture=is_picture)
-
-    @property
-    def widget(self) -> LiveTable:
-        """The table on screen; made when it is first asked for."""
-        if not self._widgets:
-            from livedb.notebook.widgets import LiveTable
-
-            self._widgets = (LiveTable(self),)
-        return self._widgets[0]
-
-    if not TYPE_CHECKING:  # else no misspelt attribute would be found
-
-        def __getattr__(self, name: str) -> Any:
-            """What `mo.ui.anywidget(handle)` asks of a widget; a handle is none, but has one."""
-            if name in _OF_WIDGETS:
-                return getattr(self.widget, name)
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def view_count(self) -> int:
-        """Views of it that are open on some page."""
-        return sum(widget.view_count for widget in self._widgets)
-
-    def close_widget(self) -> None:
-        """Drop its tables on screen, which hold this handle; the next display makes another."""
-        widgets, self._widgets = self._widgets, ()
-        for widget in widgets:
-            widget.close(**({"ended": self._why_ended} if self._why_ended else {}))
-
-    def _display_(self) -> Any:
-        """What marimo shows of it."""
-        return self.widget
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        if self.followers.is_ended and not self._widgets:
-            from livedb.notebook.display import static_bundle
-
-            return static_bundle(self.title, self.current())
-        return self.widget._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
         """The rows, as a plain REPL shows them; inside a query or mutation only what it follows."""
