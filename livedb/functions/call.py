@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from livedb.errors import FunctionTypeError
 from livedb.identity import Identity
@@ -51,6 +51,22 @@ class Cancellation:
                 self._hearing.pop()()
 
 
+class Origin(NamedTuple):
+    """From where a call came to a service; None is what is not known.
+
+    Attributes:
+        ip: the address of the client, as `127.0.0.1`; None of one that came by the local door.
+        user_agent: what the client says it is, and nobody has checked.
+    """
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+NOWHERE = Origin()
+"""Of a call that no request made: a cell's, a scheduled function's."""
+
+
 class Call:
     """One call.
 
@@ -58,6 +74,7 @@ class Call:
         mutation_id: by what a retry is known, `session:request`; None cannot be recognised.
         is_new: whether that id surely was never committed, so that the log need not be asked.
         author: who is named in the log.
+        origin: from where it came.
         job: the id of the scheduled function that this is a run of, or is called by.
         identity: what `ctx.auth` shows.
         is_identity_known: without it, a run that asks who calls has a void outcome, and
@@ -88,6 +105,7 @@ class Call:
         "journal",
         "log_lines",
         "mutation_id",
+        "origin",
         "parent",
         "ts",
         "unfinished",
@@ -105,6 +123,7 @@ class Call:
         parent: Call | None = None,
         job: str | None = None,
         cancellation: Cancellation | None = None,
+        origin: Origin = NOWHERE,
     ) -> None:
         self.mutation_id = mutation_id
         self.is_new = is_new
@@ -116,6 +135,7 @@ class Call:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.job = job
         self.cancellation = cancellation
+        self.origin = origin
         self.log_lines: list[str] = []
         self.unfinished = ""
         self.asks_identity = False
@@ -130,6 +150,7 @@ class Call:
             parent=self,
             job=self.job,
             cancellation=cancellation,
+            origin=self.origin,
         )
 
     # -- log lines -----------------------------------------------------------------------------
