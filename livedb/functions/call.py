@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from livedb.errors import FunctionTypeError
-from livedb.identity import Identity
+from livedb.identity import NOWHERE, Identity, Origin
 
 LOG_LINES_MAX = 256
 """Lines of one call that are kept (Convex); a last one says that there were more."""
@@ -49,22 +49,6 @@ class Cancellation:
         with suppress(KeyError):  # when there is none left; each is taken by one thread
             while True:
                 self._hearing.pop()()
-
-
-class Origin(NamedTuple):
-    """From where a call came to a service; None is what is not known.
-
-    Attributes:
-        ip: the address of the client, as `127.0.0.1`; None of one that came by the local door.
-        user_agent: what the client says it is, and nobody has checked.
-    """
-
-    ip: str | None = None
-    user_agent: str | None = None
-
-
-NOWHERE = Origin()
-"""Of a call that no request made: a cell's, a scheduled function's."""
 
 
 class Call:

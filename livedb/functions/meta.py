@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from livedb.functions.call import NOWHERE, Call
+from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition, wire_kind
 from livedb.functions.run import Run
+from livedb.identity import NOWHERE
 from livedb.values import Document, Int64
 
 _FILE_METRICS = ("filesWritten", "fileWriteBytes", "filesRead", "fileReadBytes")

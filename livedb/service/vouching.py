@@ -19,12 +19,9 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import Headers
-
 from livedb.auth.access import Caller, Role
 from livedb.errors import InvalidValueError
-from livedb.functions.call import Origin
-from livedb.identity import Identity
+from livedb.identity import Identity, Origin
 
 HEADER = "X-Livedb-Caller"
 
@@ -72,7 +69,8 @@ def vouched_for(scope: MutableMapping[str, Any]) -> Arrival | None:
 
 def origin_of(arrival: Arrival, scope: MutableMapping[str, Any]) -> Origin:
     """From where a request came, as functions see it (an ASGI scope)."""
-    return Origin(ip=arrival.ip, user_agent=Headers(scope=scope).get("user-agent"))
+    agents = [value for name, value in scope["headers"] if name == b"user-agent"]
+    return Origin(ip=arrival.ip, user_agent=agents[0].decode("latin-1") if agents else None)
 
 
 def without_vouching(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
