@@ -29,12 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from livedb.errors import (
-    FunctionTypeError,
-    InvalidValueError,
-    LivedbError,
-    SchemaDefinitionError,
-)
+from livedb.errors import FunctionTypeError, InvalidValueError, LivedbError, SchemaDefinitionError
 from livedb.functions.context import MutationContext, table_name
 from livedb.functions.definition import did_you_mean
 from livedb.schema.namespace import v

@@ -28,12 +28,7 @@ from livedb.protocol.server import Failure, Success
 from livedb.service.access import Access
 from livedb.service.call_threads import CallThreads
 from livedb.service.function_logs import FunctionLogs
-from livedb.service.functions import (
-    find_function,
-    own_permission,
-    read_object,
-    registered_name,
-)
+from livedb.service.functions import find_function, own_permission, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB

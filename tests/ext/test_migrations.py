@@ -258,7 +258,7 @@ def test_a_table_that_is_not_there_is_refused_and_nothing_is_begun(prepared):
         return {"runs": 1}
 
     for options in ({}, {"dry_run": True}, {"restart": True}):
-        with pytest.raises(SchemaDefinitionError, match="no table 'taks' to migrate.*'tasks'"):
+        with pytest.raises(SchemaDefinitionError, match=r"no table 'taks' to migrate.*'tasks'"):
             misspelt(**options)
     assert prepared["migrations"].count() == 0
 
