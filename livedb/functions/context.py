@@ -254,10 +254,12 @@ class DatabaseReader:
         table = self._snapshot.table_of(document_id)
         name = None if table is None else table.definition.name
         if expected is not None and name != expected:
-            raise InvalidIdError(
-                f'expected to be an Id<"{expected}">, got Id<"{name or "no table"}"> instead: '
-                f"{document_id}"
+            got = (
+                "which is of no table that is there"
+                if name is None
+                else f'got Id<"{name}"> instead'
             )
+            raise InvalidIdError(f'expected to be an Id<"{expected}">, {got}: {document_id}')
         if name is not None and name[0] == "_" and not self._is_system:
             raise ReadOnlyError(
                 "System tables can only be accessed with db.system.", code="SystemTableError"
