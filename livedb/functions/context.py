@@ -254,11 +254,7 @@ class DatabaseReader:
         table = self._snapshot.table_of(document_id)
         name = None if table is None else table.definition.name
         if expected is not None and name != expected:
-            got = (
-                "which is of no table that is there"
-                if name is None
-                else f'got Id<"{name}"> instead'
-            )
+            got = f'got Id<"{name}"> instead' if name else "and this is of no table that is there"
             raise InvalidIdError(f'expected to be an Id<"{expected}">, {got}: {document_id}')
         if name is not None and name[0] == "_" and not self._is_system:
             raise ReadOnlyError(

@@ -615,6 +615,6 @@ def test_an_id_of_a_dropped_table_is_told_to_be_of_none(db):
     then = db.number
     db.drop_table("t")
     for table in (db["t"], db.at(db.number)["t"]):
-        with pytest.raises(InvalidIdError, match='Id<"t">, which is of no table that is there'):
+        with pytest.raises(InvalidIdError, match='Id<"t">, and this is of no table that is there'):
             table.get(document)
     assert db.at(then)["t"].get(document)["n"] == 1
