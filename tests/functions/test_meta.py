@@ -80,6 +80,10 @@ def test_what_remains_is_at_first_what_a_transaction_may_use(db):
         "documentsWritten": 16_000,
         "functionsScheduled": 1_000,
         "scheduledFunctionArgsBytes": 16 << 20,
+        "filesWritten": 0,
+        "fileWriteBytes": 0,
+        "filesRead": 0,
+        "fileReadBytes": 0,
     }
 
 
@@ -134,7 +138,9 @@ def test_who_calls_from_a_cell_has_neither_request_nor_scheduled_function(db):
     def act(ctx):
         return ctx.meta.get_request_metadata()
 
-    assert act() == {"requestId": None, "scheduledFunctionId": None}
+    asked = act()
+    assert set(asked) == {"ip", "userAgent", "requestId", "scheduledFunctionId"}
+    assert (asked["requestId"], asked["scheduledFunctionId"]) == (None, None)
 
 
 def test_a_query_does_not_ask_who_requested_it(db):
