@@ -66,6 +66,10 @@ SERVICE_STARTING = "ServiceStarting"
 """The code of who is told to come again in a moment, when the service it asked for is there."""
 
 
+DISK_FULL = "DiskFull"
+"""The code of what could not be written because the disk is full."""
+
+
 class LivedbError(Exception):
     """Base of every error livedb raises.
 
@@ -76,7 +80,7 @@ class LivedbError(Exception):
     """
 
     code: str = "InternalError"
-    status: ClassVar[int] = 500
+    status: int = 500
     is_transient: ClassVar[bool] = False
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
@@ -425,10 +429,18 @@ class HandleError(LivedbError):
 
 
 class TransientError(LivedbError):
-    """Something that passes: making the same call again may succeed."""
+    """Something that passes: making the same call again may succeed.
+
+    Its `status` is 503, and 507 where the `code` is "DiskFull": then somebody must make room first.
+    """
 
     status = 503
     is_transient = True
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        if code == DISK_FULL:
+            self.status = 507
 
 
 class ConflictError(TransientError):
@@ -472,7 +484,6 @@ class FileError(TransientError):
     """
 
     code = "FileFailed"
-    status = 507
 
 
 class LogError(TransientError):

@@ -1,11 +1,11 @@
-"""Who is calling: the verified identity that `ctx.auth` shows to a function."""
+"""Who is calling, as `ctx.auth` shows it to a function, and from where, as `ctx.meta` does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from livedb.errors import InvalidValueError
 
@@ -85,3 +85,19 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_copied(item) for item in value]
     return value
+
+
+class Origin(NamedTuple):
+    """From where a call came to a service; None is what is not known.
+
+    Attributes:
+        ip: the address of the client, as `127.0.0.1`; None of one that came by the local door.
+        user_agent: what the client says it is, and nobody has checked.
+    """
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+NOWHERE = Origin()
+"""Of a call that no request made: a cell's, a scheduled function's."""

@@ -229,7 +229,9 @@ class Workspace:
             self._run_own,
         )
         self.calling = Calling(
+            workspace=self.name,
             registry=self.registry,
+            committer=self.committer,
             clock=self.clock,
             limits=self.limits,
             sql=self.folded_sql,

@@ -16,18 +16,13 @@ from livedb.client.files import Files
 from livedb.client.functions import Action, Mutation, Query
 from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
-from livedb.errors import (
-    FunctionTypeError,
-    InvalidValueError,
-    LivedbError,
-    LoadError,
-    SqlError,
-    WorkspaceError,
-)
+from livedb.errors import FunctionTypeError, LivedbError, LoadError, SqlError, WorkspaceError
 from livedb.functions.calling import name_of
 from livedb.functions.context import table_name
 from livedb.functions.crons import Crons
 from livedb.functions.definition import FunctionDefinition
+from livedb.ids import table_number_of
+from livedb.past.when import checked_number, checked_when
 from livedb.schema.tables import check_table_name
 from livedb.wording import counted
 
@@ -274,7 +269,7 @@ class Database(Decorators):
         """
         from livedb.client.past import PastDatabase
 
-        return PastDatabase(self.backend.past(when), self._faces)
+        return PastDatabase(self.backend.past(checked_when(when)), self._faces)
 
     def history(self, table: str | type[Any], document_id: str, /) -> Rows:
         """Every kept version of a document, oldest first, as a frame.
@@ -288,6 +283,7 @@ class Database(Decorators):
             SchemaDefinitionError: there is, and was, no such table.
         """
         name = table_name(table)
+        table_number_of(document_id)  # refuses what is no id
         title = f"history of {document_id} in {name}"
         return self._faces.rows(title, self.backend.history(name, document_id), self.number)
 
@@ -308,15 +304,21 @@ class Database(Decorators):
 
         Raises:
             PastTooOldError: they are no longer kept: begin anew from the tables themselves.
+            InvalidValueError: `since` has not come yet, or is no commit and no moment.
+            SchemaDefinitionError: there is, and was, no such table.
         """
         from livedb.client.past import ChangeStream
+        from livedb.store.position import Position
 
         name = None if table is None else table_name(table)
-        after, until, backend = self.backend.commit_number(since), self.number, self.backend
+        after, backend = self.backend.commit_number(checked_when(since)), self.backend
+        until = self.number
 
         def read(position: Position) -> tuple[pa.Table, Position]:
             return backend.change_page(position, until=until, table=name)
 
+        if name is not None:
+            read(Position(max(after, until)))  # refuses a table that never was, and reads nothing
         return ChangeStream(read, since=after, number=max(after, until))
 
     def undo(self, number: int, /) -> int:
@@ -331,12 +333,7 @@ class Database(Decorators):
             PastTooOldError: what was before is no longer kept.
             InvalidValueError: it is no number of a commit.
         """
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidValueError(
-                f"undo() takes the number of a commit, and this is {type(number).__name__}; "
-                "db.history(table, id) and db.changes(since) tell the numbers"
-            )
-        return self.backend.undo(number)
+        return self.backend.undo(checked_number(number))
 
     # -- in and out ----------------------------------------------------------------------------
 

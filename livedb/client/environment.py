@@ -16,10 +16,11 @@ class EnvironmentVariables(MutableMapping[str, str]):
     """The environment variables of a workspace, kept in it: `db.env["API_KEY"] = "secret"`.
 
     Functions read them as `ctx.env`, and live queries that read one follow it. Each assignment is a
-    commit; over a service it takes an owner.
+    commit; over a service this takes an owner or editor.
 
     Raises:
         InvalidValueError: a name or a value that is none, or too many of them.
+        PermissionDeniedError: to a member or viewer of a service, reading included.
     """
 
     def __init__(self, database: Database) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
 from livedb.client.remote_past import RemotePast
 from livedb.client.remote_snapshots import RemoteSnapshotReads, RemoteSnapshots, known_states
-from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of
+from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of, take_all
 from livedb.client.remote_tables import RemoteTables, sql_arguments
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
@@ -168,13 +169,12 @@ class RemoteBackend(RemoteTables):
 
     def _move(self, event: Moved) -> None:
         with self._moved:
-            for change in event.changes:
-                subscription = self._subscriptions.get(change.query_id)
-                if subscription is not None:
-                    subscription.take(change)
+            printed = take_all(event.changes, self._subscriptions)
             if event.number is not None:
                 self._known_number = event.number
                 self._number = max(self._number, event.number)
+        for lines in printed:
+            self._notices.put(partial(show, lines))
         self._show(event.ts)
 
     def _show(self, ts: int | None = None) -> None:
@@ -480,6 +480,9 @@ class RemoteBackend(RemoteTables):
         except BaseException:
             subscription.close()
             raise
+        with self._lock:
+            lines = subscription.first_lines_among(self._subscriptions.values())
+        show(lines)
         return subscription
 
     def unfollow(self, query_id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -52,6 +52,8 @@ class RemoteSubscription:
         """As the service has it."""
         self.shown: LiveState | None = None
         """The same, or what an optimistic update makes of it."""
+        self._first_lines: Sequence[str] = ()
+        """What the run printed that gave the first state."""
 
     def pull(self) -> int:
         return self._backend.pull()
@@ -86,8 +88,34 @@ class RemoteSubscription:
         if query_id is not None:
             self._backend.unfollow(query_id)
 
-    def take(self, change: QueryUpdated | QueryFailed) -> None:
-        """Take the state that a change from the service makes."""
+    def take(self, change: QueryUpdated | QueryFailed) -> Sequence[str]:
+        """Take the state that a change from the service makes; returns what its run printed.
+
+        Of the first state nothing, see `first_lines_among`, nor of one that is told again, as by a
+        new connection.
+        """
+        before = self.known
+        self._take(change)
+        assert self.known is not None, "it was taken"
+        lines = self.known.log_lines
+        if before is None:
+            self._first_lines = lines
+            return ()
+        is_told_again = self.known.number == before.number and lines == before.log_lines
+        return () if is_told_again else lines
+
+    def first_lines_among(self, others: Iterable[RemoteSubscription]) -> Sequence[str]:
+        """What the run printed that gave the first state.
+
+        Nothing where one of the others shows the same query: then none was made for this one.
+        """
+        if not self._first_lines:
+            return ()
+        shown = [each for each in others if each is not self and each.shown is not None]
+        is_second = any(each.asked.key == self.asked.key for each in shown)
+        return () if is_second else self._first_lines
+
+    def _take(self, change: QueryUpdated | QueryFailed) -> None:
         if isinstance(change, QueryFailed):
             data = None if change.error_data is UNSET else change.error_data
             # The service sends rows whole after an error.
@@ -96,6 +124,19 @@ class RemoteSubscription:
         else:
             self.wire = read_result(change.value, self.wire)
             self.known = _succeeded(self.wire, change.log_lines)
+
+
+def take_all(
+    changes: Iterable[QueryUpdated | QueryFailed], subscriptions: Mapping[int, RemoteSubscription]
+) -> list[Sequence[str]]:
+    """Have each take its change; returns what was printed, once of a query that several follow."""
+    printed: dict[QueryKey, Sequence[str]] = {}
+    for change in changes:
+        subscription = subscriptions.get(change.query_id)
+        lines = () if subscription is None else subscription.take(change)
+        if subscription is not None and lines and (key := subscription.asked.key) is not None:
+            printed[key] = lines
+    return list(printed.values())
 
 
 def state_from(raw: Raw, log_lines: Sequence[str], *, is_good: bool) -> LiveState:

@@ -23,7 +23,14 @@ from urllib.parse import quote
 from livedb.commitlog.chain import EMPTY_CHAIN, next_chain
 from livedb.commitlog.contract import Commit, Head
 from livedb.commitlog.head import HeadMark
-from livedb.errors import DamagedError, FormatError, LivedbError, LogError, WorkspaceLockedError
+from livedb.errors import (
+    DISK_FULL,
+    DamagedError,
+    FormatError,
+    LivedbError,
+    LogError,
+    WorkspaceLockedError,
+)
 
 FORMAT_VERSION = 1
 APPLICATION_ID = 0x4C56_4442
@@ -428,14 +435,14 @@ def damaged(path: Path, what: str) -> DamagedError:
 def translated(error: Exception, path: Path, action: str) -> LivedbError:
     """The livedb error for one raised by SQLite or the operating system during `action`."""
     if isinstance(error, OSError):
-        code = "DiskFull" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "LogFailed"
+        code = DISK_FULL if error.errno in {errno.ENOSPC, errno.EDQUOT} else "LogFailed"
         return LogError(f"cannot {action} {str(path)!r}: {error.strerror}", code=code)
     match primary_code(error):
         case sqlite3.SQLITE_FULL:
             return LogError(
                 f"cannot {action} {str(path)!r}: the disk is full. Nothing was written; make room"
                 " and try again",
-                code="DiskFull",
+                code=DISK_FULL,
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return WorkspaceLockedError(f"{str(path)!r} is open in another process; close it there")

@@ -18,7 +18,8 @@
 A batch changes its documents, notes how far it has come and schedules the next one in one commit: a
 process that dies loses nothing and does nothing twice, and whoever opens the workspace next goes
 on. Documents that are inserted meanwhile come last. What the function raises undoes its batch and
-is kept as the migration's `error`; calling it again goes on at that batch.
+is kept as the migration's `error`; calling it again goes on at that batch. A table that is not
+there is refused: a misspelt one must not look as if it were done.
 
 Source: the behaviour of Convex's component `migrations`.
 """
@@ -28,8 +29,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from livedb.errors import FunctionTypeError, InvalidValueError, LivedbError
+from livedb.errors import FunctionTypeError, InvalidValueError, LivedbError, SchemaDefinitionError
 from livedb.functions.context import MutationContext, table_name
+from livedb.functions.definition import did_you_mean
 from livedb.schema.namespace import v
 from livedb.schema.tables import define_schema, define_table
 from livedb.values import Document
@@ -107,6 +109,7 @@ def migration(
 
     Raises:
         InvalidValueError: `batch_documents` is below 1.
+        SchemaDefinitionError: when it is called, there is no such table, and nothing was begun.
     """
     if batch_documents < 1:
         raise InvalidValueError(f"batch_documents must be at least 1, not {batch_documents!r}")
@@ -156,16 +159,21 @@ def run_migration(
             raise _DryRunError(outcome)
         return outcome
     if asked["dry run"]:
-        return _dry_run(ctx, name)
+        return _dry_run(ctx, name, table)
     if asked["cancel"]:
         return _cancel(ctx, name)
     return _begin(ctx, name, table, is_anew=asked["restart"])
 
 
 def _begin(ctx: MutationContext, name: str, table: str, *, is_anew: bool) -> Document:
-    """Begin at the start, or go on after a failure, a cancellation, or a batch that was lost."""
+    """Begin at the start, or go on after a failure, a cancellation, or a batch that was lost.
+
+    What was done under this name to another table, as before a misspelt one was mended, is not
+    done to this one.
+    """
+    _require_table(ctx, table)
     row = _row(ctx, name)
-    if row is not None and not is_anew:
+    if row is not None and row["table"] == table and not is_anew:
         if row["state"] == "done" or (row["state"] == "running" and _is_scheduled(ctx, row)):
             return row
         return _schedule(ctx, row, {"state": "running", "error": None})
@@ -199,10 +207,11 @@ def _cancel(ctx: MutationContext, name: str) -> Document | None:
     return _get(ctx, row["_id"])
 
 
-def _dry_run(ctx: MutationContext, name: str) -> dict[str, Any]:
+def _dry_run(ctx: MutationContext, name: str, table: str) -> dict[str, Any]:
     """What the next batch would do."""
     row = _row(ctx, name)
-    at = None if row is None or row["state"] == "done" else row["cursor"]
+    goes_on = row is not None and row["table"] == table and row["state"] != "done"
+    at = row["cursor"] if row is not None and goes_on else None
     try:
         ctx.run_mutation(name, {"step": {"cursor": at, "undo": True}})
     except _DryRunError as ended:
@@ -239,6 +248,7 @@ def _migrate(
     ctx: MutationContext, migrate: Migrate, table: str, documents: int, cursor: str | None
 ) -> dict[str, Any]:
     """Migrate the documents of one batch."""
+    _require_table(ctx, table)
     page = ctx.db.query(table).paginate(num_items=documents, cursor=cursor)
     changes: list[dict[str, Any]] = []
     changed = 0
@@ -257,6 +267,20 @@ def _migrate(
         "cursor": page["continueCursor"],
         "isDone": page["isDone"],
     }
+
+
+def _require_table(ctx: MutationContext, table: str) -> None:
+    """Refuse a table that is not there.
+
+    Raises:
+        SchemaDefinitionError: it is not.
+    """
+    snapshot = ctx.db._snapshot  # noqa: SLF001  # livedb's own function
+    if snapshot.table(table) is None:
+        advice = did_you_mean(table, snapshot.catalog.names()) or (
+            "A table is there once a schema declares it, or a document was inserted."
+        )
+        raise SchemaDefinitionError(f"There is no table {table!r} to migrate. {advice}")
 
 
 def _row(ctx: MutationContext, name: str) -> Document | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from livedb.durable import sync_folder
-from livedb.errors import FileError
+from livedb.errors import DISK_FULL, FileError
 from livedb.files.pieces import PIECE_BYTES, Piece
 
 _UNFINISHED = ".part"
@@ -149,8 +149,9 @@ def naming_disk() -> Iterator[None]:
         yield
     except OSError as error:
         is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        advice = "Make room" if is_full else "Look at the disk, and who may write to the folder"
         raise FileError(
             f"The content of a file could not be written ({error.strerror}); nothing of it was "
-            "kept. Make room, and store it again.",
-            code="DiskFull" if is_full else None,
+            f"kept. {advice}, and store it again.",
+            code=DISK_FULL if is_full else None,
         ) from error

@@ -68,6 +68,10 @@ class ActionRunner(Protocol):
     """Runs functions on their own; the runner implements it."""
 
     @property
+    def workspace(self) -> str:
+        """Its name."""
+
+    @property
     def places(self) -> Mapping[str, str]:
         """Environment variables that say where the workspace is served."""
 
@@ -129,7 +133,7 @@ class ActionContext:
     @property
     def meta(self) -> ActionMeta:
         """What this run is, and who asked."""
-        return ActionMeta(self._function, self._call)
+        return ActionMeta(self._function, self._caller.workspace, self._call)
 
     @property
     def now(self) -> datetime:
@@ -324,6 +328,10 @@ class Acting:
         """Refuses what it runs next. None of one that runs as a task: that is cancelled itself."""
 
     # -- what its function runs ----------------------------------------------------------------
+
+    @property
+    def workspace(self) -> str:
+        return self._runner.workspace
 
     @property
     def places(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from livedb.errors import FunctionTypeError
-from livedb.identity import Identity
+from livedb.identity import NOWHERE, Identity, Origin
 
 LOG_LINES_MAX = 256
 """Lines of one call that are kept (Convex); a last one says that there were more."""
@@ -58,6 +58,7 @@ class Call:
         mutation_id: by what a retry is known, `session:request`; None cannot be recognised.
         is_new: whether that id surely was never committed, so that the log need not be asked.
         author: who is named in the log.
+        origin: from where it came.
         job: the id of the scheduled function that this is a run of, or is called by.
         identity: what `ctx.auth` shows.
         is_identity_known: without it, a run that asks who calls has a void outcome, and
@@ -88,6 +89,7 @@ class Call:
         "journal",
         "log_lines",
         "mutation_id",
+        "origin",
         "parent",
         "ts",
         "unfinished",
@@ -105,6 +107,7 @@ class Call:
         parent: Call | None = None,
         job: str | None = None,
         cancellation: Cancellation | None = None,
+        origin: Origin = NOWHERE,
     ) -> None:
         self.mutation_id = mutation_id
         self.is_new = is_new
@@ -116,6 +119,7 @@ class Call:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.job = job
         self.cancellation = cancellation
+        self.origin = origin
         self.log_lines: list[str] = []
         self.unfinished = ""
         self.asks_identity = False
@@ -130,6 +134,7 @@ class Call:
             parent=self,
             job=self.job,
             cancellation=cancellation,
+            origin=self.origin,
         )
 
     # -- log lines -----------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from livedb.functions.storage import Contents
 from livedb.identity import Identity
 from livedb.limits import CALL_DEPTH_MAX, Limits
 from livedb.sizes import is_surely_within, size_of
+from livedb.transactions.committer import Committer
 from livedb.transactions.reads import function_key
 from livedb.transactions.transaction import Snapshot, Transaction
 from livedb.transactions.usage import WARN_SHARE
@@ -101,13 +102,17 @@ class Calling(Caller):
     def __init__(
         self,
         *,
+        workspace: str,
         registry: Registry,
+        committer: Committer,
         clock: Clock,
         limits: Limits,
         sql: SqlReader,
         contents: Contents,
     ) -> None:
+        self.workspace = workspace
         self.registry = registry
+        self._committer = committer
         self._clock = clock
         self._limits = limits
         self._sql = sql
@@ -301,6 +306,16 @@ class Calling(Caller):
         run = self._run_of_context()
         reader: SqlReader = self._sql if run.sql is None else run.sql
         return reader.read_sql_at(snapshot, text, params, on_start=run.watch)
+
+    def snapshot_ts(self, run: Run) -> int:
+        """When the commit that a run reads was made; waits until it is durable.
+
+        Raises:
+            ConflictError: it was undone, because the log failed; the mutation runs again.
+            SnapshotTooOldError: the log no longer has it.
+        """
+        self._committer.settle(run.snapshot.number, run.epoch)
+        return self._committer.logged_ts_of(run.snapshot.number)
 
     def ask_identity(self) -> Identity | None:
         """Who the run in progress is for."""

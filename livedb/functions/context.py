@@ -22,7 +22,7 @@ from livedb.functions.call import NO_ARGUMENTS, run_arguments
 from livedb.functions.crons import Crons
 from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.environment import PLACES_KEY, Environment
-from livedb.functions.meta import MutationMeta, QueryMeta
+from livedb.functions.meta import Commits, MutationMeta, QueryMeta
 from livedb.functions.query_builder import DocumentQuery
 from livedb.functions.run import Run
 from livedb.functions.scheduling import Scheduler, cancel_job, insert_job
@@ -74,14 +74,16 @@ class IdentityAsker(Protocol):
     def ask_identity(self) -> Identity | None: ...
 
 
-class Caller(IdentityAsker, Protocol):
+class Caller(IdentityAsker, Commits, Protocol):
     """How a context calls other functions; `functions.calling` implements it.
 
     Attributes:
+        workspace: its name.
         places: environment variables that say where the workspace is served.
         contents: where the contents of files lie.
     """
 
+    workspace: str
     places: Mapping[str, str]
     contents: Contents
 
@@ -252,10 +254,8 @@ class DatabaseReader:
         table = self._snapshot.table_of(document_id)
         name = None if table is None else table.definition.name
         if expected is not None and name != expected:
-            raise InvalidIdError(
-                f'expected to be an Id<"{expected}">, got Id<"{name or "no table"}"> instead: '
-                f"{document_id}"
-            )
+            got = f'got Id<"{name}"> instead' if name else "and this is of no table that is there"
+            raise InvalidIdError(f'expected to be an Id<"{expected}">, {got}: {document_id}')
         if name is not None and name[0] == "_" and not self._is_system:
             raise ReadOnlyError(
                 "System tables can only be accessed with db.system.", code="SystemTableError"
@@ -526,7 +526,7 @@ class QueryContext(_Context):
     @property
     def meta(self) -> QueryMeta:
         """What this run is, and what it has used of its limits."""
-        return QueryMeta(self._function, self._run)
+        return QueryMeta(self._function, self._caller.workspace, self._run, self._caller)
 
     @property
     def env(self) -> Environment:
@@ -587,7 +587,7 @@ class MutationContext(_Context):
     @property
     def meta(self) -> MutationMeta:
         """What this run is, what it has used of its limits, and who asked."""
-        return MutationMeta(self._function, self._run)
+        return MutationMeta(self._function, self._caller.workspace, self._run, self._caller)
 
     @property
     def scheduler(self) -> Scheduler:

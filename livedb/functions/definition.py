@@ -38,6 +38,9 @@ Visibility = Literal["public", "internal"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+OWN = "_system/"
+"""How the names of livedb's own functions begin."""
+
 _NAMES_SHOWN_MAX = 5
 """Functions that are named to whoever asks for one that does not exist."""
 
@@ -494,7 +497,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Of all functions but livedb's own, sorted."""
-        return sorted(name for name in self._functions if not name.startswith("_system/"))
+        return sorted(name for name in self._functions if not name.startswith(OWN))
 
     def named_in_module(self, qualified_name: str) -> list[FunctionDefinition]:
         """Those that a module defines under this name of Python's."""

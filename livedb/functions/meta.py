@@ -6,17 +6,30 @@ query is not run again because of it.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition, wire_kind
 from livedb.functions.run import Run
-from livedb.values import Document
+from livedb.identity import NOWHERE
+from livedb.values import Document, Int64
+
+_FILE_METRICS = ("filesWritten", "fileWriteBytes", "filesRead", "fileReadBytes")
+"""Of Convex's mutations, which may store and read files; here actions do that."""
+
+
+class Commits(Protocol):
+    """Knows when a run's snapshot was committed; `functions.calling` implements it."""
+
+    def snapshot_ts(self, run: Run) -> int: ...
 
 
 class FunctionMeta:
     """`ctx.meta` of every function."""
 
-    def __init__(self, function: FunctionDefinition) -> None:
+    def __init__(self, function: FunctionDefinition, workspace: str) -> None:
         self._function = function
+        self._workspace = workspace
 
     def get_function_metadata(self) -> Document:
         """`name`, `componentPath` (always ""), `type` ("query", ..) and `visibility`."""
@@ -28,19 +41,28 @@ class FunctionMeta:
             visibility=function.visibility,
         )
 
+    def get_deployment_metadata(self) -> Document:
+        """`name` of the workspace; `region` and `class`, which Convex's cloud has, are None."""
+        return Document({"name": self._workspace, "region": None, "class": None})
+
 
 class QueryMeta(FunctionMeta):
     """`ctx.meta` of a query."""
 
-    def __init__(self, function: FunctionDefinition, run: Run) -> None:
-        super().__init__(function)
+    def __init__(
+        self, function: FunctionDefinition, workspace: str, run: Run, commits: Commits
+    ) -> None:
+        super().__init__(function, workspace)
         self._run = run
+        self._commits = commits
 
     def get_transaction_metrics(self) -> Document:
         """What the transaction has used of its limits so far: `{used, remaining}` of each.
 
         `bytesRead bytesWritten databaseQueries documentsRead documentsWritten functionsScheduled
         scheduledFunctionArgsBytes`. Nested functions share their caller's transaction.
+        `filesWritten fileWriteBytes filesRead fileReadBytes` have 0 used and 0 remaining: the
+        bytes of files are for actions.
         """
         usage = self._run.snapshot.usage
         limits = usage.limits
@@ -52,6 +74,7 @@ class QueryMeta(FunctionMeta):
             "documentsWritten": (usage.documents_written, limits.documents_written_max),
             "functionsScheduled": (usage.functions_scheduled, limits.functions_scheduled_max),
             "scheduledFunctionArgsBytes": (usage.scheduled_bytes, limits.scheduled_bytes_max),
+            **dict.fromkeys(_FILE_METRICS, (0, 0)),
         }
         return Document(
             {
@@ -68,6 +91,19 @@ class QueryMeta(FunctionMeta):
         self._run.is_observed = True
         return self._run.snapshot.number
 
+    def get_snapshot_ts(self) -> Int64:
+        """When the commit that the transaction reads was made, in ns since the Unix epoch.
+
+        Commits follow each other in it, so no later one has this timestamp or an earlier one. A
+        result that was made with it is given out once and not kept.
+
+        Raises:
+            SnapshotTooOldError: in the past, the log no longer has that commit.
+        Cost: a mutation that began while the commit was on its way to the disk waits for that.
+        """
+        self._run.is_observed = True
+        return Int64(self._commits.snapshot_ts(self._run))
+
 
 class MutationMeta(QueryMeta):
     """`ctx.meta` of a mutation."""
@@ -80,8 +116,8 @@ class MutationMeta(QueryMeta):
 class ActionMeta(FunctionMeta):
     """`ctx.meta` of an action."""
 
-    def __init__(self, function: FunctionDefinition, call: Call) -> None:
-        super().__init__(function)
+    def __init__(self, function: FunctionDefinition, workspace: str, call: Call) -> None:
+        super().__init__(function, workspace)
         self._call = call
 
     def get_request_metadata(self) -> Document:
@@ -92,10 +128,15 @@ class ActionMeta(FunctionMeta):
 def request_metadata(call: Call | None) -> Document:
     """What is known of a request.
 
-    `requestId`, by which a mutation that is sent again is known, and `scheduledFunctionId`, of the
-    scheduled function that this is a run of; None where there is none, as in a cell's call.
+    `ip` of the client and its `userAgent`, when the call came over a service; `requestId`, by which
+    a mutation that is sent again is known, and `scheduledFunctionId`, of the scheduled function
+    that this is a run of; None where there is none, as in a cell's call. What a function calls has
+    the same.
     """
+    origin = NOWHERE if call is None else call.origin
     return Document(
+        ip=origin.ip,
+        userAgent=origin.user_agent,
         requestId=None if call is None else call.mutation_id,
         scheduledFunctionId=None if call is None else call.job,
     )

@@ -29,6 +29,7 @@ class Run:
         call: for whom it runs; None for nobody in particular.
         snapshot: set when it has begun, as is `now_ns`; until then the run only claims that no
             version is forgotten.
+        epoch: of the commit that a mutation began at, by which it is known when it was undone.
         since_s: when it made that claim, on the monotonic clock.
         is_expired: the claim was longer than `Limits.snapshot_s_max`, and no longer holds.
         is_observed: the function looked at the time or at random numbers.
@@ -41,6 +42,7 @@ class Run:
         "_seed",
         "call",
         "depth",
+        "epoch",
         "interrupt_sql",
         "is_expired",
         "is_observed",
@@ -63,6 +65,7 @@ class Run:
         self.is_expired = False
         self.snapshot: Snapshot
         self.depth = 1
+        self.epoch = 0
         self.interrupt_sql: Callable[[], None] | None = None
         self.now_ns = 0
         self.is_observed = False

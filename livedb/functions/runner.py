@@ -139,6 +139,11 @@ class Runner:
         """The runs in progress, each with the number whose versions must be kept for it."""
 
     @property
+    def workspace(self) -> str:
+        """Its name."""
+        return self.calling.workspace
+
+    @property
     def places(self) -> Mapping[str, str]:
         """Environment variables that say where the workspace is served."""
         return self.calling.places
@@ -335,6 +340,7 @@ class Runner:
                 if known is not None:
                     return known[0]
             number, epoch, catalog = committer.begin()
+            run.epoch = epoch
             # The committer keeps the mutation ids of what came after the look into the log.
             active[run] = number if looked_at is None else looked_at
             now_ns = run.now_ns = self._clock.now_ns()

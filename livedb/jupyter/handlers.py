@@ -203,7 +203,7 @@ class WorkspaceHandler(LivedbHandler):
             raise Refusal(status, error.code, error.message) from None
         headers = [
             ("Host", "localhost"),
-            (HEADER, vouch(caller)),
+            (HEADER, vouch(caller, ip=self.request.remote_ip)),
             *self._said(),
             *(self._upgrade_headers() if self.is_upgrade else self._body_headers()),
         ]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from livedb.errors import InvalidIdError, SchemaDefinitionError
+from livedb.functions.definition import did_you_mean
 from livedb.ids import table_number_of
 from livedb.past.pasts import datetime_of
 from livedb.schema.tables import SYSTEM_TABLES
@@ -223,9 +224,16 @@ class _Names:
 def _chosen(names: Mapping[int, _Names], table: str | None) -> set[int]:
     if table is None:
         return set(names)
+    if table in SYSTEM_TABLES:
+        raise SchemaDefinitionError(
+            f"{table!r} is livedb's own: changes and histories are of tables of users"
+        )
     chosen = {number for number, each in names.items() if table in each.names}
     if not chosen:
-        raise SchemaDefinitionError(f"There is no table {table!r}, and none was of that name")
+        advice = did_you_mean(table, {name for each in names.values() for name in each.names})
+        raise SchemaDefinitionError(
+            f"There is no table {table!r}, and none was of that name. {advice}".rstrip()
+        )
     return chosen
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from livedb.errors import ClosedError, InvalidValueError
 from livedb.past.view import Past
+from livedb.past.when import checked_when
 from livedb.store.past import too_old
 
 if TYPE_CHECKING:
@@ -80,33 +81,20 @@ class Pasts:
             InvalidValueError: it is none, or it has not come yet; a datetime without a time zone.
             PastTooOldError: it is no longer kept.
         """
-        number = self._number_at(when) if isinstance(when, datetime) else self._checked(when)
+        meant = checked_when(when)
+        number = self._number_at(meant) if isinstance(meant, datetime) else self._made_by_now(meant)
         oldest = self.oldest
         if number is None or number < oldest:
-            raise too_old(f"What was at {_shown(when)}", oldest)
+            raise too_old(f"What was at {_shown(meant)}", oldest)
         return number
 
-    def _checked(self, number: object) -> int:
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise InvalidValueError(
-                "A past is the number of a commit, such as db.number, or a datetime with a time "
-                f"zone, not {number!r}"
-            )
+    def _made_by_now(self, number: int) -> int:
         published = self._committer.published
-        if not 0 <= number <= published:
-            raise InvalidValueError(
-                f"There is no commit {number} yet; the newest is {published}"
-                if number > 0
-                else f"A commit's number is 0, before the first one, or more; {number} was given"
-            )
+        if number > published:
+            raise InvalidValueError(f"There is no commit {number} yet; the newest is {published}")
         return number
 
     def _number_at(self, moment: datetime) -> int | None:
-        if moment.tzinfo is None:
-            raise InvalidValueError(
-                f"{moment!r} has no time zone, so it may be any of several moments; give one, as "
-                "in datetime(2026, 1, 1, 12, tzinfo=UTC)"
-            )
         since = moment - EPOCH
         ts = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
         if ts > max(self._clock.now_ns(), self._log.head.ts):

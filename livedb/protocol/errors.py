@@ -52,6 +52,8 @@ def _what(error: BaseException) -> dict[str, Value]:
             ],
         }
     attributes = {name: getattr(error, name) for name in _PLAIN if hasattr(error, name)}
+    if "status" in vars(error):  # another one than its class has
+        attributes["status"] = error.status
     kept: dict[str, Value] = {
         name: value
         for name, value in attributes.items()
@@ -84,7 +86,7 @@ def _made(value: Any) -> Exception:
     Exception.__init__(error, message)
     error.message = message
     for attribute, held in dict(value.get("attributes") or {}).items():
-        if attribute in _PLAIN:
+        if attribute in (*_PLAIN, "status"):
             setattr(error, attribute, held)
         elif attribute in _TUPLES:
             setattr(error, attribute, tuple(held))

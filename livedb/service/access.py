@@ -24,7 +24,7 @@ from livedb.clock import Clock
 from livedb.errors import AuthenticationError, InvalidValueError, PermissionDeniedError
 from livedb.functions.definition import FunctionKind
 from livedb.protocol.messages import NO_VALUE, Authenticate, ProtocolError, decode_json
-from livedb.service.audit import Audit, address_of
+from livedb.service.audit import Audit, ip_of
 from livedb.service.local_door import came_by_it, user_name
 from livedb.service.vouching import Arrival, vouched_for
 
@@ -79,7 +79,7 @@ class Access:
     def arriving(self, scope: MutableMapping[str, Any]) -> Arrival:
         """Who a client is that brings nothing, by the door it came in (an ASGI scope)."""
         if not came_by_it(scope):
-            return Arrival(caller=self.anonymous, address=address_of(scope))
+            return Arrival(caller=self.anonymous, ip=ip_of(scope))
         return vouched_for(scope) or Arrival(caller=self._local)
 
     def authenticate(self, request: Authenticate, arrival: Arrival) -> Caller | None:

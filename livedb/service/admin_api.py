@@ -43,7 +43,7 @@ async def _update_environment(request: Request, hub: Hub) -> Response:
         UPDATE_ENVIRONMENT,
         encode_json({"changes": body.get("changes", [])}),
         kind="mutation",
-        call=call_for(caller),
+        call=call_for(request, hub, caller),
         caller=caller,
         dialect=hub.convex,
     )

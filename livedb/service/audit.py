@@ -70,7 +70,12 @@ def _shown(word: str) -> str:
     return ascii(word[:WORD_CHARACTERS_MAX])
 
 
-def address_of(scope: Any) -> str:
-    """From where a request came (an ASGI scope)."""
+def ip_of(scope: Any) -> str | None:
+    """The address from which a request came (an ASGI scope); None by the local door."""
     client = scope.get("client")
-    return client[0] if client else "the local door"
+    return client[0] if client else None
+
+
+def address_of(scope: Any) -> str:
+    """From where a request came, in words."""
+    return ip_of(scope) or "the local door"

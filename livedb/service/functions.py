@@ -5,13 +5,32 @@ Source: spec sync-protocol.md 3.
 
 from __future__ import annotations
 
+from livedb.auth.access import Permission
 from livedb.errors import FunctionNotFoundError, InvalidValueError
-from livedb.functions.definition import FunctionDefinition, FunctionKind, Registry
+from livedb.functions import crons
+from livedb.functions.definition import OWN, FunctionDefinition, FunctionKind, Registry
+from livedb.functions.system_functions import READ_ENVIRONMENT, UPDATE_ENVIRONMENT
 from livedb.protocol.paths import canonical_path
 from livedb.values import Value
 
 CELLS = "cells"
 """The module under which clients reach functions that a cell defines: `cells:add_task`."""
+
+_OF_SETTINGS = frozenset(
+    {READ_ENVIRONMENT, UPDATE_ENVIRONMENT, crons.LIST, crons.SET, crons.REMOVE}
+)
+"""What `db.env` and `db.crons` call."""
+
+
+def own_permission(name: str) -> Permission | None:
+    """What it takes to call one of livedb's own functions; None of any other function.
+
+    They are the same everywhere, so that whoever may not call one is told so by our own clients. Of
+    a user's internal functions nobody else learns that there are any.
+    """
+    if name in _OF_SETTINGS:
+        return Permission.CONFIGURE
+    return Permission.CALL_INTERNAL if name.startswith(OWN) else None
 
 
 def registered_name(registry: Registry, path: str, component: str | None = None) -> str:

@@ -34,6 +34,7 @@ from livedb.protocol.server import Failure, Success
 from livedb.protocol.timestamps import decode_ts, encode_ts
 from livedb.service.hub import Hub
 from livedb.service.outcomes import Dialect
+from livedb.service.vouching import origin_of
 
 logger = logging.getLogger("livedb.service")
 
@@ -171,7 +172,7 @@ async def _call(request: Request, hub: Hub, body: _Body, *, kind: FunctionKind |
         _args(body),
         component=body.component_path,
         kind=kind,
-        call=call_for(caller),
+        call=call_for(request, hub, caller),
         caller=caller,
         dialect=_dialect(request, hub, body),
     )
@@ -208,11 +209,12 @@ async def caller_of(request: Request, hub: Hub) -> Caller | None:
         raise
 
 
-def call_for(caller: Caller | None) -> Call:
-    """A call that somebody makes, under their name."""
+def call_for(request: Request, hub: Hub, caller: Caller | None) -> Call:
+    """A call that somebody makes by a request, under their name."""
+    origin = origin_of(hub.access.arriving(request.scope), request.scope)
     if caller is None:
-        return Call()
-    return Call(identity=caller.identity, author=caller.name)
+        return Call(origin=origin)
+    return Call(identity=caller.identity, author=caller.name, origin=origin)
 
 
 def _path(body: _Body) -> str:
@@ -299,7 +301,7 @@ async def _queries(
                 _args(body),
                 component=body.component_path,
                 kind="query",
-                call=call_for(caller),
+                call=call_for(request, hub, caller),
                 caller=caller,
                 dialect=_dialect(request, hub, body),
                 at=number,

@@ -28,7 +28,7 @@ from livedb.protocol.server import Failure, Success
 from livedb.service.access import Access
 from livedb.service.call_threads import CallThreads
 from livedb.service.function_logs import FunctionLogs
-from livedb.service.functions import find_function, read_object, registered_name
+from livedb.service.functions import find_function, own_permission, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
 from livedb.service.outcomes import Dialect
 from livedb.service.query_set import LIVEDB
@@ -215,6 +215,9 @@ class PathCalls:
     def _find(self, wanted: PathCall) -> tuple[FunctionDefinition, dict[str, Value]]:
         """The function of a path, and its arguments, if the caller may call it."""
         workspace, access, dialect = self._workspace, self._access, wanted.dialect
+        needed = own_permission(wanted.path) if dialect.is_exact else None
+        if needed is not None:
+            access.require(wanted.caller, needed)
         function = find_function(
             workspace.registry,
             wanted.path,

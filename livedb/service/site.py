@@ -33,11 +33,12 @@ from livedb.functions.call import Call
 from livedb.functions.cors import Cors
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.http_routes import RouteTable, normal_path
+from livedb.service.audit import ip_of
 from livedb.service.exchange import ClientGoneError, SiteExchange
 from livedb.service.http_api import as_json
 from livedb.service.local_door import came_by_it
 from livedb.service.transport import ABORT
-from livedb.service.vouching import Arrival, vouched_for, without_vouching
+from livedb.service.vouching import Arrival, origin_of, vouched_for, without_vouching
 
 if TYPE_CHECKING:
     from livedb.service.hub import Hub
@@ -108,7 +109,8 @@ class Site:
             send = _with_cors(send, function.cors, Headers(scope=scope).get("origin"))
         held = _Held(self)
         try:
-            response = await self._handle(function, seen, _arrived(scope), held, receive, send)
+            arrival = _arrived(scope)
+            response = await self._handle(function, seen, arrival, held, receive, send)
         except _RefusedError as refused:
             response = _refusal(refused)
         finally:
@@ -143,7 +145,7 @@ class Site:
         watching = self._loop.create_task(_watch(exchange, receive))
         try:
             response = await self._loop.run_in_executor(
-                self._pool, self._run, function, exchange, Headers(scope=scope), arrival
+                self._pool, self._run, function, exchange, scope, arrival
             )
         except asyncio.CancelledError:  # the service has waited for it, and ends
             exchange.cancel()
@@ -173,7 +175,7 @@ class Site:
         self,
         function: FunctionDefinition,
         exchange: SiteExchange,
-        headers: Headers,
+        scope: Scope,
         arrival: Arrival,
     ) -> Response | None:
         """Run a handler; the response to an error, None when there was none."""
@@ -183,7 +185,7 @@ class Site:
         shown: tuple[str, Response] | None = None
         try:
             self._workspace.require_open()
-            call = self._call_for(headers, arrival)
+            call = self._call_for(scope, arrival)
             self._workspace.runner.run_http_action(function, exchange, call)
         except ClientGoneError as gone:
             call.log("INFO", str(gone))  # the end of many a stream, and no failure
@@ -200,14 +202,15 @@ class Site:
         )
         return None if shown is None else shown[1]
 
-    def _call_for(self, headers: Headers, arrival: Arrival) -> Call:
+    def _call_for(self, scope: Scope, arrival: Arrival) -> Call:
         """For whom a handler runs: who the Authorization says, or who has arrived."""
-        header = headers.get("authorization")
+        header = Headers(scope=scope).get("authorization")
         caller = arrival.caller
         if header is not None:
             with suppress(LivedbError):  # then it is the handler's own, if anybody's
                 caller = self._hub.access.from_header(header, arrival)
-        return Call(identity=None if caller is None else caller.identity)
+        identity = None if caller is None else caller.identity
+        return Call(identity=identity, origin=origin_of(arrival, scope))
 
     def _shown(
         self, error: BaseException, exchange: SiteExchange, function: FunctionDefinition
@@ -284,7 +287,8 @@ def _with_cors(send: Send, cors: Cors, origin: str | None) -> Send:
 
 def _arrived(scope: Scope) -> Arrival:
     """Who it is for, by who passed it on; nobody, for all others: the site is open."""
-    return (vouched_for(scope) if came_by_it(scope) else None) or Arrival(caller=None)
+    vouched = vouched_for(scope) if came_by_it(scope) else None
+    return vouched or Arrival(caller=None, ip=ip_of(scope))
 
 
 async def _read(scope: Scope, held: _Held, receive: Receive) -> bytes | None:

@@ -38,6 +38,7 @@ from livedb.protocol.server import (
 from livedb.service.path_calls import Ended, PathCall
 from livedb.service.query_set import Point, QuerySet, Update
 from livedb.service.transport import ABORT, RECEIVE, SEND_ALL, SEND_NOW
+from livedb.service.vouching import origin_of
 
 if TYPE_CHECKING:
     from livedb.auth.access import Caller
@@ -76,6 +77,7 @@ class SyncConnection:
         self._client = client
         self._dialect = hub.dialect_of(client)
         self._arrival = hub.access.arriving(websocket.scope)
+        self._origin = origin_of(self._arrival, websocket.scope)
         self._core = ServerConnection(
             self._dialect.codec,
             newest_ts=hub.newest_ts(),
@@ -303,6 +305,7 @@ class SyncConnection:
             is_new=None if session is None else partial(session.is_new, request.request_id),
             identity=None if caller is None else caller.identity,
             author=None if caller is None else caller.name,
+            origin=self._origin,
         )
         if is_mutation:
             self._running = call

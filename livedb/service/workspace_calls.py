@@ -33,7 +33,7 @@ from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
 from livedb.service.downloads import PART_BYTES_MAX, Downloads
-from livedb.service.functions import read_object, registered_name
+from livedb.service.functions import own_permission, read_object, registered_name
 from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
@@ -240,6 +240,9 @@ class WorkspaceCalls:
     def _visible(self, name: str, caller: Caller | None) -> FunctionDefinition:
         """The function of that name; which internal ones there are only administrators learn."""
         registry = self._workspace.registry
+        needed = own_permission(name)
+        if needed is not None:
+            self._access.require(caller, needed)
         if self._access.is_admin(caller):
             return registry.get(name)
         found = registry.find(name)

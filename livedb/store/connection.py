@@ -23,7 +23,14 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from livedb.errors import DamagedError, FoldError, FormatError, LivedbError, WorkspaceLockedError
+from livedb.errors import (
+    DISK_FULL,
+    DamagedError,
+    FoldError,
+    FormatError,
+    LivedbError,
+    WorkspaceLockedError,
+)
 from livedb.limits import Limits
 
 NOT_A_DATABASE: Final = "NotADatabase"
@@ -167,7 +174,7 @@ def fold_error(error: Exception) -> LivedbError:
         return FoldError(
             "the disk is full: DuckDB could not take the newest commits; they are safe in the "
             "commit log, and SQL sees them once there is space again",
-            code="DiskFull",
+            code=DISK_FULL,
         )
     return FoldError(
         f"DuckDB could not take the newest commits ({first_line(text)}); they are safe in the "

@@ -129,6 +129,19 @@ class Committer:
             raise SnapshotTooOldError(f"The timestamp of commit {published} is no longer kept")
         return found
 
+    def logged_ts_of(self, number: int) -> int:
+        """The ts of any durable commit.
+
+        Raises:
+            SnapshotTooOldError: the log no longer has it.
+        """
+        found = self._ts_of_published.get(number)
+        if found is None:  # one in the middle of a batch, or of long ago
+            found = self._log.ts_of(number)
+        if found is None:
+            raise SnapshotTooOldError(f"The log no longer has the timestamp of commit {number}")
+        return found
+
     def number_at(self, ts: int) -> int:
         """The commit that was the newest published one at timestamp `ts`, not long ago.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -22,6 +25,13 @@ from livedb.errors import (
 )
 
 V = livedb.v
+
+
+class Nowhere(tzinfo):
+    """A time zone that does not say how far from UTC it is."""
+
+    def utcoffset(self, _):
+        return None
 
 
 def _fields(documents):
@@ -109,11 +119,63 @@ def test_a_time_means_the_last_commit_until_then(db):
         ("yesterday", "number of a commit"),
         (datetime(2026, 1, 1), "no time zone"),
         (datetime(3000, 1, 1, tzinfo=UTC), "not come yet"),
+        (1 << 53, "There is no commit"),
+        (10**30, "There is no commit"),
+        (-(10**30), "0, before the first one, or more"),
+        (float("nan"), "number of a commit"),
+        (Decimal(1), "number of a commit"),
+        (None, "number of a commit, such as db.number, or a datetime with a time zone, not None"),
+        (np.float64(1), "number of a commit"),
+        (np.True_, "number of a commit"),
+        (np.datetime64("2026-01-01"), "number of a commit"),
+        (date(2026, 1, 1), "number of a commit"),
+        (timedelta(days=1), "number of a commit"),
+        (pd.NaT, "no moment"),
+        (pd.NA, "number of a commit"),
+        (pd.Timestamp("2026-01-01"), "no time zone"),
+        (datetime(2026, 1, 1, tzinfo=Nowhere()), "no time zone"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))), "not come yet"),
     ],
 )
 def test_what_is_no_past_is_refused(db, when, why):
-    with pytest.raises(InvalidValueError, match=why):
-        db.at(when)
+    for ask in (db.at, db.changes):
+        with pytest.raises(InvalidValueError, match=why):
+            ask(when)
+
+
+def test_a_time_is_a_moment_whatever_zone_it_is_told_in(db):
+    db["t"].insert({"n": 1})
+    time, then = db.at(db.number).time, db.number
+    db["t"].insert({"n": 2})
+    for zone in (timezone(timedelta(hours=14)), timezone(timedelta(hours=-12, minutes=-30))):
+        assert db.at(time.astimezone(zone)).number == then
+    assert db.at(pd.Timestamp(time).tz_convert("Asia/Tokyo")).number == then
+    assert db.at(datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))).number == 0
+
+
+def test_the_numbers_that_a_frame_tells_are_numbers_of_commits(db):
+    document = db["t"].insert({"n": 1})
+    db["t"].patch(document, {"n": 2})
+    number = db.history("t", document).df["number"].iloc[-1]
+    assert not isinstance(number, int)  # numpy's
+    assert type(db.at(number).number) is int
+    assert db.changes(number - 1).to_arrow().num_rows == 1
+    db.undo(number)
+    assert db["t"].get(document)["n"] == 1
+
+
+@pytest.mark.parametrize("number", [None, "1", 1.0, float("nan"), True, datetime.now(UTC)])
+def test_an_undo_takes_the_number_of_a_commit_and_nothing_else(db, number):
+    db["t"].insert({"n": 1})
+    with pytest.raises(InvalidValueError, match="undo\\(\\) takes the number of a commit"):
+        db.undo(number)
+    assert db["t"].count() == 1
+
+
+@pytest.mark.parametrize("number", [-1, 99, 1 << 60])
+def test_a_commit_that_is_none_is_not_undone(db, number):
+    with pytest.raises(InvalidValueError, match=r"no commit|or more"):
+        db.undo(number)
 
 
 def test_a_dropped_table_is_there_in_the_past(db):
@@ -290,8 +352,13 @@ def test_a_history_is_of_a_document_of_the_table(db):
     db["u"].insert({"n": 1})
     with pytest.raises(InvalidIdError, match="no id of a document of 'u'"):
         db.history("u", document)
-    with pytest.raises(InvalidIdError):
-        db.history("t", "nonsense")
+    for nonsense in ("nonsense", "", None, 3, document.upper(), {"_id": document}):
+        with pytest.raises(InvalidIdError, match="is not a document id"):
+            db.history("t", nonsense)
+    with pytest.raises(SchemaDefinitionError, match=r"no table 'tt', .* Did you mean 't'\?"):
+        db.history("tt", document)
+    with pytest.raises(SchemaDefinitionError, match="livedb's own"):
+        db.history("_storage", document)
     with pytest.raises(SchemaDefinitionError, match="no table 'v'"):
         db.history("v", document)
 
@@ -365,8 +432,12 @@ def test_changes_of_one_table_and_since_a_time(db):
     db["t"].insert({"n": 3})
     assert [row["table"] for row in db.changes(time).to_arrow().to_pylist()] == ["u", "t"]
     assert db.changes(0, "t").to_arrow().column("after").to_pylist() == ['{"n":1}', '{"n":3}']
-    with pytest.raises(SchemaDefinitionError, match="no table 'v'"):
-        db.changes(0, "v").to_arrow()
+    # At once, also where there is nothing to read: a misspelt table has no changes for ever.
+    for since in (0, db.number):
+        with pytest.raises(SchemaDefinitionError, match="no table 'v'"):
+            db.changes(since, "v")
+        with pytest.raises(SchemaDefinitionError, match="livedb's own"):
+            db.changes(since, "_storage")
     with pytest.raises(InvalidValueError, match="no commit 99 yet"):
         db.changes(99)
 
@@ -537,3 +608,13 @@ def test_an_undo_keeps_unique_indexes(db):
     deleted = db.number
     db["t"].insert({"n": 1})
     _refused(db, deleted, "DoesNotFit")
+
+
+def test_an_id_of_a_dropped_table_is_told_to_be_of_none(db):
+    document = db["t"].insert({"n": 1})
+    then = db.number
+    db.drop_table("t")
+    for table in (db["t"], db.at(db.number)["t"]):
+        with pytest.raises(InvalidIdError, match='Id<"t">, and this is of no table that is there'):
+            table.get(document)
+    assert db.at(then)["t"].get(document)["n"] == 1

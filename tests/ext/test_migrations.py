@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import livedb
+from livedb import SchemaDefinitionError, define_schema, define_table, v
 from livedb.ext import migrations
 from livedb.ext.migrations import migration
 from livedb.functions.loader import FunctionFolder
@@ -248,3 +249,55 @@ def test_a_migration_of_a_folder_of_functions_is_called_by_its_name(memory, tmp_
         memory.function("changes:raise_runs")()
         (row,) = wait_until(rows, ended)
     assert (row["name"], row["state"], row["changed"]) == ("changes:raise_runs", "done", 10)
+
+
+def test_a_table_that_is_not_there_is_refused_and_nothing_is_begun(prepared):
+    @prepared.mutation(internal=True)
+    @migration("taks")
+    def misspelt(ctx, task):
+        return {"runs": 1}
+
+    for options in ({}, {"dry_run": True}, {"restart": True}):
+        with pytest.raises(SchemaDefinitionError, match=r"no table 'taks' to migrate.*'tasks'"):
+            misspelt(**options)
+    assert prepared["migrations"].count() == 0
+
+
+def test_a_table_without_documents_is_done_and_one_that_is_mended_begins(prepared):
+    rows = progress(prepared)
+    prepared.push(define_schema({"empty": define_table({"n": v.number()})}))
+
+    def named(table):
+        @prepared.mutation(internal=True, name="migrate")
+        @migration(table)
+        def migrate(ctx, document):
+            return {"runs": document["runs"] + 1}
+
+        return migrate
+
+    named("empty")()
+    (row,) = wait_until(rows, ended)
+    assert (row["state"], row["table"], row["total"]) == ("done", "empty", 0)
+    assert named("tasks")(dry_run=True)["processed"] == 25
+    named("tasks")()
+    (row,) = wait_until(rows, ended)
+    assert (row["state"], row["table"], row["processed"]) == ("done", "tasks", 25)
+    assert runs_of(prepared) == [(n, 1) for n in range(25)]
+
+
+def test_a_table_that_is_dropped_meanwhile_fails_the_migration(prepared):
+    rows = progress(prepared)
+
+    @prepared.mutation(internal=True)
+    @migration("tasks", batch_documents=5)
+    def stopping(ctx, task):
+        if task["n"] == 9:
+            raise ValueError("nine")
+        return {"runs": 1}
+
+    stopping()
+    wait_until(rows, ended)
+    prepared["tasks"].drop()
+    with pytest.raises(SchemaDefinitionError, match="no table 'tasks'"):
+        stopping()
+    assert prepared["migrations"].order("asc").first()["state"] == "failed"

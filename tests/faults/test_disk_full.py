@@ -6,12 +6,14 @@ import ctypes
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
 import livedb
 from livedb.errors import FileError, LivedbError, TransientError
 from livedb.limits import Limits
 from tests.faults.checks import check_agreement
+from tests.service.serving import serving
 
 SIZE = 24 << 20
 
@@ -131,3 +133,31 @@ def test_a_workspace_is_not_half_made_on_a_full_disk(small_disk):
         ballast.unlink()
         db.load("items", [{"n": n} for n in range(5)])
         check_agreement(db)
+
+
+def test_over_http_a_full_disk_is_507_for_files_and_mutations(small_disk):
+    with livedb.open(small_disk / "w") as db:
+
+        @db.mutation
+        def upload_url(ctx) -> str:
+            return ctx.storage.generate_upload_url()
+
+        @db.mutation
+        def add(ctx, text: str) -> None:
+            ctx.db.insert("items", {"text": text})
+
+        with serving(db) as served:
+            url = upload_url()
+            ballast = fill(small_disk, leave=1 << 20)
+            refused = httpx.post(url, content=os.urandom(2 << 20), timeout=30)
+            assert (refused.status_code, refused.json()["code"]) == (507, "DiskFull")
+            fill(small_disk)
+            while db["items"].count() < 1_000:  # what the log has allocated already is used first
+                args = {"text": os.urandom(100_000).hex()}
+                body = {"path": "cells:add", "args": args}
+                answer = httpx.post(f"{served.url}/api/mutation", json=body, timeout=30)
+                if answer.status_code != 200:
+                    break
+            assert (answer.status_code, answer.json()["code"]) == (507, "DiskFull")
+            ballast.unlink()
+            assert httpx.post(url, content=os.urandom(2 << 20), timeout=30).status_code == 200

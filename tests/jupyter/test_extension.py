@@ -535,6 +535,50 @@ def test_an_http_action_changes_nothing_of_the_servers_origin(server, kernel):
     assert "a=b" not in answer.headers.get("set-cookie", "")
 
 
+PAGES = """
+import livedb
+page = livedb.Cors(origins=["https://page.example", "https://shop.example"], headers=["X-Mine"])
+
+@db.http.route(path="/origin", method="POST", cors=page)
+def origin(ctx, request):
+    return livedb.json_response(ctx.meta.get_request_metadata())
+"""
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-mine"}
+PAGED = "livedb/paged/http/origin"
+
+
+def test_a_routes_cors_has_no_say_under_a_server(server, kernel):
+    """It would open the server's own origin; the site port follows it."""
+    assert kernel(server, "paged").run(PAGES) == ""
+    page = {"Origin": "https://page.example"}
+    with server.client() as stranger:
+        # No preflight has a login, and none is led to it.
+        preflight = stranger.options(f"{server.url}{PAGED}", headers={**page, **PREFLIGHT})
+    assert preflight.status_code == 200
+    assert "access-control-allow-origin" not in preflight.headers
+    # To a page that brings its token without needing a preflight a server answers as it does
+    # everywhere, whether the route names the page or not.
+    for origin in ("https://page.example", "https://other.example"):
+        answer = server.ask("POST", PAGED, headers={"Origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert "access-control-expose-headers" not in answer.headers
+
+
+def test_pages_of_an_origin_that_the_server_lets_call_may_call_its_http_actions(viewing, kernel):
+    assert kernel(viewing, "paged").run(PAGES) == ""
+    shop = {"Origin": "https://shop.example"}
+    with viewing.client() as stranger:
+        preflight = stranger.options(f"{viewing.url}{PAGED}", headers={**shop, **PREFLIGHT})
+    assert preflight.headers["access-control-allow-origin"] == shop["Origin"]
+    # With the headers that the server lets them set, whatever the route has.
+    assert "x-mine" not in preflight.headers["access-control-allow-headers"].lower()
+    answer = viewing.ask("POST", PAGED, headers={**shop, "User-Agent": "shop/1"})
+    assert answer.headers["access-control-allow-origin"] == shop["Origin"]
+    assert (answer.json()["ip"], answer.json()["userAgent"]) == ("127.0.0.1", "shop/1")
+
+
 UPLOADS = """
 @db.mutation
 def upload_url(ctx):

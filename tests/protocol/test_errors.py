@@ -29,6 +29,7 @@ def travelled(error):
         SchemaChangeError("does not fit", table="tasks", ids=["a", "b"], count=12),
         ConflictError("changed", table="t", index="by_id", number=7),
         errors.LimitError("too many", code="TooManyWrites"),
+        errors.LogError("the disk is full", code="DiskFull"),
     ],
     ids=lambda error: type(error).__name__,
 )

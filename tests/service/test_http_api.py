@@ -271,3 +271,34 @@ def test_an_address_that_sends_wrong_tokens_is_held_off_for_a_while(http):
     assert (held_off.status_code, held_off.json()["code"]) == (429, "TooManyFailures")
     assert int(held_off.headers["retry-after"]) >= 1
     assert value(call(http, "/api/query", "tasks")) == "the default function"
+
+
+def test_a_function_learns_from_where_it_was_called_and_what_it_calls_does_too(served, http):
+    db = served.db
+
+    @db.mutation(name="meta:change")
+    def change(ctx):
+        return ctx.meta.get_request_metadata()
+
+    @db.action(name="meta:act")
+    def act(ctx):
+        return [ctx.meta.get_request_metadata(), ctx.run_mutation("meta:change")]
+
+    told = {
+        "ip": "127.0.0.1", "userAgent": "shop/1 (é)",
+        "requestId": None, "scheduledFunctionId": None,
+    }  # fmt: skip
+    headers = {"user-agent": "shop/1 (é)".encode("latin-1")}
+    assert value(call(http, "/api/mutation", "meta:change", headers=headers)) == told
+    assert value(call(http, "/api/action", "meta:act", headers=headers)) == [told, told]
+    without = [each for each in http.headers if each != "user-agent"]
+    bare = httpx.Request(
+        "POST",
+        f"{served.url}/api/mutation",
+        json={"path": "meta:change", "args": {}},
+        headers={name: http.headers[name] for name in without},
+    )
+    assert value(http.send(bare)) == {**told, "userAgent": None}
+    behind_proxy = {**headers, "x-forwarded-for": "203.0.113.9"}
+    told_by_proxy = value(call(http, "/api/mutation", "meta:change", headers=behind_proxy))
+    assert told_by_proxy == {**told, "ip": "203.0.113.9"}

@@ -313,6 +313,19 @@ def test_too_large_a_file_is_refused_before_and_while_it_arrives(served, http):
     assert http.post(url, content=bytes(most)).status_code == 200
 
 
+def test_an_upload_that_the_disk_refuses_for_another_reason_is_503(served, http):
+    folder = served.db.backend.workspace.files.files
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()  # no folder
+    url = call(served, "generateUploadUrl")
+    answer = http.post(url, content=TEXT)
+    assert (answer.status_code, answer.json()["code"]) == (503, "FileFailed")
+    assert "Make room" not in answer.json()["message"]
+    folder.unlink()
+    away.rename(folder)
+    assert http.post(url, content=TEXT).status_code == 200
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(served, http):
     url = urlsplit(call(served, "generateUploadUrl"))
     with socket.create_connection(("127.0.0.1", served.port)) as connection:

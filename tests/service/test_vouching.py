@@ -47,6 +47,14 @@ def test_who_is_vouched_for_arrives_as_that_and_comes_back_to_it(access):
     assert access.from_header(None, arrival) == BEN
 
 
+def test_who_is_vouched_for_has_the_address_that_is_said_at_the_local_door_alone(access):
+    assert access.arriving(scope(LOCAL, vouch(BEN, ip="10.0.0.7"))).ip == "10.0.0.7"
+    assert access.arriving(scope(LOCAL, vouch(BEN))).ip is None
+    assert access.arriving(scope(LOCAL)).ip is None
+    by_network = access.arriving({**scope(TCP, vouch(BEN, ip="10.0.0.7")), "client": ("::1", 5)})
+    assert by_network.ip == "::1"
+
+
 def test_at_the_local_door_without_a_word_it_is_the_owner(access):
     arrival = access.arriving(scope(LOCAL))
     assert arrival.caller.role == arrival.most == "owner"

@@ -67,6 +67,37 @@ def test_who_may_not_write_or_read_a_table_is_told_so_and_who_may(served):
     assert served["t"].count() == 1
 
 
+@pytest.mark.parametrize("role", ["viewer", "member"])
+def test_who_may_not_read_settings_and_crons_is_told_so_and_who_may(served, role):
+    served.env["KEY"] = "value"
+    with connect(served.invite(role, name="ann")) as remote:
+        words = f"'ann' is here as {role!r} and may not read and change settings; owner and editor"
+        refused = [
+            remote.crons.list,
+            lambda: remote.crons.interval("beat", seconds=1, fn="add", args={"n": 1}),
+            lambda: remote.crons.remove("beat"),
+            lambda: dict(remote.env),
+            lambda: remote.env["KEY"],
+            lambda: remote.env.__setitem__("KEY", "other"),
+        ]
+        for ask in refused:
+            with pytest.raises(PermissionDeniedError, match=words):
+                ask()
+        asked = {"name": "_system/storage:list", "args": {}}
+        with pytest.raises(PermissionDeniedError, match="may not run internal functions"):
+            remote.backend._verbs.act("call", asked)
+    assert served.crons.list() == []
+    assert dict(served.env) == {"KEY": "value"}
+
+
+def test_an_editor_has_settings_and_crons(served):
+    with connect(served.invite("editor", name="ann")) as remote:
+        remote.env["KEY"] = "value"
+        remote.crons.daily("far", hour_utc=2, fn="add", args={"n": 1})
+        assert [cron["name"] for cron in remote.crons.list()] == ["far"]
+    assert dict(served.env) == {"KEY": "value"}
+
+
 def test_a_member_calls_functions_and_defines_none(served):
     with connect(served.invite("member", name="ann")) as remote:
         remote.function("add")(n=1)

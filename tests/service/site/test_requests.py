@@ -196,3 +196,20 @@ def test_there_are_no_web_sockets_on_the_site(served):
 
     with pytest.raises(InvalidStatus, match="403"):
         connect(f"ws://127.0.0.1:{served.site_port}/api/sync")
+
+
+def test_a_handler_learns_from_where_it_was_asked(db, http):
+    @db.mutation(name="meta:change")
+    def change(ctx):
+        return ctx.meta.get_request_metadata()
+
+    @db.http.route(path="/who", method="GET")
+    def who(ctx, request):
+        return livedb.json_response(
+            [ctx.meta.get_request_metadata(), ctx.run_mutation("meta:change")]
+        )
+
+    told = {
+        "ip": "127.0.0.1", "userAgent": "shop/1", "requestId": None, "scheduledFunctionId": None,
+    }  # fmt: skip
+    assert http.get("/who", headers={"user-agent": "shop/1"}).json() == [told, told]
