@@ -105,15 +105,16 @@ class Place(NamedTuple):
 
 
 class Waiting:
-    """A call that waits for its answer. One that `only_reads` does nothing there."""
+    """A call that waits for its answer."""
 
-    __slots__ = ("future", "log_lines", "only_reads", "outage", "request_id")
+    __slots__ = ("fate", "future", "log_lines", "outage", "request_id")
 
     def __init__(self) -> None:
         self.future: Future[Raw] = Future()
         self.request_id: int | None = None
         self.outage = 0
-        self.only_reads = False
+        self.fate = "and may or may not happen there"
+        """What becomes of it when it was sent and nobody waits for it any more."""
         self.log_lines: Sequence[str] = ()
         """What a function printed there; known when the future is done."""
 
@@ -325,10 +326,8 @@ class Connection:
             is_sent = told.result(1.0)
         except FutureTimeoutError:
             is_sent = True
-        if is_sent and waiting.only_reads:
-            return "it was sent to the service, where it changes nothing"
         if is_sent:
-            return "it was sent to the service, and may or may not happen there"
+            return f"it was sent to the service, {waiting.fate}"
         return "it was not sent to the service: nothing happened"
 
     # -- the thread ----------------------------------------------------------------------------

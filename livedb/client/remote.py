@@ -79,6 +79,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livedb.client")
 
+_FATES = {
+    "query": "where it changes nothing",
+    "action": "where it is cancelled; what it committed stays",
+}
+"""What becomes of a call that was sent and is given up, by kind, if it is known."""
+
 
 class RemoteBackend(RemoteTables):
     """A `Backend` on a service. `close()` it.
@@ -360,7 +366,13 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        answer = self._connection.wait(self._begin(function, args, update))
+        waiting = self._begin(function, args, update)
+        try:
+            answer = self._connection.wait(waiting)
+        except KeyboardInterrupt:
+            if function.kind == "action":
+                self._verbs.cancel(waiting)
+            raise
         return as_received(PACK.read(answer), function)
 
     def _begin(
@@ -370,7 +382,7 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Waiting:
         waiting = self._begin_call(function, args, update)
-        waiting.only_reads = function.kind == "query"
+        waiting.fate = _FATES.get(function.kind, waiting.fate)
         return waiting
 
     def _begin_call(

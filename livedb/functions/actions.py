@@ -413,7 +413,8 @@ class Acting:
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """What `work` comes to, on a loop of its own.
 
-        It is cancelled where it waits, as asyncio does it, when time is up or nobody waits for it.
+        It is cancelled where it waits, as asyncio does it, when time is up, nobody waits for it, or
+        by Ctrl-C.
 
         Raises:
             FunctionTimeoutError, FunctionCancelledError: it was.
@@ -443,7 +444,11 @@ class Acting:
             return asyncio.run(run())
         # A cell's thread has a loop, which stands still until the cell is done.
         with ThreadPoolExecutor(1, thread_name_prefix="livedb-action") as thread:
-            return thread.submit(copy_context().run, asyncio.run, run()).result()
+            try:
+                return thread.submit(copy_context().run, asyncio.run, run()).result()
+            except KeyboardInterrupt:  # it is waited for to its end, until a second Ctrl-C
+                cancellation.cancel()
+                raise
 
     def _timeout(self) -> FunctionTimeoutError:
         return FunctionTimeoutError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -157,6 +158,27 @@ def test_what_would_do_harm_twice_is_reported_as_lost(db, proxy):
         db.drop_table("numbers")
     until(lambda: db.status.state == "connected")
     assert "numbers" not in db
+
+
+def test_an_action_whose_connection_is_lost_runs_on_and_its_caller_is_told(served, db, proxy):
+    begun, go_on = threading.Event(), threading.Event()
+
+    @served.action
+    async def act(ctx):
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 30)
+        return await ctx.run_mutation("add", n=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        called = pool.submit(db.function("act"))
+        assert begun.wait(30)
+        proxy.cut()
+        with pytest.raises(DisconnectedError, match="may or may not have happened"):
+            called.result(30)
+    numbers = db.function("numbers").live()
+    assert numbers.value == []
+    go_on.set()
+    until(lambda: numbers.value == [1])
 
 
 def test_a_load_cut_off_is_there_once(db, proxy, monkeypatch):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -22,6 +27,7 @@ from livedb.errors import (
 from livedb.functions.call import LOG_LINES_MAX, Call
 from livedb.functions.calling import current_call
 from livedb.identity import Identity
+from tests.live.waiting import until
 
 ADA = Identity(token_identifier="test|ada", subject="ada", issuer="test")
 
@@ -297,8 +303,8 @@ def test_threads_of_an_action_called_in_a_snapshot_read_that_commit(counted):
 
 
 @pytest.fixture
-def cancelled(counted):
-    """Actions of this process, which say when they begin and how they end."""
+def watched(counted):
+    """Actions of this process, which say when they begin (an event) and how they end (a queue)."""
     home = getattr(counted, "served", counted)  # with a connected one, the process of the service
     begun, ends = threading.Event(), SimpleQueue()
 
@@ -330,6 +336,14 @@ def cancelled(counted):
     async def awaits(ctx, inner: str):
         await ctx.run_action(inner)
 
+    return begun, ends
+
+
+@pytest.fixture
+def cancelled(counted, watched):
+    """How an action ends when the task that awaits it is cancelled."""
+    begun, ends = watched
+
     def end_of(name, **args):
         async def call():
             task = asyncio.create_task(counted.function(name).aio(**args))
@@ -356,6 +370,73 @@ def test_a_plain_action_is_refused_its_next_step_when_who_awaits_it_is_cancelled
     assert cancelled("works") is FunctionCancelledError
     assert cancelled("around", inner="works") is FunctionCancelledError
     assert cancelled("awaits", inner="works") is FunctionCancelledError
+
+
+@pytest.fixture
+def interrupted(counted, watched):
+    """How an action ends when Ctrl-C comes while the main thread waits for it."""
+    begun, ends = watched
+
+    def strike(is_at_work):
+        assert begun.wait(20)
+        begun.clear()
+        until(lambda: is_at_work or main_thread_waits())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def end_of(name, call=None, *, is_at_work=False, **args):
+        striking = threading.Thread(target=strike, args=[is_at_work])
+        striking.start()
+        with pytest.raises(KeyboardInterrupt) as raised:
+            (call or counted.function(name))(**args)
+        striking.join()
+        assert "may or may not" not in str(raised.value)
+        return ends.get(timeout=20)
+
+    return end_of
+
+
+def main_thread_waits():
+    """Whether it waits for a future or in an event loop, and sleeps: so that a signal wakes it."""
+    main = threading.main_thread()
+    frame, names = sys._current_frames()[main.ident], set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    state = Path(f"/proc/self/task/{main.native_id}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and ("select" in names or {"wait", "result"} <= names)
+
+
+def test_ctrl_c_cancels_an_async_action_where_it_waits(counted, interrupted):
+    assert interrupted("waits") is asyncio.CancelledError
+    assert interrupted("around", inner="waits") is asyncio.CancelledError
+    assert interrupted("awaits", inner="waits") is asyncio.CancelledError
+    assert counted.function("total")() == 3
+
+
+def test_ctrl_c_in_a_cell_whose_loop_stands_still_cancels_an_async_action(counted, interrupted):
+    def in_a_cell(name):
+        async def cell(**args):
+            counted.function(name)(**args)
+
+        def run(**args):
+            with closing(asyncio.new_event_loop()) as loop:  # `asyncio.run` keeps Ctrl-C for itself
+                loop.run_until_complete(cell(**args))
+
+        return run
+
+    for name, args in (("waits", {}), ("around", {"inner": "waits"})):
+        assert interrupted(name, in_a_cell(name), **args) is asyncio.CancelledError
+    assert counted.function("total")() == 2
+
+
+def test_ctrl_c_ends_a_plain_action_here_and_refuses_its_next_step_on_a_service(
+    counted, interrupted
+):
+    is_remote = hasattr(counted, "served")
+    expected = FunctionCancelledError if is_remote else KeyboardInterrupt
+    is_at_work = not is_remote  # in the main thread itself
+    assert interrupted("works", is_at_work=is_at_work) is expected
+    assert interrupted("around", is_at_work=is_at_work, inner="works") is expected
 
 
 def test_actions_that_wait_keep_no_query_waiting_that_is_awaited(counted):
