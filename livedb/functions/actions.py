@@ -87,6 +87,9 @@ class ActionRunner(Protocol):
     ) -> Any:
         """Run a function as a transaction, or an action, of its own; queries at commit `at`."""
 
+    def is_cancelled(self, job: str) -> bool:
+        """Whether a scheduled function that runs was cancelled by now."""
+
 
 class ActionScheduling:
     """Schedules for an action: each is a mutation of its own."""
@@ -167,6 +170,17 @@ class ActionContext:
     def storage(self) -> ActionStorage:
         """The files."""
         return ActionStorage(self._caller)
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants the action any more, so that it may as well stop.
+
+        So it is when its caller was cancelled; when it runs as a scheduled function, or for one,
+        and `ctx.scheduler.cancel` has cancelled that; and once it has ended, for the threads that
+        it left behind.
+
+        Cost: a read in memory, if it is scheduled.
+        """
+        return self._caller.is_cancelled()
 
     def run_query(
         self,
@@ -255,6 +269,10 @@ class AsyncActionContext(ActionContext):
     def crons(self) -> AsyncCrons:  # type: ignore[override]
         """Functions that run again and again; its methods are awaited."""
         return AsyncCrons(self._caller.call_alone, self._caller.name_of)
+
+    async def is_cancelled(self) -> bool:  # type: ignore[override]
+        """Whether nobody wants the action any more; see `ActionContext`."""
+        return await asyncio.to_thread(super().is_cancelled)
 
     async def run_query(
         self,
@@ -391,6 +409,13 @@ class Acting:
     def end(self) -> None:
         """Nothing runs for it any more."""
         self._has_ended = True
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for it any more, or the scheduled function it is was cancelled."""
+        cancellation, job = self.call.cancellation, self.call.job
+        if self._has_ended or (cancellation is not None and cancellation.is_cancelled):
+            return True
+        return job is not None and self._runner.is_cancelled(job)
 
     def require_wanted(self) -> None:
         """Go on only while somebody waits for it.

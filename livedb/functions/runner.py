@@ -32,6 +32,7 @@ from livedb.functions.definition import FunctionDefinition, FunctionKind
 from livedb.functions.mutation_ids import MutationIds, hash_arguments
 from livedb.functions.pagination import ends_of, journal_of
 from livedb.functions.run import PastRun, Run
+from livedb.functions.scheduling import IS_CANCELLED
 from livedb.functions.storage import Contents
 from livedb.ids import IdFactory
 from livedb.limits import Limits
@@ -527,6 +528,13 @@ class Runner:
         committer = self._committer
         tables = committer.catalog_at(committer.published)
         return self.run_alone(definition, definition.bind((), args, tables=tables), call, at)
+
+    def is_cancelled(self, job: str) -> bool:
+        """Whether a scheduled function that runs was cancelled by now; past a held snapshot."""
+        run = self.run_query(self.registry.get(IS_CANCELLED), {"id": job})
+        if run.error is not None:
+            raise run.error
+        return bool(run.value)
 
     # -- upkeep --------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ JOBS = SYSTEM_DEFINITIONS[SCHEDULED_TABLE].definition
 
 SCHEDULE = "_system/scheduler:schedule"
 CANCEL = "_system/scheduler:cancel"
+IS_CANCELLED = "_system/scheduler:isCancelled"
 
 UNBOUNDED = Limits(
     documents_read_max=1 << 40,

@@ -21,7 +21,7 @@ from livedb.functions.definition import (
     wire_kind,
 )
 from livedb.functions.http_routes import Route
-from livedb.functions.scheduling import CANCEL, SCHEDULE
+from livedb.functions.scheduling import CANCEL, IS_CANCELLED, SCHEDULE
 from livedb.functions.searches import VECTOR_SEARCH, any_of_pairs
 from livedb.functions.storage import CLOUD_URL_VARIABLE
 from livedb.functions.storage_functions import STORAGE_FUNCTIONS
@@ -131,6 +131,12 @@ def cancel(ctx: MutationContext, id: str) -> None:  # noqa: A002  # the wire's n
     ctx.scheduler.cancel(id)
 
 
+def is_cancelled(ctx: QueryContext, id: str) -> bool:  # noqa: A002  # the wire's name
+    """Whether a scheduled function that runs was cancelled; one that is forgotten was."""
+    job = ctx.db.system.get(id)
+    return job is None or job["state"]["kind"] == "canceled"
+
+
 def vector_search(
     ctx: QueryContext,
     table: str,
@@ -200,6 +206,7 @@ _NAMED: tuple[tuple[FunctionKind, str, Callable[..., Any]], ...] = (
     ("query", "_system/cli/queryEnvironmentVariables:get", environment_variable),
     ("query", READ_ENVIRONMENT, environment),
     ("query", VECTOR_SEARCH, vector_search),
+    ("query", IS_CANCELLED, is_cancelled),
     ("mutation", UPDATE_ENVIRONMENT, update_environment),
     ("mutation", SCHEDULE, schedule),
     ("mutation", CANCEL, cancel),

@@ -329,6 +329,13 @@ def watched(counted):
             raise
 
     @home.action
+    def asks(ctx):
+        begun.set()
+        while not ctx.is_cancelled():
+            pass
+        ends.put("asked")
+
+    @home.action
     def around(ctx, inner: str):
         ctx.run_action(inner)
 
@@ -370,6 +377,47 @@ def test_a_plain_action_is_refused_its_next_step_when_who_awaits_it_is_cancelled
     assert cancelled("works") is FunctionCancelledError
     assert cancelled("around", inner="works") is FunctionCancelledError
     assert cancelled("awaits", inner="works") is FunctionCancelledError
+
+
+def test_a_plain_action_may_ask_whether_it_is_cancelled_and_stop_by_itself(cancelled):
+    assert cancelled("asks") == "asked"
+    assert cancelled("around", inner="asks") == "asked"
+    assert cancelled("awaits", inner="asks") == "asked"
+
+
+def test_an_action_that_a_user_scheduled_may_ask_whether_it_was_cancelled(counted, watched):
+    begun, ends = watched
+
+    @counted.mutation
+    def start(ctx):
+        return ctx.scheduler.run_after(0, "asks")
+
+    @counted.mutation
+    def stop(ctx, job: str):
+        ctx.scheduler.cancel(job)
+
+    job = start()
+    assert begun.wait(20)
+    assert ends.empty()
+    stop(job=job)
+    assert ends.get(timeout=20) == "asked"
+
+
+def test_an_action_that_is_wanted_is_not_cancelled_and_what_it_leaves_behind_is(counted):
+    home = getattr(counted, "served", counted)
+    contexts = []
+
+    @home.action
+    def act(ctx):
+        contexts.append(ctx)
+        return ctx.is_cancelled()
+
+    @home.action
+    async def awaiting(ctx):
+        return await ctx.is_cancelled()
+
+    assert [counted.function("act")(), counted.function("awaiting")()] == [False, False]
+    assert contexts[0].is_cancelled()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import closing, contextmanager
 
@@ -256,6 +257,120 @@ def test_an_action_that_is_cancelled_goes_on_and_what_it_schedules_is_cancelled(
     trial.run_scheduled()
     assert states(trial) == ["canceled", "canceled", "canceled"]
     assert numbers(trial) == [3]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("late")])
+def test_a_cancelled_action_has_ended_when_it_was_cancelled_whatever_comes_of_it(trial, error):
+    begun, go_on = threading.Event(), threading.Event()
+
+    @trial.db.action
+    def act(ctx):
+        begun.set()
+        assert go_on.wait(30)
+        if error is not None:
+            raise error
+
+    job = later(trial, "act")
+    assert begun.wait(30)
+    trial.db.function("cancel")(id_=job)
+    entered = trial.db.function("jobs")()
+    assert (entered[0]["state"], entered[0]["completedTime"]) == ({"kind": "canceled"}, START_MS)
+    trial.clock.advance(5)
+    go_on.set()
+    trial.run_scheduled()
+    assert trial.db.function("jobs")() == entered
+
+
+def test_what_an_action_that_a_cancelled_one_runs_schedules_is_cancelled(trial):
+    begun, go_on = threading.Event(), threading.Event()
+
+    @trial.db.action
+    async def act(ctx):
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 30)
+        await ctx.run_action("inner")
+
+    @trial.db.action
+    async def inner(ctx):
+        await ctx.scheduler.run_after(0, "add", n=1)
+
+    job = later(trial, "act")
+    assert begun.wait(30)
+    trial.db.function("cancel")(id_=job)
+    go_on.set()
+    trial.run_scheduled()
+    assert states(trial) == ["canceled", "canceled"]
+    assert numbers(trial) == []
+
+
+def test_what_was_scheduled_before_the_cancellation_runs(trial):
+    begun, go_on = threading.Event(), threading.Event()
+
+    @trial.db.action
+    def act(ctx):
+        ctx.scheduler.run_after(5, "add", n=1)
+        begun.set()
+        assert go_on.wait(30)
+
+    job = later(trial, "act")
+    assert begun.wait(30)
+    trial.db.function("cancel")(id_=job)
+    go_on.set()
+    trial.clock.advance(5)
+    trial.run_scheduled()
+    assert states(trial) == ["canceled", "success"]
+
+
+def test_a_mutation_that_is_cancelled_while_it_runs_does_not_happen(trial):
+    begun, go_on = threading.Event(), threading.Event()
+
+    @trial.db.mutation
+    def slow(ctx):
+        ctx.db.insert("a", {"n": 1})
+        ctx.scheduler.run_after(0, "add", n=2)
+        begun.set()
+        assert go_on.wait(30)
+
+    job = later(trial, "slow")
+    assert begun.wait(30)
+    trial.db.function("cancel")(id_=job)
+    assert states(trial) == ["canceled"]
+    go_on.set()
+    trial.run_scheduled()
+    assert states(trial) == ["canceled"]
+    assert numbers(trial) == []
+
+
+def test_a_running_action_learns_that_it_was_cancelled_and_may_stop(trial):
+    begun, ended = threading.Semaphore(0), []
+
+    @trial.db.action
+    def plain(ctx):
+        with trial.db.snapshot():  # a commit that it holds does not hide it
+            assert ctx.is_cancelled() is False
+            begun.release()
+            while not ctx.is_cancelled():
+                pass
+        ended.append("plain")
+
+    @trial.db.action
+    async def waiting(ctx):
+        assert await ctx.is_cancelled() is False
+        begun.release()
+        while not await ctx.is_cancelled():
+            pass
+        ended.append("waiting")
+
+    @trial.db.action
+    def around(ctx):
+        ctx.run_action("plain")
+
+    for name, says in (("plain", "plain"), ("waiting", "waiting"), ("around", "plain")):
+        job = later(trial, name)
+        assert begun.acquire(timeout=30)
+        trial.db.function("cancel")(id_=job)
+        trial.run_scheduled()
+        assert ended.pop() == says
 
 
 def test_a_function_that_cancels_itself_fails(trial):

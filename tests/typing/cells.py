@@ -96,7 +96,7 @@ async def greet_later(ctx: AsyncActionContext, name: str) -> str:
 
 @db.action(name="tasks:sweep", internal=True)
 def sweep(ctx: ActionContext, days: int) -> int:
-    return days + ctx.now.day
+    return 0 if ctx.is_cancelled() else days + ctx.now.day
 
 
 @db.mutation
@@ -108,7 +108,8 @@ def remind(ctx: MutationContext, key: Id[Task]) -> None:
 
 @db.action
 async def remind_later(ctx: AsyncActionContext) -> None:
-    await ctx.scheduler.cancel(await ctx.scheduler.run_after(60, greet, name="Ada"))
+    if not await ctx.is_cancelled():
+        await ctx.scheduler.cancel(await ctx.scheduler.run_after(60, greet, name="Ada"))
 
 
 db.crons.daily("greet", hour_utc=2, fn=greet, args={"name": "Ada"})
