@@ -65,16 +65,18 @@ _REASONS = (
         "it does not accept the credentials of the environment",
     ),
     (r"necessary privileges|403 Forb", "the credentials of the environment do not allow it"),
+    (r"\bNoSuchBucket\b|\bContainerNotFound\b", "there is no such bucket or container"),
     (r"<Code>(\w{1,60})</Code>", "it answered {}"),
     (r"\b([45]\d\d) [A-Z][a-z]+", "it answered with the HTTP status {}"),
     (r"HTTP error|error sending request", "nothing answers there"),
     (r"os error 13\b", "its folder may not be written"),
     (r"No space left|os error 28|os error 122", "its disk is full"),
+    (r"Header missing from response", "what answers there is no such store"),
     (r"\b(Missing[A-Z]\w{1,40})", "its settings are incomplete: {}"),
 )
 """What a store's answer holds, and what is said of it; the first that fits."""
 
-_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
+_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 
 
 def checked_url(url: str) -> str:

@@ -1,10 +1,12 @@
 """As much of S3 as livedb asks of it, in a real server on loopback; what was asked can be seen.
 
-It answers as moto does: with `moto[server]` installed the contract tests run over both.
+Google's stores are asked the same (their XML API), but for the credentials and for what a missing
+object is. It answers as moto does: with `moto[server]` installed the contract tests run over both.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from contextlib import contextmanager
@@ -21,8 +23,8 @@ NAMED = '<?xml version="1.0" encoding="UTF-8"?>'
 class SmallS3(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Asked)
+    def __init__(self, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Asked)
         self.objects: dict[str, bytes] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.asked: list[tuple[str, str, str | None]] = []
@@ -38,19 +40,44 @@ class SmallS3(ThreadingHTTPServer):
         self.waiting = threading.Semaphore(0)
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
     def environment(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.server_address[1]}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "who",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-        }
+        return s3_environment(self.url)
+
+
+class SmallGoogle(SmallS3):
+    @property
+    def environment(self) -> dict[str, str]:
+        return google_environment(self.url)
+
+
+def s3_environment(url):
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "who",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
+
+
+def google_environment(url):
+    key = {"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": SECRET}
+    key["private_key_id"] = ""
+    return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key), "GOOGLE_ALLOW_HTTP": "true"}
 
 
 @contextmanager
 def small_s3():
-    server = SmallS3()
+    with serving(SmallS3()) as server:
+        yield server
+
+
+@contextmanager
+def serving(server):
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -64,6 +91,7 @@ def small_s3():
 
 class Asked(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    NO_BUCKET = "NoSuchBucket"
     server: SmallS3
 
     def log_message(self, *_):
@@ -71,7 +99,7 @@ class Asked(BaseHTTPRequestHandler):
 
     def answer(self):
         split = urlsplit(self.path)
-        bucket, _, self.key = unquote(split.path).lstrip("/").partition("/")
+        bucket, self.key = self.named(unquote(split.path))
         self.query = parse_qs(split.query, keep_blank_values=True)
         self.body = self.rfile.read(int(self.headers.get("content-length", 0)))
         store = self.server
@@ -86,11 +114,16 @@ class Asked(BaseHTTPRequestHandler):
             elif store.refusals:
                 self.reply(store.refusals.pop(0))
             elif bucket != BUCKET:
-                self.reply(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+                self.reply(404, f"<Error><Code>{self.NO_BUCKET}</Code></Error>".encode())
             else:
                 getattr(self, f"answer_{self.command.lower()}")(store)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815  # the server's names
+
+    def named(self, path):
+        """The bucket and the key that a path names."""
+        bucket, _, key = path.lstrip("/").partition("/")
+        return bucket, key
 
     def reply(self, status, body=b"", **headers):
         self.send_response(status)
@@ -132,6 +165,9 @@ class Asked(BaseHTTPRequestHandler):
     def answer_delete(self, store):
         if "uploadId" in self.query:
             store.uploads.pop(self.query["uploadId"][0], None)
+        elif self.key not in store.objects and self.headers["authorization"].startswith("Bearer"):
+            self.reply(404, b"<Error><Code>NoSuchKey</Code></Error>")  # as Google's
+            return
         else:
             store.objects.pop(self.key, None)
         self.reply(204)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import io
 import os
 import random
 import socket
 import threading
-import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import obstore
 import pytest
@@ -24,21 +22,21 @@ from livedb.files.disk import Disk
 from livedb.files.objects import Objects, checked_url
 from livedb.files.pieces import PIECE_BYTES, pieces_of
 from livedb.functions.storage import Content
-from tests.files.small_s3 import BUCKET, SECRET, small_s3
+from tests.files.small_s3 import BUCKET, SECRET, serving, small_s3
+from tests.files.stores import EMULATORS, STORES
+from tests.live.waiting import until
 
 TEXT = b"what a file holds"
 LARGE = random.Random(7).randbytes(20 << 20)
 """More than two parts of an upload."""
 
-KINDS = ["disk", "folder", "memory", "s3"]
-if importlib.util.find_spec("moto"):  # heavy, so not among what tests need: see small_s3
-    KINDS.append("moto")
+KINDS = ["disk", "folder", "memory", *STORES, *EMULATORS]
 
 
 @pytest.fixture
 def environment(monkeypatch):
     for name in os.environ:
-        if name.startswith("AWS_"):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")):
             monkeypatch.delenv(name)
     return lambda values: [monkeypatch.setenv(*each) for each in values.items()]
 
@@ -50,24 +48,46 @@ def s3(environment):
         yield server
 
 
+@pytest.fixture(params=STORES)
+def scheme(request):
+    return request.param
+
+
+@pytest.fixture
+def server(scheme, environment):
+    """A store of each scheme."""
+    with serving(STORES[scheme]()) as server:
+        environment(server.environment)
+        yield server
+
+
+@pytest.fixture
+def in_store(server, scheme, tmp_path):
+    return contents_at(f"{scheme}://{BUCKET}/p", tmp_path)
+
+
+def contents_at(url, tmp_path):
+    return Contents(Objects(url, tmp_path / "n"), SystemClock(), bytes_max=64 << 20)
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
+
+
 def place_of(kind, tmp_path, request):
     if kind == "disk":
         (tmp_path / "files").mkdir()
         return Disk(tmp_path / "files", is_durable=True)
-    if kind == "s3":
-        request.getfixturevalue("s3")
-    if kind == "moto":
-        from moto.server import ThreadedMotoServer
-
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        request.addfinalizer(server.stop)
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
-        with small_s3() as small:
-            request.getfixturevalue("environment")({**small.environment, "AWS_ENDPOINT_URL": url})
+    enter = request.getfixturevalue("stack").enter_context
+    environment = request.getfixturevalue("environment")
+    if kind in STORES:
+        environment(enter(serving(STORES[kind]())).environment)
+    if kind in EMULATORS:
+        environment(enter(EMULATORS[kind]()))
     url = {"folder": (tmp_path / "store").as_uri(), "memory": "memory:///"}
-    return Objects(url.get(kind, f"s3://{BUCKET}/some/prefix"), tmp_path / "names")
+    return Objects(url.get(kind, f"{kind[:2]}://{BUCKET}/some/prefix"), tmp_path / "names")
 
 
 @pytest.fixture(params=KINDS)
@@ -77,7 +97,7 @@ def contents(request, tmp_path):
 
 @pytest.fixture
 def in_s3(s3, tmp_path):
-    return Contents(Objects(f"s3://{BUCKET}/p", tmp_path / "n"), SystemClock(), bytes_max=64 << 20)
+    return contents_at(f"s3://{BUCKET}/p", tmp_path)
 
 
 def put(contents, data, *, bytes_max=None, sha256=None):
@@ -276,16 +296,18 @@ def test_an_upload_goes_in_parts_and_a_small_one_in_one_request(in_s3, s3):
     assert (methods[0], sorted(methods[1:-1]), methods[-1]) == ("POST", ["PUT"] * 4, "POST")
 
 
-def test_parts_of_an_upload_that_is_broken_off_are_dropped(in_s3, s3):
+def test_parts_of_an_upload_that_is_broken_off_are_dropped(in_store, server, scheme):
     def broken_off():
-        with in_s3.incoming() as incoming:
+        with in_store.incoming() as incoming:
             incoming.write(LARGE)
-            assert s3.uploads
+            until(lambda: server.uploads)
             raise ConnectionError
 
     with pytest.raises(ConnectionError):
         broken_off()
-    assert s3.uploads == s3.objects == {}
+    assert server.objects == {}
+    if scheme != "az":  # which drops them itself, after a week
+        assert server.uploads == {}
 
 
 def test_the_end_of_a_content_is_read_without_the_rest_of_it(in_s3, s3):
@@ -333,23 +355,23 @@ def test_a_content_that_vanishes_while_it_is_read_is_gone(in_s3, s3):
 # -- a store that fails ----------------------------------------------------------------------------
 
 
-def test_what_a_store_refuses_for_a_moment_is_asked_again(in_s3, s3):
-    s3.refusals = [503, 500]
-    content = put(in_s3, TEXT)
-    s3.refusals = [503]
-    assert read(in_s3, content.name) == TEXT
-    assert s3.refusals == []
+def test_what_a_store_refuses_for_a_moment_is_asked_again(in_store, server):
+    server.refusals = [503, 500]
+    content = put(in_store, TEXT)
+    server.refusals = [503]
+    assert read(in_store, content.name) == TEXT
+    assert server.refusals == []
 
 
 @pytest.mark.parametrize("step", ["put", "open", "damage", "remove"])
-def test_a_store_that_refuses_the_credentials_is_a_file_error_without_them(in_s3, s3, step):
-    content = put(in_s3, TEXT)
-    s3.is_refusing_all = True
+def test_a_store_that_refuses_the_credentials_is_a_file_error_without_them(in_store, server, step):
+    content = put(in_store, TEXT)
+    server.is_refusing_all = True
     steps = {
-        "put": lambda: put(in_s3, TEXT),
-        "open": lambda: in_s3.open(content.name),
-        "damage": lambda: in_s3.damage(content),
-        "remove": lambda: in_s3.place.remove([content.name]),
+        "put": lambda: put(in_store, TEXT),
+        "open": lambda: in_store.open(content.name),
+        "damage": lambda: in_store.damage(content),
+        "remove": lambda: in_store.place.remove([content.name]),
     }
     with pytest.raises(FileError, match="credentials of the environment") as raised:
         steps[step]()
@@ -357,22 +379,22 @@ def test_a_store_that_refuses_the_credentials_is_a_file_error_without_them(in_s3
     assert SECRET not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
-    assert content.name in in_s3.place.names()
-    s3.is_refusing_all = False
-    assert read(in_s3, content.name) == TEXT
+    assert content.name in in_store.place.names()
+    server.is_refusing_all = False
+    assert read(in_store, content.name) == TEXT
 
 
 @pytest.fixture
-def unreachable(environment, tmp_path, monkeypatch):
+def unreachable(scheme, environment, tmp_path, monkeypatch):
     """A store at a port where nothing listens."""
-    with small_s3() as server:
+    with serving(STORES[scheme]()) as server:
         values = server.environment
     environment(values)
     monkeypatch.setattr(objects, "_RETRIES", 1)
     monkeypatch.setattr(objects, "_BRIEF_RETRIES", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", server.server_address[1]))
-        yield Contents(Objects(f"s3://{BUCKET}/p", tmp_path / "n"), SystemClock(), bytes_max=99)
+        yield contents_at(f"{scheme}://{BUCKET}/p", tmp_path)
 
 
 def test_a_store_that_cannot_be_reached_is_a_file_error_that_says_what_to_do(unreachable):
@@ -386,14 +408,14 @@ def test_a_store_that_cannot_be_reached_is_a_file_error_that_says_what_to_do(unr
     assert len(unreachable.candidates()) == 1  # it may have been stored: removed another time
 
 
-def test_a_bucket_that_is_not_there_is_no_damage(s3, tmp_path):
-    contents = Contents(Objects("s3://other/p", tmp_path / "n"), SystemClock(), bytes_max=99)
-    with pytest.raises(FileError, match="bucket"):
+def test_a_bucket_that_is_not_there_is_no_damage(server, scheme, tmp_path):
+    contents = contents_at(f"{scheme}://other/p", tmp_path)
+    with pytest.raises(FileError, match="no such bucket"):
         put(contents, TEXT)
-    with pytest.raises(FileError, match=r"[Bb]ucket"):
+    with pytest.raises(FileError, match="no such bucket"):
         contents.damage(Content("a", "", 1))
     [name] = contents.place.names()
-    with pytest.raises(FileError, match=r"[Bb]ucket"):
+    with pytest.raises(FileError, match="no such bucket"):
         contents.place.remove([name])
     assert contents.place.names() == [name]
 

@@ -20,7 +20,9 @@ from livedb.files import objects
 from livedb.repairing import check_workspace
 from livedb.service.hub import UPDATES_MAX
 from livedb.transfer import export_snapshot, import_snapshot
-from tests.files.small_s3 import BUCKET, small_s3
+from tests.files.small_s3 import BUCKET, SECRET, small_s3
+from tests.files.small_s3 import serving as store_serving
+from tests.files.stores import STORES
 from tests.service.serving import ADMIN_KEY, serving
 
 TEXT = b"what a file holds"
@@ -70,6 +72,28 @@ def test_files_lie_in_the_store_that_was_named_and_it_is_remembered(tmp_path, s3
         db.files.put(b"another")
     with livedb.open(tmp_path / "w", files=URL) as db:
         assert len(list(db.files)) == len(s3.objects) == 2
+
+
+@pytest.mark.parametrize("scheme", STORES)
+def test_a_workspace_has_its_files_in_a_store_of_each_scheme(tmp_path, monkeypatch, scheme):
+    large = bytes(range(256)) * 40_000
+    with store_serving(STORES[scheme]()) as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        with livedb.open(tmp_path / "w", files=f"{scheme}://{BUCKET}/shop") as db:
+            assert store.objects == {}
+            kept, deleted = db.files.put(large), db.files.put(TEXT)
+            db.files.delete(deleted)
+            assert storage(db).collect() == 1
+        assert list(store.objects.values()) == [large]
+        with livedb.open(tmp_path / "w") as db:
+            assert read(db, kept) == large
+            db.backup(tmp_path / "copy")
+        secret = SECRET.encode()
+        files = [file.read_bytes() for file in (tmp_path / "w").rglob("*") if file.is_file()]
+        assert secret not in b"".join(files)
+    with livedb.open(tmp_path / "copy") as copy:
+        assert read(copy, kept) == large
 
 
 def test_the_workspace_has_no_credentials(tmp_path, s3):
