@@ -34,14 +34,16 @@ SETTLE_S_MAX = 60.0
 
 
 class _FailingLog:
-    """A commit log that takes nothing while `is_failing`."""
+    """A commit log that takes nothing while `is_failing`; how often it did not, `refused` says."""
 
     def __init__(self, log: CommitLog) -> None:
         self._log = log
         self.is_failing = False
+        self.refused = 0
 
     def append(self, commits: Sequence[Commit]) -> None:
         if self.is_failing:
+            self.refused += 1
             raise LogError("The test lets the commit log fail")
         self._log.append(commits)
 

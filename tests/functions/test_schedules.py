@@ -54,6 +54,8 @@ def test_the_spread_is_stable_and_within_the_minute_or_without_one_the_hour():
         without = schedules.daily(2).first_ms(name, NOON)
         assert 0 <= without - ms("2026-03-03T02:00:00") < 3_600_000
         assert schedules.daily(2).first_ms(name, NOON + 5) == without
+        crontab = schedules.cron("10 2 * * *")
+        assert crontab.first_ms(name, NOON) == with_minute.first_ms(name, NOON)
     assert len({schedules.hourly().first_ms(str(n), NOON) for n in range(200)}) > 150
 
 

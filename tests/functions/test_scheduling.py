@@ -20,6 +20,7 @@ from livedb.errors import (
 from livedb.limits import SCHEDULED_DELAY_S_MAX, Limits
 
 START_MS = ManualClock.START_NS / 1e6
+FIVE_YEARS_S = 5 * 366 * 86_400
 
 
 @pytest.fixture
@@ -135,8 +136,11 @@ def test_run_at_takes_a_datetime_or_seconds_and_a_past_time_keeps_its_value(
         (lambda s: s.run_after("1", "add"), "must be a number"),
         (lambda s: s.run_after(True, "add"), "must be a number"),
         (lambda s: s.run_after(float("inf"), "add"), "must be finite"),
+        (lambda s: s.run_after(float("nan"), "add"), "must be finite"),
+        (lambda s: s.run_after(None, "add"), "must be a number"),
         (lambda s: s.run_after(SCHEDULED_DELAY_S_MAX + 1, "add"), "5 years"),
         (lambda s: s.run_at(0, "add"), "5 years"),
+        (lambda s: s.run_at(START_MS / 1000 - FIVE_YEARS_S - 1, "add"), "5 years"),
         (lambda s: s.run_at(datetime(2026, 1, 1), "add"), "no time zone"),
         (lambda s: s.run_at("tomorrow", "add"), "a datetime or seconds"),
     ],
@@ -145,6 +149,22 @@ def test_a_time_that_cannot_be_meant_is_refused(trial, work, why):
     with pytest.raises(InvalidValueError, match=why) as caught:
         in_mutation(trial, lambda ctx: work(ctx.scheduler))
     assert caught.value.code == "InvalidScheduledFunctionDelay"
+
+
+@pytest.mark.parametrize("seconds", [0, FIVE_YEARS_S, -FIVE_YEARS_S])
+def test_five_leap_years_from_now_and_ago_are_still_taken(trial, seconds):
+    in_mutation(trial, lambda ctx: ctx.scheduler.run_at(START_MS / 1000 + seconds, "add"))
+    assert [job["scheduledTime"] for job in jobs_of(trial)] == [START_MS + seconds * 1000]
+
+
+def test_an_http_action_is_not_scheduled(trial):
+    @trial.db.http.route(path="/hook", method="POST")
+    def hook(ctx, request):
+        return livedb.json_response({})
+
+    with pytest.raises(FunctionTypeError, match="HTTP action") as caught:
+        in_mutation(trial, lambda ctx: ctx.scheduler.run_after(0, "POST /hook"))
+    assert caught.value.code == "InvalidScheduledFunction"
 
 
 def test_a_function_that_does_not_exist_is_not_scheduled(trial):
@@ -209,6 +229,7 @@ def test_the_arguments_of_one_mutation_have_a_total():
         with pytest.raises(LimitError, match="total size") as caught:
             in_mutation(trial, work)
         assert caught.value.code == "ScheduledFunctionsArgumentsTooLarge"
+    assert Limits().scheduled_bytes_max == 16 * 1024 * 1024
 
 
 def test_a_cancelled_function_never_runs(trial):

@@ -147,6 +147,43 @@ def test_a_run_that_fails_is_logged_and_the_next_one_comes(trial):
     assert ticks(trial) == []
 
 
+def test_a_slot_of_a_mutation_happens_once_through_a_conflict(trial):
+    trial.db["counters"].insert({"n": 0})
+    begun, go_on, runs = threading.Event(), threading.Event(), []
+
+    @trial.db.mutation
+    def count(ctx):
+        runs.append(ctx.now)
+        row = ctx.db.query("counters").first()
+        begun.set()
+        assert go_on.wait(30)
+        ctx.db.patch(row["_id"], {"n": row["n"] + 1})
+
+    trial.db.crons.interval("count", seconds=60, fn="count")
+    assert begun.wait(30)
+    row = trial.db["counters"].first()
+    trial.db["counters"].patch(row["_id"], {"n": 10})
+    go_on.set()
+    trial.run_scheduled()
+    assert len(runs) == 2
+    assert trial.db["counters"].first()["n"] == 11
+    assert [log["status"]["kind"] for log in trial.db.function("logs")()] == ["success"]
+
+
+def test_a_slot_of_a_mutation_that_the_log_does_not_take_is_tried_again(trial):
+    trial.db.crons.interval("beat", seconds=600, fn="tick")
+    run(trial, 0)
+    with trial.failing_log():
+        run(trial, 600, 1, 1)
+        assert len(ticks(trial)) == 1
+        assert len(trial.db.function("logs")()) == 1
+    run(trial, 60)
+    assert len(ticks(trial)) == 2
+    ran = trial.db.function("logs")()[-1]
+    assert (ran["status"], ran["scheduledTime"]) == ({"kind": "success"}, START_MS + 600_000)
+    assert trial.db.function("crons")()[0]["nextTime"] == START_MS + 1_200_000
+
+
 def test_one_run_at_a_time_and_what_it_overlaps_is_skipped_and_logged(trial, caplog):
     begun, go_on, runs = threading.Event(), threading.Event(), []
 
@@ -219,7 +256,10 @@ def test_a_changed_schedule_is_due_anew_and_an_unchanged_one_keeps_its_time(tria
     trial.clock.advance(60)
     trial.db.crons.interval("beat", minutes=60, fn="tick", args={"n": 7})
     assert next_ms() == 3_600_000
-    trial.db.crons.interval("beat", hours=2, fn="tick", args={"n": 7})
+    trial.db.mutation(name="tock")(lambda ctx, n: ctx.db.insert("a", {"n": n, "at": ctx.now}))
+    trial.db.crons.interval("beat", minutes=60, fn="tock", args={"n": 7})
+    assert next_ms() == 3_600_000
+    trial.db.crons.interval("beat", hours=2, fn="tock", args={"n": 7})
     run(trial, 0)
     assert [row["n"] for row in trial.db["a"].collect()] == [0, 7]
     assert next_ms() == 60_000 + 7_200_000
@@ -238,6 +278,7 @@ def test_a_changed_schedule_that_is_due_about_now_anyway_keeps_its_time(trial):
 def test_a_removed_cron_runs_no_more_and_leaves_nothing(trial):
     trial.db.crons.interval("beat", seconds=60, fn="tick")
     run(trial, 0)
+    assert len(trial.db.function("logs")()) == 1
     assert trial.db.crons.remove("beat") is True
     assert trial.db.crons.remove("beat") is False
     run(trial, 600)

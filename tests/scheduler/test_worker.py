@@ -13,6 +13,7 @@ from livedb import testing
 from livedb.clock import ManualClock
 from livedb.functions.loader import FunctionFolder
 from livedb.limits import Limits
+from tests.live.waiting import until
 
 START_MS = ManualClock.START_NS / 1e6
 DAY_S = 86_400
@@ -116,6 +117,9 @@ def test_a_mutation_that_fails_is_undone_and_says_why(trial):
     assert "negative" in job["state"]["error"]
     assert job["completedTime"] == START_MS
     assert numbers(trial) == []
+    trial.clock.advance(DAY_S)
+    trial.run_scheduled()
+    assert trial.db.function("jobs")() == [job]  # and is not tried again
 
 
 def test_a_mutation_that_finds_something_else_closed_has_failed(trial):
@@ -184,6 +188,51 @@ def test_what_the_log_does_not_take_is_tried_again(trial):
     assert numbers(trial) == [1]
 
 
+def test_what_cannot_be_committed_is_tried_at_growing_pauses_of_up_to_a_minute(trial):
+    tries = []
+
+    @trial.db.mutation
+    def try_it(ctx):
+        tries.append(ctx.now)
+
+    later(trial, "try_it", seconds=5)
+    with trial.failing_log():
+        trial.clock.advance(5)
+        trial.run_scheduled()
+        for pause_s in (*(0.1 * 2**n for n in range(10)), 60, 60):
+            before = len(tries)
+            trial.clock.advance(pause_s * 0.99)
+            trial.run_scheduled()
+            assert len(tries) == before
+            trial.clock.advance(pause_s * 0.02)
+            trial.run_scheduled()
+            assert len(tries) == before + 1
+    trial.clock.advance(60)
+    trial.run_scheduled()
+    assert states(trial) == ["success"]
+
+
+def test_that_an_action_has_ended_is_entered_as_soon_as_the_log_takes_it(trial):
+    begun, go_on, runs = threading.Event(), threading.Event(), []
+
+    @trial.db.action
+    def act(ctx):
+        runs.append(1)
+        begun.set()
+        assert go_on.wait(30)
+
+    later(trial, "act")
+    assert begun.wait(30)
+    [log] = trial._logs
+    with trial.failing_log():
+        refused = log.refused
+        go_on.set()
+        until(lambda: log.refused >= refused + 2)  # it was tried again
+        assert states(trial) == ["inProgress"]
+    trial.run_scheduled()
+    assert (states(trial), runs) == (["success"], [1])
+
+
 def test_an_action_is_in_progress_while_it_runs_and_then_has_succeeded(trial):
     seen = []
 
@@ -236,6 +285,30 @@ def test_only_so_many_run_at_once():
         trial.run_scheduled()
         assert most[0] == 2
         assert states(trial) == ["success"] * 6
+
+
+def test_eight_actions_run_at_once_and_begin_in_the_order_of_their_times(trial):
+    begun, go_on = [], threading.Event()
+    lock, eight = threading.Lock(), threading.Barrier(9)
+
+    @trial.db.action
+    def act(ctx, n: int):
+        with lock:
+            begun.append(n)
+        if n < 8:
+            eight.wait(30)
+        assert go_on.wait(30)
+
+    for n in reversed(range(12)):
+        later(trial, "act", 5 + n, n=n)
+    trial.clock.advance(60)
+    eight.wait(30)
+    assert sorted(begun) == list(range(8))
+    assert states(trial).count("inProgress") == 8
+    go_on.set()
+    trial.run_scheduled()
+    assert sorted(begun[8:]) == [8, 9, 10, 11]
+    assert states(trial) == ["success"] * 12
 
 
 def test_an_action_that_is_cancelled_goes_on_and_what_it_schedules_is_cancelled(trial):
