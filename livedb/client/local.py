@@ -25,6 +25,7 @@ from livedb.client.backend import (
 )
 from livedb.client.files import LocalFiles
 from livedb.client.past_backend import LocalPast
+from livedb.client.waking import waking
 from livedb.errors import ClosedError, FunctionTypeError, SnapshotTooOldError
 from livedb.functions.actions import nested_call
 from livedb.functions.call import Call, Cancellation
@@ -229,7 +230,8 @@ class LocalBackend:
         # In a copy of this context: a snapshot held here is held there.
         running = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, run)
         try:
-            return await running
+            with waking():
+                return await running
         except asyncio.CancelledError:
             cancellation.cancel()
             raise

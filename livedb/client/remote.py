@@ -45,6 +45,7 @@ from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same
 from livedb.client.remote_tables import RemoteTables, sql_arguments
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
+from livedb.client.waking import waking
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -415,7 +416,8 @@ class RemoteBackend(RemoteTables):
             raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
         waiting = self._begin(function, args, update)
         try:
-            answer = await asyncio.wrap_future(waiting.future)
+            with waking():
+                answer = await asyncio.wrap_future(waiting.future)
         except asyncio.CancelledError:
             if function.kind == "action":
                 self._verbs.cancel(waiting)

@@ -477,6 +477,32 @@ def test_ctrl_c_in_a_cell_whose_loop_stands_still_cancels_an_async_action(counte
     assert counted.function("total")() == 2
 
 
+def test_ctrl_c_in_a_cell_that_awaits_an_action_cancels_it(counted, watched):
+    begun, ends = watched
+
+    def strike():
+        assert begun.wait(20)
+        until(main_thread_waits)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def cell(loop):
+        task = asyncio.current_task()
+        # As a kernel does it, which wakes no loop.
+        signal.signal(signal.SIGINT, lambda *_: loop.call_soon(task.cancel))
+        await counted.function("waits").aio()
+
+    before = signal.getsignal(signal.SIGINT)
+    striking = threading.Thread(target=strike)
+    striking.start()
+    try:
+        with closing(asyncio.new_event_loop()) as loop, pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(cell(loop))
+    finally:
+        signal.signal(signal.SIGINT, before)
+        striking.join()
+    assert ends.get(timeout=20) is asyncio.CancelledError
+
+
 def test_ctrl_c_ends_a_plain_action_here_and_refuses_its_next_step_on_a_service(
     counted, interrupted
 ):
