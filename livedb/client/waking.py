@@ -18,12 +18,13 @@ WAKE_S = 0.2
 def waking() -> Iterator[None]:
     """Within it the loop that runs here is woken now and then."""
     loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
 
     def wake() -> None:
         nonlocal timer
         timer = loop.call_later(WAKE_S, wake)
 
-    timer = loop.call_later(WAKE_S, wake)
+    wake()
     try:
         yield
     finally:
