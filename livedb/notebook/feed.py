@@ -59,12 +59,17 @@ class Message:
 
 @dataclass(slots=True)
 class _View:
-    """The window a view holds: `keys` name its `rows`, None when they cannot."""
+    """The window a view holds: `keys` name its `rows`, None when they cannot.
+
+    Attributes:
+        base: what its page has once it has all that was sent: the update, or minus the request
+            whose answer it is. An answer that is lost or comes late leaves the page with another.
+    """
 
     realm: str
     start: int
     stop: int
-    sequence: int
+    base: int
     number: int
     keys: list[str] | None
     rows: pa.RecordBatch
@@ -103,11 +108,15 @@ class TableFeed:
         *,
         now_s: float,
         arrangement: Arrangement = PLAIN,
+        request: int = 1,
     ) -> Message:
         """Answer a view's request for rows, and follow that window from now on.
 
         It gets the state that was told last: while commits come, the newest one may be a run of
         seconds away, and what comes of it follows as an update.
+
+        Args:
+            request: a number above 0 that its page gives once.
         """
         with self._lock:
             whole = self.source.shown()
@@ -123,7 +132,7 @@ class TableFeed:
                 realm,
                 start,
                 stop,
-                self._sequence,
+                -request,
                 whole.number,
                 keys,
                 rows,
@@ -237,7 +246,7 @@ class TableFeed:
         self._sent_head_number = head["head"]
         self._sequence += 1
         for view in self._views.values():
-            view.sequence, view.number = self._sequence, state.number
+            view.base, view.number = self._sequence, state.number
         content = {"sequence": self._sequence, "views": patches} | news
         content |= {"head": head["head"]} if is_known else head
         return Message(content, buffers)
@@ -249,7 +258,7 @@ class TableFeed:
         columns = columns_of(window.schema, state.fields, state.formats)
         keys, rows = _keys_of(window, state.key), plain_rows(window, columns)
         old_keys, old_rows = view.keys, view.rows
-        patch: dict[str, Any] = {"start": view.start, "base": view.sequence}
+        patch: dict[str, Any] = {"start": view.start, "base": view.base}
         is_alike = columns == view.columns and rows.schema == old_rows.schema
         view.keys, view.rows, view.columns = keys, rows, columns
         if is_alike and keys is None and _are_same(old_rows, rows):

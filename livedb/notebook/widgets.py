@@ -262,6 +262,7 @@ class LiveTable(PageWidget):
             request.whole("stop"),
             now_s=self._clock.monotonic_s(),
             arrangement=read_arrangement(request.arrangement),
+            request=request.whole("id"),
         )
         self.send({"kind": "reply", "id": request.whole("id")} | reply.content, reply.buffers)
         if self._profiles.is_wanted:  # the view may be arranged otherwise now

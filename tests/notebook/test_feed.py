@@ -22,6 +22,7 @@ class Page:
         self.feed, self.name = feed, name
         reply = feed.open_window(name, "realm", start, stop, now_s=0.0)
         self.sequence, self.start = reply.content["sequence"], reply.content["start"]
+        self.base = -1
         self.kinds = kinds_of(reply)
         self.rows = rows_in(reply.buffers[0])
         self.rows_received = len(self.rows)
@@ -34,7 +35,7 @@ class Page:
         (patch,) = [each for each in message.content["views"] if each["view"] == self.name]
         fresh = fresh_rows(message, patch, self.kinds)
         self.rows_received += len(fresh)
-        assert patch["base"] == self.sequence
+        assert patch["base"] == self.base
         if "columns" in message.content:
             self.kinds = kinds_of(message)
         runs = patch.get("runs", [(-1, len(fresh))])
@@ -47,7 +48,7 @@ class Page:
                 else fresh[-1 - first : count - 1 - first]
             )
         ]
-        self.sequence = message.content["sequence"]
+        self.base = self.sequence = message.content["sequence"]
 
 
 def kinds_of(message: Message) -> list[str]:
@@ -146,6 +147,21 @@ def test_what_seldom_changes_travels_when_it_does():
         first + 1,
         ["_id", "n", "extra"],
     )
+
+
+def test_a_patch_says_which_answer_it_is_over():
+    """One that is lost, or comes when its page has another, leaves the page with other rows."""
+    source, feed = followed(10)
+    Page(feed, 0, 10)
+    source.commit({"k1": {"n": 5}})
+    feed.take_update(source.current())
+    # The first request once more, from a page that waited in vain; the rows have changed meanwhile.
+    source.commit({"k1": {"n": 6}})
+    reply = feed.open_window("view", "realm", 0, 10, now_s=0.0, request=7)
+    message = feed.take_update(source.current())
+    assert message.content["sequence"] == reply.content["sequence"] + 1
+    (patch,) = message.content["views"]
+    assert (patch["base"], patch["runs"]) == (-7, [(0, 10)])
 
 
 def test_an_update_of_one_row_is_small():

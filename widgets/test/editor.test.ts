@@ -57,8 +57,8 @@ test("a conflict is shown, and written over only when its reader says so", async
 test("an update of its row leaves an edit as it is", async () => {
   const { model, el, input } = await opened();
   input.value = "7";
-  const { view } = model.last("rows");
-  const patch = { view, start: 0, base: 0, runs: [[1, 1], [-1, 1]], keys: ["a"], buffer: 0 };
+  const { view, id } = model.last("rows");
+  const patch = { view, start: 0, base: -id, runs: [[1, 1], [-1, 1]], keys: ["a"], buffer: 0 };
   model.emit("msg:custom",
     { kind: "batch", batch: 1, entries: [{ address: "dom", buffers: 0, ...stateOf(1, 2), views: [patch] }] },
     [arrow(["a"], [9])]);
@@ -79,8 +79,8 @@ test("an edit whose row goes out of sight stands under the rows and says whose i
   const edit = input.parentElement as HTMLElement;
   expect(edit.style.left).not.toBe("");
   expect(el.querySelector<HTMLElement>(".livedb-whose")?.hidden).toBe(true);
-  const { view } = model.last("rows");
-  const patch = { view, start: 0, base: 0, runs: [[-1, 1], [1, 1]], keys: ["c"], buffer: 0 };
+  const { view, id } = model.last("rows");
+  const patch = { view, start: 0, base: -id, runs: [[-1, 1], [1, 1]], keys: ["c"], buffer: 0 };
   model.emit("msg:custom",
     { kind: "batch", batch: 1, entries: [{ address: "dom", buffers: 0, ...stateOf(1, 2), views: [patch] }] },
     [arrow(["c"], [9])]);

@@ -5,7 +5,7 @@ import { arrow } from "./fakes.js";
 
 const columns: Column[] = [{ name: "_id", kind: "id" }, { name: "n", kind: "float" }];
 const window = (keys: string[], values: number[], sequence = 1) =>
-  wholeWindow({ start: 5, rows: keys.length, keys, buffer: 0 }, columns, sequence, [arrow(keys, values)]);
+  wholeWindow({ start: 5, rows: keys.length, keys, buffer: 0 }, columns, { sequence, base: sequence }, [arrow(keys, values)]);
 const patch = (fields: Partial<Patch>): Patch => ({
   view: "v", start: 5, base: 1, rows: 0, keys: [], runs: [], buffer: null, cells: null, ...fields,
 });
@@ -28,7 +28,7 @@ test("few rows come as JSON, each value as Arrow would have given it", () => {
   const kinds: Column[] = [
     { name: "_id", kind: "id" }, { name: "f", kind: "float" }, { name: "i", kind: "integer" }, { name: "t", kind: "datetime" }, { name: "b", kind: "boolean" },
   ];
-  const old = wholeWindow({ start: 5, rows: 0, keys: [], buffer: null }, kinds, 1, []);
+  const old = wholeWindow({ start: 5, rows: 0, keys: [], buffer: null }, kinds, { sequence: 1, base: 1 }, []);
   const cells = [
     ["a", "b", "c", "d"], ["nan", "inf", -0, null], ["9007199254740993", 7, -1, null],
     ["9007199254740993000", 1_500_000, -1, null], [true, false, null, null],
@@ -49,6 +49,11 @@ test("a patch over another window is a gap", () => {
   expect(() => applyPatch(old, patch({ runs: [[0, 5]] }), columns, 3, [])).toThrow(GapError);
 });
 
+test("whole rows of a request whose answer never came may be others than those asked for", () => {
+  const whole = patch({ base: -7, runs: null, rows: 1, keys: ["p"], buffer: 0 });
+  expect(() => applyPatch(window(["a"], [1]), whole, columns, 9, [arrow(["p"], [1])])).toThrow(GapError);
+});
+
 test("a whole window replaces any other", () => {
   const next = applyPatch(
     window(["a"], [1]),
@@ -59,7 +64,7 @@ test("a whole window replaces any other", () => {
 });
 
 test("a window may be empty", () => {
-  expect(wholeWindow({ start: 0, rows: 0, keys: [], buffer: 0 }, columns, 1, [arrow([], [])]).rows).toEqual([]);
+  expect(wholeWindow({ start: 0, rows: 0, keys: [], buffer: 0 }, columns, { sequence: 1, base: -1 }, [arrow([], [])]).rows).toEqual([]);
 });
 
 const SQL: Column[] = [{ name: "origin", kind: "text" }, { name: "flights", kind: "float" }];
@@ -67,7 +72,7 @@ const SQL: Column[] = [{ name: "origin", kind: "text" }, { name: "flights", kind
 /** The names that rows without keys have after `before` became `after`. */
 function namesAfter(columns: Column[], before: [string[], number[]], after: [string[], number[]]): (string | undefined)[] {
   const window = (sequence: number, [texts, values]: [string[], number[]]) =>
-    wholeWindow({ start: 0, rows: texts.length, keys: null, buffer: 0 }, columns, sequence, [arrow(texts, values)]);
+    wholeWindow({ start: 0, rows: texts.length, keys: null, buffer: 0 }, columns, { sequence, base: sequence }, [arrow(texts, values)]);
   const patch = { view: "v", start: 0, base: 0, rows: after[0].length, keys: null, buffer: 0, runs: null, cells: null };
   return applyPatch(window(0, before), patch, columns, 1, [arrow(...after)]).rows.map(({ key }) => key);
 }

@@ -33,9 +33,10 @@ function reply({ model }: Opened, sequence: number, keys: string[], values: numb
     [arrow(keys, values)]);
 }
 
-/** An update that changes row "b" of three. */
+/** An update that changes row "b" of three, over the answer to the first request or the update before. */
 function entry({ view }: Opened, address: string, sequence: number, buffers = 0): Record<string, unknown> {
-  const patch = { view: view.id, start: 0, base: sequence - 1, runs: [[0, 1], [-1, 1], [2, 1]], keys: ["b"], buffer: 0 };
+  const base = sequence === 1 ? -1 : sequence - 1;
+  const patch = { view: view.id, start: 0, base, runs: [[0, 1], [-1, 1], [2, 1]], keys: ["b"], buffer: 0 };
   return { address, buffers, ...stateOf(sequence, 3), views: [patch] };
 }
 
@@ -77,6 +78,23 @@ test("an update says only what has changed; one whose head was missed makes the 
   batch(one.model, [{ ...news, sequence: 2, head: 2 }], [arrow(["b"], [30])]);
   expect(numbers(one)).toEqual(["1", "20", "3"]);
   expect(one.model.sent[asked]?.kind).toBe("rows");
+});
+
+test("an update over an answer that came too late, or never, makes the view ask again", () => {
+  const one = opened();
+  vi.advanceTimersByTime(4_000); // the kernel is busy with a cell: it is asked again, and a subshell answers
+  expect(one.model.last("rows").id).toBe(2);
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  // The cell has ended: the first request is answered from newer rows, at the same update.
+  const answer = { kind: "reply", id: 1, ...stateOf(0, 3), start: 0, rows: 3, keys: ["a", "b", "c"] };
+  one.model.emit("msg:custom", answer, [arrow(["a", "b", "c"], [1, 20, 3])]);
+  const asked = one.model.sent.length;
+  const { views, ...news } = entry(one, "t1", 1);
+  const nothing = { ...(views as object[])[0], base: -1, runs: [[0, 3]], keys: [], buffer: null };
+  batch(one.model, [{ ...news, views: [nothing] }], []);
+  expect(one.model.sent[asked]?.kind).toBe("rows");
+  reply(one, 1, ["a", "b", "c"], [1, 20, 3]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
 });
 
 test("a missed last update is noticed by a sign of life", () => {

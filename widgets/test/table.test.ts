@@ -48,8 +48,8 @@ test("arrow keys move the active cell, and it follows its row", async () => {
   await frame();
   const active = () => document.getElementById(table?.getAttribute("aria-activedescendant") ?? "");
   expect(active()?.textContent).toBe("2");
-  const { view } = model.last("rows");
-  const patch = { view, start: 0, base: 0, runs: [[-1, 1], [0, 2]], keys: ["new"], buffer: 0 };
+  const { view, id } = model.last("rows");
+  const patch = { view, start: 0, base: -id, runs: [[-1, 1], [0, 2]], keys: ["new"], buffer: 0 };
   model.emit("msg:custom",
     { kind: "batch", batch: 1, entries: [{ address: "dom", buffers: 0, ...stateOf(1, 3), views: [patch] }] },
     [arrow(["new"], [9])]);
@@ -60,9 +60,9 @@ test("arrow keys move the active cell, and it follows its row", async () => {
 
 test("new columns replace the old ones", async () => {
   const { model, el } = await shown(stateOf(0, 1), ["a"], [1]);
-  const { view } = model.last("rows");
+  const { view, id } = model.last("rows");
   const state = { ...stateOf(1, 1), columns: [["_id", "id"], ["renamed", "float"]] };
-  const patch = { view, start: 0, base: 0, rows: 1, keys: ["a"], buffer: 0 };
+  const patch = { view, start: 0, base: -id, rows: 1, keys: ["a"], buffer: 0 };
   model.emit("msg:custom",
     { kind: "batch", batch: 1, entries: [{ address: "dom", buffers: 0, ...state, views: [patch] }] }, [arrow(["a"], [2])]);
   await frame();

@@ -18,6 +18,8 @@ export interface RowWindow {
   /** Rows that the view's arrangement leaves; null for all of them. */
   count: number | null;
   sequence: number;
+  /** What the next patch must be over: the last update, or minus the request that it answers. */
+  base: number;
   rows: Row[];
 }
 
@@ -71,13 +73,13 @@ function dressed(cell: Cell, { kind, format }: Column, figures: unknown, dress: 
 export function wholeWindow(
   content: WindowContent,
   columns: readonly Column[],
-  sequence: number,
+  { sequence, base }: { sequence: number; base: number },
   buffers: readonly DataView[],
   dress: Dress | null = null,
 ): RowWindow {
   const arrow = content.buffer === null ? null : (buffers[content.buffer] ?? null);
   const { start, count } = content;
-  return { start, count: count ?? null, sequence, rows: decodeRows(arrow, columns, content.keys, content.rows, start, dress) };
+  return { start, count: count ?? null, sequence, base, rows: decodeRows(arrow, columns, content.keys, content.rows, start, dress) };
 }
 
 /** Kinds whose values say which row it is rather than how it stands. */
@@ -129,12 +131,14 @@ export function applyPatch(
   buffers: readonly DataView[],
   dress: Dress | null = null,
 ): RowWindow {
-  if (patch.runs === null) {
-    const next = wholeWindow(patch, columns, sequence, buffers, dress);
-    return patch.keys === null ? named(next, old, columns) : next;
+  const isOver = patch.base === old.base && (patch.runs === null || patch.start === old.start);
+  // Whole rows are right over any others, but those of another request may be other ones.
+  if (!isOver && (patch.runs !== null || patch.base < 0)) {
+    throw new GapError(`a patch over ${patch.base} at ${patch.start}, window ${old.base} at ${old.start}`);
   }
-  if (patch.base !== old.sequence || patch.start !== old.start) {
-    throw new GapError(`patch over ${patch.base} at ${patch.start}, window ${old.sequence} at ${old.start}`);
+  if (patch.runs === null) {
+    const next = wholeWindow(patch, columns, { sequence, base: sequence }, buffers, dress);
+    return patch.keys === null ? named(next, old, columns) : next;
   }
   const arrow = patch.buffer === null ? null : (buffers[patch.buffer] ?? null);
   const fresh = patch.cells !== null && patch.keys !== null
@@ -145,5 +149,5 @@ export function applyPatch(
   );
   const expected = patch.runs.reduce((sum, [, count]) => sum + count, 0);
   if (rows.length !== expected) throw new GapError(`patch of ${expected} rows gave ${rows.length}`);
-  return { start: patch.start, count: patch.count ?? null, sequence, rows };
+  return { start: patch.start, count: patch.count ?? null, sequence, base: sequence, rows };
 }

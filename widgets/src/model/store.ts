@@ -3,6 +3,9 @@
 //
 // One rule repairs every gap: `sequence` is the newest update heard of, each view's window carries
 // the update it is at, and a view that is behind and has no request under way asks for its window.
+// Updates are patches over what the kernel believes a view to hold, by its name (`base`): the update before,
+// or the request whose answer that was. A view that holds another, as its answer was lost or came too late,
+// takes no patch, and is behind then.
 
 import { type Arrangement, isPlain, PLAIN } from "./arrangement.js";
 import { sameColumns } from "./columns.js";
@@ -280,7 +283,8 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     if (reply.state.sequence >= (state?.sequence ?? -1)) state = reply.state;
     sequence = Math.max(sequence, reply.state.sequence);
     const before = view.window;
-    view.window = wholeWindow(reply.content, reply.state.columns, reply.state.sequence, buffers, dress);
+    const at = { sequence: reply.state.sequence, base: -reply.id };
+    view.window = wholeWindow(reply.content, reply.state.columns, at, buffers, dress);
     hear();
     view.changed({ before, what: "window" });
     repair();
@@ -343,7 +347,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     state = { ...readState(page), sequence: -1 };
     const keys = Array.isArray(page["keys"]) ? page["keys"].map(String) : null;
     const content = { start: 0, rows: Number(page["rows"]), keys, buffer: 0 };
-    saved = { columns: state.columns, window: wholeWindow(content, state.columns, -1, [page["arrow"]], dress) };
+    saved = { columns: state.columns, window: wholeWindow(content, state.columns, { sequence: -1, base: -1 }, [page["arrow"]], dress) };
   };
 
   /** Have what formats of columns need; null if there are none. Rows that came before come once more. */
