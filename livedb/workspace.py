@@ -500,7 +500,7 @@ class Workspace:
         before = self.registry.find(definition.name)
         defined = self.registry.define(definition, version=version)
         if defined is not before:
-            self.invalidate_function(defined.name)
+            self.invalidate_functions([defined.name])
             self.scheduler.functions_changed(self._now_ms())
         return defined
 
@@ -523,8 +523,7 @@ class Workspace:
             tables=list(loaded.schema or ()),
             documents=self._folder_crons(loaded.crons, now_ms),
         )
-        for name in changed:
-            self.invalidate_function(name)
+        self.invalidate_functions(changed)
         self.scheduler.functions_changed(now_ms, has_folder=True)
 
     def _folder_crons(self, specs: Sequence[CronSpec], now_ms: float) -> Documents | None:
@@ -537,10 +536,12 @@ class Workspace:
     def _now_ms(self) -> float:
         return self.clock.now_ns() / 1e6
 
-    def invalidate_function(self, name: str) -> None:
-        """Run the live queries of a function again: it, or something it names, is another now."""
-        self.live.invalidate(lambda source: getattr(source, "name", None) == name)
-        self.live.invalidate_name(function_key(name))
+    def invalidate_functions(self, names: Collection[str]) -> None:
+        """Run the live queries of functions again: they, or what they name, are others now."""
+        self.live.invalidate(
+            lambda source: getattr(source, "name", None) in names,
+            names=[function_key(name) for name in names],
+        )
 
     def tell_places(self, cloud_url: str, site_url: str) -> None:
         """Say where the workspace is served, and where its HTTP actions are: `ctx.env` follows."""
@@ -561,7 +562,7 @@ class Workspace:
 
     def _place(self, places: Mapping[str, str]) -> None:
         self.calling.places = places
-        self.live.invalidate_name(PLACES_KEY)
+        self.live.invalidate(names=[PLACES_KEY])
 
     def _run_own(self, kind: FunctionKind, name: str, args: Mapping[str, Any]) -> Any:
         """The result of one of livedb's own functions, run on its own."""

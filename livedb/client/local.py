@@ -314,9 +314,10 @@ class LocalBackend:
     # -- data ----------------------------------------------------------------------------------
 
     def follow_code(self, is_changed: Callable[[FunctionDefinition], bool]) -> None:
-        for name in self.function_names():
-            if is_changed(self.definition(name)):
-                self.workspace.invalidate_function(name)
+        names = self.function_names()
+        self.workspace.invalidate_functions(
+            [name for name in names if is_changed(self.definition(name))]
+        )
 
     def apply_tables(self, definitions: Sequence[TableDefinition]) -> int:
         return self.workspace.apply_tables(definitions)

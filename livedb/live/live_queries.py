@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
@@ -303,12 +303,26 @@ class LiveQueries:
                 self._stale |= touched
                 self._wake_up()
 
-    def invalidate(self, matches: Callable[[LiveSource], bool]) -> None:
-        """Mark live queries stale for another reason than data, such as a redefined function."""
+    def invalidate(
+        self, matches: Callable[[LiveSource], bool] | None = None, *, names: Collection[str] = ()
+    ) -> None:
+        """Mark live queries stale for another reason than data, such as a redefined function.
+
+        All at once: whoever is woken runs them in one transition.
+
+        Args:
+            matches: whether a source is one of them.
+            names: also those whose runs looked one of them up; see `ReadSet.names`.
+        """
         with self._refresh_lock:
-            found = [query for query in self._by_key.values() if matches(query.source)]
+            known = () if matches is None else self._by_key.values()
+            found = {query for query in known if matches and matches(query.source)}
             with self._committer.publish_lock:
-                self._stale.update(found)
+                if names:
+                    found |= self._index.touched(WriteSet((), frozenset(names), frozenset()))
+                    # What is in a round may have looked one up just now.
+                    found |= {query for query in self.lagging if query.round is not None}
+                self._stale |= found
         if found:
             self._wake_up()
 
@@ -320,16 +334,6 @@ class LiveQueries:
                 with self._committer.publish_lock:
                     self._stale.add(found)
         if found is not None:
-            self._wake_up()
-
-    def invalidate_name(self, name: str) -> None:
-        """Mark live queries stale whose runs looked up `name`; see `ReadSet.names`."""
-        with self._refresh_lock, self._committer.publish_lock:
-            found = self._index.touched(WriteSet((), frozenset({name}), frozenset()))
-            # What is in a round may have looked it up just now.
-            found |= {query for query in self.lagging if query.round is not None}
-            self._stale |= found
-        if found:
             self._wake_up()
 
     def _wake_up(self) -> None:

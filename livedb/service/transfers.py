@@ -160,8 +160,7 @@ class Transfers:
             job.state = state
             job.touched_s = self._clock.monotonic_s()
         names = (LATEST_EXPORT,) if isinstance(job, _Export) else (IMPORT, IMPORTS)
-        for name in names:
-            self._workspace.invalidate_function(name)
+        self._workspace.invalidate_functions(names)
 
     # -- exports -------------------------------------------------------------------------------
 

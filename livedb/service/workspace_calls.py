@@ -532,7 +532,7 @@ class WorkspaceCalls:
 
     def _refresh(self, given: Given, *_: Any) -> Answer:
         """Run the live queries of a function again although no data they read has changed."""
-        self._workspace.invalidate_function(given.text("name"))
+        self._workspace.invalidate_functions([given.text("name")])
         return Answer()
 
     def _work(self, given: Given, _: Any, __: Any, caller: Caller | None) -> Answer:

@@ -331,7 +331,7 @@ def test_a_slow_query_that_is_defined_anew_is_never_read_as_it_was(memory, gate)
         handle = db.function("slow").live()
         for number in range(3):
             with gate.closed():
-                memory.backend.workspace.invalidate_function("slow")
+                memory.backend.workspace.invalidate_functions(["slow"])
                 assert gate.has_begun.wait(30)
 
                 @memory.query(name="slow")

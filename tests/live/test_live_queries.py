@@ -13,6 +13,7 @@ import livedb
 from livedb import Database, QueryContext
 from livedb.client.backend import ChangeNotice
 from livedb.errors import ArgumentValidationError, ClosedError
+from livedb.live.live_queries import LiveQueries
 
 
 @pytest.fixture
@@ -179,12 +180,43 @@ def test_a_reader_waits_for_the_transition_that_is_running_its_query(db: Databas
     @db.query(name="answer")
     def _(_ctx: QueryContext) -> int:
         begun.set()
-        gate.wait()
+        assert gate.wait(60)
         return 2
 
     assert begun.wait(10), "the refresher runs the new definition"
     threading.Timer(0.05, gate.set).start()
     assert handle.value == 2
+
+
+def test_a_function_and_those_that_call_it_change_in_one_transition(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marked in two steps, the first could be run before the second, which then waited for it."""
+
+    def define(answer: int) -> None:
+        @db.query(name="answer")
+        def _(_ctx: QueryContext) -> int:
+            return answer
+
+    define(1)
+
+    @db.query
+    def twice(ctx: QueryContext) -> int:
+        found: int = ctx.run_query("answer")
+        return 2 * found
+
+    handles = [db.function(name).live() for name in ("answer", "twice")]
+    assert [handle.value for handle in handles] == [1, 2]
+    told: SimpleQueue[int] = SimpleQueue()
+    live: LiveQueries = db.backend.workspace.live  # type: ignore[attr-defined]  # a local one
+    live.listen(lambda step: told.put(len(step.changes)))
+    # Whoever is woken is quicker than who goes on.
+    monkeypatch.setattr(LiveQueries, "_wake_up", LiveQueries.refresh)
+    define(7)
+    monkeypatch.undo()
+    assert [handle.value for handle in handles] == [7, 14]
+    live._wake_up()
+    assert told.get(timeout=30) == 2
 
 
 def test_a_handle_does_not_go_back_when_an_older_notice_comes_late(db: Database) -> None:
@@ -259,7 +291,7 @@ def test_who_comes_new_to_a_page_gets_a_fresh_one_and_the_others_keep_theirs(mem
     live.refresh()
     third = follow()
     assert (shown(first), shown(third)) == ([1], [1, 2])
-    workspace.invalidate_function("page")
+    workspace.invalidate_functions(["page"])
     live.refresh()
     assert (shown(first), shown(third)) == ([1], [1, 2])
     for query in (first, second, third):
