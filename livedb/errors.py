@@ -59,6 +59,7 @@ what to do next.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -68,6 +69,11 @@ SERVICE_STARTING = "ServiceStarting"
 
 DISK_FULL = "DiskFull"
 """The code of what could not be written because the disk is full."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether it says that a disk, or somebody's share of it, is full."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 class LivedbError(Exception):

@@ -9,7 +9,6 @@ file's `flock` keeps others out), which leaves every byte as it was.
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import sqlite3
 import sys
@@ -30,6 +29,7 @@ from livedb.errors import (
     LivedbError,
     LogError,
     WorkspaceLockedError,
+    is_disk_full,
 )
 
 FORMAT_VERSION = 1
@@ -435,7 +435,7 @@ def damaged(path: Path, what: str) -> DamagedError:
 def translated(error: Exception, path: Path, action: str) -> LivedbError:
     """The livedb error for one raised by SQLite or the operating system during `action`."""
     if isinstance(error, OSError):
-        code = DISK_FULL if error.errno in {errno.ENOSPC, errno.EDQUOT} else "LogFailed"
+        code = DISK_FULL if is_disk_full(error) else "LogFailed"
         return LogError(f"cannot {action} {str(path)!r}: {error.strerror}", code=code)
     match primary_code(error):
         case sqlite3.SQLITE_FULL:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from livedb.durable import sync_folder
-from livedb.errors import DISK_FULL, FileError
+from livedb.errors import DISK_FULL, FileError, is_disk_full
 from livedb.files.pieces import PIECE_BYTES, Piece
 
 _UNFINISHED = ".part"
@@ -148,7 +148,7 @@ def naming_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        is_full = is_disk_full(error)
         advice = "Make room" if is_full else "Look at the disk, and who may write to the folder"
         raise FileError(
             f"The content of a file could not be written ({error.strerror}); nothing of it was "

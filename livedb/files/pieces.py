@@ -49,10 +49,7 @@ def memories(count: int) -> list[memoryview]:
 
 
 class Gatherer:
-    """Makes pieces of parts that come in any size.
-
-    Each is good until the next one has been taken and more parts come.
-    """
+    """Makes pieces of parts of any size, each good until the next is taken and more parts come."""
 
     def __init__(self) -> None:
         self._buffers = deque(memories(2))

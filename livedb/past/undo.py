@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from livedb.changes.exclusive import judged, run_exclusively
 from livedb.errors import InvalidValueError, SchemaEnforcementError, UndoError, UniqueError
-from livedb.past.when import checked_number
 from livedb.schema.check import check_document
 from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store import past
@@ -67,8 +66,7 @@ class Undoing:
             InvalidValueError: there is no such commit.
         Cost: 10 us and more for each document.
         """
-        number = self._pasts.number_of(checked_number(number))
-        if number == 0:
+        if self._pasts.number_of(number) == 0:
             raise InvalidValueError("Commit 0 is the time before the first one: nothing to undo")
         if number <= self._pasts.oldest:
             raise too_old(f"What was before commit {number}", self._pasts.oldest)
