@@ -32,7 +32,7 @@ from livedb.service.access import Access
 from livedb.service.server import ServiceThread
 from livedb.service.workspace_calls import WorkspaceCalls
 from tests.client.cutting import Proxy
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from livedb.client import connection
 from livedb.errors import ArgumentValidationError
 from tests.client.cutting import Proxy
 from tests.conftest import connected
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 class Service:

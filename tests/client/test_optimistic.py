@@ -11,7 +11,7 @@ import pytest
 import livedb
 from livedb.errors import ApplicationError, FunctionTypeError, HandleError
 from tests.conftest import connected
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 class Shop:

@@ -24,7 +24,7 @@ from livedb.protocol.messages import (
 )
 from livedb.protocol.timestamps import decode_ts
 from tests.faults.served import Wire, define, serving
-from tests.live.waiting import until
+from tests.waiting import until
 
 MOVES_S_MAX = 3.0
 """Seconds that a transition without the slow query may take on a busy machine."""

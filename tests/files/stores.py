@@ -19,7 +19,7 @@ from functools import partial
 
 from tests.files.small_azure import ACCOUNT, SmallAzure, azure_environment
 from tests.files.small_s3 import BUCKET, SmallGoogle, SmallS3, google_environment, s3_environment
-from tests.live.waiting import until
+from tests.waiting import until
 
 STORES = {"s3": SmallS3, "gs": SmallGoogle, "az": SmallAzure}
 """Those that can be made to fail."""

@@ -24,7 +24,7 @@ from livedb.files.pieces import PIECE_BYTES, pieces_of
 from livedb.functions.storage import Content
 from tests.files.small_s3 import BUCKET, SECRET, serving, small_s3
 from tests.files.stores import EMULATORS, STORES
-from tests.live.waiting import until
+from tests.waiting import until
 
 TEXT = b"what a file holds"
 LARGE = random.Random(7).randbytes(20 << 20)

@@ -27,7 +27,7 @@ from livedb.errors import (
 from livedb.functions.call import LOG_LINES_MAX, Call
 from livedb.functions.calling import current_call
 from livedb.identity import Identity
-from tests.live.waiting import until
+from tests.waiting import until
 
 ADA = Identity(token_identifier="test|ada", subject="ada", issuer="test")
 

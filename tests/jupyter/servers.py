@@ -17,6 +17,7 @@ import httpx
 
 from livedb.commitlog.lock import WorkspaceLock
 from tests.sharing.processes import is_alive
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 BASE = "/user/ana/"
@@ -127,11 +128,3 @@ def end_services(root):
         if holder is not None and holder.pid != os.getpid():
             os.kill(holder.pid, signal.SIGTERM)
             until(lambda pid=holder.pid: not is_alive(pid))
-
-
-def until(condition, timeout_s=PATIENCE_S):
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-    return found

@@ -31,9 +31,10 @@ from livedb.errors import (
 )
 from livedb.service.local_door import user_name
 from livedb.service.vouching import HEADER, vouch
-from tests.jupyter.servers import BASE, REPOSITORY, holder_of, jupyter, until
+from tests.jupyter.servers import BASE, REPOSITORY, holder_of, jupyter
 from tests.service.serving import Wire, run_npm, run_pypi
 from tests.sharing.processes import Python
+from tests.waiting import until
 
 OWNER = {HEADER: vouch(Caller(role=Role.OWNER, name="forged"))}
 

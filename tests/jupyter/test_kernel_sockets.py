@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from websockets.sync.client import connect
 
-from tests.jupyter.servers import jupyter, until
+from tests.jupyter.servers import jupyter
+from tests.waiting import until
 
 
 def test_nothing_that_a_kernel_says_is_held_back(tmp_path):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from livedb.errors import ApplicationError, FunctionTypeError, HandleError
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 def test_an_error_is_a_state_and_passes(memory):

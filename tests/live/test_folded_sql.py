@@ -13,7 +13,7 @@ import pytest
 import livedb
 from livedb.errors import FunctionTimeoutError
 from livedb.live import statements
-from tests.live.waiting import until
+from tests.waiting import until
 
 ENDLESS = "select count(*) from range(3000000) a, range(3000000) b where a.range * b.range % 7 = 3"
 

@@ -11,7 +11,7 @@ import pytest
 from livedb import UNSET, Missing
 from livedb.errors import ClosedError, FunctionTypeError, HandleError, TravelError
 from tests.live.shop import prices
-from tests.live.waiting import until
+from tests.waiting import until
 
 # -- reading ---------------------------------------------------------------------------------------
 

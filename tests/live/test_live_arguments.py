@@ -12,7 +12,7 @@ import traitlets
 
 from livedb.errors import ArgumentValidationError, FunctionTypeError, HandleError
 from tests.live.shop import prices
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 class Slider(traitlets.HasTraits):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from livedb.errors import ClosedError
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 def test_an_observer_may_mutate(memory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from livedb import UNSET, Missing
 from livedb.errors import ArgumentValidationError, FunctionTypeError
 from tests.live.shop import prices
-from tests.live.waiting import until
+from tests.waiting import until
 
 # -- work ------------------------------------------------------------------------------------------
 

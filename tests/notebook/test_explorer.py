@@ -10,7 +10,7 @@ import pytest
 import livedb
 from livedb.notebook.explorer import OPENED_MAX, Explorer, explorer_of
 from livedb.notebook.handles import open_handles
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 def handles_of(database):

@@ -11,7 +11,7 @@ from livedb import ApplicationError
 from livedb.errors import ArgumentValidationError, FunctionTypeError
 from livedb.ids import Id
 from livedb.notebook.forms import UNDER_WAY_MAX
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 class Comm:

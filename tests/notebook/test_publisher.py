@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from livedb.notebook.publisher import (
     carriers,
     kernel_publisher,
 )
+from tests.waiting import until
 
 
 class Table:
@@ -56,13 +56,6 @@ def publisher():
         yield each
 
 
-def wait_until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def test_updates_leave_from_the_publishers_own_thread(publisher):
     table = Table("a")
     publisher.join(table)
@@ -78,7 +71,7 @@ def test_a_burst_becomes_few_batches_and_ends_with_the_newest(publisher):
     for news in range(1, 5_001):
         table.news = news
         publisher.publish("a")
-    wait_until(lambda: table.batches and table.batches[-1]["entries"][0]["news"] == 5_000)
+    until(lambda: table.batches and table.batches[-1]["entries"][0]["news"] == 5_000)
     assert len(table.batches) < 200
 
 
@@ -88,7 +81,7 @@ def test_tables_of_one_page_share_a_message(publisher):
         publisher.join(table)
         table.news = 1
     publisher.publish("a")  # the others have heard of nothing yet
-    wait_until(lambda: any(table.batches for table in tables))
+    until(lambda: any(table.batches for table in tables))
     (batch,) = [each for table in tables for each in table.batches]
     assert sorted(entry["address"] for entry in batch["entries"]) == ["a", "b", "c"]
     assert sorted(entry["buffers"] for entry in batch["entries"]) == [0, 1, 2]
@@ -102,7 +95,7 @@ def test_a_broken_table_does_not_silence_the_others(publisher, caplog):
     for table in (broken, sound):
         publisher.publish(table.address)
     assert sound.sent.wait(5)
-    wait_until(lambda: "update failed" in caplog.text)
+    until(lambda: "update failed" in caplog.text)
 
 
 def test_a_table_that_left_is_not_called(publisher):

@@ -13,7 +13,7 @@ from livedb import testing
 from livedb.clock import ManualClock
 from livedb.functions.loader import FunctionFolder
 from livedb.limits import Limits
-from tests.live.waiting import until
+from tests.waiting import until
 
 START_MS = ManualClock.START_NS / 1e6
 DAY_S = 86_400

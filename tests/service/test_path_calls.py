@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
@@ -16,6 +15,7 @@ from livedb.service.path_calls import THREADS_MAX
 from livedb.service.websocket import SyncConnection
 from tests.service import shop
 from tests.service.serving import ADMIN_KEY, Wire, serving
+from tests.waiting import until
 
 CLIENTS = 20
 WAIT_S = 20
@@ -65,18 +65,13 @@ def add_one_each(wires, *, number=1):
         wire.mutate(number, "tasks:add", {"title": "t", "user": "ann"})
 
 
-def wait_until(is_so):
-    while not is_so():
-        time.sleep(0.001)
-
-
 def test_the_answers_of_a_batch_are_handed_to_the_loop_in_one_piece(durable, wires, monkeypatch):
     loop_calls = hub_of(durable)._loop_calls
     pieces, put = [], loop_calls.put
     with held_log(durable) as committer:
         before = committer.applied
         add_one_each(wires)
-        wait_until(lambda: committer.applied == before + CLIENTS)
+        until(lambda: committer.applied == before + CLIENTS)
         monkeypatch.setattr(loop_calls, "put", lambda *calls: (pieces.append(calls), put(*calls)))
     for wire in wires:
         *_, response = wire.hear_all(is_response)
@@ -88,8 +83,8 @@ def test_calls_whose_commits_wait_for_the_disk_hold_no_thread(durable, wires):
     with held_log(durable) as committer:
         before = committer.applied
         add_one_each(wires)
-        wait_until(lambda: committer.applied == before + CLIENTS)
-        wait_until(lambda: all(each.is_idle for each in hub_of(durable).calls._threads._threads))
+        until(lambda: committer.applied == before + CLIENTS)
+        until(lambda: all(each.is_idle for each in hub_of(durable).calls._threads._threads))
     for wire in wires:
         wire.hear_all(is_response)
 
@@ -98,7 +93,7 @@ def test_nobody_is_answered_before_the_commit_is_durable(durable, wires):
     with held_log(durable) as committer:
         before = committer.applied
         add_one_each(wires)
-        wait_until(lambda: committer.applied == before + CLIENTS)
+        until(lambda: committer.applied == before + CLIENTS)
         # The loop has nothing of them: one round of it, and nothing is on its way out.
         rounds = threading.Event()
         hub = hub_of(durable)
@@ -171,7 +166,7 @@ def test_a_mutation_undone_under_a_failed_log_runs_again_and_happens_once(durabl
         one.mutate(1, "tasks:add", {"title": "one", "user": "bob"})
         assert entered.wait(20)
         other.mutate(1, "tasks:add", {"title": "other", "user": "bob"})
-        wait_until(lambda: committer.applied == before + 2)
+        until(lambda: committer.applied == before + 2)
         failing.set()
         *_, response = other.hear_all(is_response)
         assert response["success"]
@@ -219,12 +214,12 @@ def test_the_only_call_writes_its_commit_itself_and_beside_others_the_log_writer
     with Wire(durable, session="one") as one, Wire(durable, session="other") as other:
         add(one, 1)
         other.act(1, "tasks:wait")
-        wait_until(lambda: hub_of(durable).calls._under_way == 1)
+        until(lambda: hub_of(durable).calls._under_way == 1)
         add(one, 2)
         gate.set()
         other.hear_all(lambda message: message["type"] == "ActionResponse")
         # Callers are answered a moment before the log writer lets go of the log.
-        wait_until(lambda: not durable.db.backend.workspace.committer._append_lock.locked())
+        until(lambda: not durable.db.backend.workspace.committer._append_lock.locked())
         add(one, 3)
     assert writers == ["livedb-call", "livedb-log", "livedb-call"]
 
@@ -287,14 +282,14 @@ def test_an_action_that_is_cancelled_while_it_waits_for_its_turn_never_begins():
             wait = remote.function("wait")
             calls = [asyncio.create_task(wait.aio(n=n)) for n in range(3)]
             cancellations = hub_of(service).calls._cancellations
-            await asyncio.to_thread(wait_until, lambda: len(cancellations) == 3)
+            await asyncio.to_thread(until, lambda: len(cancellations) == 3)
             first, second, third = cancellations.values()
             calls[1].cancel()
-            await asyncio.to_thread(wait_until, lambda: second.is_cancelled)
+            await asyncio.to_thread(until, lambda: second.is_cancelled)
             gate.set()
             await asyncio.gather(calls[0], calls[2])
             assert [first.is_cancelled, third.is_cancelled] == [False, False]
-            await asyncio.to_thread(wait_until, lambda: not cancellations)
+            await asyncio.to_thread(until, lambda: not cancellations)
 
         with (
             serving(db) as service,

@@ -14,7 +14,7 @@ from livedb.service import snapshots
 from livedb.service.access import Access
 from livedb.service.server import ServiceThread
 from tests.client.cutting import Proxy
-from tests.live.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture

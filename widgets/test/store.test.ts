@@ -15,8 +15,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function opened(address = "t1") {
-  const model = new FakeModel({ address, first_page: {} });
+function opened(address = "t1", first_page: object = {}) {
+  const model = new FakeModel({ address, first_page });
   const store = createStore(model, end.signal);
   const changes: Change[] = [];
   const view = store.openView((change) => changes.push(change), end.signal);
@@ -140,12 +140,31 @@ test("silence makes a table stale and a sign of life revives it", () => {
   expect(one.store.status()).toBe("live");
 });
 
+test("a request that was lost is sent again, however long the kernel is silent", () => {
+  const one = opened();
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  one.store.ask(one.view, { start: 1, stop: 3 });
+  const { id } = one.model.last("rows");
+  vi.advanceTimersByTime(17_000);
+  expect(one.store.status()).toBe("stale");
+  const retried = one.model.last("rows").id;
+  expect(retried).toBeGreaterThan(id);
+  vi.advanceTimersByTime(40_000);
+  expect(one.model.last("rows").id).toBeGreaterThan(retried);
+  reply(one, 0, ["b", "c"], [2, 3]);
+  expect(one.store.status()).toBe("live");
+});
+
 test("a restart that the host tells of makes a table stale at once, rows kept", () => {
   const one = opened();
   reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
   one.model.emit("comm_live_update");
   expect(one.store.status()).toBe("stale");
   expect(numbers(one)).toEqual(["1", "2", "3"]);
+  one.store.ask(one.view, { start: 1, stop: 3 });
+  const { id } = one.model.last("rows");
+  vi.advanceTimersByTime(60_000);
+  expect(one.model.last("rows").id).toBe(id); // there is nobody to ask
 });
 
 test("an unanswered request shows as waiting and is sent again", () => {
@@ -169,6 +188,30 @@ test("a failed request shows its message beside the rows", () => {
   one.model.emit("msg:custom", { kind: "reply", id: one.model.last("rows").id, failed: "no luck" }, []);
   expect(one.store.state()?.error).toBe("no luck");
   expect(numbers(one)).toEqual(["1", "2", "3"]);
+});
+
+test("an update that overtakes the first answer is not taken for one over the stored page", () => {
+  const first_page = { ...stateOf(0, 3), start: 0, rows: 3, keys: ["a", "b", "c"], arrow: arrow(["a", "b", "c"], [0, 0, 0]) };
+  const one = opened("t11", first_page);
+  batch(one.model, [entry(one, "t11", 1)], [arrow(["b"], [20])]);
+  expect(numbers(one)).toEqual(["0", "0", "0"]);
+  reply(one, 1, ["a", "b", "c"], [1, 20, 3]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+});
+
+test("a table that fails keeps no other of its batch from its update", () => {
+  const failed = vi.spyOn(console, "error").mockImplementation(() => {});
+  const [one, two] = [opened("t1"), opened("t2")];
+  for (const each of [one, two]) reply(each, 0, ["a", "b", "c"], [1, 2, 3]);
+  const fail = vi.fn((): void => {
+    throw new Error("it cannot be drawn");
+  });
+  one.view.changed = fail;
+  batch(one.model, [entry(one, "t1", 1, 0), entry(two, "t2", 1, 1)], [arrow(["b"], [10]), arrow(["b"], [20])]);
+  expect(numbers(two)).toEqual(["1", "20", "3"]);
+  expect(one.model.last("acknowledge").batch).toBe(1);
+  expect(failed).toHaveBeenCalledOnce();
+  fail.mockImplementation(() => {});
 });
 
 test("without a kernel the stored page is there", () => {

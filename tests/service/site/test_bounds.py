@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 import livedb
 from livedb.service import exchange, site
-from tests.live.waiting import until
 from tests.service.serving import serving
 from tests.service.site.speaking import heard, spoken
+from tests.waiting import until
 
 
 def test_a_body_of_twenty_mebibytes_is_taken_and_a_longer_one_refused(db, http):

@@ -40,11 +40,15 @@ export function listen(address: string, listener: EntryListener, signal: AbortSi
   });
 }
 
-/** Hand each entry of a batch to its table, with the buffers that are its own. */
+/** Hand each entry of a batch to its table, with the buffers that are its own; one that fails stops no other. */
 export function deliver(entries: readonly Entry[], buffers: readonly DataView[]): void {
   for (const entry of entries) {
     for (const listener of realm().tables.get(entry.address) ?? []) {
-      listener(entry, buffers.slice(entry.buffers));
+      try {
+        listener(entry, buffers.slice(entry.buffers));
+      } catch (error) {
+        console.error("livedb: a table's update failed", error);
+      }
     }
   }
 }

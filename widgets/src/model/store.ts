@@ -104,6 +104,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   let sequence = -1;
   let status: Status = "saved";
   let heardMs = now();
+  let isLost = false;
   let lastId = 0;
   let saved: { columns: readonly Column[]; window: RowWindow } | null = null;
   let dress: Dress | null = null;
@@ -212,6 +213,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
 
   const hear = (): void => {
     heardMs = now();
+    isLost = false;
     setStatus(isWaiting() ? "waiting" : "live");
   };
 
@@ -327,7 +329,8 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const tick = (): void => {
-    if (status === "stale" || status === "closed") return; // a later beat wakes it up again
+    if (isLost || status === "closed") return; // whoever hears of a kernel again asks again
+    // Also of one that is silent: it tells no table of which it knows no view that it lives.
     for (const view of views.values()) retry(view);
     if (views.size === 0) return;
     if (asked !== null && now() - asked.sentMs >= RETRY_MS) askDesk();
@@ -347,7 +350,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     state = { ...readState(page), sequence: -1 };
     const keys = Array.isArray(page["keys"]) ? page["keys"].map(String) : null;
     const content = { start: 0, rows: Number(page["rows"]), keys, buffer: 0 };
-    saved = { columns: state.columns, window: wholeWindow(content, state.columns, { sequence: -1, base: -1 }, [page["arrow"]], dress) };
+    saved = { columns: state.columns, window: wholeWindow(content, state.columns, { sequence: -1, base: 0 }, [page["arrow"]], dress) };
   };
 
   /** Have what formats of columns need; null if there are none. Rows that came before come once more. */
@@ -381,7 +384,10 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const onLooks = (): void => void dressRows();
-  const lostKernel = (): void => setStatus("stale");
+  const lostKernel = (): void => {
+    isLost = true;
+    setStatus("stale");
+  };
   const timer = setInterval(tick, TICK_MS);
   model.on("msg:custom", receive);
   model.on("change:looks", onLooks);
