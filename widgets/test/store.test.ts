@@ -181,13 +181,18 @@ test("an unanswered request shows as waiting and is sent again", () => {
   expect(one.store.status()).toBe("live");
 });
 
-test("a failed request shows its message beside the rows", () => {
+test("a failed request shows its message beside the rows, and is sent again", () => {
   const one = opened();
   reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
   one.store.ask(one.view, { start: 0, stop: 3 });
   one.model.emit("msg:custom", { kind: "reply", id: one.model.last("rows").id, failed: "no luck" }, []);
   expect(one.store.state()?.error).toBe("no luck");
   expect(numbers(one)).toEqual(["1", "2", "3"]);
+  const failed = one.model.last("rows").id;
+  vi.advanceTimersByTime(4_000);
+  expect(one.model.last("rows").id).toBeGreaterThan(failed);
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  expect(one.store.state()?.error).toBeNull();
 });
 
 test("an update that overtakes the first answer is not taken for one over the stored page", () => {

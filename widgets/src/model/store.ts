@@ -276,12 +276,14 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   const receiveReply = (reply: Extract<Incoming, { kind: "reply" }>, buffers: readonly DataView[]): void => {
     const view = [...views.values()].find((each) => each.request?.id === reply.id);
     if (view === undefined) return; // replaced by a newer request
-    view.request = null;
     if (reply.failed !== null) {
+      // It may fail no more: it is asked again, later each time.
+      view.request = { ...(view.request as Request), sentMs: now() };
       if (state !== null) state = { ...state, error: reply.failed };
       hear();
       return notifyAll();
     }
+    view.request = null;
     if (reply.state.sequence >= (state?.sequence ?? -1)) state = reply.state;
     sequence = Math.max(sequence, reply.state.sequence);
     const before = view.window;
