@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, ConsoleMessage, Locator
 from playwright.sync_api import Error as PlaywrightError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -215,6 +215,7 @@ class NotebookPage:
         self._theme = "light"
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        self.page.on("console", self._note_console)
 
     def show(self, name: str) -> None:
         """Open a notebook in JupyterLab, which the first one loads."""
@@ -228,7 +229,7 @@ class NotebookPage:
         self.wait_ready()
 
     def leave(self) -> list[str]:
-        """End the kernel and close the notebook; returns what the page raised and nobody caught."""
+        """End the kernel and close the notebook; returns what the page raised or reported."""
         self.change_theme("light")
         self.command("kernelmenu:shutdown")
         self._evaluate(CLOSE_NOTEBOOK)
@@ -239,6 +240,11 @@ class NotebookPage:
 
     def close(self) -> None:
         self.page.context.close()
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        """What livedb's widgets report, and what JupyterLab reports of them, is an error too."""
+        if message.type == "error" and "livedb" in message.text:
+            self.errors.append(message.text)
 
     def wait_ready(self) -> None:
         """Returns once the notebook is shown and its kernel answers."""

@@ -80,18 +80,46 @@ test("an update says only what has changed; one whose head was missed makes the 
   expect(one.model.sent[asked]?.kind).toBe("rows");
 });
 
-test("an update over an answer that came too late, or never, makes the view ask again", () => {
+/** An update over the answer to the first request that found the rows as they were. */
+function nothing(one: Opened): Record<string, unknown> {
+  const { views, ...news } = entry(one, "t1", 1);
+  return { ...news, views: [{ ...(views as object[])[0], base: -1, runs: [[0, 3]], keys: [], buffer: null }] };
+}
+
+test("a request that was sent twice takes any answer, and is over the last one", () => {
   const one = opened();
   vi.advanceTimersByTime(4_000); // the kernel is busy with a cell: it is asked again, and a subshell answers
   expect(one.model.last("rows").id).toBe(2);
   reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  expect(numbers(one)).toEqual(["1", "2", "3"]);
   // The cell has ended: the first request is answered from newer rows, at the same update.
   const answer = { kind: "reply", id: 1, ...stateOf(0, 3), start: 0, rows: 3, keys: ["a", "b", "c"] };
   one.model.emit("msg:custom", answer, [arrow(["a", "b", "c"], [1, 20, 3])]);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
   const asked = one.model.sent.length;
-  const { views, ...news } = entry(one, "t1", 1);
-  const nothing = { ...(views as object[])[0], base: -1, runs: [[0, 3]], keys: [], buffer: null };
-  batch(one.model, [{ ...news, views: [nothing] }], []);
+  batch(one.model, [nothing(one)], []);
+  expect(numbers(one)).toEqual(["1", "20", "3"]);
+  expect(one.model.sent.slice(asked).map(({ kind }) => kind)).toEqual(["acknowledge"]);
+});
+
+test("an answer that takes longer than the time to ask again is taken, and no more is asked", () => {
+  const one = opened();
+  vi.advanceTimersByTime(10_000);
+  expect(one.model.last("rows").id).toBe(3);
+  const answer = { kind: "reply", id: 1, ...stateOf(0, 3), start: 0, rows: 3, keys: ["a", "b", "c"] };
+  one.model.emit("msg:custom", answer, [arrow(["a", "b", "c"], [1, 2, 3])]);
+  expect(numbers(one)).toEqual(["1", "2", "3"]);
+  expect(one.store.status()).toBe("live");
+  vi.advanceTimersByTime(60_000);
+  expect(one.model.last("rows").id).toBe(3);
+});
+
+test("an update over an answer that was lost makes the view ask again", () => {
+  const one = opened();
+  vi.advanceTimersByTime(4_000);
+  reply(one, 0, ["a", "b", "c"], [1, 2, 3]);
+  const asked = one.model.sent.length;
+  batch(one.model, [nothing(one)], []);
   expect(one.model.sent[asked]?.kind).toBe("rows");
   reply(one, 1, ["a", "b", "c"], [1, 20, 3]);
   expect(numbers(one)).toEqual(["1", "20", "3"]);

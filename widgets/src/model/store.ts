@@ -4,8 +4,8 @@
 // One rule repairs every gap: `sequence` is the newest update heard of, each view's window carries
 // the update it is at, and a view that is behind and has no request under way asks for its window.
 // Updates are patches over what the kernel believes a view to hold, by its name (`base`): the update before,
-// or the request whose answer that was. A view that holds another, as its answer was lost or came too late,
-// takes no patch, and is behind then.
+// or the request whose answer that was. A view that holds another, as that answer was lost, takes no patch,
+// and is behind then.
 
 import { type Arrangement, isPlain, PLAIN } from "./arrangement.js";
 import { sameColumns } from "./columns.js";
@@ -55,7 +55,6 @@ export interface Change {
 }
 
 interface Request extends Range {
-  id: number;
   sentMs: number;
   retryMs: number;
 }
@@ -69,7 +68,10 @@ export interface View {
   profiles: Map<number, Profile>;
   /** Called whenever the window, the state or the status changed. */
   changed: (change: Change) => void;
+  /** What was asked for last, until it is answered. */
   request: Request | null;
+  /** Its ids, one for each time it was sent: a kernel that has much to do answers them all, the first one late. */
+  ids: Set<number>;
 }
 
 export interface Store {
@@ -220,9 +222,15 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   const isWaiting = (): boolean =>
     [...views.values()].some(({ request }) => request !== null && now() - request.sentMs >= WAITING_MS);
 
+  const ask = (view: View, range: Range): void => {
+    view.ids.clear();
+    request(view, range, RETRY_MS);
+  };
+
   const request = (view: View, range: Range, retryMs: number): void => {
     lastId += 1;
-    view.request = { ...range, id: lastId, sentMs: now(), retryMs };
+    view.ids.add(lastId);
+    view.request = { ...range, sentMs: now(), retryMs };
     const arrangement = isPlain(view.arrangement) ? null : view.arrangement;
     const { start, stop } = range;
     send({ kind: "rows", id: lastId, realm: realmId(), view: view.id, start, stop, arrangement });
@@ -233,7 +241,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
       const { window } = view;
       if (view.request !== null || window === null || window.sequence >= sequence) continue;
       const length = Math.max(window.rows.length, 50);
-      request(view, { start: window.start, stop: window.start + length }, RETRY_MS);
+      ask(view, { start: window.start, stop: window.start + length });
     }
   };
 
@@ -274,15 +282,16 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
   };
 
   const receiveReply = (reply: Extract<Incoming, { kind: "reply" }>, buffers: readonly DataView[]): void => {
-    const view = [...views.values()].find((each) => each.request?.id === reply.id);
-    if (view === undefined) return; // replaced by a newer request
+    const view = [...views.values()].find(({ ids }) => ids.has(reply.id));
+    if (view === undefined) return; // replaced by a request for others
     if (reply.failed !== null) {
-      // It may fail no more: it is asked again, later each time.
-      view.request = { ...(view.request as Request), sentMs: now() };
+      if (view.request === null) return; // another answer has come
+      view.request.sentMs = now(); // it may fail no more: it is sent again, later each time
       if (state !== null) state = { ...state, error: reply.failed };
       hear();
       return notifyAll();
     }
+    if (view.request === null && reply.state.sequence < (view.window?.sequence ?? -1)) return;
     view.request = null;
     if (reply.state.sequence >= (state?.sequence ?? -1)) state = reply.state;
     sequence = Math.max(sequence, reply.state.sequence);
@@ -365,7 +374,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
       for (const view of views.values()) {
         const { window } = view;
         if (window === null || window.sequence < 0) view.window = firstWindow();
-        else request(view, { start: window.start, stop: window.start + window.rows.length }, RETRY_MS);
+        else ask(view, { start: window.start, stop: window.start + window.rows.length });
       }
       notifyAll();
     }, () => {}); // a host that lets no module in: values as they are
@@ -376,7 +385,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     saved !== null && state !== null && sameColumns(saved.columns, state.columns) ? saved.window : null;
 
   const openView: Store["openView"] = (changed, viewSignal) => {
-    const view: View = { id: randomName(), window: firstWindow(), arrangement: PLAIN, profiles: new Map(), changed, request: null };
+    const view: View = { id: randomName(), window: firstWindow(), arrangement: PLAIN, profiles: new Map(), changed, request: null, ids: new Set() };
     views.set(view.id, view);
     viewSignal.addEventListener("abort", () => {
       views.delete(view.id);
@@ -409,7 +418,7 @@ export function createStore(model: Model, signal: AbortSignal, now: () => number
     state: () => state,
     status: () => status,
     openView,
-    ask: (view, range) => request(view, range, RETRY_MS),
+    ask,
     isEditable: () => model.get("editable") === true,
     edit,
     reference,
