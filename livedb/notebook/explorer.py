@@ -46,9 +46,6 @@ class Explorer(PageWidget):
     Wire messages are listed in `widgets/src/model/explorer.ts`, which mirrors this class.
     """
 
-    address = traitlets.Unicode().tag(sync=True)
-    """The name by which a page finds its place in an output."""
-
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
         self._looking = threading.Lock()

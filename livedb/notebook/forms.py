@@ -57,9 +57,6 @@ class Form(PageWidget):
         submissions: how many calls have ended.
     """
 
-    address = traitlets.Unicode().tag(sync=True)
-    """The name by which a page finds its place in an output."""
-
     description = traitlets.Dict().tag(sync=True, echo_update=False)
     """What a page draws: `Description` in `widgets/src/model/form.ts`."""
 

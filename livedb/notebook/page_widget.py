@@ -34,11 +34,16 @@ class PageWidget(anywidget.AnyWidget):
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
 
+    address = traitlets.Unicode().tag(sync=True)
+    """The name by which pages know it, and the id of its comm."""
+
     module = traitlets.Unicode().tag(sync=True)
     """The bundle; it goes with the model, unlike what a page has imported."""
 
-    def __init__(self, bundle: str, **traits: Any) -> None:
+    def __init__(self, bundle: str, *, address: str, **traits: Any) -> None:
         super().__init__(
+            model_id=address,
+            address=address,
             _esm=_text_of("widget.js"),
             _css=_text_of(f"{bundle}.css"),
             module=_text_of(f"{bundle}.js"),

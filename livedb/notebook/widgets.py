@@ -58,9 +58,6 @@ class LiveTable(PageWidget):
     Wire messages are listed in `widgets/src/model/messages.ts`, which mirrors this class.
     """
 
-    address = traitlets.Unicode().tag(sync=True)
-    """The name by which pages and the publisher tell tables apart."""
-
     desk = traitlets.Unicode().tag(sync=True)
     """Which module pages load for all their tables once the first rows are shown: a digest."""
 

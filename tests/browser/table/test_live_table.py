@@ -76,6 +76,33 @@ def test_a_table_is_drawn_and_follows_cell_by_cell(open_notebook):
     assert page.page.evaluate("window.pwned") is None
 
 
+IMPATIENCE = """() => {
+    const patient = AbortSignal.timeout.bind(AbortSignal);
+    AbortSignal.timeout = (ms) => patient(ms === 2000 ? 0 : ms);
+    return () => { AbortSignal.timeout = patient; };
+}"""
+"""Has anywidget give up on a widget at once that is not made, and not after its two seconds."""
+
+
+def test_a_table_that_its_host_has_given_up_on_is_live(open_notebook):
+    page = open_notebook("given-up", SETUP, "source, table = make(2_000)\ntable")
+    restore = page.page.evaluate_handle(IMPATIENCE)
+    page.run_all()
+    rows = rows_of(page.output(1))
+    expect(rows).to_have_count(15)
+    wait_for_desk(page.output(1))
+    page.execute("source.commit({key(1): {'city': 'Cusco'}})")
+    expect(rows.nth(1)).to_contain_text("Cusco")
+    page.output(1).locator(".livedb-scroller").evaluate("each => { each.scrollTop = 1e6 }")
+    expect(rows.last).to_contain_text("001999")
+    page.execute("table.close(ended='It is over.')")
+    expect(page.output(1).locator(".livedb-advice")).to_contain_text("It is over.")
+    restore.evaluate("restore => restore()")
+    assert page.errors, "anywidget has not given up on it: this test shows nothing"
+    assert all("Failed to initialize model" in error for error in page.errors), page.errors
+    page.errors.clear()
+
+
 def test_updates_arrive_while_a_cell_is_running(open_notebook, lab):
     busy = """\
 import itertools, pathlib
