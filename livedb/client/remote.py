@@ -65,6 +65,7 @@ from livedb.protocol.messages import ClientMessage
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.store.position import Position
+from livedb.transactions.signals import run_undisturbed
 from livedb.values import Value
 from livedb.workspace import Statistics
 
@@ -367,13 +368,18 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        waiting = self._begin(function, args, update)
+        begun: list[Waiting] = []
         try:
-            answer = self._connection.wait(waiting)
+            # Ctrl-C is held back meanwhile: it would lose what is sent already.
+            run_undisturbed(lambda to: to.append(self._begin(function, args, update)), begun)
+            answer = self._connection.answer(begun[0])
         except KeyboardInterrupt:
+            if not begun:
+                raise
+            became = self._connection.give_up(begun[0])
             if function.kind == "action":
-                self._verbs.cancel(waiting)
-            raise
+                self._verbs.cancel(begun[0])
+            raise KeyboardInterrupt(became) from None
         return as_received(PACK.read(answer), function)
 
     def _begin(

@@ -286,6 +286,34 @@ def test_ctrl_c_in_a_query_says_that_it_changes_nothing(served, db):
     timer.join()
 
 
+def test_ctrl_c_just_after_an_action_is_sent_cancels_it(served, db, monkeypatch):
+    begun, cancelled = threading.Event(), threading.Event()
+
+    @served.action
+    async def slow(ctx):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    connection, act = db.backend._connection, db.function("slow")
+    ask = connection.call
+
+    def call(*args, **options):
+        waiting = ask(*args, **options)
+        assert begun.wait(10)
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        return waiting
+
+    monkeypatch.setattr(connection, "call", call)
+    with pytest.raises(KeyboardInterrupt, match="where it is cancelled"):
+        act()
+    assert cancelled.wait(10)
+
+
 @pytest.mark.parametrize("is_away", [True, False])
 def test_ctrl_c_while_waiting_says_what_may_have_happened(served, db, proxy, is_away):
     @served.mutation
