@@ -28,7 +28,7 @@ from livedb.live.live_query import Computed, LiveSource, LiveState
 from livedb.live.result import ipc_bytes
 from livedb.live.sources import EVERYBODY, FunctionSource, InlineSource, SqlSource
 from livedb.protocol.codecs import PACK
-from livedb.protocol.server import Failure, Success
+from livedb.protocol.effects import Failure, Success
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
