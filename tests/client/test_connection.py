@@ -29,8 +29,8 @@ from livedb.errors import (
     WorkspaceGoneError,
 )
 from livedb.service.access import Access
+from livedb.service.definition_calls import DefinitionCalls
 from livedb.service.server import ServiceThread
-from livedb.service.workspace_calls import WorkspaceCalls
 from tests.client.cutting import Proxy
 from tests.waiting import until
 
@@ -631,13 +631,13 @@ def test_what_no_message_has_room_for_is_refused_and_the_connection_goes_on(serv
 
 
 def test_a_service_of_another_version_is_refused(served, access, monkeypatch):
-    describe = WorkspaceCalls._describe
+    describe = DefinitionCalls.describe
 
     def older(self, *given):
         answer = describe(self, *given)
         return answer._replace(value={**answer.value, "livedb": "0.0.9"})
 
-    monkeypatch.setattr(WorkspaceCalls, "_describe", older)
+    monkeypatch.setattr(DefinitionCalls, "describe", older)
     with (
         ServiceThread(served.backend.workspace, access=access) as service,
         pytest.raises(WorkspaceError, match=r"The service runs livedb 0\.0\.9") as refused,
