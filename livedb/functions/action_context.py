@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from livedb.clock import Clock
 from livedb.functions.absent import absent
 from livedb.functions.call import NO_ARGUMENTS, run_arguments
-from livedb.functions.context import Auth, table_name
+from livedb.functions.context import Auth
 from livedb.functions.crons import AsyncCrons, Crons
+from livedb.functions.database import table_name
 from livedb.functions.definition import FunctionDefinition
 from livedb.functions.environment import Variables
 from livedb.functions.meta import ActionMeta
