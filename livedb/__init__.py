@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from livedb.client.database import Database
     from livedb.client.functions import Action, Mutation, Query
     from livedb.client.table import Table
-    from livedb.functions.actions import ActionContext, AsyncActionContext
+    from livedb.functions.action_context import ActionContext, AsyncActionContext
     from livedb.functions.context import MutationContext, QueryContext
     from livedb.functions.cors import Cors
     from livedb.functions.crons import cron_jobs
@@ -102,8 +102,8 @@ __version__ = VERSION
 
 _LAZY = {
     "Action": "livedb.client.functions",
-    "ActionContext": "livedb.functions.actions",
-    "AsyncActionContext": "livedb.functions.actions",
+    "ActionContext": "livedb.functions.action_context",
+    "AsyncActionContext": "livedb.functions.action_context",
     "AsyncHttpRequest": "livedb.service.http_messages",
     "Cors": "livedb.functions.cors",
     "Database": "livedb.client.database",

@@ -25,7 +25,8 @@ from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
     from livedb.interchange.exports import ExportResult, Format
-    from livedb.interchange.snapshot_zip import SnapshotExport, SnapshotFile
+    from livedb.interchange.snapshot_export import SnapshotExport
+    from livedb.interchange.snapshot_zip import SnapshotFile
     from livedb.interchange.sources import Source
     from livedb.live.folded_sql import FoldedSql, WholeTable
 
@@ -68,7 +69,7 @@ def export_snapshot(
         DamagedError: the content of a file is lost; nothing is written.
         FileError: contents cannot be reached just now; nothing is written.
     """
-    from livedb.interchange.snapshot_zip import write_snapshot
+    from livedb.interchange.snapshot_export import write_snapshot
 
     workspace.require_open()
     is_whole = tables is None if has_files is None else has_files

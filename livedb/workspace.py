@@ -24,10 +24,7 @@ from livedb.changes.schema_changes import Documents, SchemaChanges
 from livedb.changes.settings import WorkspaceSettings
 from livedb.clock import Clock, SystemClock
 from livedb.commitlog.contract import CommitLog
-from livedb.commitlog.memory import MemoryCommitLog
-from livedb.commitlog.sqlite import SqliteCommitLog
-from livedb.commitlog.sqlite_file import NOT_A_LOG
-from livedb.errors import ClosedError, DamagedError, ForkedError, FormatError, LivedbError
+from livedb.errors import ClosedError, ForkedError, LivedbError
 from livedb.files.choice import content_place
 from livedb.files.contents import Contents
 from livedb.files.storage import FileStorage
@@ -61,10 +58,9 @@ from livedb.scheduler.worker import Scheduler
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import IndexDefinition, TableDefinition, check_table_name
 from livedb.store.backlog import Backlog
-from livedb.store.connection import NOT_A_DATABASE, CtrlC, first_line
+from livedb.store.connection import CtrlC
 from livedb.store.loaded import LoadedTable
 from livedb.store.rows import RowStore
-from livedb.store.tables import TableStore
 from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.committer import Committer
 from livedb.transactions.folder import Folder
@@ -74,6 +70,7 @@ from livedb.transactions.transaction import Transaction
 from livedb.transactions.turn import Turn
 from livedb.upkeep import Upkeep
 from livedb.workspace_files import WorkspaceFiles
+from livedb.workspace_stores import check_tables_against_log, open_log, open_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -169,11 +166,11 @@ class Workspace:
         self.files = WorkspaceFiles(self.path)
         undo.append(self.files.release)
         self.files.claim()
-        self.log = self._open_log()
+        self.log = open_log(self.path, self.files, self.clock)
         undo.append(self.log.close)
-        self.tables = self._open_tables()
+        self.tables = open_tables(self.path, self.files, limits=self.limits, clock=self.clock)
         undo.append(self.tables.close)
-        self._check_tables_against_log()
+        check_tables_against_log(self.path, self.tables, self.log)
         self.backlog = Backlog(self.tables.folded_number)
         self.rows = RowStore(
             load=self._load_table,
@@ -330,48 +327,6 @@ class Workspace:
         """A transaction of livedb's own, as part of a change of tables."""
         start_ms = max(self.committer.last_ts + 1, self.clock.now_ns()) / 1e6
         return Transaction(self.rows, catalog, number, UNBOUNDED, ids=self.ids, start_ms=start_ms)
-
-    def _open_log(self) -> CommitLog:
-        if self.path is None:
-            return MemoryCommitLog()
-        files = self.files
-        if files.tables.exists() and not (files.log.exists() or files.log_head.exists()):
-            # The log is made first. An empty one made now would say that nothing was ever lost.
-            raise DamagedError(
-                f"The commit log of {str(self.path)!r} is gone, and its tables are there. Use "
-                "livedb.repair(path) to see what is left."
-            )
-        try:
-            return SqliteCommitLog(files.log, clock=self.clock)
-        except FormatError as error:
-            if error.code != NOT_A_LOG:
-                raise
-            raise _damaged(self.path, "commit log is", error.message) from error
-
-    def _open_tables(self) -> TableStore:
-        try:
-            return TableStore(
-                None if self.path is None else self.files.tables,
-                limits=self.limits,
-                clock=self.clock,
-                loads_folder=self.files.loads,
-                staging_folder=self.files.staging,
-            )
-        except FormatError as error:
-            if error.code != NOT_A_DATABASE:
-                raise
-            what = first_line(str(error.__cause__))
-            raise _damaged(self.path, "tables are", what) from error
-
-    def _check_tables_against_log(self) -> None:
-        folded = self.tables.folded_number
-        chain = self.log.chain_at(folded) if folded <= self.log.head.number else None
-        if chain is None or (folded > 0 and chain != self.tables.folded_chain):
-            raise DamagedError(
-                f"The tables of {str(self.path)!r} end at commit {folded}, where the commit log, "
-                f"which ends at {self.log.head.number}, does not continue them. Use "
-                "livedb.repair(path) to see what is left."
-            )
 
     # -- recovery ------------------------------------------------------------------------------
 
@@ -683,11 +638,3 @@ def _catalogs_of(
         if commit.catalog is not catalogs[-1][1]:
             catalogs.append((commit.number, commit.catalog))
     return catalogs
-
-
-def _damaged(path: Path | None, part: str, what: str) -> DamagedError:
-    return DamagedError(
-        f"The workspace {str(path)!r} is damaged: its {part} not readable ({what}). "
-        "Use livedb.repair(path) to see what is left.",
-        reason=what,
-    )

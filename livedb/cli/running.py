@@ -98,6 +98,10 @@ def _run(
         return backend.run(definition, args)
     except LivedbError:
         raise
+    except KeyboardInterrupt as interrupt:
+        if str(interrupt):  # what becomes of the call on a service
+            note(str(interrupt))
+        raise
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises
         shown = foreign_error(error, is_of_service=is_remote)
         fail(f"{definition.name} raised {shown}")

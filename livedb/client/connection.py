@@ -302,8 +302,17 @@ class Connection:
     def wait(self, waiting: Waiting) -> Raw:
         """The answer to a call; what its function printed is shown here.
 
-        Raises: what the service raised; DisconnectedError; ClosedError; KeyboardInterrupt, which
-            says whether the call was sent.
+        Raises: as `answer`; KeyboardInterrupt, which says whether the call was sent.
+        """
+        try:
+            return self.answer(waiting)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self.give_up(waiting)) from None
+
+    def answer(self, waiting: Waiting) -> Raw:
+        """The same; who is interrupted has yet to `give_up`.
+
+        Raises: what the service raised; DisconnectedError; ClosedError.
         """
         if threading.current_thread() is self._thread:
             raise FunctionTypeError(
@@ -312,12 +321,10 @@ class Connection:
             )
         try:
             return waiting.future.result()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._gave_up(waiting)) from None
         finally:
             show(waiting.log_lines)
 
-    def _gave_up(self, waiting: Waiting) -> str:
+    def give_up(self, waiting: Waiting) -> str:
         """Forget a call that nobody waits for; says what may have become of it."""
         told: Future[bool] = Future()
         with suppress(ClosedError):

@@ -18,8 +18,8 @@ from livedb.client.http_routes import HttpRoutes
 from livedb.client.table import Table
 from livedb.errors import FunctionTypeError, LivedbError, LoadError, SqlError, WorkspaceError
 from livedb.functions.calling import name_of
-from livedb.functions.context import table_name
 from livedb.functions.crons import Crons
+from livedb.functions.database import table_name
 from livedb.functions.definition import FunctionDefinition
 from livedb.ids import table_number_of
 from livedb.past.when import checked_number, checked_when

@@ -23,7 +23,7 @@ from typing import (
 from livedb.client.backend import Backend, Origin
 from livedb.client.functions import Action, Mutation, Query, names_of_functions, plain_function
 from livedb.errors import FunctionTypeError, SchemaChangeError, SchemaDefinitionError
-from livedb.functions.actions import ActionContext, AsyncActionContext
+from livedb.functions.action_context import ActionContext, AsyncActionContext
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.definition import (
     MARK,

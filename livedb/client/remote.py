@@ -34,18 +34,18 @@ from livedb.client.backend import (
     Subscription,
     open_states,
 )
-from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore, Waiting
+from livedb.client.connection import CONNECT_S_MAX, Connection, Place, Restore
 from livedb.client.console import show
 from livedb.client.definitions import Definitions
 from livedb.client.files import RemoteFiles
 from livedb.client.optimistic import OptimisticUpdates, Pending, QueryKey
+from livedb.client.remote_calls import RemoteCalls
 from livedb.client.remote_past import RemotePast
 from livedb.client.remote_snapshots import RemoteSnapshotReads, RemoteSnapshots, known_states
 from livedb.client.remote_subscription import Asked, RemoteSubscription, is_same, table_of, take_all
 from livedb.client.remote_tables import RemoteTables, sql_arguments
 from livedb.client.transfers import Transfers
 from livedb.client.verbs import LIVEDB, Verbs
-from livedb.client.waking import waking
 from livedb.clock import Clock, SystemClock
 from livedb.errors import (
     ArgumentValidationError,
@@ -56,12 +56,11 @@ from livedb.errors import (
     WorkspaceGoneError,
 )
 from livedb.functions.calling import is_running
-from livedb.functions.definition import FunctionDefinition, FunctionKind, as_received, require_kind
+from livedb.functions.definition import FunctionDefinition, FunctionKind, require_kind
 from livedb.functions.table_functions import travelling_arguments, verb_of
 from livedb.live.live_query import LiveState, Work
-from livedb.protocol.client import ClientSession, Moved
+from livedb.protocol.client import Moved
 from livedb.protocol.codecs import PACK
-from livedb.protocol.messages import ClientMessage
 from livedb.schema.catalog import Catalog
 from livedb.schema.tables import TableDefinition
 from livedb.store.position import Position
@@ -79,12 +78,6 @@ if TYPE_CHECKING:
     from livedb.interchange.sources import Source
 
 logger = logging.getLogger("livedb.client")
-
-_FATES = {
-    "query": "where it changes nothing",
-    "action": "where it is cancelled; what it committed stays",
-}
-"""What becomes of a call that was sent and is given up, by kind, if it is known."""
 
 
 class RemoteBackend(RemoteTables):
@@ -139,6 +132,7 @@ class RemoteBackend(RemoteTables):
             find=find,
         )
         self._verbs = Verbs(self._connection)
+        self._calls = RemoteCalls(self._connection, self._verbs, self._begin_update)
         self._definitions = Definitions(self._verbs, self._heard)
         self._transfers = Transfers(self._verbs, self._clock)
         self._snapshots = RemoteSnapshots(self._verbs, self._clock, self._known_states)
@@ -251,25 +245,6 @@ class RemoteBackend(RemoteTables):
             except Exception:  # the job worker: log it and go on with the next one
                 logger.exception("telling a follower failed")
 
-    # -- asking --------------------------------------------------------------------------------
-
-    def _mutate(
-        self,
-        path: str,
-        args: dict[str, Value],
-        component: str | None,
-        update: OptimisticUpdate | None = None,
-    ) -> Waiting:
-        raw = PACK.write(args)
-
-        def ask(session: ClientSession) -> tuple[int, list[ClientMessage]]:
-            return session.mutate(path, raw, component=component)
-
-        if update is None:
-            return self._connection.call(ask)
-        pending = Pending(update, args)
-        return self._connection.call(ask, then=lambda number: self._begin_update(number, pending))
-
     # -- Backend -------------------------------------------------------------------------------
 
     def require_open(self) -> None:
@@ -367,44 +342,7 @@ class RemoteBackend(RemoteTables):
         update: OptimisticUpdate | None,
     ) -> Any:
         self._refuse_in_function(function.name)
-        waiting = self._begin(function, args, update)
-        try:
-            answer = self._connection.wait(waiting)
-        except KeyboardInterrupt:
-            if function.kind == "action":
-                self._verbs.cancel(waiting)
-            raise
-        return as_received(PACK.read(answer), function)
-
-    def _begin(
-        self,
-        function: FunctionDefinition,
-        args: Mapping[str, Any],
-        update: OptimisticUpdate | None,
-    ) -> Waiting:
-        waiting = self._begin_call(function, args, update)
-        waiting.fate = _FATES.get(function.kind, waiting.fate)
-        return waiting
-
-    def _begin_call(
-        self,
-        function: FunctionDefinition,
-        args: Mapping[str, Any],
-        update: OptimisticUpdate | None,
-    ) -> Waiting:
-        verb = verb_of(function)
-        if verb is not None:
-            given = travelling_arguments(args)
-            sent: dict[str, Value] = {"verb": verb, "name": function.name, "args": given}
-            if function.kind == "mutation":
-                return self._mutate("table", sent, LIVEDB)
-            return self._verbs.ask("table", sent)
-        given = canonical(dict(args))
-        if function.kind == "mutation":
-            return self._mutate(function.name, given, None, update)
-        called = {"name": function.name, "args": given}
-        is_query = function.kind == "query"
-        return self._verbs.ask("call" if is_query else "act", called, repeats=is_query)
+        return self._calls.run(function, args, update)
 
     async def run_async(
         self,
@@ -412,19 +350,7 @@ class RemoteBackend(RemoteTables):
         args: Mapping[str, Any],
         update: OptimisticUpdate | None = None,
     ) -> Any:
-        if is_running():
-            raise FunctionTypeError(".aio() is for callers outside of queries and mutations")
-        waiting = self._begin(function, args, update)
-        try:
-            with waking():
-                answer = await asyncio.wrap_future(waiting.future)
-        except asyncio.CancelledError:
-            if function.kind == "action":
-                self._verbs.cancel(waiting)
-            raise
-        finally:
-            show(waiting.log_lines)
-        return as_received(PACK.read(answer), function)
+        return await self._calls.run_async(function, args, update)
 
     def _refuse_in_function(self, what: str) -> None:
         if is_running():

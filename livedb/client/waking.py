@@ -1,7 +1,8 @@
-"""Lets Ctrl-C reach a cell that awaits an action.
+"""Lets Ctrl-C reach a cell that awaits a call.
 
 A kernel (ipykernel 7, on tornado) answers the signal with a callback on the loop that the cell runs
-on, and does not wake that loop: while nothing else happens there, the cell would wait on.
+on, and does not wake that loop: while nothing else happens there, the cell would wait on. Whether a
+kernel runs the loop only `notebook/` knows, which is above; elsewhere it costs a timer a call.
 """
 
 from __future__ import annotations

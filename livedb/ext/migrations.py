@@ -30,7 +30,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from livedb.errors import FunctionTypeError, InvalidValueError, LivedbError, SchemaDefinitionError
-from livedb.functions.context import MutationContext, table_name
+from livedb.functions.context import MutationContext
+from livedb.functions.database import table_name
 from livedb.functions.definition import did_you_mean
 from livedb.schema.namespace import v
 from livedb.schema.tables import define_schema, define_table

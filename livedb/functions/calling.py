@@ -20,13 +20,8 @@ from livedb.clock import Clock
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, LimitError, ReadOnlyError
 from livedb.functions.actions import action_call
 from livedb.functions.call import Call
-from livedb.functions.context import (
-    Caller,
-    DatabaseReader,
-    DatabaseWriter,
-    MutationContext,
-    QueryContext,
-)
+from livedb.functions.context import Caller, MutationContext, QueryContext
+from livedb.functions.database import DatabaseReader, DatabaseWriter
 from livedb.functions.deadline import Watchdog
 from livedb.functions.definition import (
     MARK,

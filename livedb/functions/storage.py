@@ -33,7 +33,7 @@ from livedb.wording import counted
 
 if TYPE_CHECKING:
     from livedb.functions.actions import Acting
-    from livedb.functions.context import DatabaseReader, SystemWriter
+    from livedb.functions.database import DatabaseReader, SystemWriter
     from livedb.functions.run import Run
 
 UPLOAD_S_MAX = 3600

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from livedb.functions.context import MutationContext, QueryContext, SystemDatabase
+from livedb.functions.context import MutationContext, QueryContext
+from livedb.functions.database import SystemDatabase
 from livedb.functions.definition import FunctionKind, define
 from livedb.functions.storage import (
     CHECK_UPLOAD,

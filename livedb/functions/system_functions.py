@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from livedb.errors import InvalidValueError
-from livedb.functions.context import MutationContext, QueryContext, SystemWriter
+from livedb.functions.context import MutationContext, QueryContext
 from livedb.functions.cron_functions import CRON_FUNCTIONS
+from livedb.functions.database import SystemWriter
 from livedb.functions.definition import (
     FunctionDefinition,
     FunctionKind,

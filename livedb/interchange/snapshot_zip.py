@@ -1,4 +1,4 @@
-"""Convex's snapshot zip, both ways: all tables of a workspace at one commit, as lines of JSON.
+"""Convex's snapshot zip, read: all tables of a workspace at one commit, as lines of JSON.
 
     README.md                       for whoever opens it by hand
     _tables/documents.jsonl         {"name": .., "id": table number}, one line per table
@@ -11,7 +11,7 @@ In the uniform form a JSON integer is an int64, a number with a point or an expo
 `{"$float": ..}` and `{"$bytes": ..}` hold what JSON cannot. So an `int` of livedb travels as the
 float that it is to Convex, and a datetime as its milliseconds; a table's schema turns both back.
 Without `generated_schema.jsonl` every number is a float64 and an int64 is `{"$integer": ..}`. What
-older exports have there instead of "uniform", `snapshot_shapes` reads.
+older exports have there instead of "uniform", `snapshot_shapes` reads; `snapshot_export` writes it.
 
 What is read comes from anywhere: nothing is unpacked to disk, no name becomes a path, and counts,
 sizes and the ratio of compression have bounds.
@@ -26,214 +26,40 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 import msgspec
 import pyarrow as pa
 
 from livedb.errors import InvalidIdError, InvalidValueError, LoadError
-from livedb.functions.storage import Content, checked_content_type, contents_lost
+from livedb.functions.storage import checked_content_type
 from livedb.ids import FIRST_TABLE_NUMBER, table_number_of
 from livedb.interchange.arrow import FieldType, fields_of
-from livedb.interchange.exports import published
 from livedb.interchange.rows import BLOCK_ROWS, ReadText, RowColumns, Taken
 from livedb.interchange.snapshot_members import Members, check_directory
 from livedb.interchange.snapshot_shapes import Shape, parse_shape, read_value
 from livedb.interchange.sources import Source
 from livedb.limits import DOCUMENT_BYTES_MAX, TABLE_NUMBER_MAX
-from livedb.protocol.convex_json import from_wire, to_wire
-from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, TableDefinition
-from livedb.store.connection import quote
-from livedb.text import decode_fields
-from livedb.values import UNSET, Int64, Value
+from livedb.protocol.convex_json import from_wire
+from livedb.schema.tables import STORAGE_TABLE, TableDefinition
+from livedb.values import Int64, Value
 from livedb.wording import counted
-
-if TYPE_CHECKING:
-    from livedb.store.snapshot import SqlSnapshot
 
 HINTS_BYTES_MAX = 256 << 20
 """Bytes of a `generated_schema.jsonl` with a line per document, which is held in memory."""
 
 _BUFFER_BYTES = 1 << 18
 _LINE_BYTES_MAX = 16 * DOCUMENT_BYTES_MAX
-_PAGE_ROWS = 1 << 14
-"""Rows of a table that an export holds at once."""
 _SHA256_HEX = 64
-_UNIFORM = "uniform"
-_LEVEL = 3
-"""Of compression: half the time of the usual 6 for a tenth more bytes, most of which are ids."""
-_README = """# A snapshot of a livedb workspace
-
-Each folder is a table, each line of its documents.jsonl a document. The format is that of Convex's
-snapshot exports: `livedb import` and `npx convex import` read it.
-"""
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-ReadContent = Callable[[Content, Callable[[memoryview], object]], str | None]
-"""Hands out a content piece by piece, and says what was wrong with it; None when nothing was."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotExport:
-    """What was written: where, as of which commit, how many rows of each table."""
-
-    path: Path
-    number: int
-    rows: Mapping[str, int]
-
-
-def write_snapshot(
-    snapshot: SqlSnapshot,
-    tables: Mapping[str, int],
-    path: str | PathLike[str],
-    *,
-    contents: ReadContent | None = None,
-    overwrite: bool = False,
-    progress: Callable[[str, int], None] | None = None,
-) -> SnapshotExport:
-    """Write tables as a snapshot zip, which appears whole or not at all.
-
-    Args:
-        snapshot: the commit to write.
-        tables: the numbers of the tables by name.
-        contents: reads the contents of files, none of which is removed meanwhile; None leaves the
-            files out.
-        progress: told the table and its rows written so far.
-
-    Raises:
-        LoadError: the target exists (and not `overwrite`), or cannot be written.
-        DamagedError: the content of a file is lost.
-    Cost: 10 us per document of 6 fields; memory for `_PAGE_ROWS` documents.
-    """
-    target = Path(path).expanduser()
-    rows = {}
-    with (
-        published(target, overwrite=overwrite) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
-    ):
-        _write_lines(archive, "README.md", [_README.encode()])
-        numbered = sorted(tables.items(), key=lambda each: each[1])
-        listing = [_line({"name": name, "id": number}) for name, number in numbered]
-        _write_lines(archive, "_tables/documents.jsonl", listing)
-        for name in sorted(tables):
-            lines = _iter_documents(snapshot, name, progress)
-            rows[name] = _write_lines(archive, f"{name}/documents.jsonl", lines)
-            schema = [_line(_UNIFORM)]
-            _write_lines(archive, f"{name}/generated_schema.jsonl", schema)
-        if contents is not None:
-            _write_files(archive, snapshot, contents, progress)
-    return SnapshotExport(path=target, number=snapshot.number, rows=rows)
-
-
-def _write_files(
-    archive: zipfile.ZipFile,
-    snapshot: SqlSnapshot,
-    read: ReadContent,
-    progress: Callable[[str, int], None] | None,
-) -> None:
-    """Write the files of a workspace, if it has some.
-
-    Raises:
-        DamagedError: contents are not what was stored; all of them are named.
-    """
-    lines = list(_iter_documents(snapshot, STORAGE_TABLE, progress))
-    if not lines:
-        return
-    _write_lines(archive, f"{STORAGE_TABLE}/documents.jsonl", lines)
-    _write_lines(archive, f"{STORAGE_TABLE}/generated_schema.jsonl", [_line(_UNIFORM)])
-    damaged = []
-    for file, content in _contents(snapshot):
-        # As it is: most of it is pictures and the like, which are compressed already.
-        member = zipfile.ZipInfo(f"{STORAGE_TABLE}/{file}")
-        with archive.open(member, "w", force_zip64=True) as stream:
-            wrong = read(content, stream.write)
-        if wrong is not None:
-            damaged.append((file, wrong))
-    if damaged:
-        raise contents_lost(damaged, "Nothing was exported.")
-
-
-def _contents(snapshot: SqlSnapshot) -> Iterator[tuple[str, Content]]:
-    """The files of a workspace, by their ids."""
-    described = {}
-    for row in snapshot.query(f"select _id, _doc from data.{quote(STORAGE_TABLE)}").to_pylist():  # noqa: S608  # quoted
-        described[row["_id"]] = decode_fields(row["_doc"])
-    for row in snapshot.query(f"select _doc from data.{quote(FILES_TABLE)}").to_pylist():  # noqa: S608  # quoted
-        named = decode_fields(row["_doc"])
-        file = str(named["file"])
-        says = described[file]
-        yield file, Content(str(named["name"]), str(says["sha256"]), int(says["size"]))
-
-
-def _write_lines(archive: zipfile.ZipFile, name: str, lines: Iterable[bytes]) -> int:
-    count = 0
-    every = iter(lines)
-    with archive.open(name, "w", force_zip64=True) as stream:
-        # A write for each line costs as much as making it.
-        while block := list(islice(every, BLOCK_ROWS)):
-            stream.write(b"".join(block))
-            count += len(block)
-    return count
-
-
-def _iter_documents(
-    snapshot: SqlSnapshot, name: str, progress: Callable[[str, int], None] | None
-) -> Iterator[bytes]:
-    """The lines of a table, a page at a time."""
-    from_table = f"from data.{quote(name)}"
-    known = snapshot.query("select 1 from meta.tables where name = ?", [name])
-    if not known.num_rows:
-        return  # made, and nothing was ever folded into it
-    last = snapshot.query(f"select max(rowid) {from_table}").column(0)[0].as_py()
-    written = 0
-    for start in range(0, -1 if last is None else last + 1, _PAGE_ROWS):
-        page = snapshot.query(
-            f"select _id, _creationTime, _doc {from_table} "
-            f"where rowid between {start} and {start + _PAGE_ROWS - 1}"
-        )
-        columns = (page.column(each).to_pylist() for each in ("_id", "_creationTime", "_doc"))
-        for document_id, time, text in zip(*columns, strict=True):
-            fields = {each: _to_uniform(value) for each, value in decode_fields(text).items()}
-            yield _line({**fields, "_creationTime": time, "_id": document_id})
-        written += page.num_rows
-        if progress is not None:
-            progress(name, written)
-
-
-def _line(value: Any) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
-
-
-def _to_uniform(value: Value) -> Any:
-    """The uniform form of a value: `to_wire`, but for int64 and -0.0, which JSON can write."""
-    kind = type(value)
-    if kind is str or value is None or kind is bool:
-        return value
-    if kind is Int64:
-        return int(value)
-    if kind is int:
-        return float(value)
-    if kind is float and value - value == 0.0:
-        return value
-    if kind is list:
-        return [_to_uniform(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _to_uniform(each) for name, each in value.items() if each is not UNSET}
-    return to_wire(value)
-
-
-# --- reading --------------------------------------------------------------------------------------
+UNIFORM = "uniform"
+"""Of a table whose values are in the uniform form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,10 +213,10 @@ class SnapshotZip:
             return _from_wire_fields
         place, line = first
         shape = _json_of(place, line)
-        if shape == _UNIFORM:
+        if shape == UNIFORM:
             return _from_uniform_fields
         if not isinstance(shape, str):
-            raise LoadError(f"{place}: text is expected, {_UNIFORM!r} or a shape")
+            raise LoadError(f"{place}: text is expected, {UNIFORM!r} or a shape")
         if member.file_size > HINTS_BYTES_MAX:
             raise LoadError(f"{member.filename} is larger than {HINTS_BYTES_MAX >> 20} MiB")
         hints: dict[str, Any] = {}

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from livedb.auth.access import Caller, Permission
 from livedb.functions.system_functions import UPDATE_ENVIRONMENT
+from livedb.protocol.effects import Failure
 from livedb.protocol.messages import encode_json
-from livedb.protocol.server import Failure
 from livedb.service.http_api import RequestError, as_json, call_for, caller_of, read_body, route
 from livedb.service.hub import Hub
 

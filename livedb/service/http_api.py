@@ -29,8 +29,8 @@ from livedb.errors import (
 )
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind
+from livedb.protocol.effects import Failure, Success
 from livedb.protocol.messages import NO_ARGS
-from livedb.protocol.server import Failure, Success
 from livedb.protocol.timestamps import decode_ts, encode_ts
 from livedb.service.hub import Hub
 from livedb.service.outcomes import Dialect

@@ -19,8 +19,8 @@ from livedb.functions.definition import FunctionKind
 from livedb.live.live_query import LiveQuery
 from livedb.live.steps import Change, Outcome, Step
 from livedb.protocol.convex_json import to_lossy_json
+from livedb.protocol.effects import Compute, Failure, Success
 from livedb.protocol.frames import ClientKind
-from livedb.protocol.server import Compute, Failure, Success
 from livedb.scheduler.worker import EndedRun
 from livedb.service.console import console
 from livedb.service.function_logs import FunctionLogs

@@ -31,10 +31,10 @@ from livedb.live.live_query import LiveState
 from livedb.live.result import DocumentsResult, Result, TableResult, ValueResult, ipc_bytes
 from livedb.protocol.codecs import JSON, PACK, Codec
 from livedb.protocol.convex_json import Json, to_wire
+from livedb.protocol.effects import Failure, Success
 from livedb.protocol.errors import error_value
 from livedb.protocol.messages import encode_json
 from livedb.protocol.results import Rows, write_rows, write_table, write_value
-from livedb.protocol.server import Failure, Success
 from livedb.values import Value
 
 ToJson = Callable[[Value], Json]

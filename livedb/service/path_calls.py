@@ -24,7 +24,7 @@ from livedb.errors import (
 )
 from livedb.functions.call import Call, Cancellation
 from livedb.functions.definition import FunctionDefinition, FunctionKind
-from livedb.protocol.server import Failure, Success
+from livedb.protocol.effects import Failure, Success
 from livedb.service.access import Access
 from livedb.service.call_threads import CallThreads
 from livedb.service.function_logs import FunctionLogs

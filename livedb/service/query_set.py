@@ -32,7 +32,7 @@ from livedb.functions.table_functions import table_function
 from livedb.live.live_query import LiveQuery, LiveSource, LiveState, Round
 from livedb.live.sources import EVERYBODY, FunctionSource, IdentityWanted, InlineSource, SqlSource
 from livedb.live.steps import Capture, Change, Outcome, States
-from livedb.protocol.server import Compute, Failure, Followed, QueryState
+from livedb.protocol.effects import Compute, Failure, Followed, QueryState
 from livedb.service.access import Access
 from livedb.service.functions import read_object, registered_name
 from livedb.service.outcomes import Dialect

@@ -1,4 +1,4 @@
-"""The arguments of a verb of livedb's own client, checked as they are read."""
+"""The arguments of a verb of livedb's own client, checked as they are read, and its answer."""
 
 from __future__ import annotations
 
@@ -96,3 +96,11 @@ class Given:
         return InvalidValueError(
             f"{self.verb}: {name!r} is {wanted}, and {found} came", path=f".{name}"
         )
+
+
+class Answer(NamedTuple):
+    """A verb's result: a value, attachments, and the commit's ts when it committed."""
+
+    value: Value = None
+    attachments: tuple[bytes, ...] = ()
+    ts: int | None = None

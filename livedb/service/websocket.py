@@ -21,20 +21,10 @@ from livedb.errors import AuthenticationError, ClosedError, LivedbError, Permiss
 from livedb.functions.call import Call
 from livedb.functions.sessions import Session
 from livedb.protocol.codecs import Frame
+from livedb.protocol.effects import Close, Compute, Effect, Run, Send, Success, Verify
 from livedb.protocol.frames import ClientKind, frames_of
 from livedb.protocol.messages import Action, Connect, Mutation, ProtocolError, ServerMessage
-from livedb.protocol.server import (
-    CLOSE_INTERNAL,
-    CLOSE_OVERLOADED,
-    Close,
-    Compute,
-    Effect,
-    Run,
-    Send,
-    ServerConnection,
-    Success,
-    Verify,
-)
+from livedb.protocol.server import CLOSE_INTERNAL, CLOSE_OVERLOADED, ServerConnection
 from livedb.service.path_calls import Ended, PathCall
 from livedb.service.query_set import Point, QuerySet, Update
 from livedb.service.transport import ABORT, RECEIVE, SEND_ALL, SEND_NOW

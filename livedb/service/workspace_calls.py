@@ -7,11 +7,11 @@ bytes, such as Arrow, comes as attachments. Each verb asks for its permission fi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -19,30 +19,25 @@ from msgspec import UNSET, Raw
 from livedb.auth.access import Caller, Permission, Role
 from livedb.canonical import canonical
 from livedb.errors import FunctionNotFoundError, FunctionTypeError, InvalidValueError, LimitError
-from livedb.functions.actions import action_call
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionKind, a_kind
-from livedb.functions.signatures import help_of
 from livedb.functions.table_functions import table_function
 from livedb.live.live_query import Computed, LiveSource, LiveState
 from livedb.live.result import ipc_bytes
 from livedb.live.sources import EVERYBODY, FunctionSource, InlineSource, SqlSource
 from livedb.protocol.codecs import PACK
-from livedb.protocol.server import Failure, Success
-from livedb.schema.catalog import Catalog
+from livedb.protocol.effects import Failure, Success
 from livedb.schema.tables import TableDefinition
 from livedb.service.access import Access
+from livedb.service.definition_calls import DefinitionCalls
 from livedb.service.downloads import PART_BYTES_MAX, Downloads
 from livedb.service.functions import own_permission, read_object, registered_name
 from livedb.service.past_calls import PastCalls
 from livedb.service.snapshots import Snapshots
 from livedb.service.uploads import Uploads
-from livedb.service.verb_arguments import Asked, Follower, Given
+from livedb.service.verb_arguments import Answer, Asked, Follower, Given
 from livedb.text import encode_value
-from livedb.travel.parcel import decode_function
-from livedb.travel.rebuild import rebuild
 from livedb.values import Value
-from livedb.version import VERSION
 from livedb.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,14 +64,6 @@ _LOOK_S = 0.5
 """Between two looks of a waiting caller at whether the workspace is still open."""
 
 
-class Answer(NamedTuple):
-    """A verb's result: a value, attachments, and the commit's ts when it committed."""
-
-    value: Value = None
-    attachments: tuple[bytes, ...] = ()
-    ts: int | None = None
-
-
 class WorkspaceCalls:
     """The verbs of one workspace.
 
@@ -97,16 +84,16 @@ class WorkspaceCalls:
         self._downloads = Downloads(workspace.files.staging, workspace.clock)
         self._snapshots = Snapshots(workspace)
         self._past_calls = PastCalls(workspace)
-        self._described = _Described()
+        self._definitions = DefinitionCalls(workspace, access)
         self._verbs: dict[str, tuple[Permission, Callable[..., Answer]]] = {
             "call": (Permission.QUERY, self._query),
             ACT: (Permission.QUERY, self._act),
             "cancel": (Permission.QUERY, self._cancel),
             "table": (Permission.QUERY, self._table),
             "sql": (Permission.SQL, self._sql),
-            "describe": (Permission.QUERY, self._describe),
-            "define": (Permission.DEFINE, self._define),
-            "lacking": (Permission.DEFINE, self._lacking),
+            "describe": (Permission.QUERY, self._definitions.describe),
+            "define": (Permission.DEFINE, self._definitions.define),
+            "lacking": (Permission.DEFINE, self._definitions.lacking),
             "tables": (Permission.CHANGE_SCHEMA, self._apply_tables),
             "drop": (Permission.CHANGE_SCHEMA, self._drop),
             "documents": (Permission.SQL, self._documents),
@@ -128,7 +115,7 @@ class WorkspaceCalls:
             "delete_file": (Permission.WRITE_TABLES, self._delete_file),
             "pin": (Permission.QUERY, self._pin),
             "unpin": (Permission.QUERY, self._unpin),
-            "catalog": (Permission.QUERY, self._catalog),
+            "catalog": (Permission.QUERY, self._definitions.catalog),
             "states": (Permission.QUERY, self._states),
             "sync": (Permission.QUERY, self._sync),
             "recognise": (Permission.QUERY, self._recognise),
@@ -263,100 +250,6 @@ class WorkspaceCalls:
         if past is not None:
             return Answer(self._workspace.runner.run_past(function, args, past, call))
         return Answer(self._workspace.runner.run_alone(function, args, call), ts=call.ts)
-
-    def _define(self, given: Given, parcels: list[bytes], _: Call, caller: Caller | None) -> Answer:
-        """Define functions that travelled as source; logged when they are `pushed`.
-
-        Those of a `version` were defined before, in a process that has ended: later ones stay.
-        """
-        workspace = self._workspace
-        travelling = [decode_function(each) for each in parcels]
-        version = None if given.optional("version") is None else given.whole("version")
-        tables = workspace.committer.catalog_at(workspace.committer.published)
-        functions = [
-            rebuild(each, tables=tables, call=self._join, workspace=workspace.database)
-            for each in travelling
-        ]
-        defined = [workspace.define(each, version=version) for each in functions]
-        if given.optional("pushed"):
-            author = None if caller is None else caller.name
-            workspace.pushed_functions.log(defined, author=author)
-        return Answer([[each.name, each.version] for each in defined])
-
-    def _lacking(self, given: Given, *_: Any) -> Answer:
-        """The names of those functions that are not here, or only in an earlier version."""
-        found = {
-            name: known.version
-            for name in self._workspace.registry.names()
-            if (known := self._workspace.registry.find(name)) is not None
-        }
-        return Answer(
-            [name for name, version in given.versions("functions") if found.get(name, -1) < version]
-        )
-
-    def _join(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of the workspace where another one runs, as a Python call does."""
-        workspace = self._workspace
-        run = workspace.calling.nested_run()
-        if run is None and action_call() is None:
-            raise FunctionTypeError(f"{name} is called by a helper outside of a function's run")
-        function = workspace.registry.get(name)
-        if run is None:  # by an action, for which it is a transaction of its own
-            committer = workspace.committer
-            tables = committer.catalog_at(committer.published)
-            return workspace.runner.run_alone(function, function.bind(args, kwargs, tables=tables))
-        bound = function.bind(args, kwargs, tables=run.snapshot.catalog)
-        return workspace.calling.join(run, function, bound)
-
-    def _describe(self, given: Given, _: list[bytes], __: Call, caller: Caller | None) -> Answer:
-        """The tables and functions there are, unless the client knows these, and their version.
-
-        Of internal functions administrators alone learn.
-        """
-        version, number, catalog = self._version()
-        stands = {**self._stands(version, number), "livedb": VERSION}
-        if given.optional("known") == version:
-            return Answer(stands)
-        registry = self._workspace.registry
-        functions = [
-            {
-                "name": name,
-                "kind": each.kind,
-                "visibility": each.visibility,
-                "signature": each.signature.to_json(),
-                "help": help_of(each.handler),
-                "version": each.version,
-            }
-            for name in registry.names()
-            if (each := registry.find(name)) is not None
-            and (each.visibility == "public" or self._access.is_admin(caller))
-        ]
-        described = {"catalog": catalog.to_json(), "functions": functions}
-        # As attachment: the names in a schema may be such as no field of a value can have.
-        return Answer(stands, (msgspec.json.encode(described),))
-
-    def _stands(self, version: str, number: int) -> dict[str, Value]:
-        """How far the workspace is, as every answer that says so does."""
-        # The timestamp as text: an int of 64 bits is no number.
-        ts = str(self._workspace.committer.ts_of(number))
-        return {"number": number, "ts": ts, "version": version}
-
-    def _version(self) -> tuple[str, int, Catalog]:
-        """Of the definitions: differs when a function or a table is another."""
-        workspace = self._workspace
-        functions = workspace.registry.version
-        number = workspace.committer.published
-        catalog = workspace.committer.catalog_at(number)
-        return f"{self._described.number_of(catalog)}:{functions}", number, catalog
-
-    def _catalog(self, given: Given, *_: Any) -> Answer:
-        """The tables there are at the commit of a snapshot."""
-        workspace = self._workspace
-        held = workspace.folded_sql.held()
-        number = workspace.committer.published if held is None else held.number
-        past = given.past
-        catalog = workspace.committer.catalog_at(number) if past is None else past.catalog
-        return Answer(None, (msgspec.json.encode(catalog.to_json()),))
 
     def _pin(self, given: Given, *_: Any) -> Answer:
         """Keep a commit readable, which the client names `snapshot` in what it asks: see `run`."""
@@ -515,9 +408,9 @@ class WorkspaceCalls:
         live.ask(tell)
         while not told.wait(_LOOK_S):
             self._workspace.require_open()
-        version, number, _catalog = self._version()
+        version, number, _catalog = self._definitions.version()
         ts = self._workspace.committer.ts_of(number)
-        return Answer(self._stands(version, number), ts=ts)
+        return Answer(self._definitions.stands(version, number), ts=ts)
 
     def _recognise(self, given: Given, *_: Any) -> Answer:
         """None if this is the workspace in which a client has seen a commit; else why not."""
@@ -646,21 +539,3 @@ def _raw_of(state: Success | Failure) -> Raw:
         return state.value
     assert state.data is not UNSET, "our own dialect sends what an error is made of"
     return state.data
-
-
-class _Described:
-    """Numbers the catalogs that were described."""
-
-    def __init__(self) -> None:
-        self._catalog: Catalog | None = None
-        self._number = 0
-        self._lock = threading.Lock()
-        """Guards both; taken alone."""
-
-    def number_of(self, catalog: Catalog) -> int:
-        """Another one for another catalog; one that comes again may get another as well."""
-        with self._lock:
-            if catalog is not self._catalog:
-                self._catalog = catalog
-                self._number += 1
-            return self._number

@@ -64,13 +64,14 @@ def program_started():
     """Starts the real program in a process of its own, which is ended with the test."""
     with contextlib.ExitStack() as stack:
 
-        def call(*args):
+        def call(*args, **options):
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-u", "-W", "error", "-c", PROGRAM, *map(str, args)],
                     stdout=subprocess.PIPE,
                     text=True,
                     env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                    **options,
                 )
             )
             stack.callback(process.kill)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import signal
+import subprocess
+import threading
 
 import httpx
 import pytest
@@ -90,6 +93,29 @@ def test_run_calls_the_functions_that_the_service_has(over):
     assert "tasks:nope" in over("run", "tasks:nope", code=1).stderr
     assert "`title`" in over("run", "tasks:add", "{}", code=1).stderr
     over("run", "tasks:add", "[", code=2)
+
+
+def test_ctrl_c_cancels_the_action_that_run_waits_for(over, program_started):
+    began, cancelled = threading.Event(), threading.Event()
+
+    @over.db.action(name="tasks:wait")
+    async def wait(ctx):
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    where = ["--url", over.url, "--admin-key", ADMIN_KEY]
+    caller = program_started("run", *where, "tasks:wait", stderr=subprocess.PIPE)
+    assert began.wait(60)
+    caller.send_signal(signal.SIGINT)
+    out, said = caller.communicate(timeout=60)
+    assert cancelled.wait(60)
+    assert caller.returncode == 130
+    assert out == ""
+    assert said == ("it was sent to the service, where it is cancelled; what it committed stays\n")
 
 
 @pytest.mark.parametrize("form", ["zip", "parquet", "csv", "jsonl"])

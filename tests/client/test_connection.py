@@ -29,8 +29,8 @@ from livedb.errors import (
     WorkspaceGoneError,
 )
 from livedb.service.access import Access
+from livedb.service.definition_calls import DefinitionCalls
 from livedb.service.server import ServiceThread
-from livedb.service.workspace_calls import WorkspaceCalls
 from tests.client.cutting import Proxy
 from tests.waiting import until
 
@@ -284,6 +284,34 @@ def test_ctrl_c_in_a_query_says_that_it_changes_nothing(served, db):
     with pytest.raises(KeyboardInterrupt, match="where it changes nothing"):
         db.function("slow")()
     timer.join()
+
+
+def test_ctrl_c_just_after_an_action_is_sent_cancels_it(served, db, monkeypatch):
+    begun, cancelled = threading.Event(), threading.Event()
+
+    @served.action
+    async def slow(ctx):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    connection, act = db.backend._connection, db.function("slow")
+    ask = connection.call
+
+    def call(*args, **options):
+        waiting = ask(*args, **options)
+        assert begun.wait(10)
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        return waiting
+
+    monkeypatch.setattr(connection, "call", call)
+    with pytest.raises(KeyboardInterrupt, match="where it is cancelled"):
+        act()
+    assert cancelled.wait(10)
 
 
 @pytest.mark.parametrize("is_away", [True, False])
@@ -603,13 +631,13 @@ def test_what_no_message_has_room_for_is_refused_and_the_connection_goes_on(serv
 
 
 def test_a_service_of_another_version_is_refused(served, access, monkeypatch):
-    describe = WorkspaceCalls._describe
+    describe = DefinitionCalls.describe
 
     def older(self, *given):
         answer = describe(self, *given)
         return answer._replace(value={**answer.value, "livedb": "0.0.9"})
 
-    monkeypatch.setattr(WorkspaceCalls, "_describe", older)
+    monkeypatch.setattr(DefinitionCalls, "describe", older)
     with (
         ServiceThread(served.backend.workspace, access=access) as service,
         pytest.raises(WorkspaceError, match=r"The service runs livedb 0\.0\.9") as refused,

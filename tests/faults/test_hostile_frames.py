@@ -11,19 +11,10 @@ from livedb.clock import SystemClock
 from livedb.errors import LivedbError
 from livedb.protocol.client import ClientSession, Moved
 from livedb.protocol.codecs import JSON, PACK, Codec, Frame
+from livedb.protocol.effects import Close, Compute, Effect, Failure, QueryState, Run, Send, Verify
 from livedb.protocol.messages import Authenticate, Connect, ProtocolError, QueryUpdated
 from livedb.protocol.results import read_result
-from livedb.protocol.server import (
-    Close,
-    Compute,
-    Effect,
-    Failure,
-    QueryState,
-    Run,
-    Send,
-    ServerConnection,
-    Verify,
-)
+from livedb.protocol.server import ServerConnection
 from livedb.service.access import Access
 from tests.faults.hostile import Hostile, client_messages, server_messages
 

@@ -20,7 +20,7 @@ from livedb.clock import SystemClock
 from livedb.errors import DamagedError, LivedbError, LoadError, SchemaEnforcementError
 from livedb.functions.system_functions import UPDATE_ENVIRONMENT
 from livedb.ids import IdFactory
-from livedb.interchange import snapshot_members, snapshot_zip
+from livedb.interchange import snapshot_export, snapshot_members
 from livedb.interchange.snapshot_zip import SnapshotZip
 from livedb.testing import strategies
 
@@ -163,7 +163,7 @@ def as_convex(value):
 
 
 def test_an_export_is_of_one_commit_in_pages(db, export, monkeypatch):
-    monkeypatch.setattr(snapshot_zip, "_PAGE_ROWS", 7)
+    monkeypatch.setattr(snapshot_export, "_PAGE_ROWS", 7)
     ids = db["a"].insert([{"n": n} for n in range(40)])
     for each in ids[::3]:
         db["a"].delete(each)

@@ -15,7 +15,8 @@ import livedb
 from livedb.auth.access import Role
 from livedb.client import connection
 from livedb.live.live_queries import LiveQueries
-from livedb.protocol.server import Run, ServerConnection
+from livedb.protocol.effects import Run
+from livedb.protocol.server import ServerConnection
 from livedb.transactions.write_log import WriteLog
 from tests.faults.cutting import CuttingProxy
 from tests.faults.serve_child import ServiceProcess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livedb.protocol.codecs import JSON
+from livedb.protocol.effects import Compute, QueryState, Run, Send, Success
 from livedb.protocol.messages import (
     Add,
     Connect,
@@ -14,7 +15,7 @@ from livedb.protocol.messages import (
     Transition,
     encode_json,
 )
-from livedb.protocol.server import Compute, QueryState, Run, Send, ServerConnection, Success
+from livedb.protocol.server import ServerConnection
 
 
 def connected():

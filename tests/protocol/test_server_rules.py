@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from livedb.protocol import server
 from livedb.protocol.codecs import JSON, PACK
+from livedb.protocol.effects import Close, Run, Send
 from livedb.protocol.messages import Action, Add, Connect, ModifyQuerySet, Mutation, ProtocolError
-from livedb.protocol.server import Close, Run, Send, ServerConnection
+from livedb.protocol.server import ServerConnection
 from tests.protocol.transcript import ServerTranscript
 
 

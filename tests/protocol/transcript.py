@@ -39,6 +39,17 @@ from livedb.protocol.client import (
     Refused,
 )
 from livedb.protocol.codecs import JSON
+from livedb.protocol.effects import (
+    Close,
+    Compute,
+    Effect,
+    Failure,
+    QueryState,
+    Run,
+    Send,
+    Success,
+    Verify,
+)
 from livedb.protocol.messages import (
     Action,
     ActionResponse,
@@ -63,18 +74,7 @@ from livedb.protocol.messages import (
     Transition,
     Version,
 )
-from livedb.protocol.server import (
-    Close,
-    Compute,
-    Effect,
-    Failure,
-    QueryState,
-    Run,
-    Send,
-    ServerConnection,
-    Success,
-    Verify,
-)
+from livedb.protocol.server import ServerConnection
 from livedb.protocol.timestamps import decode_ts, encode_ts
 
 NOBODY = "nobody"

@@ -16,6 +16,17 @@ from msgspec import Raw
 
 from livedb.protocol.client import Answered, ClientSession, Lost, Moved
 from livedb.protocol.codecs import JSON
+from livedb.protocol.effects import (
+    Compute,
+    Effect,
+    Failure,
+    Followed,
+    QueryState,
+    Run,
+    Send,
+    Success,
+    Verify,
+)
 from livedb.protocol.messages import (
     Action,
     Add,
@@ -32,19 +43,7 @@ from livedb.protocol.messages import (
     Transition,
     Version,
 )
-from livedb.protocol.server import (
-    UNSENT_TRANSITIONS_MAX,
-    Compute,
-    Effect,
-    Failure,
-    Followed,
-    QueryState,
-    Run,
-    Send,
-    ServerConnection,
-    Success,
-    Verify,
-)
+from livedb.protocol.server import UNSENT_TRANSITIONS_MAX, ServerConnection
 from livedb.protocol.timestamps import decode_ts
 from tests.protocol.transcript import NOBODY, client_message
 
