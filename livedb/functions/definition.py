@@ -139,6 +139,13 @@ class FunctionDefinition:
                 return settled(result)
             given = canonical_result(result)
         except InvalidValueError as error:
+            if inspect.iscoroutine(result):
+                result.close()  # else Python warns of it, too
+                raise InvalidValueError(
+                    f"{self.name}: its result is `{result.__qualname__}(..)` that nobody awaited: "
+                    "write `await` before the call, in an action that is `async def`",
+                    code="InvalidReturnValue",
+                ) from None
             raise self.no_value(error) from None
         return as_documents(self.signature.check_result(given))
 
