@@ -1,7 +1,7 @@
 """Where in the code of functions an error came from: what their author looks for first.
 
-Lines alone: the variables of a function are anybody's data. livedb's own frames and those of
-Python's standard library between them say nothing of it, and are left out.
+Lines alone: the variables of a function are anybody's data. The frames of livedb and of Python's
+standard library are left out, and those of installed packages where there are others.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def frames_of(error: BaseException) -> list[tuple[str, str, int]]:
         for frame, line in walk_tb(error.__traceback__)
         if _is_theirs(frame.f_code.co_filename)
     ]
+    found = [each for each in found if not _is_installed(each[1])] or found
     half = FRAMES_MAX // 2
     return found if len(found) <= FRAMES_MAX else found[:half] + found[-half:]
 
@@ -40,4 +41,8 @@ def frames_of(error: BaseException) -> list[tuple[str, str, int]]:
 def _is_theirs(file: str) -> bool:
     if file.startswith((_OWN, "<frozen ")):
         return False
-    return not file.startswith(_STANDARD) or any(each in file for each in _INSTALLED)
+    return not file.startswith(_STANDARD) or _is_installed(file)
+
+
+def _is_installed(file: str) -> bool:
+    return any(each in file for each in _INSTALLED)

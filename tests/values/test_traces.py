@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
+import httpx
 import pytest
 
 import livedb
@@ -49,6 +51,14 @@ def test_of_a_recursion_the_first_and_the_last_calls_are_named():
     found = names(caught.value)
     assert len(found) == FRAMES_MAX
     assert (found[1], found[2], found[-1]) == ("first", "again", "last")
+
+
+def test_lines_of_an_installed_package_are_named_where_there_are_no_others():
+    with pytest.raises(TypeError) as caught:
+        httpx.URL(5)
+    assert names(caught.value) == [sys._getframe().f_code.co_name]
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next
+    assert [httpx.__path__[0] in each for each in trace_of(caught.value)] == [True]
 
 
 def test_an_error_that_was_not_raised_came_from_nowhere():
