@@ -156,8 +156,7 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
     name, value = change.get("name"), change.get("value")
     if value is None and isinstance(name, str):
         return name, None  # whatever its name: an earlier livedb took some that it could not list
-    is_name = isinstance(name, str) and name.isascii() and name.isidentifier()
-    if not is_name or len(name) > NAME_CHARACTERS_MAX:
+    if not isinstance(name, str) or not _is_name(name):
         raise InvalidValueError(
             f"{name!r} is no name of an environment variable: letters of ASCII, digits and _, at "
             f"most {NAME_CHARACTERS_MAX}",
@@ -176,6 +175,10 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
             code="EnvironmentVariableTooLarge",
         )
     return name, value
+
+
+def _is_name(name: str) -> bool:
+    return name.isascii() and name.isidentifier() and len(name) <= NAME_CHARACTERS_MAX
 
 
 def function_spec(functions: Iterable[FunctionDefinition]) -> list[dict[str, Any]]:
