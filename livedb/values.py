@@ -177,6 +177,16 @@ def is_canonical_run(items: list[Value] | tuple[Value, ...]) -> bool:
 _FLOATS_ONLY, _INTS_ONLY, _TEXTS_ONLY = {float}, {int}, {str}
 
 
+def whole(value: object) -> int | None:
+    """The whole number that a value is, or None.
+
+    Numbers of clients are floats unless a validator says `int`, so 3.0 is one. A bool is none.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def path_step(step: object) -> str:
     """One step of a path into a value: `.title`, `[2]`, `["a b"]` for other names."""
     if isinstance(step, str) and step.isidentifier() and step.isascii():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from livedb.errors import InvalidValueError
 from livedb.functions.environment import no_variable
 from livedb.functions.system_functions import READ_ENVIRONMENT, UPDATE_ENVIRONMENT, system_function
 
@@ -33,6 +34,10 @@ class EnvironmentVariables(MutableMapping[str, str]):
         return found[name]
 
     def __setitem__(self, name: str, value: str) -> None:
+        if value is None:  # a change without a value removes, which nobody means who has none
+            raise InvalidValueError(
+                f"The value of {name} is a text, not None; `del db.env[{name!r}]` removes it"
+            )
         self._run(UPDATE_ENVIRONMENT, changes=[{"name": name, "value": value}])
 
     def __delitem__(self, name: str) -> None:

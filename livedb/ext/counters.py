@@ -29,6 +29,7 @@ from livedb.errors import InvalidValueError
 from livedb.functions.context import MutationContext, QueryContext
 from livedb.schema.namespace import v
 from livedb.schema.tables import define_schema, define_table
+from livedb.values import whole
 
 TABLE = "counters"
 
@@ -61,8 +62,12 @@ class Counter(NamedTuple):
         """Add `count`, which may be negative. Cost: one document read and written.
 
         Raises:
-            InvalidValueError: the counter's name is no text, or `shards` not above 0.
+            InvalidValueError: the counter's name or `key` is no text, `count` no whole number, or
+                `shards` not above 0.
         """
+        number = whole(count)
+        if number is None:
+            raise InvalidValueError(f"{self.name!r} counts whole numbers, and not {count!r}")
         if type(self.name) is not str or not self.name:
             raise InvalidValueError(f"A counter has a text for a name, not {self.name!r}")
         if type(self.shards) is not int or self.shards < 1:
@@ -70,20 +75,31 @@ class Counter(NamedTuple):
                 f"shards of {self.name!r} must be a whole number above 0, not {self.shards!r}"
             )
         shard = ctx.random.randrange(self.shards)
+        _check_key(self.name, key)
         rows = ctx.db.query(TABLE).with_index("by_shard", name=self.name, key=key, shard=shard)
         row = rows.unique()
         if row is None:
             where = {"name": self.name, "key": key, "shard": shard}
-            ctx.db.insert(TABLE, {**where, "value": count})
+            ctx.db.insert(TABLE, {**where, "value": number})
         else:
-            ctx.db.patch(row["_id"], {"value": row["value"] + count})
+            ctx.db.patch(row["_id"], {"value": row["value"] + number})
 
     def count(self, ctx: QueryContext | MutationContext, *, key: str = "") -> int:
         """The sum. Cost: all its documents; a mutation that asks conflicts with all that add."""
+        _check_key(self.name, key)
         rows = ctx.db.query(TABLE).with_index("by_shard", name=self.name, key=key)
         return sum(row["value"] for row in rows.collect())
 
     def reset(self, ctx: MutationContext, *, key: str = "") -> None:
         """Begin at 0 again."""
+        _check_key(self.name, key)
         for row in ctx.db.query(TABLE).with_index("by_shard", name=self.name, key=key).collect():
             ctx.db.delete(row["_id"])
+
+
+def _check_key(name: str, key: object) -> None:
+    if not isinstance(key, str):
+        raise InvalidValueError(
+            f"{name!r} has a number for each key, which is a text, not {key!r}; without a key "
+            "there is one for all"
+        )

@@ -99,7 +99,7 @@ class RateLimit(NamedTuple):
                 without asking again.
 
         Raises:
-            InvalidValueError: `count` is more than could ever be there.
+            InvalidValueError: `count` is more than could ever be there, or `key` no text.
         """
         now_s = ctx.now.timestamp()
         row = self._row(ctx, key)
@@ -194,6 +194,11 @@ class RateLimit(NamedTuple):
         return max(0.0, found.at + windows * self.period - now_s)
 
     def _row(self, ctx: QueryContext | MutationContext, key: str) -> Document | None:
+        if not isinstance(key, str):
+            raise InvalidValueError(
+                f"{self.name!r} has a limit for each key, which is a text, not {key!r}; without a "
+                "key there is one for all"
+            )
         return ctx.db.query(TABLE).with_index("by_key", name=self.name, key=key).unique()
 
 

@@ -19,6 +19,7 @@ from livedb.errors import InvalidValueError
 from livedb.functions import schedules
 from livedb.functions.definition import FunctionKind
 from livedb.functions.schedules import Schedule
+from livedb.values import shown
 
 _NONE: Mapping[str, Any] = {}
 
@@ -119,6 +120,12 @@ class CronVerbs(ABC, Generic[Done]):
         self, name: str, schedule: Schedule, function: Function, args: Mapping[str, Any]
     ) -> Done:
         schedules.check_name(name)
+        if not isinstance(args, Mapping):
+            raise InvalidValueError(
+                f"A cron cannot be made so: args= are the function's arguments by name, as in "
+                f"args={{'n': 1}}, and this is {shown(args)}",
+                code="InvalidCron",
+            )
         return self._put(name, schedule, function, args)
 
     @abstractmethod

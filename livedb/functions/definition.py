@@ -7,7 +7,6 @@ live handle follows by its name.
 from __future__ import annotations
 
 import difflib
-import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -139,6 +138,13 @@ class FunctionDefinition:
                 return settled(result)
             given = canonical_result(result)
         except InvalidValueError as error:
+            if inspect.iscoroutine(result):
+                result.close()  # else Python warns of it, too
+                raise InvalidValueError(
+                    f"{self.name}: its result is `{result.__qualname__}(..)` that nobody awaited: "
+                    "write `await` before the call, in an action that is `async def`",
+                    code="InvalidReturnValue",
+                ) from None
             raise self.no_value(error) from None
         return as_documents(self.signature.check_result(given))
 
@@ -368,7 +374,7 @@ class FunctionMark:
 
 
 class Marker(Protocol):
-    """A module-level decorator, used bare or with `args=`, `returns=` and `alias=`."""
+    """A module-level decorator, bare or with options; `internal=True` makes an `internal_` one."""
 
     @overload
     def __call__(self, function: F, /) -> F: ...
@@ -379,6 +385,7 @@ class Marker(Protocol):
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
         alias: Mapping[str, str] | None = None,
+        internal: bool = False,
     ) -> Callable[[F], F]: ...
 
 
@@ -390,11 +397,16 @@ def _marker(kind: FunctionKind, visibility: Visibility) -> Marker:
         args: Mapping[str, Validator] | None = None,
         returns: Validator | None = None,
         alias: Mapping[str, str] | None = None,
+        internal: bool = False,
     ) -> Any:
-        if function is None:
-            return functools.partial(decorate, args=args, returns=returns, alias=alias)
-        setattr(function, MARK, FunctionMark(kind, visibility, args, returns, alias))
-        return function
+        seen: Visibility = "internal" if internal else visibility
+        mark = FunctionMark(kind, seen, args, returns, alias)
+
+        def marked(function: Any) -> Any:
+            setattr(function, MARK, mark)
+            return function
+
+        return marked if function is None else marked(function)
 
     article = "a" if visibility == "public" else "an"
     decorate.__name__ = kind if visibility == "public" else f"internal_{kind}"

@@ -6,8 +6,9 @@ query is not run again because of it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from livedb.functions.absent import absent
 from livedb.functions.call import Call
 from livedb.functions.definition import FunctionDefinition, wire_kind
 from livedb.functions.run import Run
@@ -30,6 +31,11 @@ class FunctionMeta:
     def __init__(self, function: FunctionDefinition, workspace: str) -> None:
         self._function = function
         self._workspace = workspace
+
+    if not TYPE_CHECKING:  # else no misspelt attribute would be found
+
+        def __getattr__(self, name: str) -> Any:
+            raise absent(self._function.kind, f"meta.{name}")
 
     def get_function_metadata(self) -> Document:
         """`name`, `componentPath` (always ""), `type` ("query", ..) and `visibility`."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from livedb.errors import PaginationError
-from livedb.values import Document
+from livedb.values import Document, whole
 
 PAGE_DOCUMENTS_MAX = 32_000
 """Documents of one page (Convex); more is a PageSizeTooLarge."""
@@ -110,13 +110,26 @@ def page_options(
 
 
 def _whole(name: str, value: Any) -> int:
-    """A whole number; on the wire, where all numbers are floats, it may come as 3.0."""
-    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
-    if not is_whole:
+    number = whole(value)
+    if number is None:
         raise PaginationError(
             f"{name} must be a whole number, not {value!r}", code="InvalidPaginationLimit"
         )
-    return int(value)
+    return number
+
+
+def checked_count(count: object) -> int:
+    """How many documents `take()` was asked for.
+
+    Raises:
+        PaginationError: it is no number of documents.
+    """
+    number = whole(count)
+    if number is None or number < 0:
+        raise PaginationError(
+            f"take() needs a whole number of at least 0, not {count!r}", code="InvalidLimit"
+        )
+    return number
 
 
 def _limit(name: str, options: Mapping[str, Any]) -> int | None:

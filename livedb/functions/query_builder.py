@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
-from livedb.errors import IndexRangeError, PaginationError, SearchError
+from livedb.errors import IndexRangeError, SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.index_range import (
     BUILT_IN,
@@ -24,6 +24,7 @@ from livedb.functions.pagination import (
     SPLITTABLE_DOCUMENTS_MIN,
     Cursor,
     PageOptions,
+    checked_count,
     decode_cursor,
     encode_cursor,
     fingerprint,
@@ -191,10 +192,7 @@ class DocumentQuery(Takes[T_co]):
 
     def take(self, count: int) -> list[T_co]:
         """The first `count` documents."""
-        if type(count) is not int or count < 0:
-            raise PaginationError(
-                f"take() needs a whole number of at least 0, not {count!r}", code="InvalidLimit"
-            )
+        count = checked_count(count)
         if not self._filters:
             return self._take_unfiltered(count) if count else []
         taken: list[T_co] = []

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
-from livedb.errors import PaginationError, SearchError
+from livedb.errors import SearchError
 from livedb.functions.filters import Expression, FilterBuilder, build_filter, passes
 from livedb.functions.pagination import (
     SPLIT_SHARE,
     Cursor,
     PageOptions,
+    checked_count,
     decode_cursor,
     encode_cursor,
     fingerprint,
@@ -89,7 +90,7 @@ class RankedQuery(Takes[T]):
 
     def take(self, count: int) -> list[T]:
         """The best `count` documents."""
-        return [found.document for found in self.scored(_whole(count))]
+        return [found.document for found in self.scored(checked_count(count))]
 
     def scored(self, count: int | None = None) -> list[Scored[T]]:
         """The best `count` documents (None: all) with their scores, as `(document, score)`.
@@ -99,7 +100,7 @@ class RankedQuery(Takes[T]):
         """
         if count is None:
             return list(self._passing(None))
-        wanted = _whole(count)
+        wanted = checked_count(count)
         return list(islice(self._passing(wanted), wanted))
 
     def __iter__(self) -> Iterator[T]:
@@ -209,14 +210,6 @@ class RankedQuery(Takes[T]):
     def _fingerprint(self) -> bytes:
         filters = ",".join(expression.text for expression in self._filters)
         return fingerprint(f"{self._table}|{self._search.description}|{filters}")
-
-
-def _whole(count: int) -> int:
-    if type(count) is not int or count < 0:
-        raise PaginationError(
-            f"take() needs a whole number of at least 0, not {count!r}", code="InvalidLimit"
-        )
-    return count
 
 
 def _after(rank: int) -> Cursor:

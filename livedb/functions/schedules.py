@@ -18,6 +18,7 @@ from typing import Any, Literal
 from livedb.errors import InvalidValueError
 from livedb.functions.run import EPOCH
 from livedb.limits import CRON_NAME_LENGTH_MAX, CRON_SKIPS_COUNTED_MAX, SECONDS_MAX
+from livedb.values import whole
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
@@ -202,7 +203,7 @@ def _clock(
 ) -> Schedule:
     has_minute = minute_utc is not None
     if has_minute:
-        shown = (*shown, ("minuteUTC", minute_utc))
+        shown = (*shown, ("minuteUTC", _minute(minute_utc)))
     return Schedule(kind=kind, expression=expression, has_minute=has_minute, shown=shown)
 
 
@@ -211,9 +212,10 @@ def _minute(minute_utc: int | None) -> int:
 
 
 def _whole(what: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    number = whole(value)
+    if number is None or not least <= number <= most:
         raise _wrong(f"{what} is a whole number from {least} to {most}, not {value!r}")
-    return value
+    return number
 
 
 def _occurrences(expression: str, after: datetime) -> Iterator[datetime]:

@@ -147,6 +147,8 @@ def due_ms_at(time: Any, now_ms: float) -> float:
         return _within_bounds(time.timestamp() * 1000, now_ms)
     if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time):
         raise _wrong_delay(f"a time is a datetime or seconds since 1970, and this is {time!r}")
+    if abs(time - now_ms) <= SCHEDULED_DELAY_S_MAX * 1000:
+        raise _wrong_delay(f"a time is in seconds since 1970, and {time!r} looks like milliseconds")
     return _within_bounds(time * 1000, now_ms)
 
 

@@ -19,7 +19,7 @@ from livedb.search.fields import Equality, fits
 from livedb.search.words import text_query
 from livedb.transactions.searching import search_text, search_vectors
 from livedb.transactions.transaction import Snapshot
-from livedb.values import UNSET, Missing, Value
+from livedb.values import UNSET, Missing, Value, whole
 
 if TYPE_CHECKING:
     from livedb.search.versioned import Hit
@@ -252,7 +252,8 @@ class VectorSearch:
     ) -> None:
         self._name = name
         self.vector = numbers_of(vector)
-        self._limit = limit
+        number = whole(limit)
+        self._limit = limit if number is None else number
         self.any_of = any_of
 
     @property

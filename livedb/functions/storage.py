@@ -28,7 +28,7 @@ from livedb.errors import (
     ReadOnlyError,
 )
 from livedb.schema.tables import FILES_TABLE, STORAGE_TABLE, UPLOADS_TABLE
-from livedb.values import Document
+from livedb.values import Document, whole
 from livedb.wording import counted
 
 if TYPE_CHECKING:
@@ -214,7 +214,8 @@ class StorageWriter(StorageReader):
         Raises:
             LivedbError: no service serves the workspace, so there is nothing to post to.
         """
-        if bytes_max is not None and (type(bytes_max) is not int or bytes_max < 0):
+        size_max = whole(bytes_max)
+        if bytes_max is not None and (size_max is None or size_max < 0):
             raise InvalidValueError(f"bytes_max is a number of bytes, not {bytes_max!r}")
         place = self._place()
         if place is None:
@@ -227,8 +228,8 @@ class StorageWriter(StorageReader):
         now_s = self._run.now_ns / 1e9
         self._forget_expired(now_s)
         upload = {"token": _hashed(token), "expires": now_s + UPLOAD_S_MAX}
-        if bytes_max is not None:
-            upload["bytesMax"] = bytes_max
+        if size_max is not None:
+            upload["bytesMax"] = size_max
         self._db.insert(UPLOADS_TABLE, upload)
         return f"{place}{UPLOAD_PATH}?token={token}"
 
@@ -308,9 +309,13 @@ def checked_content_type(given: str | None) -> str | None:
     Raises:
         InvalidValueError: it cannot.
     """
-    if given is None or not given.strip():
+    if given is not None and not isinstance(given, str):
+        raise InvalidValueError(
+            f"A media type is a text such as image/png, not {given!r}", code="InvalidContentType"
+        )
+    kind = "" if given is None else given.strip()
+    if not kind:
         return None
-    kind = given.strip()
     is_fit = kind.isascii() and kind.isprintable() and len(kind) <= CONTENT_TYPE_CHARACTERS_MAX
     if not is_fit or "/" not in kind:
         raise InvalidValueError(

@@ -155,10 +155,12 @@ def vector_search(
 
 def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
     name, value = change.get("name"), change.get("value")
-    if not isinstance(name, str) or not name.isidentifier() or len(name) > NAME_CHARACTERS_MAX:
+    if value is None and isinstance(name, str):
+        return name, None  # whatever its name: an earlier livedb took some that it could not list
+    if not isinstance(name, str) or not _is_name(name):
         raise InvalidValueError(
-            f"{name!r} is no name of an environment variable: letters, digits and _, at most "
-            f"{NAME_CHARACTERS_MAX}",
+            f"{name!r} is no name of an environment variable: letters of ASCII, digits and _, at "
+            f"most {NAME_CHARACTERS_MAX}",
             code="InvalidEnvironmentVariableName",
         )
     if name in {CLOUD_URL_VARIABLE, SITE_URL_VARIABLE}:
@@ -166,14 +168,18 @@ def _checked(change: Mapping[str, Any]) -> tuple[str, str | None]:
             f"{name} says where the workspace is served; nobody sets it",
             code="ReservedEnvironmentVariableName",
         )
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str):
         raise InvalidValueError(f"The value of {name} is no text", code="InvalidValue")
-    if value is not None and len(value.encode()) > VALUE_BYTES_MAX:
+    if len(value.encode()) > VALUE_BYTES_MAX:
         raise InvalidValueError(
             f"The value of {name} is longer than {VALUE_BYTES_MAX:,} bytes",
             code="EnvironmentVariableTooLarge",
         )
     return name, value
+
+
+def _is_name(name: str) -> bool:
+    return name.isascii() and name.isidentifier() and len(name) <= NAME_CHARACTERS_MAX
 
 
 def function_spec(functions: Iterable[FunctionDefinition]) -> list[dict[str, Any]]:

@@ -8,36 +8,39 @@ does so for whoever calls it. Any other class arrives as a `RemoteError` that sa
 from __future__ import annotations
 
 import builtins
-from traceback import walk_tb
 from typing import Any
 
 import livedb.errors
 from livedb.canonical import canonical
 from livedb.errors import ApplicationError, LivedbError, RemoteError
+from livedb.traces import FRAMES_MAX, frames_of
 from livedb.values import Value
 
 _PLAIN = ("code", "path", "kind", "index", "existing_id", "table", "number", "count")
 """Attributes that carry over, where a class has them."""
 
-_PLACES_MAX = 8
-"""Lines that are named of where an error was raised."""
-
 _TUPLES = ("ids",)
 """Those that are tuples of texts."""
 
 
-def error_value(error: BaseException) -> dict[str, Value]:
-    """What is sent of an error."""
-    return {**_what(error), "where": _where(error)}
+def error_value(error: BaseException, *, shows_files: bool = False) -> dict[str, Value]:
+    """What is sent of an error.
+
+    Args:
+        shows_files: whether the lines of the service's own files by which it came are told, too.
+    """
+    return {**_what(error), "where": _where(error, shows_files=shows_files)}
 
 
-def _where(error: BaseException) -> list[Value]:
-    """The lines by which it came of functions that travelled: their source is at the caller."""
-    return [
-        f"line {line} of {frame.f_code.co_name}"
-        for frame, line in walk_tb(error.__traceback__)
-        if frame.f_code.co_filename.startswith("<") and " of " in frame.f_code.co_filename
-    ][-_PLACES_MAX:]
+def _where(error: BaseException, *, shows_files: bool) -> list[Value]:
+    """The lines by which it came; of functions that travelled the source is at the caller."""
+    found: list[Value] = []
+    for name, file, line in frames_of(error):
+        if file.startswith("<") and " of " in file:
+            found.append(f"line {line} of {name}")
+        elif shows_files:
+            found.append(f"{name} ({file}:{line})")
+    return found
 
 
 def _what(error: BaseException) -> dict[str, Value]:
@@ -68,7 +71,7 @@ def error_from(value: Any) -> Exception:
     error = _made(value)
     where = value.get("where") if isinstance(value, dict) else None
     if isinstance(where, list) and where:
-        error.add_note(f"On the service: {', '.join(map(str, where[:_PLACES_MAX]))}")
+        error.add_note(f"On the service: {', '.join(map(str, where[:FRAMES_MAX]))}")
     return error
 
 

@@ -51,12 +51,19 @@ class Outcome:
         error: what it raised; None when it succeeded.
         began_ms: when it began.
         lines: what it printed.
+        trace: where `error` came from, as `traces.trace_of`.
     """
 
     error: str | None = None
     began_ms: float
     ended_ms: float
     lines: Sequence[str] = ()
+    trace: Sequence[str] = ()
+
+    @property
+    def told(self) -> str | None:
+        """The error with where it came from, for who runs the service or the notebook."""
+        return None if self.error is None else "\n".join([self.error, *self.trace])
 
 
 class Ledger(Protocol):

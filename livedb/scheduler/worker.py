@@ -59,6 +59,7 @@ from livedb.scheduler.tasks import (
     waiting_for,
 )
 from livedb.store.contract import DocumentStore
+from livedb.traces import trace_of
 from livedb.transactions.commit_request import CommitRequest
 from livedb.transactions.committer import Committer
 from livedb.transactions.transaction import Snapshot, Transaction
@@ -570,7 +571,7 @@ class Scheduler:
     def _end(self, task: Task, outcome: Outcome) -> None:
         """Enter how something ended, however often it has to be tried."""
         if outcome.error is not None:
-            logger.warning("%s failed: %s", task.title, outcome.error)
+            logger.warning("%s failed: %s", task.title, outcome.told)
         pause_s = RETRY_S_MIN
         while True:
             try:
@@ -585,7 +586,8 @@ class Scheduler:
     def _failed(self, error: BaseException, began_ms: float, lines: Sequence[str] = ()) -> Outcome:
         said = error.message if isinstance(error, LivedbError) else str(error)
         text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        return Outcome(error=text, began_ms=began_ms, ended_ms=self._now_ms(), lines=lines)
+        ended_ms, trace = self._now_ms(), trace_of(error)
+        return Outcome(error=text, began_ms=began_ms, ended_ms=ended_ms, lines=lines, trace=trace)
 
     def _now_ms(self) -> float:
         return self._clock.now_ns() / 1e6

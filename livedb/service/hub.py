@@ -145,7 +145,7 @@ class Hub:
             kind=ended.kind,
             began_s=self.clock.monotonic_s() - took_s,
             log_lines=outcome.lines,
-            error=outcome.error,
+            error=outcome.told,
         )
 
     def _hear_of_revocation(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -35,11 +36,14 @@ from livedb.protocol.effects import Failure, Success
 from livedb.protocol.errors import error_value
 from livedb.protocol.messages import encode_json
 from livedb.protocol.results import Rows, write_rows, write_table, write_value
+from livedb.traces import trace_of
 from livedb.values import Value
 
 ToJson = Callable[[Value], Json]
 
 logger = logging.getLogger("livedb.service")
+
+_REQUEST = re.compile(r"\[Request ID: [0-9a-f]+\] Server Error")
 
 _INVALID_CURSOR = JSON.write({"isConvexSystemError": True, "paginationError": "InvalidCursor"})
 
@@ -111,7 +115,18 @@ class ConvexDialect:
             logger.info("request %s failed", request, exc_info=error)
         if not self._shows_details and not isinstance(error, FunctionNotFoundError):
             return Failure(head, UNSET, log_lines)
-        return Failure(f"{head}\n{_detail(error)}", UNSET, log_lines)
+        detail = "\n".join([_detail(error), *trace_of(error)])
+        return Failure(f"{head}\n{detail}", UNSET, log_lines)
+
+
+def logged(error: BaseException, told: Failure) -> str:
+    """What the log of functions has of an error: all of it, whatever its client was told.
+
+    It is read by owners and editors. The request is named, by whose id a client may ask.
+    """
+    request = _REQUEST.search(told.message)
+    first = () if request is None else (request.group(),)
+    return "\n".join([*first, _detail(error), *trace_of(error)])
 
 
 def _detail(error: BaseException) -> str:
@@ -141,7 +156,10 @@ class OwnDialect:
 
     def failure(self, error: BaseException, log_lines: Sequence[str] = ()) -> Failure:
         shown = self._shown(error)
-        return Failure(_detail(shown), PACK.write(error_value(shown)), log_lines)
+        return Failure(_detail(shown), PACK.write(self._value_of(shown)), log_lines)
+
+    def _value_of(self, shown: BaseException) -> dict[str, Value]:
+        return error_value(shown, shows_files=self._shows_details)
 
     def _shown(self, error: BaseException) -> BaseException:
         if self._shows_details or isinstance(error, LivedbError):
@@ -150,13 +168,13 @@ class OwnDialect:
         logger.info("request %s failed", request, exc_info=error)
         return RemoteError(
             f"[Request ID: {request}] Server Error: the function raised something that is not "
-            "shown to clients; the service's log has it"
+            "shown to clients; `livedb logs` shows it to owners and editors"
         )
 
     def state(self, state: LiveState, sent: LiveState | None) -> Success | Failure:
         if state.error is not None:
             shown = self._shown(state.error)
-            value = {**error_value(shown), "commit": state.number}
+            value = {**self._value_of(shown), "commit": state.number}
             return Failure(str(shown), PACK.write(value), state.log_lines)
         assert state.result is not None, "a state without error has a result"
         old = sent.result if sent is not None and sent.error is None else None

@@ -30,7 +30,7 @@ from livedb.service.call_threads import CallThreads
 from livedb.service.function_logs import FunctionLogs
 from livedb.service.functions import find_function, own_permission, read_object, registered_name
 from livedb.service.loop_calls import LoopCalls
-from livedb.service.outcomes import Dialect
+from livedb.service.outcomes import Dialect, logged
 from livedb.service.query_set import LIVEDB
 from livedb.service.verb_arguments import Follower, Given
 from livedb.service.workspace_calls import ACT, WorkspaceCalls
@@ -256,7 +256,7 @@ class PathCalls:
             return error
         try:
             outcome = wanted.dialect.failure(error, wanted.call.log_lines)
-            self._log(wanted, outcome.message)
+            self._log(wanted, logged(error, outcome))
         except Exception as worse:  # noqa: BLE001  # an error's own text may raise
             return worse
         return outcome

@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -37,6 +34,7 @@ from livedb.service.audit import ip_of
 from livedb.service.exchange import ClientGoneError, SiteExchange
 from livedb.service.http_api import as_json
 from livedb.service.local_door import came_by_it
+from livedb.service.outcomes import logged
 from livedb.service.transport import ABORT
 from livedb.service.vouching import Arrival, origin_of, vouched_for, without_vouching
 
@@ -223,13 +221,13 @@ class Site:
         code, _, detail = failure.message.partition("\n")
         answer: dict[str, Any] = {"code": code}
         if detail:
-            frames = _frames(error.__traceback__, function)
-            answer["trace"] = "\n".join([detail, *frames])
+            answer["trace"] = detail
         if failure.data is not UNSET:
             answer["data"] = failure.data
+        told = logged(error, failure)
         if exchange.response.status is not None and not exchange.response.is_complete:
-            logger.warning("the response of %s was cut off: %s", function.name, detail or code)
-        return failure.message, as_json(answer, 500)
+            logger.warning("the response of %s was cut off: %s", function.name, told)
+        return told, as_json(answer, 500)
 
 
 class _Held:
@@ -340,16 +338,3 @@ def _refusal(refused: _RefusedError) -> Response:
     elif status == 503:
         response.headers["retry-after"] = "1"
     return response
-
-
-def _frames(frames: TracebackType | None, function: FunctionDefinition) -> Sequence[str]:
-    """Where an error comes from, from the handler on; nothing when it was not reached."""
-    code = function.handler.__code__
-    while frames is not None and frames.tb_frame.f_code is not code:
-        frames = frames.tb_next
-    if frames is None:
-        return ()
-    return [
-        f"    at {frame.name} ({frame.filename}:{frame.lineno})"
-        for frame in traceback.extract_tb(frames)
-    ]

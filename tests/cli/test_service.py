@@ -89,7 +89,7 @@ def test_run_calls_the_functions_that_the_service_has(over):
     assert isinstance(found[1], int)
     assert json.loads(over("run", "tasks.py:secret").stdout) == "s"
     failed = over("run", "tasks:broken", code=1)
-    assert failed.stderr == "error: tasks:broken raised ValueError: no luck\n"
+    assert "tasks:broken raised ValueError: no luck (On the service: broken (" in failed.stderr
     assert "tasks:nope" in over("run", "tasks:nope", code=1).stderr
     assert "`title`" in over("run", "tasks:add", "{}", code=1).stderr
     over("run", "tasks:add", "[", code=2)

@@ -64,6 +64,8 @@ def test_a_cron_that_cannot_be_is_refused_with_its_reason(ticking):
         ticking.crons.hourly("h", fn="jobs")
     with pytest.raises(livedb.InvalidValueError, match="not understood"):
         ticking.crons.cron("c", "99 * * * *", fn="tick")
+    with pytest.raises(livedb.InvalidValueError, match="args= are the function's arguments by na"):
+        ticking.crons.hourly("h", fn="tick", args=[1])
     assert ticking.crons.list() == []
 
 

@@ -88,7 +88,10 @@ def test_a_workspace_has_at_most_1000_variables(db):
         ("no name", "x"),
         ("", "x"),
         ("x" * 41, "x"),
+        ("é", "x"),
+        (5, "x"),
         ("A", 5),
+        ("A", None),
         ("A", "x" * 8193),
         ("CONVEX_SITE_URL", "x"),
     ],
@@ -97,3 +100,15 @@ def test_what_is_no_variable_is_refused(db, name, value):
     with pytest.raises(InvalidValueError):
         db.env[name] = value
     assert len(db.env) == 0
+
+
+def test_no_value_does_not_take_a_variable_away(db):
+    db.env["A"] = "x"
+    with pytest.raises(InvalidValueError, match=r"`del db.env\['A'\]` removes it"):
+        db.env["A"] = None
+    assert dict(db.env) == {"A": "x"}
+
+
+def test_a_variable_of_a_name_that_is_none_any_more_can_be_removed(db):
+    """An earlier livedb took `é`, and could list no variable any more."""
+    db.env._run(UPDATE_ENVIRONMENT, changes=[{"name": "é"}])

@@ -102,3 +102,24 @@ def test_a_counter_that_is_none_is_refused_where_it_is_raised(counter):
 
         with pytest.raises(InvalidValueError):
             add()
+
+
+@pytest.mark.parametrize(
+    "count, key, said",
+    [
+        (1.5, "", "counts whole numbers, and not 1.5"),
+        (None, "", "counts whole numbers"),
+        (True, "", "counts whole numbers"),
+        (1, None, "a number for each key, which is a text, not None"),
+        (1, 5, "which is a text, not 5"),
+    ],
+)
+def test_a_count_and_a_key_that_are_none_are_refused(memory, count, key, said):
+    memory.push(counters)
+
+    @memory.mutation
+    def add(ctx):
+        Counter("likes").add(ctx, count, key=key)
+
+    with pytest.raises(InvalidValueError, match=said):
+        add()

@@ -181,6 +181,20 @@ def test_a_count_that_could_never_be_there_is_an_error(memory, count):
         send(count=count)
 
 
+@pytest.mark.parametrize("verb", ["limit", "require", "check", "value", "reset"])
+def test_a_key_that_is_no_text_is_refused(memory, verb):
+    """Who is not logged in has None for an id, which is not everybody's key."""
+    memory.push(rate_limiter)
+    limit = token_bucket("send", rate=1, period=1)
+
+    @memory.mutation
+    def ask(ctx):
+        getattr(limit, verb)(ctx, None)
+
+    with pytest.raises(livedb.InvalidValueError, match="for each key, which is a text, not None"):
+        ask()
+
+
 @pytest.mark.local("threads in the process that has the workspace")
 def test_no_more_get_through_than_may_however_many_ask_at_once(memory):
     memory.push(rate_limiter)

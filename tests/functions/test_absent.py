@@ -23,6 +23,13 @@ from livedb.errors import (
         ("query", lambda ctx: ctx.run_mutation, "no 'run_mutation'.*only reads"),
         ("query", lambda ctx: ctx.run_action, "no 'run_action'"),
         ("mutation", lambda ctx: ctx.run_action, r"no 'run_action'.*ctx.scheduler.run_after\(0"),
+        (
+            "query",
+            lambda ctx: ctx.meta.get_request_metadata(),
+            "ctx.meta of a query has no 'get_request_metadata'.*for mutations and actions",
+        ),
+        ("action", lambda ctx: ctx.meta.get_snapshot_ts(), "no 'get_snapshot_ts'.*no transaction"),
+        ("mutation", lambda ctx: ctx.meta.misspelt, "ctx.meta of a mutation has no 'misspelt'$"),
         ("mutation", lambda ctx: ctx.misspelt, "ctx of a mutation has no 'misspelt'$"),
     ],
 )

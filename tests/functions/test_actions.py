@@ -547,3 +547,19 @@ def test_only_an_action_may_be_async(memory):
         @memory.action
         def pieces(ctx):
             yield 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_result_that_nobody_awaited_is_told_as_that(memory, is_async):
+    async def later():
+        return 1
+
+    async def waits(ctx):
+        return later()
+
+    def does_not(ctx):
+        return later()
+
+    act = memory.action(waits if is_async else does_not)
+    with pytest.raises(livedb.InvalidValueError, match=r"later\(\.\.\)` that nobody awaited"):
+        act()

@@ -24,7 +24,7 @@ from livedb.errors import (
     ReturnsValidationError,
     SchemaDefinitionError,
 )
-from livedb.functions.definition import Registry, define
+from livedb.functions.definition import Registry, define, marked_function
 from livedb.functions.purity import ImpureFunctionWarning
 from livedb.values import same_value
 
@@ -268,6 +268,16 @@ def imported(tmp_path, monkeypatch):
 @pytest.fixture
 def module(imported):
     return imported("notes", MODULE)
+
+
+@pytest.mark.parametrize("kind", ["query", "mutation", "action"])
+def test_a_module_says_internal_as_a_cell_does(kind):
+    @getattr(livedb, kind)(internal=True)
+    def function(ctx):
+        return 1
+
+    found = marked_function(function)
+    assert (found.kind, found.visibility) == (kind, "internal")
 
 
 def test_a_module_is_pushed_with_schema_and_functions(db, module):

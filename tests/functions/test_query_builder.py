@@ -62,7 +62,18 @@ def test_unique_names_what_it_found(memory):
     )
 
 
-@pytest.mark.parametrize("count", [-1, 1.0, "1", None, True])
+def test_a_number_of_the_wire_is_a_count_of_documents(memory):
+    """A page's `limit: v.number()` is a float in Python."""
+    memory["a"].insert([{"n": n} for n in range(3)])
+
+    @memory.query(args={"limit": livedb.v.number()})
+    def first(ctx, limit):
+        return [row.n for row in ctx.db.query("a").take(limit)]
+
+    assert first(limit=2.0) == [0, 1]
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, float("nan"), float("inf"), "1", None, True])
 def test_take_needs_a_whole_number(memory, count):
     with pytest.raises(PaginationError, match="whole number of at least 0"):
         memory["a"].take(count)

@@ -102,6 +102,12 @@ def test_a_schedule_comes_back_from_its_document(schedule):
     assert Schedule.of_document(schedule.to_document()) == schedule
 
 
+def test_a_number_of_the_wire_is_an_hour():
+    """Those of a page's call come as floats."""
+    assert schedules.monthly(1.0, 9.0, 30.0).shown == schedules.monthly(1, 9, 30).shown
+    assert str(schedules.daily(9.0, 30.0)) == str(schedules.daily(9, 30))
+
+
 @pytest.mark.parametrize(
     "make,why",
     [

@@ -141,6 +141,7 @@ def test_run_at_takes_a_datetime_or_seconds_and_a_past_time_keeps_its_value(
         (lambda s: s.run_after(SCHEDULED_DELAY_S_MAX + 1, "add"), "5 years"),
         (lambda s: s.run_at(0, "add"), "5 years"),
         (lambda s: s.run_at(START_MS / 1000 - FIVE_YEARS_S - 1, "add"), "5 years"),
+        (lambda s: s.run_at(START_MS, "add"), "in seconds since 1970, and .* looks like millis"),
         (lambda s: s.run_at(datetime(2026, 1, 1), "add"), "no time zone"),
         (lambda s: s.run_at("tomorrow", "add"), "a datetime or seconds"),
     ],

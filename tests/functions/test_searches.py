@@ -342,7 +342,7 @@ def test_the_nearest_by_the_cosine_come_first_with_their_scores(notes):
     assert [(each["body"], round(score, 6)) for each, score in found] == [
         ("east", 1.0), ("north", 0.0), ("west", -1.0),
     ]  # fmt: skip
-    assert bodies(near(notes, 1, 1, limit=2).collect()) == ["east", "north"]
+    assert bodies(near(notes, 1, 1, limit=2.0).collect()) == ["east", "north"]
     assert bodies(near(notes, 1, 1, limit=2).take(1)) == ["east"]
 
 
@@ -415,7 +415,7 @@ def test_a_document_with_zeros_is_near_nothing(notes):
         (7, {}, "InvalidVector"),
         ([1, 0], {"limit": 257}, "VectorLimitTooLargeError"),
         ([1, 0], {"limit": 0}, "InvalidVectorLimit"),
-        ([1, 0], {"limit": 2.0}, "InvalidVectorLimit"),
+        ([1, 0], {"limit": 2.5}, "InvalidVectorLimit"),
         ([1, 0], {"filter": lambda q: q.eq("body", 1)}, "IncorrectFilterFieldError"),
         ([1, 0], {"filter": lambda q: True}, "InvalidSearchFilter"),
         (

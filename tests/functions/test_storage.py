@@ -124,7 +124,7 @@ def test_a_wrong_digest_or_too_large_a_content_leaves_nothing():
         assert len(contents(db)) == 1
 
 
-@pytest.mark.parametrize("kind", ["png", "image/png\r\nX: 1", "a/" + "b" * 300, "text/€"])
+@pytest.mark.parametrize("kind", [5, "png", "image/png\r\nX: 1", "a/" + "b" * 300, "text/€"])
 def test_a_media_type_that_cannot_stand_in_a_header_is_refused(stored, kind):
     with pytest.raises(InvalidValueError, match="media type"):
         store(stored, content_type=kind)
@@ -174,6 +174,21 @@ def test_without_a_service_the_url_is_of_this_machine_and_no_upload_url_can_be(s
     with pytest.raises(LivedbError, match=r"db\.serve") as caught:
         ask()
     assert caught.value.code == "NotServed"
+
+
+@pytest.mark.parametrize(
+    "most, code", [(10.0, "NotServed"), (10.5, "InvalidValue"), (-1, "InvalidValue")]
+)
+def test_a_number_of_the_wire_is_a_number_of_bytes(most, code):
+    with livedb.open() as db:
+
+        @db.mutation
+        def ask(ctx):
+            return ctx.storage.generate_upload_url(bytes_max=most)
+
+        with pytest.raises(LivedbError) as caught:
+            ask()
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize("verb", ["store", "get"])

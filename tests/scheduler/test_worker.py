@@ -122,6 +122,16 @@ def test_a_mutation_that_fails_is_undone_and_says_why(trial):
     assert trial.db.function("jobs")() == [job]  # and is not tried again
 
 
+def test_the_warning_of_a_run_that_failed_has_its_line(trial, caplog):
+    @trial.db.mutation
+    def divide(ctx):
+        return 1 / 0
+
+    later(trial, "divide")
+    trial.run_scheduled()
+    assert "ZeroDivisionError: division by zero\n    at divide (" in caplog.text
+
+
 def test_a_mutation_that_finds_something_else_closed_has_failed(trial):
     other = livedb.open()
     other.close()

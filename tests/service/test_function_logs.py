@@ -12,7 +12,7 @@ import livedb
 from livedb.auth.access import Role
 from livedb.clock import ManualClock
 from livedb.service.function_logs import FunctionLogs
-from tests.service.serving import ADMIN_KEY, connected
+from tests.service.serving import ADMIN_KEY, connected, serving
 
 
 @pytest.fixture
@@ -43,19 +43,30 @@ def speaking(served):
 FUNCTIONS = [("ask", "query"), ("change", "mutation"), ("act", "action")]
 
 
-def logged(served):
-    """What the log has, but for times and the ids of requests; it is asked from its beginning."""
+def entries(served):
+    """All that the log has."""
     headers = {"authorization": f"Convex {ADMIN_KEY}"}
     answer = httpx.get(f"{served.url}/api/stream_function_logs?cursor=0", headers=headers)
+    return answer.json()["entries"]
+
+
+def said(error):
+    """An error without the id of its request and the lines that it came by."""
+    lines = error.split("\n")
+    return "\n".join(each for each in lines if not each.startswith(("[Request", "    at ")))
+
+
+def logged(served):
+    """What the log has, but for times and the ids of requests; it is asked from its beginning."""
     return [
         (
             each["udfType"],
             each["identifier"],
             each["logLines"],
-            each["error"] and each["error"].rpartition("\n")[2],
+            each["error"] and said(each["error"]),
             each["success"] and each["success"]["status"],
         )
-        for each in answer.json()["entries"]
+        for each in entries(served)
     ]
 
 
@@ -128,3 +139,35 @@ def test_what_a_notebook_asks_that_is_no_function_is_not_there(served):
         with pytest.raises(livedb.InvalidIdError):
             remote["tasks"].get("no id")
     assert logged(served) == []
+
+
+def test_what_clients_are_not_told_is_in_the_log_with_its_line_and_request(db):
+    @db.query
+    def quoting(ctx) -> int:
+        raise RuntimeError("hush")
+
+    with serving(db, shows_details=False) as served:
+        told = httpx.post(f"{served.url}/api/query", json={"path": "quoting", "args": {}}).json()
+        with connected(served, Role.OWNER) as remote:
+            ask = remote.function("quoting")
+            with pytest.raises(livedb.RemoteError, match="`livedb logs` shows it") as caught:
+                ask()
+        errors = [each["error"].split("\n") for each in entries(served)]
+    for (request, what, line), told_of in zip(
+        errors, (told["errorMessage"], str(caught.value)), strict=True
+    ):
+        assert request in told_of
+        assert what == "Uncaught RuntimeError: hush"
+        assert line.startswith(f"    at quoting ({__file__}:")
+    assert "hush" not in str(told)
+
+
+def test_a_client_that_is_told_why_a_function_failed_is_told_where(speaking):
+    asked = {"path": "tasks:ask", "args": {"fails": True}}
+    told = httpx.post(f"{speaking.url}/api/query", json=asked).json()["errorMessage"]
+    assert [each.split()[1] for each in told.split("\n")[2:]] == ["ask", "spoken"]
+    with connected(speaking, Role.OWNER) as remote:
+        ask = remote.function("tasks:ask")
+        with pytest.raises(ValueError, match="no luck") as caught:
+            ask(fails=True)
+    assert f"spoken ({__file__}:" in caught.value.__notes__[0]
