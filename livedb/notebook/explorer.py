@@ -15,8 +15,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import traitlets
-
 from livedb.client.functions import Action, Mutation, Query
 from livedb.clock import SystemClock
 from livedb.errors import LivedbError
