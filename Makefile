@@ -19,7 +19,7 @@ help:
 	@echo 'make lab      JupyterLab on notebooks/'
 	@echo 'make watch    the same, with widgets that follow their sources as you save them'
 	@echo 'make test     every test but the long property runs'
-	@echo 'make oracle   the long property runs'
+	@echo 'make oracle   the long property runs, and every property with ten times the examples'
 	@echo 'make bench    the figures, beside their floors and peers'
 	@echo 'make check    linter, format, types, layers'
 	@echo 'make widgets  the widget bundles alone'
@@ -66,6 +66,7 @@ test: setup
 
 oracle: setup
 	pytest -n auto -m oracle
+	pytest -n auto -m 'hypothesis and not oracle' --hypothesis-profile=thorough
 
 bench: setup
 	python -m bench

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 import livedb
 from livedb.auth.access import Role
@@ -28,6 +27,7 @@ from tests.scheduling import (
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
 )
+from tests.thorough import register_profiles
 
 __all__ = [
     "pytest_collection_modifyitems",
@@ -44,9 +44,7 @@ sys.dont_write_bytecode = False
 # process of the suite. Without it jsonschema does without.
 sys.modules["rfc3987_syntax"] = None
 
-# How long an example takes says something of the machine, not of livedb.
-settings.register_profile("livedb", deadline=None)
-settings.load_profile("livedb")
+register_profiles()
 
 CONTRACT = ("client", "ext", "functions", "live", "notebook")
 """Folders whose tests run on a connected `db` too."""

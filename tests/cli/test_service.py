@@ -220,7 +220,7 @@ def test_who_has_no_key_is_told(over):
 
 
 def test_a_service_that_is_not_there_is_told(run, monkeypatch):
-    monkeypatch.setattr("livedb.client.remote.CONNECT_S_MAX", 0.2)
+    monkeypatch.setattr("livedb.client.connection.CONNECT_S_MAX", 0.2)
     for command in (["data"], ["env", "list"], ["logs"]):
         failed = run(*command, "--url", "http://127.0.0.1:1", code=1)
         assert "No livedb service answers at http://127.0.0.1:1" in failed.stderr

@@ -24,6 +24,7 @@ from livedb.interchange.sources import open_source
 from livedb.store.marks import has_mark
 from livedb.testing import strategies
 from livedb.values import Int64, Value, same_value
+from tests.thorough import examples
 
 
 @pytest.fixture(params=[2, 4096], autouse=True)
@@ -86,7 +87,7 @@ def test_lines_of_several_kinds_are_each_kept(tmp_path: Path) -> None:
     assert all(map(same_value, stored(tmp_path, data), documents))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(documents=st.lists(strategies.documents(), min_size=1, max_size=5))
 def test_the_text_form_is_read_back_to_the_last_bit(
     documents: list[dict[str, Value]], tmp_path_factory: pytest.TempPathFactory

@@ -26,6 +26,7 @@ from livedb.interchange.rows import rows_to_table
 from livedb.store.marks import has_mark
 from livedb.testing import strategies
 from livedb.values import UNSET, Document, Int64, Value, same_value
+from tests.thorough import examples
 
 WHEN = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -282,7 +283,7 @@ def test_rows_are_taken_once_from_any_iterable() -> None:
     assert rows_to_table([{}, {}]).num_rows == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(documents=st.lists(strategies.documents(), max_size=6), size=st.sampled_from([1, 2, 3, 100]))
 def test_any_documents_come_back_to_the_last_bit(
     documents: list[dict[str, Value]], size: int

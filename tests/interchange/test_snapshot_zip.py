@@ -23,6 +23,7 @@ from livedb.ids import IdFactory
 from livedb.interchange import snapshot_export, snapshot_members
 from livedb.interchange.snapshot_zip import SnapshotZip
 from livedb.testing import strategies
+from tests.thorough import examples
 
 IDS = IdFactory(SystemClock())
 
@@ -137,7 +138,7 @@ def test_a_schema_gives_ints_and_datetimes_back(db, export):
     assert repr(documents(db, "a")) == repr(before)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(12))
 @given(st.lists(strategies.documents(), min_size=1, max_size=5))
 def test_every_document_comes_back_but_for_ints_and_datetimes(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("zips") / "x.zip"
@@ -613,7 +614,7 @@ FLIPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_flipped_bytes_load_whole_or_not_at_all(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("zips") / "x.zip"

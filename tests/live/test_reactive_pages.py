@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import livedb
 from livedb.live.sources import FunctionSource
+from tests.thorough import examples
 
 STEPS = st.lists(
     st.one_of(
@@ -134,14 +135,14 @@ def play(steps, order, has_filter, count, options):
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("has_filter", [False, True])
 @given(steps=STEPS, count=st.integers(1, 5))
-@settings(max_examples=30)
+@settings(max_examples=examples(15))
 def test_pages_neither_gap_nor_overlap_whatever_is_committed(order, has_filter, steps, count):
     play(steps, order, has_filter, count, {})
 
 
 @pytest.mark.local("follows pages as a service does")
 @given(steps=STEPS, rows=st.integers(1, 6))
-@settings(max_examples=30)
+@settings(max_examples=examples(15))
 def test_pages_cut_short_by_what_was_read_neither_gap_nor_overlap(steps, rows):
     play(steps, "asc", True, 4, {"maximumRowsRead": rows})
 

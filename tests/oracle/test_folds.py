@@ -23,6 +23,7 @@ from livedb.testing.strategies import hostile_documents, values
 from livedb.text import decode_fields, encode_fields
 from livedb.values import Value
 from tests.store.test_tables import check_row
+from tests.thorough import examples
 
 V = livedb.v
 
@@ -135,7 +136,7 @@ def run(db: livedb.Database, program: list[tuple[str, Any]]) -> None:
 
 
 @given(steps)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 def test_sql_takes_every_stored_document(
     workspace: livedb.Database, program: list[tuple[str, Any]]
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from tests.protocol.worlds import CELLS, ConnectionWorld
+from tests.thorough import examples
 
 cells = st.integers(0, CELLS - 1)
 
@@ -69,7 +70,7 @@ def run_connections(seeds: range, steps: int) -> None:
 
 def test_a_connection_keeps_its_promises():
     run_state_machine_as_test(
-        ConnectionMachine, settings=settings(max_examples=60, stateful_step_count=40)
+        ConnectionMachine, settings=settings(max_examples=examples(60), stateful_step_count=40)
     )
 
 

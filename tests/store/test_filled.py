@@ -13,11 +13,12 @@ from livedb.testing.strategies import hostile_documents, values
 from livedb.text import decode_fields, encode_fields
 from livedb.values import Int64
 from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, write
+from tests.thorough import examples
 
 NAMES = ("a", "A", "b", "a b")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.lists(hostile_documents(), max_size=10),
     st.dictionaries(st.sampled_from(NAMES), values(max_leaves=3), min_size=1, max_size=3),

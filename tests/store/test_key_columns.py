@@ -18,6 +18,7 @@ from livedb.store.key_columns import declared_keys, ranked
 from livedb.text import encode_fields
 from livedb.values import Int64
 from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, write
+from tests.thorough import examples
 
 SCALARS = (
     st.none()
@@ -75,7 +76,7 @@ TEXTS = st.sampled_from(["", "a", "\x00", "é\U0001f600", "3", "null"])
     kind=st.sampled_from([None, "string", "number", "integer", "any"]),
     splits=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_keys_made_from_columns_of_the_tables_are_those_of_the_documents(documents, kind, splits):
     """Whatever the columns can hold, and however the rows came there."""
     shape = None if kind is None else v.object({"a": getattr(v, kind)()})

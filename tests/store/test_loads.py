@@ -31,6 +31,7 @@ from livedb.store.loads import StagedLoad, stage_load
 from livedb.testing import strategies
 from livedb.text import decode_fields, encode_fields
 from livedb.values import Int64, Value
+from tests.thorough import examples
 
 NUMBER = 10_001
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -114,7 +115,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Value]]:
     return [{name: each[name] for name in order if name in each} for each in ordered]
 
 
-@settings(max_examples=50, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 @given(documents=rows())
 def test_a_loaded_text_is_the_inserted_text(
     documents: list[dict[str, Value]], tmp_path_factory: pytest.TempPathFactory
@@ -126,7 +127,7 @@ def test_a_loaded_text_is_the_inserted_text(
         assert found == wanted
 
 
-@settings(max_examples=50, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 @given(documents=st.lists(strategies.documents(), max_size=5))
 def test_any_documents_of_a_schemaless_table_come_back(
     documents: list[dict[str, Value]], tmp_path_factory: pytest.TempPathFactory

@@ -11,6 +11,7 @@ from livedb.errors import SnapshotTooOldError
 from livedb.store import segment
 from livedb.store.rows import RowStore
 from tests.store.contract_suite.world import INDEX_NAMES, OTHER, TABLE, World, document_id
+from tests.thorough import examples
 
 BLOCK_ROWS = 16
 DOCUMENTS = 45  # more than a block of a segment's order
@@ -181,7 +182,7 @@ class RowStoreMachine(RuleBasedStateMachine):
             self.oldest = max(self.oldest, self.world.folded)
 
 
-RowStoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+RowStoreMachine.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=40)
 TestRowStoreMachine = RowStoreMachine.TestCase
 
 assert DOCUMENTS > 2 * BLOCK_ROWS, "the machine must cross blocks"

@@ -26,6 +26,7 @@ from livedb.testing.strategies import hostile_documents, identifiers, values
 from livedb.text import decode_fields, decode_value, encode_fields, encode_value
 from livedb.values import Int64, Value
 from tests.store.table_fixtures import TASKS, Folder, catalog_of, new_ids, open_store, stored, write
+from tests.thorough import examples
 
 A_YEAR = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
@@ -241,7 +242,7 @@ def fold_steps(
     st.dictionaries(identifiers(), values(max_leaves=3), max_size=2),
     st.booleans(),
 )
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 def test_a_fold_takes_every_document_and_gives_each_back_to_the_last_bit(
     steps: list[list[tuple[int, dict[str, Value] | None]]],
     shared: dict[str, Value],
@@ -257,7 +258,7 @@ numeric_step = st.lists(st.tuples(st.integers(0, 4), some_number), min_size=1, m
 
 
 @given(st.lists(numeric_step, min_size=2, max_size=5))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 def test_numbers_of_every_kind_that_meet_in_one_column_are_shown_exactly_or_as_json(
     steps: list[list[tuple[int, dict[str, Value] | None]]],
 ) -> None:
@@ -420,7 +421,7 @@ def test_a_field_dropped_from_the_schema_keeps_its_column_only_while_it_has_valu
         max_size=3,
     ),
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.too_slow])
 def test_after_any_schema_change_the_columns_are_those_of_a_fresh_projection(
     documents: list[dict[str, Value]], kinds: list[str]
 ) -> None:

@@ -24,6 +24,7 @@ from livedb.testing.strategies import (
 )
 from livedb.values import Int64, Value
 from tests.store.table_fixtures import Folder, catalog_of, new_ids, open_store, write
+from tests.thorough import examples
 
 OTHER = 10_002
 NAMES = ("a", "A", "b", "a b")
@@ -93,7 +94,7 @@ def tables_of_documents() -> st.SearchStrategy[list[dict[str, Value]]]:
     return st.lists(near | hostile_documents(), max_size=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(tables_of_documents(), schemas())
 @example([{"a": 0.0}, {"a": -0.0}, {"a": 0}], v.object({"a": v.literal(-0.0)}))
 @example([{"a": Int64(3)}, {"a": 3}], v.object({"a": v.integer()}))
@@ -110,7 +111,7 @@ def test_duckdb_and_python_refuse_the_same_documents(documents, schema) -> None:
         folder.store.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.data(), schemas(), schemas())
 def test_what_the_old_schema_proves_is_not_asked_and_still_right(data, old, new) -> None:
     drawn = data.draw(tables_of_documents())

@@ -14,6 +14,7 @@ from livedb.store.contract import StoredDocument, Write
 from livedb.text import encode_fields
 from livedb.transactions.reads import RangeRead, ReadSet, WriteSet
 from livedb.transactions.subscriptions import SubscriptionIndex
+from tests.thorough import examples
 
 TABLES = st.integers(1, 2)
 IDS = st.sampled_from(["a", "b", "c"])
@@ -104,7 +105,7 @@ CHANGES = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 @given(
     first=st.lists(read_sets(), max_size=6),
     second=st.lists(st.none() | read_sets(), max_size=6),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import livedb
 from livedb import UNSET, define_schema, define_table
 from livedb.keys.encoding import encode_key
+from tests.thorough import examples
 
 RANKS = st.sampled_from([UNSET, None, 1, 2, 3, "x"])
 PICK = st.integers(0, 10)
@@ -83,7 +84,7 @@ def seen(rows):
     return [(row["_id"], {k: v for k, v in row.items() if not k.startswith("_")}) for row in rows]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(before=STEPS, steps=STEPS, fails=st.booleans())
 def test_every_read_shows_base_and_own_writes(db, before, steps, fails):
     model = {}

@@ -32,6 +32,7 @@ from livedb.travel.parcel import (
     encode_function,
 )
 from livedb.travel.rebuild import rebuild
+from tests.thorough import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore::livedb.functions.purity.ImpureFunctionWarning")
 
@@ -285,7 +286,7 @@ def test_bytes_that_are_no_function_are_refused(data):
         decode_function(data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.data())
 def test_a_parcel_with_one_part_changed_is_refused_or_rebuilt(data):
     """With a typed error or without one: a service must not fall over."""
