@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: in `make oracle` ten times as many as in `make test`."""
+"""How many examples a property is tried with: `make oracle` takes ten times those of `make test`."""
 
 from __future__ import annotations
 
