@@ -32,6 +32,7 @@ import pyarrow as pa
 from livedb.canonical import canonical
 from livedb.errors import FunctionTimeoutError, InvalidValueError, LimitError, SqlError
 from livedb.limits import SQL_TEXT_BYTES_MAX
+from livedb.schema.tables import SYSTEM_TABLES
 from livedb.store.bounds import CHARACTERS_MAX, bound_error
 from livedb.store.connection import damage_error
 from livedb.store.marks import marked
@@ -435,10 +436,19 @@ class _Walk:
             return
         found = self._names.get(name.casefold())
         if found is None:
-            raise _refused(f"there is no table {name!r}; {near_misses(name, self._names.values())}")
+            raise _refused(_unknown_table(name, self._names.values()))
         if node.get("at_clause"):
             raise _refused(f"AT is not allowed: table {name!r} is read at the newest commit")
         self.tables.add(found)
+
+
+def _unknown_table(name: str, known: Iterable[str]) -> str:
+    if name in SYSTEM_TABLES:
+        return (
+            f"{name} is a table of livedb's own, and not in SQL: queries and mutations read it by "
+            f'ctx.db.system.query("{name}")'
+        )
+    return f"there is no table {name!r}; {near_misses(name, known)}"
 
 
 def _check_format(name: str, call: dict[str, Any]) -> None:

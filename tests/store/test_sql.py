@@ -383,6 +383,11 @@ def test_a_misspelt_table_gets_its_near_misses(shop: Folder) -> None:
     assert "'users'" in near_misses("zzz", ["tasks", "users"])
 
 
+def test_a_table_of_livedbs_own_says_who_reads_it(shop: Folder) -> None:
+    with pytest.raises(SqlError, match=r'ctx\.db\.system\.query\("_storage"\)'):
+        shop.rows("from _storage")
+
+
 # Parameters.
 
 
