@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: `make oracle` takes ten times those of `make test`."""
+"""How many examples a property is tried with: ten times as many in `make oracle` as elsewhere."""
 
 from __future__ import annotations
 
