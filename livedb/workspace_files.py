@@ -2,7 +2,7 @@
 
     lock, lock.door who holds it, and where it serves the workspace
     socket          where it does, for processes of the same user
-    port            the TCP port that it was last served at, which links to it name
+    port            the TCP ports of it and of its site when it was last served, which links name
     service.start, service.begins, service.log    of the background service
     workspace.json  the format's number
     log, log-wal, log.head    the commit log
@@ -132,17 +132,18 @@ class WorkspaceFiles:
         if self._lock is not None and self._lock.is_held:
             self._lock.announce(address, version, is_background=is_background)
 
-    def last_port(self) -> int | None:
-        """The TCP port that the workspace was last served at; None when nobody knows."""
+    def last_ports(self) -> tuple[int | None, int | None]:
+        """The TCP ports at which it and its site were last served; None when nobody knows."""
         with suppress(OSError, ValueError):  # as good as none: then any port is taken
-            port = int((self.folder / PORT_NAME).read_bytes())
-            return port if 0 < port <= PORT_MAX else None
-        return None
+            ports = [int(each) for each in (self.folder / PORT_NAME).read_bytes().split()]
+            if ports and all(0 < each <= PORT_MAX for each in ports):
+                return ports[0], ports[1] if len(ports) > 1 else None
+        return None, None
 
-    def keep_port(self, port: int) -> None:
-        """Remember the TCP port that it is served at."""
+    def keep_ports(self, port: int, site_port: int) -> None:
+        """Remember the TCP ports at which it and its site are served."""
         with suppress(OSError):  # it is served all the same
-            (self.folder / PORT_NAME).write_text(str(port))
+            (self.folder / PORT_NAME).write_text(f"{port} {site_port}")
 
     def release(self) -> None:
         """Let go of the folder; one of a workspace in memory is removed. Twice is harmless."""

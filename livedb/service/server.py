@@ -29,8 +29,8 @@ class ServiceThread:
 
     Args:
         preferred_port: is taken when it is free and `port` is 0, which says that any may be.
-        site_port: where HTTP actions are answered, 0 for any port that is free; without one the
-            port after `port`, or any that is free when it is taken.
+        site_port: where HTTP actions are answered, 0 for any port that is free; without one
+            `preferred_site_port`, the port after `port`, or any: the first that is free.
         listeners: further sockets to serve, which listen already; whoever made them closes them.
 
     Raises:
@@ -45,6 +45,7 @@ class ServiceThread:
         port: int = 0,
         preferred_port: int | None = None,
         site_port: int | None = None,
+        preferred_site_port: int | None = None,
         access: Access | None = None,
         settings: ServiceSettings | None = None,
         listeners: Sequence[socket.socket] = (),
@@ -53,7 +54,7 @@ class ServiceThread:
         self._socket = _listen_preferably(host, port, preferred_port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
-            self._site_socket = _listen_for_site(host, self.port, site_port)
+            self._site_socket = _listen_for_site(host, self.port, site_port, preferred_site_port)
         except BaseException:
             self._socket.close()
             raise
@@ -157,13 +158,16 @@ def _listen_preferably(host: str, port: int, preferred: int | None) -> socket.so
     return listening(host, port)
 
 
-def _listen_for_site(host: str, port: int, site_port: int | None) -> socket.socket:
+def _listen_for_site(
+    host: str, port: int, site_port: int | None, preferred: int | None
+) -> socket.socket:
     if site_port is not None:
         return listening(host, site_port)
-    if port < PORT_MAX:
-        # Nobody asked for the port after it, so two services may stand side by side.
-        with suppress(WorkspaceError):
-            return listening(host, port + 1)
+    # Nobody asked for these, so two services may stand side by side.
+    for each in (preferred, port + 1):
+        if each is not None and each <= PORT_MAX:
+            with suppress(WorkspaceError):
+                return listening(host, each)
     return listening(host, 0)
 
 

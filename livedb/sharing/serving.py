@@ -118,13 +118,14 @@ class Serving:
             door = LocalDoor(workspace.path)
             undo.callback(door.close)
         files = workspace.files
-        port_before = files.last_port()
+        port_before, site_port_before = files.last_ports()
         service = ServiceThread(
             workspace,
             host=options.host,
             port=options.port,
             preferred_port=port_before,
             site_port=options.site_port,
+            preferred_site_port=site_port_before,
             access=access,
             settings=ServiceSettings(
                 doors=_doors(options),
@@ -141,7 +142,7 @@ class Serving:
                 port_before,
                 service.url,
             )
-        files.keep_port(service.port)
+        files.keep_ports(service.port, service.site_port)
         if workspace.path is not None:
             address = service.url if door is None else door.address
             if door is None:

@@ -172,6 +172,19 @@ def test_a_saved_link_leads_there_again_when_the_workspace_is_served_again(tmp_p
             assert ana["t"].count() == 1
 
 
+def test_the_site_is_found_where_it_was_although_it_is_not_beside_the_service(tmp_path):
+    with livedb.open(tmp_path / "work") as db:
+        port = int(db.serve().url.rpartition(":")[2])
+    (tmp_path / "work" / "port").write_text(str(port))  # of a livedb that did not keep the site's
+    with livedb.open(tmp_path / "work") as db, socket.socket() as beside:
+        with suppress(OSError):  # somebody else has it, just as well
+            beside.bind(("127.0.0.1", port + 1))
+        elsewhere = db.serve().site_url
+        assert not elsewhere.endswith(f":{port + 1}")
+    with livedb.open(tmp_path / "work") as db:
+        assert db.serve().site_url == elsewhere
+
+
 def test_the_port_of_before_is_left_to_who_has_taken_it_and_that_is_said(tmp_path, caplog):
     with livedb.open(tmp_path / "work") as db:
         port = int(db.serve().url.rpartition(":")[2])
@@ -183,7 +196,7 @@ def test_the_port_of_before_is_left_to_who_has_taken_it_and_that_is_said(tmp_pat
         assert db.serve().url == url
 
 
-@pytest.mark.parametrize("kept", ["", "0", "-1", "70000", "x", "\xff"])
+@pytest.mark.parametrize("kept", ["", "0", "-1", "70000", "x", "\xff", "8000 x", "8000 0"])
 def test_a_port_that_was_kept_wrong_is_none(tmp_path, kept):
     with livedb.open(tmp_path / "work") as db:
         (tmp_path / "work" / "port").write_bytes(kept.encode("latin-1"))
