@@ -3,6 +3,7 @@
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import type { AskedModel } from "../model/asker.js";
 import { createWorkspace, type Workspace } from "../model/explorer.js";
+import { keepHearing } from "../model/hearing.js";
 import { createExplorer } from "../view/explorer.js";
 import { keepInPlaces } from "../view/places.js";
 import { ensureStyle } from "../view/style.js";
@@ -12,6 +13,7 @@ export default () => {
   let workspace: Workspace | null = null;
   return {
     initialize({ model, signal }: InitializeProps): void {
+      void keepHearing(model);
       const own = model as unknown as AskedModel;
       const made = createWorkspace(own, signal);
       workspace = made;

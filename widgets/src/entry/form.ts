@@ -4,6 +4,7 @@
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import type { AskedModel } from "../model/asker.js";
 import { type Calls, createCalls, type Description } from "../model/form.js";
+import { keepHearing } from "../model/hearing.js";
 import { createForm } from "../view/form.js";
 import { keepInPlaces } from "../view/places.js";
 import { ensureStyle } from "../view/style.js";
@@ -19,6 +20,7 @@ export default () => {
   };
   return {
     initialize({ model, signal }: InitializeProps): void {
+      void keepHearing(model);
       const own = model as unknown as AskedModel;
       const made = createCalls(own, signal);
       calls = made;

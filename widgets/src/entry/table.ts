@@ -3,6 +3,7 @@
 // hosts evaluate the module once for all models, others once per model.
 
 import type { InitializeProps, RenderProps } from "@anywidget/types";
+import { keepHearing } from "../model/hearing.js";
 import { createStore, type Model, type Store } from "../model/store.js";
 import { tellVersion } from "../model/version.js";
 import { keepInPlaces } from "../view/places.js";
@@ -14,6 +15,7 @@ export default () => {
   let store: Store | null = null;
   return {
     initialize({ model, signal }: InitializeProps): void | Promise<void> {
+      void keepHearing(model);
       const made = createStore(model as unknown as Model, signal);
       store = made;
       const draw = (root: HTMLElement, end: AbortSignal): void => {

@@ -3,7 +3,6 @@
 // module that it has imported.
 
 import type { InitializeProps, RenderProps } from "@anywidget/types";
-import { keepHearing } from "../model/hearing.js";
 import { loadPart } from "../model/parts.js";
 
 /** A widget's own module, entry/table.ts for one. */
@@ -20,7 +19,6 @@ export default () => {
   let widget: Promise<Widget>;
   return {
     async initialize(props: InitializeProps): Promise<void> {
-      void keepHearing(props.model);
       const text = String(props.model.get("module"));
       widget = loadPart<Module>(text, async () => text).then((module) => module.default());
       const made = await widget;
