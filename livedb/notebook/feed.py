@@ -63,7 +63,7 @@ class _View:
 
     Attributes:
         base: what its page has once it has all that was sent: the update, or minus the request
-            whose answer it is. An answer that is lost or comes late leaves the page with another.
+            whose answer it is. An answer that is lost leaves the page with another.
     """
 
     realm: str
